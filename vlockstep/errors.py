@@ -1,0 +1,27 @@
+"""What can go wrong, as a small hierarchy. Every message names the thing and what to do."""
+
+from __future__ import annotations
+
+
+class VlockstepError(Exception):
+    """Something failed for a reason the user can act on (exit status 1)."""
+
+    exit_status = 1
+
+
+class UsageError(VlockstepError):
+    """The request itself is wrong: an option, an address, a device name (exit status 2)."""
+
+    exit_status = 2
+
+
+class ImageError(VlockstepError):
+    """The image is not one this tender can run."""
+
+
+class HostError(VlockstepError):
+    """The host refused something a replica needs: a file, memory, a socket."""
+
+
+class LogError(VlockstepError):
+    """A log is damaged, of another version, or of another image."""

@@ -1,0 +1,105 @@
+"""The state a guest starts from: its segments, boot information, manifest, GDT and page tables."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from vlockstep.errors import ImageError, UsageError
+from vlockstep.machine import paging
+from vlockstep.machine.config import COMMAND_LINE_SIZE, CYCLE_FREQUENCY, MIB, GuestConfig
+from vlockstep.machine.image import DeviceKind, Image
+from vlockstep.machine.memory import Memory
+
+BLOCK_SIZE = 512
+
+GDT = 0x1000
+CODE_SELECTOR, DATA_SELECTOR = 8, 16
+_CODE_DESCRIPTOR = 0x00AF9B00_0000FFFF
+_DATA_DESCRIPTOR = 0x00CF9300_0000FFFF
+GDT_LIMIT = 23
+
+BOOT_INFO = 0x10000
+_MANIFEST = 0x11000
+_COMMAND_LINE = 0x13000
+
+
+@dataclass(frozen=True)
+class BootState:
+    """The registers that differ between images."""
+
+    rip: int
+    rsp: int
+    rdi: int
+    cr3: int
+
+
+def boot(image: Image, config: GuestConfig, memory: Memory) -> BootState:
+    """Fill in `memory` as the Solo5 hvt ABI asks and say where to begin."""
+    if image.end > config.memory:
+        raise ImageError(
+            f"{image.name}: needs {image.end / MIB:.1f} MiB for its segments alone; "
+            "give the guest more with --mem"
+        )
+    for segment in image.segments:
+        memory.ram[segment.address : segment.address + len(segment.data)] = segment.data
+    memory.read_only = [(s.address, s.end) for s in image.segments if not s.writable]
+    struct.pack_into("<QQQ", memory.ram, GDT, 0, _CODE_DESCRIPTOR, _DATA_DESCRIPTOR)
+    cr3 = paging.build(
+        memory, [(s.address, s.end, s.writable, s.executable) for s in image.segments]
+    )
+    struct.pack_into(
+        "<QQQQQIIQ",
+        memory.ram,
+        BOOT_INFO,
+        config.memory,
+        image.end,
+        CYCLE_FREQUENCY,
+        _COMMAND_LINE,
+        _MANIFEST,
+        0,
+        0,
+        0,
+    )
+    manifest = _manifest(image, config)
+    memory.ram[_MANIFEST : _MANIFEST + len(manifest)] = manifest
+    line = config.command_line
+    assert len(line) < COMMAND_LINE_SIZE and _COMMAND_LINE - _MANIFEST >= len(manifest)
+    memory.ram[_COMMAND_LINE : _COMMAND_LINE + len(line)] = line
+    return BootState(image.entry, config.memory - 8, BOOT_INFO, cr3)
+
+
+def _manifest(image: Image, config: GuestConfig) -> bytes:
+    """The manifest as the guest finds it, every device attached."""
+    check_devices(image, config)
+    entries = [struct.pack("<II", 1, len(image.devices))]
+    for device in image.devices:
+        match device.kind:
+            case DeviceKind.BLOCK:
+                detail = struct.pack("<QH6x", config.blocks[device.name].capacity, BLOCK_SIZE)
+            case DeviceKind.NET:
+                net = config.nets[device.name]
+                detail = struct.pack("<6sH8x", bytes.fromhex(net.mac.replace(":", "")), net.mtu)
+            case DeviceKind.RESERVED:
+                detail = bytes(16)
+        name = device.name.encode()
+        entries.append(struct.pack("<68sI16s8xB7x", name, device.kind, detail, device.handle > 0))
+    return b"".join(entries)
+
+
+def check_devices(image: Image, config: GuestConfig) -> None:
+    """Every declared device must be configured, and nothing else."""
+    for kind, option, given in (
+        (DeviceKind.BLOCK, "--block NAME=PATH", config.blocks),
+        (DeviceKind.NET, "--net NAME=BACKEND", config.nets),
+    ):
+        declared = {d.name for d in image.devices if d.kind is kind}
+        for name in sorted(declared - set(given)):
+            example = option.replace("NAME", name)
+            raise UsageError(f"{image.name} needs the device {name!r}: attach it with {example}")
+        for name in sorted(set(given) - declared):
+            known = ", ".join(sorted(declared)) or "none"
+            raise UsageError(
+                f"{image.name} declares no device {name!r} for {option.split()[0]} "
+                f"(declared: {known})"
+            )

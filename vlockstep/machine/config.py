@@ -1,0 +1,81 @@
+"""What a guest is started with: equal on every replica, stored in every log."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from vlockstep.errors import LogError, UsageError
+
+MIB = 1 << 20
+MEMORY_STEP = 2 * MIB
+MAX_MEMORY = 4096 * MIB
+DEFAULT_MEMORY = 512 * MIB
+COMMAND_LINE_SIZE = 8192
+CYCLE_FREQUENCY = 1_000_000_000
+"""Hz of the guest's time-stamp counter: one cycle is one nanosecond."""
+
+
+@dataclass(frozen=True)
+class BlockConfig:
+    """A block device as the guest sees it. `local`: each replica has its own identical copy,
+    whose content at the start has the digest `content`."""
+
+    capacity: int
+    local: bool = False
+    content: str = ""
+
+
+@dataclass(frozen=True)
+class NetConfig:
+    mac: str
+    mtu: int = 1500
+
+
+@dataclass(frozen=True)
+class GuestConfig:
+    """Everything but the image that determines how a guest starts. `memory` is in bytes."""
+
+    image_digest: str
+    memory: int = DEFAULT_MEMORY
+    arguments: tuple[str, ...] = ()
+    cpu: str = "westmere"
+    blocks: dict[str, BlockConfig] = field(default_factory=dict)
+    nets: dict[str, NetConfig] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.memory % MEMORY_STEP or not MEMORY_STEP <= self.memory <= MAX_MEMORY:
+            raise UsageError(
+                f"guest memory of {self.memory / MIB:g} MiB: give a multiple of 2 from 2 to 4096"
+            )
+        length = len(self.command_line)
+        if length >= COMMAND_LINE_SIZE:
+            raise UsageError(
+                f"the guest's command line is {length} bytes long; the limit is "
+                f"{COMMAND_LINE_SIZE - 1}"
+            )
+        if b"\0" in self.command_line:
+            raise UsageError("the guest's command line holds a NUL character; remove it")
+
+    @property
+    def command_line(self) -> bytes:
+        return " ".join(self.arguments).encode()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, for msgpack and JSON."""
+        return asdict(self) | {"arguments": list(self.arguments)}
+
+    @classmethod
+    def from_dict(cls, data: Any) -> GuestConfig:
+        """The reverse of `to_dict`; `LogError` if `data` is not such a dict."""
+        try:
+            return cls(
+                image_digest=str(data["image_digest"]),
+                memory=int(data["memory"]),
+                arguments=tuple(str(a) for a in data["arguments"]),
+                cpu=str(data["cpu"]),
+                blocks={str(k): BlockConfig(**v) for k, v in data["blocks"].items()},
+                nets={str(k): NetConfig(**v) for k, v in data["nets"].items()},
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise LogError(f"the guest configuration is malformed ({error!r})") from error

@@ -1,0 +1,456 @@
+"""The CPU: the only module that talks to Unicorn.
+
+Unicorn is driven through raw ctypes where the binding is slow or refuses: hooks of RDTSC and of
+OUT, batches of registers, a block hook that is machine code. Facts that shape this module:
+
+- `uc_emu_stop` within the hook of an exit takes effect at the end of the *block*, and until then
+  other hooks are silently skipped (RDTSC would read the host's counter). So exits are served
+  inside their hook, and only a guest that is to be abandoned is stopped from there.
+- Unicorn keeps QEMU's record of the exception in flight and never clears it, since it delivers no
+  exception itself: the second page fault would come as a double fault. The record, and the error
+  code, are not among its registers; they are found in a saved context, at offsets that
+  `_find_exception_record` determines by provoking known exceptions.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, NamedTuple
+
+import unicorn
+from unicorn import unicorn_const as uc_const
+from unicorn import x86_const as x86
+from unicorn.unicorn_py3.unicorn import uclib
+
+from vlockstep.errors import HostError, UsageError
+from vlockstep.machine.blockcounter import HOOK, NEVER, STOPPED, TARGET, BlockCounter
+from vlockstep.machine.boot import (
+    CODE_SELECTOR,
+    DATA_SELECTOR,
+    GDT,
+    GDT_LIMIT,
+    BootState,
+)
+from vlockstep.machine.memory import Memory
+from vlockstep.machine.registers import Registers
+
+CPU_MODELS = {
+    "qemu64": x86.UC_CPU_X86_QEMU64,
+    "core2duo": x86.UC_CPU_X86_CORE2DUO,
+    "nehalem": x86.UC_CPU_X86_NEHALEM,
+    "westmere": x86.UC_CPU_X86_WESTMERE,
+    "sandybridge": x86.UC_CPU_X86_SANDYBRIDGE,
+    "phenom": x86.UC_CPU_X86_PHENOM,
+    "opteron_g3": x86.UC_CPU_X86_OPTERON_G3,
+}
+"""The models offered: those without RDRAND and RDSEED."""
+
+OK = uc_const.UC_ERR_OK
+INVALID_INSTRUCTION = uc_const.UC_ERR_INSN_INVALID
+
+_OUT = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint32, ctypes.c_void_p
+)
+_IN = ctypes.CFUNCTYPE(
+    ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_void_p
+)
+_COUNTER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+_SYSCALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+_EXCEPTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
+
+_CR0 = 1 << 31 | 1 << 16 | 1 << 5 | 1  # PG, WP, NE, PE
+_CR4 = 1 << 10 | 1 << 9 | 1 << 5  # OSXMMEXCPT, OSFXSR, PAE
+_EFER = 0xC0000080
+_EFER_BOOT = 1 << 11 | 1 << 10 | 1 << 8  # NXE, LMA, LME
+_TSC_AUX = 0xC0000103
+_MXCSR_BOOT, _FPCW_BOOT, _FPTAG_BOOT = 0x1F80, 0x37F, 0xFFFF
+
+_MSRS = {
+    "efer": _EFER, "star": 0xC0000081, "lstar": 0xC0000082, "cstar": 0xC0000083,
+    "fmask": 0xC0000084, "fs_base": 0xC0000100, "gs_base": 0xC0000101,
+    "kernel_gs_base": 0xC0000102, "tsc_aux": _TSC_AUX, "sysenter_cs": 0x174,
+    "sysenter_esp": 0x175, "sysenter_eip": 0x176, "apic_base": 0x1B, "pat": 0x277,
+    "misc_enable": 0x1A0, "mcg_status": 0x17A, "mcg_ctl": 0x17B, "mtrr_default": 0x2FF,
+    **{f"mtrr_{i:x}": i for i in (*range(0x200, 0x210), 0x250, 0x258, 0x259, *range(0x268, 0x270))},
+}  # fmt: skip
+_WORDS = (
+    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12",
+    "r13", "r14", "r15", "rip", "rflags", "cs", "ds", "es", "fs", "gs", "ss", "cr0", "cr2",
+    "cr3", "cr4", "cr8", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7", "mxcsr", "fpcw", "fpsw",
+    "fptag", "fip", "fcs", "fdp", "fds", "fop",
+)  # fmt: skip
+_WIDE = (*(f"xmm{i}" for i in range(16)), *(f"fp{i}" for i in range(8)))
+_TABLES = ("gdtr", "idtr", "ldtr", "tr")
+
+
+class Exits(NamedTuple):
+    """What the engine calls when the guest leaves it. Each is called inside `Engine.run`."""
+
+    out: Callable[[int, int, int], None]
+    """port, width in bytes, value of EAX"""
+    into: Callable[[int], None]
+    """port"""
+    counter: Callable[[bool], None]
+    """RDTSC (false) or RDTSCP (true): answer with `Engine.give_counter`"""
+    exception: Callable[[int], None]
+    """vector"""
+    system_call: Callable[[], None]
+
+
+class _Table(ctypes.Structure):
+    _fields_ = [
+        ("selector", ctypes.c_uint16),
+        ("base", ctypes.c_uint64),
+        ("limit", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+    ]
+
+
+class _Msr(ctypes.Structure):
+    _fields_ = [("number", ctypes.c_uint32), ("value", ctypes.c_uint64)]
+
+
+def _register(name: str) -> int:
+    return int(getattr(x86, f"UC_X86_REG_{name.upper()}"))
+
+
+def _check(status: int, what: str) -> None:
+    if status != OK:
+        raise HostError(f"Unicorn refused to {what}: {uclib.uc_strerror(status).decode()}")
+
+
+class _RegisterBatch:
+    """Buffers to read every register in one call."""
+
+    def __init__(self) -> None:
+        self.words = {n: ctypes.c_uint64() for n in _WORDS}
+        self.wide = {n: (ctypes.c_uint64 * 2)() for n in _WIDE}
+        self.tables = {n: _Table() for n in _TABLES}
+        self.msrs = {n: _Msr(number) for n, number in _MSRS.items()}
+        numbers = [_register(n) for n in (*_WORDS, *_WIDE, *_TABLES)]
+        numbers += [x86.UC_X86_REG_MSR] * len(_MSRS)
+        values: list[Any] = [
+            *self.words.values(), *self.wide.values(), *self.tables.values(), *self.msrs.values(),
+        ]  # fmt: skip
+        self._numbers = (ctypes.c_int * len(numbers))(*numbers)
+        self._values = (ctypes.c_void_p * len(values))(*(ctypes.addressof(v) for v in values))
+
+    def read(self, handle: Any) -> Registers:
+        _check(
+            uclib.uc_reg_read_batch(handle, self._numbers, self._values, len(self._numbers)),
+            "read registers",
+        )
+        result = {n: v.value for n, v in self.words.items()}
+        for name, table in self.tables.items():
+            result[f"{name}_base"] = table.base
+            result[f"{name}_limit"] = table.limit
+            if name in ("ldtr", "tr"):
+                result[name] = table.selector
+        result.update((n, m.value) for n, m in self.msrs.items())
+        result.update((n, v[0] | v[1] << 64) for n, v in self.wide.items())
+        return Registers(result)
+
+
+class Engine:
+    """One CPU on a `Memory`, from `BootState` on."""
+
+    def __init__(
+        self, memory: Memory, model: str, start: BootState, exits: Exits, native: bool = True
+    ) -> None:
+        if model not in CPU_MODELS:
+            raise UsageError(f"no CPU model {model!r}; there are {', '.join(CPU_MODELS)}")
+        self._record = _find_exception_record()
+        self._uc, self._handle = _open(model)
+        self._memory = memory
+        _check(
+            uclib.uc_mem_map_ptr(
+                self._handle, 0, ctypes.c_uint64(memory.size), uc_const.UC_PROT_ALL, memory.address
+            ),
+            "map guest memory",
+        )
+        self._buffers = _RegisterBatch()
+        self._context_pointer = ctypes.c_void_p()
+        self.counter = BlockCounter(
+            ctypes.cast(uclib.uc_emu_stop, ctypes.c_void_p).value or 0, native
+        )
+        self.words = self.counter.words
+        self._low, self._high = ctypes.c_uint64(), ctypes.c_uint64()
+        self._low_high = (ctypes.c_int * 2)(_register("rax"), _register("rdx"))
+        self._low_high_values = (ctypes.c_void_p * 2)(
+            ctypes.addressof(self._low), ctypes.addressof(self._high)
+        )
+        self._write_batch = uclib.uc_reg_write_batch
+        self._block_hook: ctypes.c_size_t | None = None
+        self._callbacks: list[Any] = []
+        self._exits = exits
+        self._install()
+        self._boot(start)
+
+    def close(self) -> None:
+        """Free the CPU. Memory may be closed after."""
+        self._exits = None  # type: ignore[assignment]
+        self._callbacks.clear()
+        if self._context_pointer:
+            uclib.uc_context_free(self._context_pointer)
+            self._context_pointer = ctypes.c_void_p()
+        self._uc = None
+
+    # Running
+
+    def run(self) -> int:
+        """Execute from RIP until a stop, a HLT or an error; Unicorn's error code."""
+        self.words[STOPPED] = 0
+        return int(uclib.uc_emu_start(self._handle, self["rip"], 0, 0, 0))
+
+    @property
+    def at_block_boundary(self) -> bool:
+        """Whether the last `run` ended because the counter reached its target."""
+        return bool(self.words[STOPPED])
+
+    def abandon(self) -> None:
+        """Stop soon, and never run again: the rest of the block may execute without its hooks."""
+        uclib.uc_emu_stop(self._handle)
+
+    stop_after_block = abandon
+    """The same call where the rest of the block is known to hold no exit."""
+
+    @property
+    def counting(self) -> bool:
+        return self._block_hook is not None
+
+    @counting.setter
+    def counting(self, wanted: bool) -> None:
+        """Only outside `run`."""
+        if wanted and self._block_hook is None:
+            self._block_hook = self._hook(
+                uc_const.UC_HOOK_BLOCK, self.counter.function, self.counter.argument
+            )
+        elif not wanted and self._block_hook is not None:
+            _check(uclib.uc_hook_del(self._handle, self._block_hook), "remove a hook")
+            self._block_hook = None
+            self.words[TARGET] = NEVER
+        self._uc.ctl_flush_tb()
+
+    def watch_block(self, address: int, action: Callable[[int], None]) -> None:
+        """Call `action` with `address` whenever a block that begins there is about to execute.
+        Other blocks pay nothing."""
+
+        def on_block(_engine: int, at: int, _size: int, _data: int) -> None:
+            action(at)
+
+        callback = HOOK(on_block)
+        self._callbacks.append(callback)
+        self._hook(uc_const.UC_HOOK_BLOCK, callback, first=address, last=address)
+
+    # State
+
+    def __getitem__(self, register: str) -> int:
+        value = ctypes.c_uint64()
+        uclib.uc_reg_read(self._handle, _register(register), ctypes.byref(value))
+        return value.value
+
+    def __setitem__(self, register: str, value: int) -> None:
+        _check(
+            uclib.uc_reg_write(
+                self._handle, _register(register), ctypes.byref(ctypes.c_uint64(value))
+            ),
+            f"set {register}",
+        )
+
+    def give_counter(self, cycles: int, with_aux: bool) -> None:
+        """Put the time-stamp counter, and for RDTSCP also IA32_TSC_AUX, where the guest gets it."""
+        self._low.value = cycles & 0xFFFFFFFF
+        self._high.value = cycles >> 32
+        if with_aux:
+            self["rcx"] = self.msr(_TSC_AUX) & 0xFFFFFFFF
+        self._write_batch(self._handle, self._low_high, self._low_high_values, 2)
+
+    def msr(self, number: int) -> int:
+        value = _Msr(number)
+        uclib.uc_reg_read(self._handle, x86.UC_X86_REG_MSR, ctypes.byref(value))
+        return int(value.value)
+
+    def table(self, name: str) -> tuple[int, int]:
+        """Base and limit of `idtr`, `gdtr` or `tr`."""
+        value = _Table()
+        uclib.uc_reg_read(self._handle, _register(name), ctypes.byref(value))
+        return value.base, value.limit
+
+    def registers(self) -> Registers:
+        return self._buffers.read(self._handle)
+
+    def take_exception(self) -> tuple[int, bool]:
+        """`(error code, raised by an INT instruction)` of the exception in flight, and clear it."""
+        if not self._context_pointer:
+            _check(
+                uclib.uc_context_alloc(self._handle, ctypes.byref(self._context_pointer)),
+                "allocate a context",
+            )
+        pointer = self._context_pointer
+        _check(uclib.uc_context_save(self._handle, pointer), "save its context")
+        base = pointer.value or 0
+        code = ctypes.c_uint32.from_address(base + self._record.error_code).value
+        software = ctypes.c_uint32.from_address(base + self._record.is_int).value
+        ctypes.c_int32.from_address(base + self._record.in_flight).value = -1
+        _check(uclib.uc_context_restore(self._handle, pointer), "restore its context")
+        return code, bool(software)
+
+    # Set-up
+
+    def _boot(self, start: BootState) -> None:
+        table = _Table(0, GDT, GDT_LIMIT, 0)
+        uclib.uc_reg_write(self._handle, x86.UC_X86_REG_GDTR, ctypes.byref(table))
+        # Segments first: Unicorn crashes if a descriptor it loads is behind an unmapped page.
+        self["cs"] = CODE_SELECTOR
+        for segment in ("ds", "es", "ss", "fs", "gs"):
+            self[segment] = DATA_SELECTOR
+        self["cr3"] = start.cr3
+        self["cr4"] = _CR4
+        efer = _Msr(_EFER, _EFER_BOOT)
+        uclib.uc_reg_write(self._handle, x86.UC_X86_REG_MSR, ctypes.byref(efer))
+        self["cr0"] = _CR0
+        self["rflags"] = 2
+        self["mxcsr"], self["fpcw"], self["fptag"] = _MXCSR_BOOT, _FPCW_BOOT, _FPTAG_BOOT
+        self["rip"], self["rsp"], self["rdi"] = start.rip, start.rsp, start.rdi
+
+    def _hook(
+        self, kind: int, function: Any, argument: int = 0, *extra: Any, first: int = 1, last: int = 0
+    ) -> ctypes.c_size_t:
+        """`first` after `last` means everywhere."""
+        hook = ctypes.c_size_t()
+        _check(
+            uclib.uc_hook_add(
+                self._handle,
+                ctypes.byref(hook),
+                kind,
+                ctypes.cast(function, ctypes.c_void_p),
+                ctypes.c_void_p(argument),
+                ctypes.c_uint64(first),
+                ctypes.c_uint64(last),
+                *extra,
+            ),
+            "install a hook",
+        )
+        return hook
+
+    def _install(self) -> None:
+        exits = self._exits
+
+        def on_out(_engine: int, port: int, width: int, value: int, _data: int) -> None:
+            exits.out(port, width, value)
+
+        def on_in(_engine: int, port: int, _width: int, _data: int) -> int:
+            exits.into(port)
+            return 0
+
+        def on_rdtsc(_engine: int, _data: int) -> int:
+            exits.counter(False)
+            return 1
+
+        def on_rdtscp(_engine: int, _data: int) -> int:
+            exits.counter(True)
+            return 1
+
+        def on_exception(_engine: int, vector: int, _data: int) -> None:
+            exits.exception(vector)
+
+        def on_system_call(_engine: int, _data: int) -> None:
+            exits.system_call()
+
+        for callback, instruction in (
+            (_OUT(on_out), x86.UC_X86_INS_OUT),
+            (_IN(on_in), x86.UC_X86_INS_IN),
+            (_COUNTER(on_rdtsc), x86.UC_X86_INS_RDTSC),
+            (_COUNTER(on_rdtscp), x86.UC_X86_INS_RDTSCP),
+            (_SYSCALL(on_system_call), x86.UC_X86_INS_SYSCALL),
+            (_SYSCALL(on_system_call), x86.UC_X86_INS_SYSENTER),
+        ):
+            self._callbacks.append(callback)
+            self._hook(uc_const.UC_HOOK_INSN, callback, 0, ctypes.c_int(instruction))
+        handler = _EXCEPTION(on_exception)
+        self._callbacks.append(handler)
+        self._hook(uc_const.UC_HOOK_INTR, handler)
+
+
+def _open(model: str) -> tuple[Any, Any]:
+    uc = unicorn.Uc(uc_const.UC_ARCH_X86, uc_const.UC_MODE_64)
+    uc.ctl_set_cpu_model(CPU_MODELS[model])
+    uc.ctl_exits_enabled(True)  # with no exit addresses: jumping to 0 is a fault, not a stop
+    return uc, uc._uch
+
+
+class _ExceptionRecord(NamedTuple):
+    """Offsets within a saved context."""
+
+    error_code: int
+    is_int: int
+    in_flight: int
+
+
+@cache
+def _find_exception_record() -> _ExceptionRecord:
+    """Provoke exceptions whose record is known and look where it is kept."""
+    bad_selector = 0xABC8
+    general_protection = _provoke(b"\x66\xb8" + bad_selector.to_bytes(2, "little") + b"\x8e\xd8")
+    divide_error = _provoke(b"\x31\xc9\xf7\xf1")
+    interrupt = _provoke(b"\xcd\x80")
+    candidates = [
+        _ExceptionRecord(code, code + 4, flight)
+        for code, flight in _offsets(
+            (general_protection, bad_selector, 13), (divide_error, 0, 0), (interrupt, 0, -1)
+        )
+        if struct.unpack_from("<I", interrupt, code + 4)[0] == 1
+        and struct.unpack_from("<I", divide_error, code + 4)[0] == 0
+    ]
+    if len(candidates) != 1:
+        raise HostError(
+            f"this version of Unicorn ({unicorn.__version__}) is not known to vlockstep; "
+            "install one that its pyproject.toml names"
+        )
+    return candidates[0]
+
+
+def _offsets(*samples: tuple[bytes, int, int]) -> Iterator[tuple[int, int]]:
+    """Pairs of offsets whose words are (error code, exception in flight) in every sample."""
+    words = range(0, len(samples[0][0]) - 4, 4)
+
+    def matching(index: int, signed: str) -> list[int]:
+        return [
+            o for o in words if all(struct.unpack_from(signed, s[0], o)[0] == s[index] for s in samples)
+        ]
+
+    for code in matching(1, "<I"):
+        for flight in matching(2, "<i"):
+            yield code, flight
+
+
+def _provoke(code: bytes) -> bytes:
+    """The context a flat CPU saves when the exception that `code` raises is hooked."""
+    uc, _ = _open("qemu64")
+    uc.mem_map(0x1000, 0x1000)
+    uc.mem_write(0x1000, code)
+    saved: list[bytes] = []
+
+    def save(engine: Any, _vector: int, _data: Any) -> None:
+        with _context(engine) as content:
+            saved.append(content)
+        engine.emu_stop()
+
+    uc.hook_add(uc_const.UC_HOOK_INTR, save)
+    uc.emu_start(0x1000, 0)
+    return saved[0]
+
+
+@contextmanager
+def _context(engine: Any) -> Iterator[bytes]:
+    pointer = ctypes.c_void_p()
+    _check(uclib.uc_context_alloc(engine._uch, ctypes.byref(pointer)), "allocate a context")
+    try:
+        _check(uclib.uc_context_save(engine._uch, pointer), "save its context")
+        yield ctypes.string_at(pointer, uclib.uc_context_size(engine._uch))
+    finally:
+        uclib.uc_context_free(pointer)

@@ -1,0 +1,359 @@
+"""The machine: a guest as a function of its inputs.
+
+It knows nothing of clocks, sockets, files, roles or failures. Whatever the guest cannot compute
+by itself comes through its `World`, and each such exit is served inside the engine's hook, where
+registers and memory are exact. The engine itself stops only
+
+- at a block boundary, when the block counter reaches its target: there interrupts are delivered;
+- at an invalid instruction or a HLT;
+- for good.
+
+Counting costs a tenth of the speed, so it is on only while the guest has a timer armed or
+somebody asks for positions between exits. It is switched at a stop, which the exit that arms the
+timer requests for the end of its block; if that block holds another exit first, that one does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from vlockstep.errors import UsageError
+from vlockstep.machine import exceptions, paging
+from vlockstep.machine.blockcounter import COUNT, NEVER, TARGET
+from vlockstep.machine.boot import boot
+from vlockstep.machine.config import GuestConfig
+from vlockstep.machine.coredump import write_core
+from vlockstep.machine.engine import INVALID_INSTRUCTION, OK, Engine, Exits
+from vlockstep.machine.hypercalls import Hypercalls
+from vlockstep.machine.image import Image
+from vlockstep.machine.memory import BadPointer, Memory
+from vlockstep.machine.position import Position
+from vlockstep.machine.registers import Registers
+from vlockstep.machine.report import GuestError, block_ends_without_exit, disassemble
+from vlockstep.machine.world import Outcome, World, WorldChanged
+
+GUEST_ERROR_STATUS = 1
+
+_INTERRUPT_FLAG = 1 << 9
+_STI, _MOV_SS = 0xFB, 0x8E
+_HLT = 0xF4
+_SYSCALL_ENABLE = 1
+_SELF_LOOP = re.compile(rb"\xeb\xfe|\xf3\x90\xeb\xfc")
+"""`jmp .`, and `pause` with a jump back to it: without interrupts, nothing follows them."""
+
+
+class Machine:
+    """One guest, from boot to its end.
+
+    `count_blocks` keeps counting on from the start, for breakpoints between exits. `native=False`
+    counts in Python instead of machine code, ten times slower and just as exact.
+    """
+
+    def __init__(
+        self,
+        image: Image,
+        config: GuestConfig,
+        *,
+        count_blocks: bool = False,
+        native: bool = True,
+    ) -> None:
+        if config.image_digest != image.digest:
+            raise UsageError(
+                f"{image.name} is not the image the configuration names "
+                f"({image.digest[:12]}, expected {config.image_digest[:12]})"
+            )
+        self.image = image
+        self.config = config
+        self.memory = Memory(config.memory)
+        start = boot(image, config, self.memory)
+        exits = Exits(self._out, self._in, self._counter, self._exception, self._system_call)
+        self.engine = Engine(self.memory, config.cpu, start, exits, native)
+        for segment in image.segments:
+            if segment.executable:
+                for match in _SELF_LOOP.finditer(segment.data):
+                    self.engine.watch_block(segment.address + match.start(), self._spinning)
+        self._by_port = Hypercalls(self, image, config).by_port
+        self.world: World
+        self.exits = 0
+        self.outcome: Outcome | None = None
+        self.core_directory: Path | None = None
+        self._error: BaseException | None = None
+        self._timer: tuple[int, int] = (0, 0)
+        self._always_count = count_blocks
+        self._stopping = False
+        self._invalid_at: int | None = None
+        self._breakpoint: Position | None = None
+        self._on_breakpoint: Callable[[], None] = lambda: None
+        self._attentive = count_blocks
+
+    def close(self) -> None:
+        self.engine.close()
+        self.memory.close()
+
+    # State
+
+    @property
+    def position(self) -> Position:
+        """Where the guest is. Exact inside an exit and at a stop; `blocks` is 0 if not counted."""
+        return Position(self.exits, self.engine.words[COUNT] if self.engine.counting else 0)
+
+    def registers(self) -> Registers:
+        return self.engine.registers()
+
+    def break_at(self, position: Position, action: Callable[[], None]) -> None:
+        """Call `action` when the guest is exactly at `position`, before it runs on."""
+        if position.blocks and not self._always_count:
+            raise UsageError(f"{position} lies between exits: count blocks from the start")
+        if position < Position(self.exits, 0):
+            raise UsageError(f"{position} has passed; the guest is at {self.position}")
+        self._breakpoint, self._on_breakpoint = position, action
+        self._attentive = True
+
+    # Control
+
+    def run(self, world: World) -> Outcome:
+        """Run the guest to its end. Raises `GuestError` if it ends by an error of its own."""
+        if self._error is not None or self.outcome is not None:
+            raise UsageError("this machine has ended; make a new one")
+        self.world = world
+        self._check_breakpoint()
+        while self.outcome is None and self._error is None:
+            counted = self._always_count or self._timer[0] > 0
+            if counted != self.engine.counting:
+                self.engine.counting = counted
+            if counted:
+                self._guarded(self._aim)
+                if self._error is not None:
+                    break
+            self._stopping = False
+            status = self.engine.run()
+            if self.outcome is None and self._error is None:
+                self._guarded(self._stopped, status)
+        if self._error is not None:
+            raise self._error
+        assert self.outcome is not None
+        return self.outcome
+
+    def replace_world(self, world: World) -> None:
+        """From the next exit on, or from the one that now waits, ask `world`.
+
+        The caller sees to it that the guest is in a call of the old world, which then raises
+        `WorldChanged`.
+        """
+        self.world = world
+        if self._timer[0]:
+            world.timer(self.exits, *self._timer, self.kick)
+
+    def kick(self) -> None:
+        """Stop at the next block boundary if blocks are counted. From any thread."""
+        self.engine.words[TARGET] = 0
+
+    # What hypercalls ask for
+
+    def halt(self, status: int, trap: bytes) -> None:
+        self._end(Outcome(status, "", self.position, *self._state(), trap))
+
+    def arm_timer(self, period: int, vector: int) -> None:
+        self._timer = (period, vector)
+        self._attentive = True
+        self.world.timer(self.exits, period, vector, self.kick)
+
+    # Exits
+
+    def _out(self, port: int, width: int, value: int) -> None:
+        at = self.exits
+        while True:
+            try:
+                handler = self._by_port[port]
+                if width != 4:
+                    raise BadPointer(f"OUT of {width} bytes to port {port:#x}; hypercalls take 4")
+                handler(at, value)
+                break
+            except WorldChanged:
+                continue
+            except KeyError:
+                self._fail(f"OUT to port {port:#x}, which is no hypercall")
+                return
+            except BadPointer as error:
+                self._fail(f"hypercall on port {port:#x}: {error}")
+                return
+            except BaseException as error:
+                self._abandon(error)
+                return
+        self.exits = at + 1
+        if self._attentive:
+            self._guarded(self._after_exit)
+
+    def _counter(self, with_aux: bool) -> None:
+        at = self.exits
+        while True:
+            try:
+                cycles = self.world.cycles(at)
+                break
+            except WorldChanged:
+                continue
+            except BaseException as error:
+                self._abandon(error)
+                return
+        self.engine.give_counter(cycles, with_aux)
+        self.exits = at + 1
+        if self._attentive:
+            self._guarded(self._after_exit)
+
+    def _in(self, port: int) -> None:
+        self._fail(f"IN from port {port:#x}, which is no device")
+
+    def _exception(self, vector: int) -> None:
+        self._guarded(self._deliver_exception, vector)
+
+    def _spinning(self, address: int) -> None:
+        if self.outcome is not None or self._error is not None:
+            return
+        if not self._timer[0] or not self.engine["rflags"] & _INTERRUPT_FLAG:
+            self.engine["rip"] = address
+            self._fail("endless loop that no interrupt can end")
+
+    def _system_call(self) -> None:
+        self._invalid_at = self.engine["rip"]
+        self.engine.stop_after_block()
+
+    def _after_exit(self) -> None:
+        """What an exit costs more while blocks are counted or somebody watches."""
+        if self.outcome is not None:
+            return
+        self.engine.words[COUNT] = 0
+        self._check_breakpoint()
+        if self.engine.counting:
+            self._aim()
+        if self.engine.counting != (self._always_count or self._timer[0] > 0):
+            if not self._stopping and block_ends_without_exit(self.engine["rip"], self._read):
+                self._stopping = True
+                self.engine.stop_after_block()
+        elif not self.engine.counting and self._breakpoint is None:
+            self._attentive = False
+
+    # Stops
+
+    def _stopped(self, status: int) -> None:
+        """The engine returned: find out why, and make it fit to go on."""
+        if self._invalid_at is not None:
+            rip, self._invalid_at = self._invalid_at, None
+            self.engine["rip"] = rip
+            if self.engine.registers()["efer"] & _SYSCALL_ENABLE:
+                self._fail("SYSCALL, which this machine does not have")
+                return
+            self._deliver(exceptions.INVALID_OPCODE)
+        elif status == INVALID_INSTRUCTION:
+            self._deliver(exceptions.INVALID_OPCODE)
+        elif status != OK:
+            self._fail("access to physical memory that does not exist")
+        elif self.engine.at_block_boundary:
+            self._at_boundary()
+        elif not self._stopping:
+            self._halted()
+
+    def _at_boundary(self) -> None:
+        self._check_breakpoint()
+        self.engine.words[TARGET] = NEVER
+        vector = self.world.interrupt(self.position, self._interruptible())
+        if vector is not None:
+            exceptions.deliver(self.engine, self.memory, vector)
+
+    def _halted(self) -> None:
+        """HLT: an exit that ends with the next interrupt."""
+        if not self._timer[0] or not self.engine["rflags"] & _INTERRUPT_FLAG:
+            self._fail("HLT with no interrupt that could end it")
+            return
+        self.exits += 1
+        self._after_exit()
+        self._guarded(self._wait_interrupt)
+
+    def _wait_interrupt(self) -> None:
+        vector = self.world.wait_interrupt(Position(self.exits, 0))
+        exceptions.deliver(self.engine, self.memory, vector)
+
+    def _aim(self) -> None:
+        """Set the block counter's target."""
+        position = self.position
+        stop = self.world.stop_at(position)
+        if self._breakpoint is not None and self._breakpoint.exits == self.exits:
+            stop = min(NEVER if stop is None else stop, self._breakpoint.blocks)
+        if stop is not None:
+            self.engine.words[TARGET] = stop
+
+    def _interruptible(self) -> bool:
+        """Whether IF is set and RIP does not follow a STI or MOV SS, which delay interrupts."""
+        if not self.engine["rflags"] & _INTERRUPT_FLAG:
+            return False
+        before = self._read(self.engine["rip"] - 2, 2)
+        return not (before[-1:] == bytes([_STI]) or before[:1] == bytes([_MOV_SS]))
+
+    def _check_breakpoint(self) -> None:
+        wanted = self._breakpoint
+        if wanted is None or self.position < wanted:
+            return
+        if self.position > wanted:
+            raise UsageError(f"{wanted} does not exist: the guest went from before it to "
+                             f"{self.position}")
+        self._breakpoint = None
+        self._on_breakpoint()
+
+    # Exceptions and ends
+
+    def _deliver_exception(self, vector: int) -> None:
+        code, software = self.engine.take_exception()
+        with_code = vector in exceptions.WITH_ERROR_CODE and not software
+        self._deliver(vector, code if with_code else None, software)
+
+    def _deliver(self, vector: int, code: int | None = None, software: bool = False) -> None:
+        address = self.engine["cr2"]
+        try:
+            exceptions.deliver(self.engine, self.memory, vector, code, software)
+        except exceptions.TripleFault:
+            what = exceptions.name(vector)
+            if vector == exceptions.PAGE_FAULT and not software:
+                what += f" at address {address:#x}"
+            if code is not None:
+                what += f", error code {code:#x}"
+            self._fail(f"{what}, and the guest has no handler that can take it")
+
+    def _read(self, address: int, length: int) -> bytes:
+        return paging.read(self.memory, self.engine["cr3"], address & (1 << 64) - 1, length)
+
+    def _state(self) -> tuple[Registers, bytes]:
+        return self.registers(), self.memory.digest()
+
+    def _end(self, outcome: Outcome) -> None:
+        self.world.end(outcome)
+        self.outcome = outcome
+        self.engine.abandon()
+
+    def _fail(self, reason: str) -> None:
+        self._guarded(self._fail_now, reason)
+
+    def _fail_now(self, reason: str) -> None:
+        registers, digest = self._state()
+        code = disassemble(registers["rip"], self._read, self.image.symbol)
+        error = GuestError(reason, self.position, registers, code)
+        if self.core_directory is not None:
+            error.core = write_core(self.core_directory, self.image, self.memory, registers)
+        self.world.end(Outcome(GUEST_ERROR_STATUS, reason, error.position, registers, digest))
+        self._abandon(error)
+
+    def _abandon(self, error: BaseException) -> None:
+        if self._error is None:
+            self._error = error
+        self.engine.abandon()
+
+    def _guarded(self, function: Callable[..., None], *arguments: object) -> None:
+        """Call something that may ask the world. No exception leaves a hook; a changed world is
+        asked again."""
+        while True:
+            try:
+                return function(*arguments)
+            except WorldChanged:
+                continue
+            except BaseException as error:
+                return self._abandon(error)

@@ -1,0 +1,109 @@
+"""Guest RAM: one memory mapping that both the CPU engine and Python see."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import mmap
+import os
+from collections.abc import Iterator
+
+from vlockstep.errors import HostError
+
+READ_FLOOR = 0x10000
+"""Below it lie the tender's tables, which the guest does not see."""
+WRITE_FLOOR = 0x100000
+"""Below it everything the guest sees is read-only."""
+
+_CHUNK = 1 << 16
+_ZEROS = bytes(_CHUNK)
+
+
+class BadPointer(Exception):
+    """An address a guest passed does not lie in its memory."""
+
+
+class Memory:
+    """`size` bytes of guest RAM, zero at first.
+
+    On Linux the mapping is a memfd, so that pages never touched stay holes and cost nothing when
+    the RAM is digested or dumped.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.read_only: list[tuple[int, int]] = []
+        self._fd = -1
+        try:
+            if hasattr(os, "memfd_create"):
+                self._fd = os.memfd_create("vlockstep-ram")
+                os.ftruncate(self._fd, size)
+            self.ram = mmap.mmap(self._fd, size)
+        except OSError as error:
+            self._close_fd()
+            raise HostError(
+                f"cannot reserve {size >> 20} MiB of guest memory ({error.strerror}); "
+                "give the guest less with --mem"
+            ) from error
+        self._pin: ctypes.c_char | None = ctypes.c_char.from_buffer(self.ram)
+        self.address = ctypes.addressof(self._pin)
+
+    def close(self) -> None:
+        """Give the memory back. The engine that uses it must be closed first."""
+        self._pin = None
+        if not self.ram.closed:
+            self.ram.close()
+        self._close_fd()
+
+    def _close_fd(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def read(self, address: int, length: int) -> bytes:
+        """Bytes a guest names in a hypercall."""
+        if address < READ_FLOOR or address + length > self.size:
+            raise BadPointer(f"{length} bytes at {address:#x} are outside guest memory")
+        return self.ram[address : address + length]
+
+    def writable(self, address: int, length: int) -> None:
+        """Check that a guest may have `length` bytes at `address` filled in."""
+        end = address + length
+        if address < WRITE_FLOOR or end > self.size:
+            raise BadPointer(f"{length} bytes at {address:#x} are outside writable guest memory")
+        for low, high in self.read_only:
+            if address < high and low < end:
+                raise BadPointer(f"{length} bytes at {address:#x} are read-only in this image")
+
+    def extents(self) -> Iterator[tuple[int, int]]:
+        """`(start, end)` of the ranges that may hold anything but zeros, in order."""
+        if self._fd < 0:
+            yield 0, self.size
+            return
+        start = 0
+        while start < self.size:
+            try:
+                start = os.lseek(self._fd, start, os.SEEK_DATA)
+            except OSError:
+                return
+            end = os.lseek(self._fd, start, os.SEEK_HOLE)
+            yield start, end
+            start = end
+
+    def chunks(self) -> Iterator[tuple[int, bytes]]:
+        """`(address, content)` of every aligned chunk that is not all zeros, in order."""
+        done = 0
+        for start, end in self.extents():
+            for address in range(max(done, start - start % _CHUNK), end, _CHUNK):
+                content = self.ram[address : address + _CHUNK]
+                if content != _ZEROS:
+                    yield address, content
+                done = address + _CHUNK
+
+    def digest(self) -> bytes:
+        """16 bytes that are equal for equal contents, whichever pages were ever touched."""
+        digest = hashlib.blake2b(digest_size=16)
+        for address, content in self.chunks():
+            digest.update(address.to_bytes(8, "little"))
+            digest.update(content)
+        return digest.digest()

@@ -1,0 +1,86 @@
+"""What went wrong in a guest, for people: registers, and the code around RIP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import capstone
+
+from vlockstep.errors import VlockstepError
+from vlockstep.machine.position import Position
+from vlockstep.machine.registers import Registers
+
+_LONGEST_INSTRUCTION = 15
+_BEFORE, _AFTER = 6, 6
+_MAX_BACK = 4096
+
+Symbol = Callable[[int], tuple[int, str] | None]
+Read = Callable[[int, int], bytes]
+
+
+class GuestError(VlockstepError):
+    """The guest did something that ends it: not the host's fault, and no traceback."""
+
+    def __init__(self, reason: str, position: Position, registers: Registers, code: str) -> None:
+        super().__init__(f"guest error: {reason}")
+        self.reason = reason
+        self.position = position
+        self.registers = registers
+        self.code = code
+        self.core: Path | None = None
+
+    def report(self) -> str:
+        """The message, registers and disassembly, on several lines."""
+        core = f"\n\ncore written to {self.core}" if self.core else ""
+        return f"{self} at {self.position}\n\n{self.registers}\n\n{self.code}{core}"
+
+
+def disassemble(rip: int, read: Read, symbol: Symbol) -> str:
+    """A few instructions around `rip`, which is marked; earlier ones where a symbol tells where
+    instructions begin."""
+    engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    found = symbol(rip)
+    rows: list[tuple[int, str]] = []
+    if found is not None and rip - found[0] <= _MAX_BACK:
+        code = read(found[0], rip - found[0])
+        rows = [(i.address, _text(i)) for i in engine.disasm(code, found[0])][-_BEFORE:]
+    following = read(rip, _LONGEST_INSTRUCTION * _AFTER)
+    rows += [(i.address, _text(i)) for i in engine.disasm(following, rip, _AFTER)]
+    if not any(address == rip for address, _ in rows):
+        what = f"(bytes {following[:8].hex(' ')})" if following else "(not mapped)"
+        rows.append((rip, what))
+    head = f"{found[1]}+{rip - found[0]:#x}:\n" if found else ""
+    return head + "\n".join(
+        f"{'=>' if address == rip else '  '} {address:#x}  {text}" for address, text in rows
+    )
+
+
+def _text(instruction: capstone.CsInsn) -> str:
+    return f"{instruction.mnemonic} {instruction.op_str}".strip()
+
+
+_ENDS_BLOCK = frozenset(
+    {
+        capstone.CS_GRP_JUMP,
+        capstone.CS_GRP_CALL,
+        capstone.CS_GRP_RET,
+        capstone.CS_GRP_IRET,
+        capstone.CS_GRP_INT,
+    }
+)
+_EXITS = frozenset({"in", "out", "rdtsc", "rdtscp", "hlt", "syscall", "sysenter"})
+
+
+def block_ends_without_exit(rip: int, read: Read) -> bool:
+    """Whether, after the exit at `rip`, execution reaches the end of its block without another."""
+    engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    engine.detail = True
+    for instruction in engine.disasm(read(rip, _MAX_BACK), rip):
+        if instruction.address == rip:
+            continue
+        if instruction.mnemonic in _EXITS:
+            return False
+        if _ENDS_BLOCK.intersection(instruction.groups):
+            return True
+    return False

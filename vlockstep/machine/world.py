@@ -1,0 +1,78 @@
+"""The gate. Every input a guest cannot compute, and every output, crosses a `World`.
+
+The machine calls these methods and nothing else of the outside. `at` is the number of exits that
+were complete before the call. A method may block: it runs inside the guest's exit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from vlockstep.machine.position import Position
+from vlockstep.machine.registers import Registers
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a guest ended: by a halt with a `status`, or by a guest error with a `reason`.
+
+    `trap` is the cookie of the halt: up to 512 bytes with which a guest describes a trap.
+    """
+
+    status: int
+    reason: str
+    position: Position
+    registers: Registers
+    memory_digest: bytes
+    trap: bytes = b""
+
+
+class WorldChanged(Exception):
+    """Raised by a call that was waiting when the machine's world was replaced: ask the new one."""
+
+
+class World(Protocol):
+    # Inputs
+
+    def cycles(self, at: int) -> int:
+        """The time-stamp counter, in cycles of `CYCLE_FREQUENCY`; never goes back."""
+
+    def walltime(self, at: int) -> int:
+        """Nanoseconds since the epoch."""
+
+    def poll(self, at: int, timeout: int) -> int:
+        """Wait up to `timeout` ns for a frame; the set of ready handles, bit = handle."""
+
+    def net_read(self, at: int, handle: int, limit: int) -> bytes | None:
+        """One waiting frame of at most `limit` bytes, or None."""
+
+    def block_read(self, at: int, handle: int, offset: int, length: int) -> bytes | None:
+        """`length` bytes at `offset`; None if the host could not read them."""
+
+    def stop_at(self, position: Position) -> int | None:
+        """At how many blocks since the last exit to stop and ask for an interrupt; None: go on
+        as before. Asked only while the guest has a timer."""
+
+    def interrupt(self, position: Position, enabled: bool) -> int | None:
+        """The vector to deliver at this block boundary. None if there is none, or if `enabled`
+        is false and the interrupt has to wait."""
+
+    def wait_interrupt(self, position: Position) -> int:
+        """The guest halted the CPU until an interrupt comes: wait for it."""
+
+    # Outputs
+
+    def console(self, at: int, data: bytes) -> None: ...
+
+    def net_write(self, at: int, handle: int, frame: bytes) -> None: ...
+
+    def block_write(self, at: int, handle: int, offset: int, data: bytes) -> None: ...
+
+    def timer(self, at: int, period: int, vector: int, kick: Callable[[], None]) -> None:
+        """Interrupt the guest every `period` ns with `vector`; 0 turns the timer off. `kick` stops
+        the guest at its next block boundary, from any thread."""
+
+    def end(self, outcome: Outcome) -> None:
+        """The guest has ended."""
