@@ -1,7 +1,7 @@
 /* Two threads race on shared memory while timer interrupts switch between them: the result
  * depends on the exact instruction, and the exact byte of a REP MOVSB, of every interrupt.
  *
- *   --work=N      loop iterations of each thread (5000000)
+ *   --work=N      loop iterations of each thread (4000000)
  *   --period=NS   of the timer (1000000)
  *   --tsc=1       the threads read RDTSC from time to time, too (0)
  *
@@ -137,7 +137,7 @@ int guest_main(const struct boot_info *boot)
 {
     (void)boot;
     OPTIONS_ALLOW("work", "period", "tsc");
-    work = option_number("work", 5000000, UINT64_MAX / 5);
+    work = option_number("work", 4000000, UINT64_MAX / 5);
     uint64_t period_ns = option_number("period", 1000000, UINT64_MAX);
     use_tsc = option_number("tsc", 0, 1);
 

@@ -228,7 +228,7 @@ class Machine:
         if self.engine.counting:
             self._aim()
         if self.engine.counting != (self._always_count or self._timer[0] > 0):
-            if not self._stopping and block_ends_without_exit(self.engine["rip"], self._read):
+            if not self._stopping and block_ends_without_exit(self.engine["rip"], self.read_virtual):
                 self._stopping = True
                 self.engine.stop_after_block()
         elif not self.engine.counting and self._breakpoint is None:
@@ -287,7 +287,7 @@ class Machine:
         """Whether IF is set and RIP does not follow a STI or MOV SS, which delay interrupts."""
         if not self.engine["rflags"] & _INTERRUPT_FLAG:
             return False
-        before = self._read(self.engine["rip"] - 2, 2)
+        before = self.read_virtual(self.engine["rip"] - 2, 2)
         return not (before[-1:] == bytes([_STI]) or before[:1] == bytes([_MOV_SS]))
 
     def _check_breakpoint(self) -> None:
@@ -319,7 +319,7 @@ class Machine:
                 what += f", error code {code:#x}"
             self._fail(f"{what}, and the guest has no handler that can take it")
 
-    def _read(self, address: int, length: int) -> bytes:
+    def read_virtual(self, address: int, length: int) -> bytes:
         return paging.read(self.memory, self.engine["cr3"], address & (1 << 64) - 1, length)
 
     def _state(self) -> tuple[Registers, bytes]:
@@ -335,7 +335,7 @@ class Machine:
 
     def _fail_now(self, reason: str) -> None:
         registers, digest = self._state()
-        code = disassemble(registers["rip"], self._read, self.image.symbol)
+        code = disassemble(registers["rip"], self.read_virtual, self.image.symbol)
         error = GuestError(reason, self.position, registers, code)
         if self.core_directory is not None:
             error.core = write_core(self.core_directory, self.image, self.memory, registers)

@@ -1,0 +1,84 @@
+"""Batches of entries as bytes: for the log file and for the logging channel alike.
+
+A batch is self-contained: `[first, exits, rows]`, where `first` is the sequence number of its
+first entry and `exits` that entry's exits. A row is `[kind, exits since the row before, value]`,
+with blocks and checkpoint appended if there are any. Clock values are differences to the clock
+value before them in the batch. A clock read takes at most 12 bytes, and usually 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgpack
+
+from vlockstep.errors import LogError
+from vlockstep.replay.entry import Entry, Kind
+
+MAX_BATCH = 64 << 20
+"""Bytes; no batch may be larger."""
+
+_U64 = 1 << 64
+_TYPES: dict[int, tuple[type, ...]] = {
+    Kind.CYCLES: (int,),
+    Kind.WALLTIME: (int,),
+    Kind.POLL: (int,),
+    Kind.NET_READ: (bytes, type(None)),
+    Kind.BLOCK_READ: (bytes, type(None)),
+    Kind.CONSOLE: (bytes,),
+    Kind.NET_WRITE: (bytes,),
+    Kind.BLOCK_WRITE: (bytes,),
+    Kind.INTERRUPT: (int,),
+    Kind.END: (bytes,),
+}
+
+
+def encode(first: int, entries: Sequence[Entry]) -> bytes:
+    """Pack consecutive `entries`, the first of which has sequence number `first`."""
+    assert entries
+    start = exits = entries[0][1]
+    cycles = walltime = 0
+    rows = []
+    for kind, at, blocks, value, checkpoint in entries:
+        if kind == 0:
+            value, cycles = value - cycles, value  # type: ignore[operator, assignment]
+        elif kind == 1:
+            value, walltime = value - walltime, value  # type: ignore[operator, assignment]
+        if blocks or checkpoint:
+            rows.append((kind, at - exits, value, blocks, checkpoint))
+        else:
+            rows.append((kind, at - exits, value))
+        exits = at
+    packed: bytes = msgpack.packb((first, start, rows))
+    return packed
+
+
+def decode(data: bytes) -> tuple[int, list[Entry]]:
+    """The reverse of `encode`. Raises `LogError` for anything that is not a valid batch."""
+    try:
+        first, exits, rows = msgpack.unpackb(data)
+        if type(first) is not int or type(exits) is not int or first < 0 or exits < 0 or not rows:
+            raise ValueError("bad header")
+        cycles = walltime = 0
+        entries: list[Entry] = []
+        for row in rows:
+            kind, step, value, *rest = row
+            if type(value) not in _TYPES[kind] or type(step) is not int or step < 0:
+                raise ValueError(f"bad row of kind {kind}")
+            exits += step
+            if kind == 0:
+                value = cycles = cycles + value
+            elif kind == 1:
+                value = walltime = walltime + value
+            if type(value) is int and not 0 <= value < _U64:
+                raise ValueError(f"value {value} out of range")
+            if rest:
+                blocks, checkpoint = rest
+                if type(blocks) is not int or blocks < 0 or type(checkpoint) is not bytes:
+                    raise ValueError(f"bad row of kind {kind}")
+                entries.append((kind, exits, blocks, value, checkpoint))
+            else:
+                entries.append((kind, exits, 0, value, b""))
+    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+        raise LogError(f"malformed batch of entries ({error})") from error
+    return first, entries

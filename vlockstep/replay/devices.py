@@ -1,0 +1,120 @@
+"""What a guest's block devices and console are on the host."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+from vlockstep.errors import HostError, UsageError
+from vlockstep.machine.boot import BLOCK_SIZE
+
+_CHUNK = 1 << 20
+_ZEROS = bytes(_CHUNK)
+
+
+def _write_all(fd: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(fd, view, offset)
+        offset += count
+        view = view[count:]
+
+
+class Disk:
+    """A block device on a file or a host's block device. Sparse files are fine."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+            self.capacity = os.lseek(self._fd, 0, os.SEEK_END)
+        except OSError as error:
+            raise HostError(f"cannot open the disk {path}: {error.strerror}") from error
+        if self.capacity == 0 or self.capacity % BLOCK_SIZE:
+            os.close(self._fd)
+            raise UsageError(
+                f"the disk {path} is {self.capacity} bytes; make it a multiple of {BLOCK_SIZE}, "
+                f"for example with: truncate -s 1M {path}"
+            )
+
+    def read(self, offset: int, length: int) -> bytes | None:
+        """None if the host cannot read there."""
+        try:
+            data = os.pread(self._fd, length, offset)
+        except OSError:
+            return None
+        return data if len(data) == length else None
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Raises `HostError`: a replica that cannot write must not go on."""
+        try:
+            _write_all(self._fd, data, offset)
+        except OSError as error:
+            raise HostError(f"cannot write to the disk {self.path}: {error.strerror}") from error
+
+    def digest(self) -> str:
+        """Of the whole content, in hex; holes are read as zeros."""
+        digest = hashlib.blake2b(digest_size=16)
+        for offset in range(0, self.capacity, _CHUNK):
+            data = os.pread(self._fd, _CHUNK, offset)
+            if data != _ZEROS[: len(data)]:
+                digest.update(offset.to_bytes(8, "little"))
+                digest.update(data)
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class ConsoleFile:
+    """The guest's console as a file that both replicas may write.
+
+    The text is a stream and each piece has its offset, so that a piece that is there already is
+    dropped, one that a dying replica wrote in part is completed, and nothing can appear twice.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        except OSError as error:
+            raise HostError(f"cannot open the console file {path}: {error.strerror}") from error
+
+    def write(self, offset: int, data: bytes) -> None:
+        try:
+            have = max(0, min(len(data), os.fstat(self._fd).st_size - offset))
+            _write_all(self._fd, data[have:], offset + have)
+        except OSError as error:
+            raise HostError(
+                f"cannot write to the console file {self.path}: {error.strerror}"
+            ) from error
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class ConsoleStream:
+    """The guest's console as this process's standard output."""
+
+    def __init__(self) -> None:
+        self._fd = sys.stdout.fileno()
+
+    def write(self, offset: int, data: bytes) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise HostError("nobody reads the guest's console any more") from error
+            raise HostError(f"cannot write to the console: {error.strerror}") from error
+
+    def close(self) -> None:
+        pass

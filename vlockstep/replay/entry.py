@@ -1,0 +1,148 @@
+"""Entries: what a log is made of.
+
+In memory an entry is a plain tuple, since one is made for every exit:
+`(kind, exits, blocks, value, checkpoint)`, where (exits, blocks) is the position at which the
+entry belongs and `checkpoint` is empty or a packed `Checkpoint` of the state there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import msgpack
+
+from vlockstep.errors import LogError
+from vlockstep.machine.memory import Memory
+from vlockstep.machine.position import Position
+from vlockstep.machine.registers import Registers
+from vlockstep.machine.world import Outcome
+
+
+class Kind(IntEnum):
+    """What an entry holds in `value`."""
+
+    CYCLES = 0  #       the time-stamp counter
+    WALLTIME = 1  #     nanoseconds since the epoch
+    POLL = 2  #         the set of ready handles
+    NET_READ = 3  #     a frame, or None
+    BLOCK_READ = 4  #   the data or None; the digest of the data if each replica has its own disk
+    CONSOLE = 5  #      the digest of the text
+    NET_WRITE = 6  #    the digest of the frame
+    BLOCK_WRITE = 7  #  the digest of handle, offset and data
+    INTERRUPT = 8  #    the vector
+    END = 9  #          a packed `End`
+
+
+OUTPUTS = frozenset({Kind.CONSOLE, Kind.NET_WRITE, Kind.BLOCK_WRITE, Kind.END})
+
+Value = int | bytes | None
+Entry = tuple[int, int, int, Value, bytes]
+
+
+def position(entry: Entry) -> Position:
+    return Position(entry[1], entry[2])
+
+
+def output_digest(data: bytes) -> bytes:
+    """8 bytes that stand for an output in the log."""
+    return hashlib.blake2b(data, digest_size=8).digest()
+
+
+def block_write_digest(handle: int, offset: int, data: bytes) -> bytes:
+    return output_digest(b"%d %d " % (handle, offset) + data)
+
+
+SLICE = 1 << 20
+"""Bytes of RAM that one checkpoint digests: the cost of a checkpoint does not grow with RAM."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The registers at a position, and the digest of `SLICE` bytes of RAM at `address`
+    (none if `memory_digest` is empty)."""
+
+    registers: Registers
+    address: int = 0
+    memory_digest: bytes = b""
+
+    def pack(self) -> bytes:
+        names = [n for n, v in self.registers.items() if v]
+        values = [_to_bytes(self.registers[n]) for n in names]
+        packed: bytes = msgpack.packb((names, values, self.address, self.memory_digest))
+        return packed
+
+    @classmethod
+    def unpack(cls, data: bytes, like: Registers) -> Checkpoint:
+        """The reverse of `pack`. `like` names all registers there are."""
+        try:
+            names, values, address, digest = msgpack.unpackb(data)
+            found = dict(zip(names, map(_from_bytes, values), strict=True))
+            if not (isinstance(address, int) and 0 <= address and isinstance(digest, bytes)):
+                raise ValueError("fields of wrong types")
+        except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
+            raise LogError(f"a checkpoint is malformed ({error})") from error
+        return cls(Registers({n: found.get(n, 0) for n in like}), address, digest)
+
+
+def _to_bytes(value: int) -> int | bytes:
+    return value if value < 1 << 64 else value.to_bytes(16, "little")
+
+
+def _from_bytes(value: int | bytes) -> int:
+    return value if isinstance(value, int) else int.from_bytes(value, "little")
+
+
+def slice_digest(memory: Memory, address: int) -> bytes:
+    return hashlib.blake2b(memory.ram[address : address + SLICE], digest_size=16).digest()
+
+
+@dataclass(frozen=True)
+class End:
+    """How the guest ended, in the log."""
+
+    status: int
+    reason: str
+    registers: bytes
+    memory: bytes
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> End:
+        return cls(
+            outcome.status, outcome.reason, outcome.registers.digest(), outcome.memory_digest
+        )
+
+    def pack(self) -> bytes:
+        packed: bytes = msgpack.packb((self.status, self.reason, self.registers, self.memory))
+        return packed
+
+    @classmethod
+    def unpack(cls, data: bytes) -> End:
+        try:
+            status, reason, registers, memory = msgpack.unpackb(data)
+        except (ValueError, TypeError, msgpack.UnpackException) as error:
+            raise LogError(f"the end entry is malformed ({error})") from error
+        return cls(status, reason, registers, memory)
+
+
+def describe(entry: Entry) -> str:
+    """One entry for people."""
+    kind, _, _, value, checkpoint = entry
+    text = Kind(kind).name.lower().replace("_", " ")
+    detail: Any = value
+    if kind == Kind.END:
+        assert isinstance(value, bytes)
+        end = End.unpack(value)
+        detail = end.reason or f"status {end.status}"
+    elif kind in (Kind.CONSOLE, Kind.NET_WRITE, Kind.BLOCK_WRITE):
+        assert isinstance(value, bytes)
+        detail = f"digest {value.hex()}"
+    elif isinstance(value, bytes):
+        detail = f"{len(value)} bytes {value[:16].hex(' ')}{' …' if len(value) > 16 else ''}"
+    elif kind == Kind.POLL:
+        detail = f"ready {value:#x}"
+    elif kind == Kind.INTERRUPT:
+        detail = f"vector {value}"
+    return f"{text:<12} {detail}{'  + checkpoint' if checkpoint else ''}"

@@ -1,0 +1,186 @@
+"""The World of a guest that runs for real: host clocks, files, timers."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from vlockstep.machine.position import Position
+from vlockstep.machine.world import Outcome, WorldChanged
+
+_MAX_WAIT = 3600.0
+_MAX_BACKOFF = 4096
+
+
+class Console(Protocol):
+    def write(self, offset: int, data: bytes) -> None:
+        """`data` belongs at `offset` of the guest's console stream."""
+
+
+class BlockDevice(Protocol):
+    def read(self, offset: int, length: int) -> bytes | None: ...
+
+    def write(self, offset: int, data: bytes) -> None: ...
+
+
+class NetDevice(Protocol):
+    def read(self, limit: int) -> bytes | None:
+        """A waiting frame, or None."""
+
+    def write(self, frame: bytes) -> None: ...
+
+    def waiting(self) -> bool: ...
+
+
+class LiveWorld:
+    """Inputs from this host, outputs to it.
+
+    `clock` is where the guest's clocks stand, (cycles, ns since the epoch), when another replica
+    has run it before: they go on from there and never back. `console_offset` is how much console
+    text there has been. A NIC that gets a frame calls `arrived`.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        disks: Mapping[int, BlockDevice] | None = None,
+        nics: Mapping[int, NetDevice] | None = None,
+        *,
+        clock: tuple[int, int] = (0, 0),
+        console_offset: int = 0,
+    ) -> None:
+        self._console = console
+        self._disks = disks or {}
+        self._nics = nics or {}
+        self._zero = time.perf_counter_ns() - clock[0]
+        self._floor = clock[1]
+        self._console_offset = console_offset
+        self._wake = threading.Event()
+        self._leaving = False
+        self._ticker: _Ticker | None = None
+        self._backoff = 1
+        self._waiting_since_exit = -1
+
+    # Inputs
+
+    def cycles(self, at: int) -> int:
+        return time.perf_counter_ns() - self._zero
+
+    def walltime(self, at: int) -> int:
+        return max(time.time_ns(), self._floor)
+
+    def poll(self, at: int, timeout: int) -> int:
+        deadline = time.monotonic() + timeout / 1e9
+        while True:
+            self._wake.clear()
+            if self._leaving:
+                raise WorldChanged
+            ready = sum(1 << handle for handle, nic in self._nics.items() if nic.waiting())
+            left = deadline - time.monotonic()
+            if ready or left <= 0:
+                return ready
+            self._wake.wait(min(left, _MAX_WAIT))
+
+    def net_read(self, at: int, handle: int, limit: int) -> bytes | None:
+        return self._nics[handle].read(limit)
+
+    def block_read(self, at: int, handle: int, offset: int, length: int) -> bytes | None:
+        return self._disks[handle].read(offset, length)
+
+    def stop_at(self, position: Position) -> int | None:
+        ticker = self._ticker
+        if ticker is None or not ticker.pending:
+            return None
+        if position.exits != self._waiting_since_exit:
+            self._waiting_since_exit, self._backoff = position.exits, 1
+            return position.blocks
+        # The guest has interrupts off. Random steps, so that no pattern of its own hides from us.
+        self._backoff = min(2 * self._backoff, _MAX_BACKOFF)
+        return position.blocks + random.randint(1, self._backoff)
+
+    def interrupt(self, position: Position, enabled: bool) -> int | None:
+        ticker = self._ticker
+        if ticker is None or not ticker.pending or not enabled:
+            return None
+        return ticker.take()
+
+    def wait_interrupt(self, position: Position) -> int:
+        assert self._ticker is not None
+        while not self._ticker.wait(_MAX_WAIT):
+            pass
+        if self._leaving:
+            raise WorldChanged
+        return self._ticker.take()
+
+    # Outputs
+
+    def console(self, at: int, data: bytes) -> None:
+        self._console.write(self._console_offset, data)
+        self._console_offset += len(data)
+
+    def net_write(self, at: int, handle: int, frame: bytes) -> None:
+        self._nics[handle].write(frame)
+
+    def block_write(self, at: int, handle: int, offset: int, data: bytes) -> None:
+        self._disks[handle].write(offset, data)
+
+    def timer(self, at: int, period: int, vector: int, kick: Callable[[], None]) -> None:
+        if self._ticker is not None:
+            self._ticker.stop()
+        self._ticker = _Ticker(period / 1e9, vector, kick) if period else None
+
+    def end(self, outcome: Outcome) -> None:
+        self.timer(0, 0, 0, lambda: None)
+
+    # Others
+
+    def arrived(self) -> None:
+        """A NIC has a frame."""
+        self._wake.set()
+
+    def leave(self) -> None:
+        """Make whoever waits here raise `WorldChanged`, now and ever after; stop the timer."""
+        self._leaving = True
+        self._wake.set()
+        if self._ticker is not None:
+            self._ticker.stop()
+
+
+class _Ticker:
+    """A thread that raises a periodic interrupt: sets `pending` and stops the guest.
+
+    A tick that finds the one before it still pending is merged with it.
+    """
+
+    def __init__(self, period: float, vector: int, kick: Callable[[], None]) -> None:
+        self.pending = False
+        self._vector = vector
+        self._period = period
+        self._kick = kick
+        self._stopped = threading.Event()
+        self._raised = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="guest-timer", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        due = time.monotonic() + self._period
+        while not self._stopped.wait(max(0.0, due - time.monotonic())):
+            self.pending = True
+            self._raised.set()
+            self._kick()
+            due = max(due + self._period, time.monotonic())
+
+    def take(self) -> int:
+        self._raised.clear()
+        self.pending = False
+        return self._vector
+
+    def wait(self, limit: float) -> bool:
+        return self._raised.wait(limit)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._raised.set()

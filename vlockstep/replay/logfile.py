@@ -1,0 +1,172 @@
+"""Log files, `*.vlog`: a header and batches, each with its length and checksums.
+
+A frame is `u32 length, u32 CRC-32 of the content, u32 CRC-32 of those eight bytes, content`,
+little-endian. The file is the magic, a frame with the header (msgpack), and a frame for each
+batch. Since the frame's head has a checksum of its own, a file that was cut off and one that was
+damaged are told apart.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import msgpack
+
+from vlockstep.errors import HostError, LogError
+from vlockstep.machine.config import GuestConfig
+from vlockstep.replay import codec
+from vlockstep.replay.entry import Entry
+
+MAGIC = b"VLOCKLOG"
+VERSION = 1
+_HEAD = struct.Struct("<III")
+_BATCH_ENTRIES = 2048
+_BATCH_BYTES = 1 << 18
+
+
+def frame(content: bytes) -> bytes:
+    head = struct.pack("<II", len(content), zlib.crc32(content))
+    return head + struct.pack("<I", zlib.crc32(head)) + content
+
+
+class LogWriter:
+    """Writes entries to a new file. `append` buffers; `flush` and `close` complete a batch."""
+
+    def __init__(self, path: Path, config: GuestConfig) -> None:
+        self.path = path
+        self._entries: list[Entry] = []
+        self._bytes = 0
+        self._next = 0
+        header = msgpack.packb({"version": VERSION, "config": config.to_dict()})
+        try:
+            self._file: BinaryIO = path.open("wb", buffering=0)
+            self._file.write(MAGIC + frame(header))
+        except OSError as error:
+            raise HostError(f"cannot write the log {path}: {error.strerror}") from error
+
+    @property
+    def written(self) -> int:
+        """Bytes in the file."""
+        return self._file.tell()
+
+    def append(self, entry: Entry) -> None:
+        self._entries.append(entry)
+        value = entry[3]
+        if type(value) is bytes:
+            self._bytes += len(value)
+        if len(self._entries) >= _BATCH_ENTRIES or self._bytes >= _BATCH_BYTES:
+            self.flush()
+
+    def extend(self, entries: list[Entry]) -> None:
+        for entry in entries:
+            self.append(entry)
+
+    def flush(self) -> None:
+        if not self._entries:
+            return
+        content = frame(codec.encode(self._next, self._entries))
+        try:
+            while content:
+                content = content[self._file.write(content) or 0 :]
+        except OSError as error:
+            raise HostError(f"cannot write the log {self.path}: {error.strerror}") from error
+        self._next += len(self._entries)
+        self._entries.clear()
+        self._bytes = 0
+
+    def close(self) -> None:
+        if not self._file.closed:
+            self.flush()
+            self._file.close()
+
+    def __enter__(self) -> LogWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class LogReader:
+    """Reads a log file from its start. `truncated` tells, once all is read, the offset at which
+    an incomplete batch begins; None if the file is complete."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.truncated: int | None = None
+        try:
+            self._file: BinaryIO = path.open("rb")
+            self.size = path.stat().st_size
+        except OSError as error:
+            raise LogError(f"cannot read the log {path}: {error.strerror}") from error
+        if self._file.read(len(MAGIC)) != MAGIC:
+            raise LogError(f"{path} is not a vlockstep log")
+        header = self._frame()
+        if header is None:
+            raise LogError(f"{path} ends within its header; nothing can be replayed")
+        try:
+            fields = msgpack.unpackb(header)
+            version = fields["version"]
+        except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+            raise LogError(f"{path}: malformed header ({error!r})") from error
+        if version != VERSION:
+            raise LogError(
+                f"{path} is of log version {version}; this vlockstep reads version {VERSION}"
+            )
+        self.config = GuestConfig.from_dict(fields.get("config"))
+
+    def batches(self) -> Iterator[tuple[int, list[Entry]]]:
+        """Each batch: the sequence number of its first entry, and its entries."""
+        expected = 0
+        while True:
+            offset = self._file.tell()
+            content = self._frame()
+            if content is None:
+                return
+            try:
+                first, entries = codec.decode(content)
+            except LogError as error:
+                raise LogError(f"{self.path}: at offset {offset}: {error}") from error
+            if first != expected:
+                raise LogError(
+                    f"{self.path}: at offset {offset}: entry {first} where {expected} should be"
+                )
+            expected += len(entries)
+            yield first, entries
+
+    def entries(self) -> Iterator[Entry]:
+        for _, batch in self.batches():
+            yield from batch
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _frame(self) -> bytes | None:
+        """The next frame's content; None at the end of the file or of what is whole of it."""
+        offset = self._file.tell()
+        head = self._file.read(_HEAD.size)
+        if not head:
+            return None
+        if len(head) < _HEAD.size:
+            self.truncated = offset
+            return None
+        length, checksum, head_checksum = _HEAD.unpack(head)
+        if zlib.crc32(head[:8]) != head_checksum:
+            raise LogError(f"{self.path}: damaged at offset {offset} (the head of a batch)")
+        if length > self.size - offset - _HEAD.size:
+            self.truncated = offset
+            return None
+        content = self._file.read(length)
+        if zlib.crc32(content) != checksum:
+            start = offset + _HEAD.size
+            raise LogError(
+                f"{self.path}: damaged between offsets {start} and {start + length} "
+                "(checksum of a batch)"
+            )
+        return content

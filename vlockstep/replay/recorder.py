@@ -1,0 +1,151 @@
+"""A World that passes everything through another one and logs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from vlockstep.machine.memory import Memory
+from vlockstep.machine.position import Position
+from vlockstep.machine.registers import Registers
+from vlockstep.machine.world import Outcome, World
+from vlockstep.replay.entry import (
+    SLICE,
+    Checkpoint,
+    End,
+    Entry,
+    Kind,
+    Value,
+    block_write_digest,
+    output_digest,
+    slice_digest,
+)
+
+CHECKPOINT_INTERVAL = 512
+"""Entries from one checkpoint of the registers to the next."""
+MEMORY_INTERVAL = 8
+"""Every so many checkpoints, one digests a slice of RAM too."""
+
+
+class Probe(Protocol):
+    """What a Recorder and a Replayer see of their machine."""
+
+    memory: Memory
+
+    def registers(self) -> Registers: ...
+
+
+class Recorder:
+    """Logs each input with its value and each output with its digest, in order, through `append`.
+
+    An output is logged before it is made. `local` are the handles of block devices of which each
+    replica has its own copy: their reads are logged as digests. From time to time an entry carries
+    a checkpoint of the guest's state.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        machine: Probe,
+        append: Callable[[Entry], None],
+        local: frozenset[int] = frozenset(),
+    ) -> None:
+        self._world = world
+        self._machine = machine
+        self._append = append
+        self._local = local
+        self._until_checkpoint = 1
+        self._until_memory = MEMORY_INTERVAL
+        self._slice = 0
+
+    # Inputs
+
+    def cycles(self, at: int) -> int:
+        value = self._world.cycles(at)
+        self._log(Kind.CYCLES, at, value)
+        return value
+
+    def walltime(self, at: int) -> int:
+        value = self._world.walltime(at)
+        self._log(Kind.WALLTIME, at, value)
+        return value
+
+    def poll(self, at: int, timeout: int) -> int:
+        ready = self._world.poll(at, timeout)
+        self._log(Kind.POLL, at, ready)
+        return ready
+
+    def net_read(self, at: int, handle: int, limit: int) -> bytes | None:
+        frame = self._world.net_read(at, handle, limit)
+        self._log(Kind.NET_READ, at, frame)
+        return frame
+
+    def block_read(self, at: int, handle: int, offset: int, length: int) -> bytes | None:
+        data = self._world.block_read(at, handle, offset, length)
+        local = handle in self._local and data is not None
+        self._log(Kind.BLOCK_READ, at, output_digest(data or b"") if local else data)
+        return data
+
+    def stop_at(self, position: Position) -> int | None:
+        return self._world.stop_at(position)
+
+    def interrupt(self, position: Position, enabled: bool) -> int | None:
+        vector = self._world.interrupt(position, enabled)
+        if vector is not None:
+            self._log(Kind.INTERRUPT, position.exits, vector, position.blocks)
+        return vector
+
+    def wait_interrupt(self, position: Position) -> int:
+        vector = self._world.wait_interrupt(position)
+        self._log(Kind.INTERRUPT, position.exits, vector, position.blocks)
+        return vector
+
+    # Outputs
+
+    def console(self, at: int, data: bytes) -> None:
+        self._log(Kind.CONSOLE, at, output_digest(data))
+        self._world.console(at, data)
+
+    def net_write(self, at: int, handle: int, frame: bytes) -> None:
+        self._log(Kind.NET_WRITE, at, output_digest(frame))
+        self._world.net_write(at, handle, frame)
+
+    def block_write(self, at: int, handle: int, offset: int, data: bytes) -> None:
+        self._log(Kind.BLOCK_WRITE, at, block_write_digest(handle, offset, data))
+        self._world.block_write(at, handle, offset, data)
+
+    def timer(self, at: int, period: int, vector: int, kick: Callable[[], None]) -> None:
+        self._world.timer(at, period, vector, kick)
+
+    def end(self, outcome: Outcome) -> None:
+        at = outcome.position
+        self._append((Kind.END, at.exits, at.blocks, End.of(outcome).pack(), b""))
+        self._world.end(outcome)
+
+    # Logging
+
+    def _log(self, kind: int, exits: int, value: Value, blocks: int = 0) -> None:
+        self._until_checkpoint -= 1
+        checkpoint = b"" if self._until_checkpoint else self._checkpoint()
+        self._append((kind, exits, blocks, value, checkpoint))
+
+    def _checkpoint(self) -> bytes:
+        self._until_checkpoint = CHECKPOINT_INTERVAL
+        registers = self._machine.registers()
+        self._until_memory -= 1
+        if self._until_memory:
+            return Checkpoint(registers).pack()
+        self._until_memory = MEMORY_INTERVAL
+        address = self._next_slice()
+        return Checkpoint(registers, address, slice_digest(self._machine.memory, address)).pack()
+
+    def _next_slice(self) -> int:
+        """The next slice of RAM in turn that holds anything."""
+        used = {
+            address
+            for low, high in self._machine.memory.extents()
+            for address in range(low - low % SLICE, high, SLICE)
+        }
+        later = [address for address in used if address > self._slice]
+        self._slice = min(later or used, default=0)
+        return self._slice

@@ -1,0 +1,279 @@
+"""A World whose inputs come from a log and whose outputs are compared with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from vlockstep.errors import VlockstepError
+from vlockstep.machine.blockcounter import NEVER
+from vlockstep.machine.machine import Machine
+from vlockstep.machine.position import Position
+from vlockstep.machine.registers import Registers, describe_difference
+from vlockstep.machine.report import disassemble
+from vlockstep.machine.world import Outcome
+from vlockstep.replay.entry import (
+    Checkpoint,
+    End,
+    Entry,
+    Kind,
+    Value,
+    block_write_digest,
+    describe,
+    output_digest,
+    position,
+    slice_digest,
+)
+
+
+class EndOfLog(VlockstepError):
+    """The log ends before the guest does."""
+
+
+class Divergence(VlockstepError):
+    """A replica is not in the state that was logged; it must not go live.
+
+    `logged` is None if the log has no registers for this position.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        sequence: int,
+        at: Position,
+        registers: Registers,
+        logged: Registers | None,
+        code: str,
+        verified: str,
+    ) -> None:
+        super().__init__(f"divergence at entry {sequence}, {at}: {what}")
+        self.position = at
+        self.registers = registers
+        self.logged = logged
+        self._code = code
+        self._verified = verified
+
+    def report(self) -> str:
+        """The message, what is known of the difference, and the code around RIP."""
+        if self.logged is None:
+            detail = f"registers here:\n{self.registers}"
+        elif self.registers == self.logged:
+            detail = "all registers are equal"
+        else:
+            difference = describe_difference(self.registers, self.logged)
+            detail = f"registers that differ, here != logged:\n{difference}"
+        return f"{self}\n{self._verified}\n\n{detail}\n\n{self._code}"
+
+
+class Source(Protocol):
+    """Where a Replayer gets its entries."""
+
+    def peek(self) -> Entry:
+        """The next entry, not taken. May wait for it. Raises `EndOfLog`, or `WorldChanged` if the
+        replica stops replaying instead."""
+
+    def take(self) -> Entry:
+        """The same entry, taken."""
+
+
+class Sequence:
+    """A `Source` over an iterator, such as a log file."""
+
+    def __init__(self, entries: Iterator[Entry]) -> None:
+        self._entries = entries
+        self._ahead: Entry | None = None
+
+    def peek(self) -> Entry:
+        if self._ahead is None:
+            self._ahead = self._get()
+        return self._ahead
+
+    def take(self) -> Entry:
+        entry, self._ahead = self._ahead, None
+        return self._get() if entry is None else entry
+
+    def _get(self) -> Entry:
+        entry = next(self._entries, None)
+        if entry is None:
+            raise EndOfLog("the log ends here; the guest had not ended")
+        return entry
+
+
+class LocalDisk(Protocol):
+    def read(self, offset: int, length: int) -> bytes | None: ...
+
+    def write(self, offset: int, data: bytes) -> None: ...
+
+
+class Replayer:
+    """Feeds a machine from `source` and verifies every digest on the way.
+
+    `suppressed` is told every output that the log confirmed, with the entry's sequence number;
+    the output goes nowhere else, but for disks in `local`, which this replica reads and writes.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        machine: Machine,
+        *,
+        local: dict[int, LocalDisk] | None = None,
+        suppressed: Callable[[int, Kind, int, int, bytes], None] | None = None,
+        sequence: int = 0,
+    ) -> None:
+        self._source = source
+        self._machine = machine
+        self._local = local or {}
+        self._suppressed = suppressed
+        self.sequence = sequence
+        """Entries taken so far: the sequence number of the next one."""
+        self.clock = (0, 0)
+        """The last cycles and wall-clock time that were read."""
+        self._verified: int | None = None
+
+    # Inputs
+
+    def cycles(self, at: int) -> int:
+        value = self._take(Kind.CYCLES, at)
+        assert isinstance(value, int)
+        self.clock = value, self.clock[1]
+        return value
+
+    def walltime(self, at: int) -> int:
+        value = self._take(Kind.WALLTIME, at)
+        assert isinstance(value, int)
+        self.clock = self.clock[0], value
+        return value
+
+    def poll(self, at: int, timeout: int) -> int:
+        value = self._take(Kind.POLL, at)
+        assert isinstance(value, int)
+        return value
+
+    def net_read(self, at: int, handle: int, limit: int) -> bytes | None:
+        value = self._take(Kind.NET_READ, at)
+        assert not isinstance(value, int)
+        if value is not None and len(value) > limit:
+            raise self._divergence(f"a frame of {len(value)} bytes for a read of {limit}")
+        return value
+
+    def block_read(self, at: int, handle: int, offset: int, length: int) -> bytes | None:
+        value = self._take(Kind.BLOCK_READ, at)
+        assert not isinstance(value, int)
+        disk = self._local.get(handle)
+        if disk is not None and value is not None:
+            data = disk.read(offset, length)
+            if data is None or output_digest(data) != value:
+                raise self._divergence(f"the local disk differs at offset {offset}")
+            return data
+        if value is not None and len(value) != length:
+            raise self._divergence(f"{len(value)} bytes for a block read of {length}")
+        return value
+
+    def stop_at(self, at: Position) -> int | None:
+        entry = self._source.peek()
+        return entry[2] if entry[0] == Kind.INTERRUPT and entry[1] == at.exits else NEVER
+
+    def interrupt(self, at: Position, enabled: bool) -> int | None:
+        entry = self._source.peek()
+        if entry[0] != Kind.INTERRUPT or position(entry) != at:
+            return None
+        if not enabled:
+            raise self._divergence("an interrupt was logged where the guest has them off")
+        return self._interrupt(at)
+
+    def wait_interrupt(self, at: Position) -> int:
+        return self._interrupt(at)
+
+    def _interrupt(self, at: Position) -> int:
+        vector = self._take(Kind.INTERRUPT, at.exits, at.blocks)
+        assert isinstance(vector, int)
+        return vector
+
+    # Outputs
+
+    def console(self, at: int, data: bytes) -> None:
+        self._compare(Kind.CONSOLE, at, output_digest(data), "console text")
+        self._suppress(Kind.CONSOLE, 0, 0, data)
+
+    def net_write(self, at: int, handle: int, frame: bytes) -> None:
+        self._compare(Kind.NET_WRITE, at, output_digest(frame), "frame")
+        self._suppress(Kind.NET_WRITE, handle, 0, frame)
+
+    def block_write(self, at: int, handle: int, offset: int, data: bytes) -> None:
+        digest = block_write_digest(handle, offset, data)
+        self._compare(Kind.BLOCK_WRITE, at, digest, "disk write")
+        if handle in self._local:
+            self._local[handle].write(offset, data)
+        else:
+            self._suppress(Kind.BLOCK_WRITE, handle, offset, data)
+
+    def timer(self, at: int, period: int, vector: int, kick: Callable[[], None]) -> None:
+        pass
+
+    def end(self, outcome: Outcome) -> None:
+        at = outcome.position
+        value = self._take(Kind.END, at.exits, at.blocks)
+        assert isinstance(value, bytes)
+        logged = End.unpack(value)
+        if logged != End.of(outcome):
+            parts = {
+                "status": (outcome.status, logged.status),
+                "reason": (outcome.reason, logged.reason),
+                "registers": (outcome.registers.digest(), logged.registers),
+                "memory": (outcome.memory_digest, logged.memory),
+            }
+            differing = ", ".join(name for name, (a, b) in parts.items() if a != b)
+            raise self._divergence(f"the guest ended here with other {differing} than logged")
+        self._suppress(Kind.END, 0, 0, b"")
+
+    # Comparing
+
+    def _take(self, kind: Kind, exits: int, blocks: int = 0) -> Value:
+        entry = self._source.take()
+        found, at, at_blocks, value, checkpoint = entry
+        if found != kind or at != exits or at_blocks != blocks:
+            raise self._divergence(
+                f"the guest asks for {kind.name.lower()} where the log has, "
+                f"at {position(entry)}: {describe(entry)}"
+            )
+        if checkpoint:
+            self._check(checkpoint)
+        self.sequence += 1
+        return value
+
+    def _compare(self, kind: Kind, at: int, digest: bytes, what: str) -> None:
+        if self._take(kind, at) != digest:
+            self.sequence -= 1
+            raise self._divergence(f"the {what} is not the one that was logged")
+
+    def _suppress(self, kind: Kind, handle: int, offset: int, data: bytes) -> None:
+        if self._suppressed is not None:
+            self._suppressed(self.sequence - 1, kind, handle, offset, data)
+
+    def _check(self, packed: bytes) -> None:
+        registers = self._machine.registers()
+        logged = Checkpoint.unpack(packed, registers)
+        if logged.registers != registers:
+            raise self._divergence("the registers differ", logged.registers)
+        memory = self._machine.memory
+        if logged.memory_digest and (
+            slice_digest(memory, logged.address) != logged.memory_digest
+        ):
+            raise self._divergence(
+                f"the memory from {logged.address:#x} on differs", logged.registers
+            )
+        self._verified = self.sequence
+
+    def _divergence(self, what: str, logged: Registers | None = None) -> Divergence:
+        machine = self._machine
+        registers = machine.registers()
+        code = disassemble(registers["rip"], machine.read_virtual, machine.image.symbol)
+        verified = (
+            "no checkpoint before it"
+            if self._verified is None
+            else f"the registers were still equal at entry {self._verified}"
+        )
+        return Divergence(
+            what, self.sequence, machine.position, registers, logged, code, verified
+        )
