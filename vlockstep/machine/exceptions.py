@@ -110,8 +110,8 @@ def _enter(
     words = [] if code is None else [code]
     words += [rip, cs, rflags, rsp, ss]
     stack = (stack & ~15) - 8 * len(words) & _MASK
-    for index, word in enumerate(words):
-        _push(engine, memory, cr3, stack + 8 * index & _MASK, word)
+    for index in reversed(range(len(words))):
+        _push(engine, memory, cr3, stack + 8 * index & _MASK, words[index])
 
     engine["rsp"] = stack
     engine["rip"] = gate.offset

@@ -185,7 +185,7 @@ def _devices(name: str, notes: dict[int, bytes]) -> tuple[Device, ...]:
         raise ImageError(f"{name}: manifest version {version}; this tender knows version 1")
     if not 1 <= count <= _MAX_ENTRIES or len(manifest) < 8 + count * _ENTRY.size:
         raise ImageError(f"{name}: malformed manifest ({count} entries)")
-    devices = []
+    devices: list[Device] = []
     for handle in range(count):
         raw, kind = _ENTRY.unpack_from(manifest, 8 + handle * _ENTRY.size)[:2]
         label = raw.split(b"\0")[0]

@@ -98,7 +98,7 @@ def translate(memory: Memory, cr3: int, address: int, write: bool = False) -> in
             raise PageFault(address, PRESENT | WRITE)
         if shift == 12 or (entry & _LARGE and shift < 39):
             offset = (1 << shift) - 1
-            physical = (entry & _FRAME & ~offset) | (address & offset)
+            physical: int = (entry & _FRAME & ~offset) | (address & offset)
             if physical >= memory.size:
                 raise PageFault(address, denied)
             return physical

@@ -19,17 +19,18 @@ MAX_BATCH = 64 << 20
 """Bytes; no batch may be larger."""
 
 _U64 = 1 << 64
+_BYTES_OR_NONE = (bytes, type(None))
 _TYPES: dict[int, tuple[type, ...]] = {
-    Kind.CYCLES: (int,),
-    Kind.WALLTIME: (int,),
-    Kind.POLL: (int,),
-    Kind.NET_READ: (bytes, type(None)),
-    Kind.BLOCK_READ: (bytes, type(None)),
-    Kind.CONSOLE: (bytes,),
-    Kind.NET_WRITE: (bytes,),
-    Kind.BLOCK_WRITE: (bytes,),
-    Kind.INTERRUPT: (int,),
-    Kind.END: (bytes,),
+    int(Kind.CYCLES): (int,),
+    int(Kind.WALLTIME): (int,),
+    int(Kind.POLL): (int,),
+    int(Kind.NET_READ): _BYTES_OR_NONE,
+    int(Kind.BLOCK_READ): _BYTES_OR_NONE,
+    int(Kind.CONSOLE): (bytes,),
+    int(Kind.NET_WRITE): (bytes,),
+    int(Kind.BLOCK_WRITE): (bytes,),
+    int(Kind.INTERRUPT): (int,),
+    int(Kind.END): (bytes,),
 }
 
 
@@ -56,14 +57,27 @@ def encode(first: int, entries: Sequence[Entry]) -> bytes:
 def decode(data: bytes) -> tuple[int, list[Entry]]:
     """The reverse of `encode`. Raises `LogError` for anything that is not a valid batch."""
     try:
-        first, exits, rows = msgpack.unpackb(data)
-        if type(first) is not int or type(exits) is not int or first < 0 or exits < 0 or not rows:
+        first, exits, rows = msgpack.unpackb(data, use_list=False)
+        if type(first) is not int or type(exits) is not int or first < 0 or exits < 0:
             raise ValueError("bad header")
+        if type(rows) is not tuple or {*map(type, rows)} != {tuple}:
+            raise ValueError("bad rows")
         cycles = walltime = 0
         entries: list[Entry] = []
         for row in rows:
-            kind, step, value, *rest = row
-            if type(value) not in _TYPES[kind] or type(step) is not int or step < 0:
+            if len(row) == 3:
+                kind, step, value = row
+                blocks, checkpoint = 0, b""
+            else:
+                kind, step, value, blocks, checkpoint = row
+                if type(blocks) is not int or blocks < 0 or type(checkpoint) is not bytes:
+                    raise ValueError(f"bad position or checkpoint in a row of kind {kind}")
+            if (
+                type(value) not in _TYPES[kind]
+                or type(kind) is not int
+                or type(step) is not int
+                or step < 0
+            ):
                 raise ValueError(f"bad row of kind {kind}")
             exits += step
             if kind == 0:
@@ -72,13 +86,7 @@ def decode(data: bytes) -> tuple[int, list[Entry]]:
                 value = walltime = walltime + value
             if type(value) is int and not 0 <= value < _U64:
                 raise ValueError(f"value {value} out of range")
-            if rest:
-                blocks, checkpoint = rest
-                if type(blocks) is not int or blocks < 0 or type(checkpoint) is not bytes:
-                    raise ValueError(f"bad row of kind {kind}")
-                entries.append((kind, exits, blocks, value, checkpoint))
-            else:
-                entries.append((kind, exits, 0, value, b""))
+            entries.append((kind, exits, blocks, value, checkpoint))
     except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
         raise LogError(f"malformed batch of entries ({error})") from error
     return first, entries

@@ -16,11 +16,9 @@ _ZEROS = bytes(_CHUNK)
 
 
 def _write_all(fd: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        count = os.pwrite(fd, view, offset)
+    while (count := os.pwrite(fd, data, offset)) < len(data):
         offset += count
-        view = view[count:]
+        data = data[count:]
 
 
 class Disk:
@@ -87,8 +85,11 @@ class ConsoleFile:
 
     def write(self, offset: int, data: bytes) -> None:
         try:
-            have = max(0, min(len(data), os.fstat(self._fd).st_size - offset))
-            _write_all(self._fd, data[have:], offset + have)
+            have = os.lseek(self._fd, 0, os.SEEK_END) - offset
+            if have <= 0:
+                _write_all(self._fd, data, offset)
+            elif have < len(data):
+                _write_all(self._fd, data[have:], offset + have)
         except OSError as error:
             raise HostError(
                 f"cannot write to the console file {self.path}: {error.strerror}"
@@ -101,13 +102,17 @@ class ConsoleFile:
 
 
 class ConsoleStream:
-    """The guest's console as this process's standard output."""
+    """The guest's console as this process's standard output. What this process has written it
+    does not write again; of what another one wrote it knows nothing."""
 
     def __init__(self) -> None:
         self._fd = sys.stdout.fileno()
+        self._end: int | None = None
 
     def write(self, offset: int, data: bytes) -> None:
-        view = memoryview(data)
+        have = 0 if self._end is None else max(0, self._end - offset)
+        view = memoryview(data)[have:]
+        self._end = max(self._end or 0, offset + len(data))
         try:
             while view:
                 view = view[os.write(self._fd, view) :]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from vlockstep.machine.position import Position
-from vlockstep.machine.world import Outcome, WorldChanged
+from vlockstep.machine.world import Outcome
 
 _MAX_WAIT = 3600.0
 _MAX_BACKOFF = 4096
@@ -40,7 +40,8 @@ class LiveWorld:
 
     `clock` is where the guest's clocks stand, (cycles, ns since the epoch), when another replica
     has run it before: they go on from there and never back. `console_offset` is how much console
-    text there has been. A NIC that gets a frame calls `arrived`.
+    text there has been. `pause` is called in every round of a wait, and may block or raise
+    `WorldChanged`; `wake` starts a round, also when a NIC has got a frame.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class LiveWorld:
         *,
         clock: tuple[int, int] = (0, 0),
         console_offset: int = 0,
+        pause: Callable[[], None] = lambda: None,
     ) -> None:
         self._console = console
         self._disks = disks or {}
@@ -59,7 +61,7 @@ class LiveWorld:
         self._floor = clock[1]
         self._console_offset = console_offset
         self._wake = threading.Event()
-        self._leaving = False
+        self._pause = pause
         self._ticker: _Ticker | None = None
         self._backoff = 1
         self._waiting_since_exit = -1
@@ -76,8 +78,7 @@ class LiveWorld:
         deadline = time.monotonic() + timeout / 1e9
         while True:
             self._wake.clear()
-            if self._leaving:
-                raise WorldChanged
+            self._pause()
             ready = sum(1 << handle for handle, nic in self._nics.items() if nic.waiting())
             left = deadline - time.monotonic()
             if ready or left <= 0:
@@ -102,6 +103,7 @@ class LiveWorld:
         return position.blocks + random.randint(1, self._backoff)
 
     def interrupt(self, position: Position, enabled: bool) -> int | None:
+        self._pause()
         ticker = self._ticker
         if ticker is None or not ticker.pending or not enabled:
             return None
@@ -109,11 +111,12 @@ class LiveWorld:
 
     def wait_interrupt(self, position: Position) -> int:
         assert self._ticker is not None
-        while not self._ticker.wait(_MAX_WAIT):
-            pass
-        if self._leaving:
-            raise WorldChanged
-        return self._ticker.take()
+        while True:
+            self._wake.clear()
+            self._pause()
+            if self._ticker.pending:
+                return self._ticker.take()
+            self._wake.wait(_MAX_WAIT)
 
     # Outputs
 
@@ -130,38 +133,40 @@ class LiveWorld:
     def timer(self, at: int, period: int, vector: int, kick: Callable[[], None]) -> None:
         if self._ticker is not None:
             self._ticker.stop()
-        self._ticker = _Ticker(period / 1e9, vector, kick) if period else None
+
+        def notify() -> None:
+            kick()
+            self._wake.set()
+
+        self._ticker = _Ticker(period / 1e9, vector, notify) if period else None
 
     def end(self, outcome: Outcome) -> None:
         self.timer(0, 0, 0, lambda: None)
 
     # Others
 
-    def arrived(self) -> None:
-        """A NIC has a frame."""
+    def wake(self) -> None:
+        """Let the guest look again if it waits here. From any thread."""
         self._wake.set()
 
     def leave(self) -> None:
-        """Make whoever waits here raise `WorldChanged`, now and ever after; stop the timer."""
-        self._leaving = True
-        self._wake.set()
+        """Another World takes over: stop the timer."""
         if self._ticker is not None:
             self._ticker.stop()
 
 
 class _Ticker:
-    """A thread that raises a periodic interrupt: sets `pending` and stops the guest.
+    """A thread that raises a periodic interrupt: sets `pending` and calls `notify`.
 
     A tick that finds the one before it still pending is merged with it.
     """
 
-    def __init__(self, period: float, vector: int, kick: Callable[[], None]) -> None:
+    def __init__(self, period: float, vector: int, notify: Callable[[], None]) -> None:
         self.pending = False
         self._vector = vector
         self._period = period
-        self._kick = kick
+        self._notify = notify
         self._stopped = threading.Event()
-        self._raised = threading.Event()
         self._thread = threading.Thread(target=self._run, name="guest-timer", daemon=True)
         self._thread.start()
 
@@ -169,18 +174,12 @@ class _Ticker:
         due = time.monotonic() + self._period
         while not self._stopped.wait(max(0.0, due - time.monotonic())):
             self.pending = True
-            self._raised.set()
-            self._kick()
+            self._notify()
             due = max(due + self._period, time.monotonic())
 
     def take(self) -> int:
-        self._raised.clear()
         self.pending = False
         return self._vector
 
-    def wait(self, limit: float) -> bool:
-        return self._raised.wait(limit)
-
     def stop(self) -> None:
         self._stopped.set()
-        self._raised.set()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -55,11 +56,12 @@ class LogWriter:
         return self._file.tell()
 
     def append(self, entry: Entry) -> None:
-        self._entries.append(entry)
+        entries = self._entries
+        entries.append(entry)
         value = entry[3]
         if type(value) is bytes:
             self._bytes += len(value)
-        if len(self._entries) >= _BATCH_ENTRIES or self._bytes >= _BATCH_BYTES:
+        if len(entries) >= _BATCH_ENTRIES or self._bytes >= _BATCH_BYTES:
             self.flush()
 
     def extend(self, entries: list[Entry]) -> None:
@@ -141,8 +143,7 @@ class LogReader:
             yield first, entries
 
     def entries(self) -> Iterator[Entry]:
-        for _, batch in self.batches():
-            yield from batch
+        return chain.from_iterable(batch for _, batch in self.batches())
 
     def close(self) -> None:
         self._file.close()

@@ -21,6 +21,9 @@ from vlockstep.replay.entry import (
     slice_digest,
 )
 
+# Plain integers: looking up a member of an enumeration takes as long as logging an entry.
+_CYCLES, _WALLTIME, _CONSOLE = int(Kind.CYCLES), int(Kind.WALLTIME), int(Kind.CONSOLE)
+
 CHECKPOINT_INTERVAL = 512
 """Entries from one checkpoint of the registers to the next."""
 MEMORY_INTERVAL = 8
@@ -62,12 +65,13 @@ class Recorder:
 
     def cycles(self, at: int) -> int:
         value = self._world.cycles(at)
-        self._log(Kind.CYCLES, at, value)
+        self._until_checkpoint = left = self._until_checkpoint - 1
+        self._append((_CYCLES, at, 0, value, b"" if left else self._checkpoint()))
         return value
 
     def walltime(self, at: int) -> int:
         value = self._world.walltime(at)
-        self._log(Kind.WALLTIME, at, value)
+        self._log(_WALLTIME, at, value)
         return value
 
     def poll(self, at: int, timeout: int) -> int:
@@ -103,7 +107,7 @@ class Recorder:
     # Outputs
 
     def console(self, at: int, data: bytes) -> None:
-        self._log(Kind.CONSOLE, at, output_digest(data))
+        self._log(_CONSOLE, at, output_digest(data))
         self._world.console(at, data)
 
     def net_write(self, at: int, handle: int, frame: bytes) -> None:
@@ -125,9 +129,8 @@ class Recorder:
     # Logging
 
     def _log(self, kind: int, exits: int, value: Value, blocks: int = 0) -> None:
-        self._until_checkpoint -= 1
-        checkpoint = b"" if self._until_checkpoint else self._checkpoint()
-        self._append((kind, exits, blocks, value, checkpoint))
+        self._until_checkpoint = left = self._until_checkpoint - 1
+        self._append((kind, exits, blocks, value, b"" if left else self._checkpoint()))
 
     def _checkpoint(self) -> bytes:
         self._until_checkpoint = CHECKPOINT_INTERVAL

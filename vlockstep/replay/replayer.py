@@ -26,6 +26,10 @@ from vlockstep.replay.entry import (
 )
 
 
+# Plain integers: looking up a member of an enumeration takes as long as taking an entry.
+_CYCLES, _INTERRUPT = int(Kind.CYCLES), int(Kind.INTERRUPT)
+
+
 class EndOfLog(VlockstepError):
     """The log ends before the guest does."""
 
@@ -85,18 +89,18 @@ class Sequence:
 
     def peek(self) -> Entry:
         if self._ahead is None:
-            self._ahead = self._get()
+            self._ahead = self.take()
         return self._ahead
 
     def take(self) -> Entry:
-        entry, self._ahead = self._ahead, None
-        return self._get() if entry is None else entry
-
-    def _get(self) -> Entry:
-        entry = next(self._entries, None)
-        if entry is None:
-            raise EndOfLog("the log ends here; the guest had not ended")
-        return entry
+        entry = self._ahead
+        if entry is not None:
+            self._ahead = None
+            return entry
+        try:
+            return next(self._entries)
+        except StopIteration:
+            raise EndOfLog("the log ends here; the guest had not ended") from None
 
 
 class LocalDisk(Protocol):
@@ -127,22 +131,24 @@ class Replayer:
         self._suppressed = suppressed
         self.sequence = sequence
         """Entries taken so far: the sequence number of the next one."""
-        self.clock = (0, 0)
-        """The last cycles and wall-clock time that were read."""
+        self._cycles = self._walltime = 0
         self._verified: int | None = None
+
+    @property
+    def clock(self) -> tuple[int, int]:
+        """The last cycles and wall-clock time that were read."""
+        return self._cycles, self._walltime
 
     # Inputs
 
     def cycles(self, at: int) -> int:
-        value = self._take(Kind.CYCLES, at)
-        assert isinstance(value, int)
-        self.clock = value, self.clock[1]
-        return value
+        value = self._cycles = self._take(_CYCLES, at)  # type: ignore[assignment]
+        return value  # type: ignore[return-value]
 
     def walltime(self, at: int) -> int:
         value = self._take(Kind.WALLTIME, at)
         assert isinstance(value, int)
-        self.clock = self.clock[0], value
+        self._walltime = value
         return value
 
     def poll(self, at: int, timeout: int) -> int:
@@ -229,12 +235,12 @@ class Replayer:
 
     # Comparing
 
-    def _take(self, kind: Kind, exits: int, blocks: int = 0) -> Value:
+    def _take(self, kind: int, exits: int, blocks: int = 0) -> Value:
         entry = self._source.take()
         found, at, at_blocks, value, checkpoint = entry
         if found != kind or at != exits or at_blocks != blocks:
             raise self._divergence(
-                f"the guest asks for {kind.name.lower()} where the log has, "
+                f"the guest asks for {Kind(kind).name.lower()} where the log has, "
                 f"at {position(entry)}: {describe(entry)}"
             )
         if checkpoint:

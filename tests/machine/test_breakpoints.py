@@ -1,0 +1,136 @@
+"""Stopping at exact positions: repeatable states, and errors for positions there are none of."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import Console, ScriptedWorld, config_for, halt, machine_of, make_image, sample
+
+from vlockstep.errors import UsageError
+from vlockstep.machine.machine import Machine
+from vlockstep.machine.position import Position
+from vlockstep.machine.registers import Registers
+from vlockstep.replay.simulated import SimulatedWorld
+
+PREEMPT, CLOCK = sample("preempt"), sample("clock")
+
+
+def states(positions: list[Position]) -> dict[Position, tuple[Registers, bytes]]:
+    """The state at each of `positions`, all seen in one run."""
+    found: dict[Position, tuple[Registers, bytes]] = {}
+    config = config_for(PREEMPT, "--work=30000", "--tsc=1")
+    with machine_of(PREEMPT, config, count_blocks=True) as machine:
+        waiting = sorted(positions)
+
+        def note() -> None:
+            assert machine.position == waiting[0]
+            found[waiting.pop(0)] = machine.registers(), machine.memory.digest()
+            if waiting:
+                machine.break_at(waiting[0], note)
+
+        machine.break_at(waiting[0], note)
+        machine.run(SimulatedWorld(11, Console()))
+    return found
+
+
+def test_two_runs_stopped_elsewhere_agree_at_common_positions() -> None:
+    chosen = random.Random(1)
+    common = [Position(e, b) for e in (1, 2, 40, 100) for b in (0, 1, 17, 60)]
+    common += [Position(0, 0), Position(0, 12), Position(3, 0)]
+    others = [Position(e, chosen.randint(1, 50)) for e in range(5, 90, 3)]
+    first, second = states([*common]), states([*common, *(set(others) - set(common))])
+    assert all(first[p] == second[p] for p in common)
+    assert len(set(first.values())) == len(common)
+
+
+def test_exits_need_no_counting() -> None:
+    seen: list[tuple[Position, bool]] = []
+    config = config_for(CLOCK, "--reads=50", "--walltime=50")
+    with machine_of(CLOCK, config) as machine:
+        for_later = [Position(n) for n in (20, 55, 100)]
+
+        def note() -> None:
+            seen.append((machine.position, machine.engine.counting))
+            if for_later:
+                machine.break_at(for_later.pop(0), note)
+
+        machine.break_at(Position(0), note)
+        assert machine.run(ScriptedWorld()).status == 0
+    assert seen == [(Position(n), False) for n in (0, 20, 55, 100)]
+
+
+def test_the_action_may_end_the_run() -> None:
+    def stop() -> None:
+        raise UsageError("enough")
+
+    with machine_of(CLOCK) as machine:
+        machine.break_at(Position(7), stop)
+        with pytest.raises(UsageError, match="enough"):
+            machine.run(ScriptedWorld())
+        assert machine.position == Position(7)
+        with pytest.raises(UsageError, match="has ended"):
+            machine.run(ScriptedWorld())
+
+
+def breaking_again(at: Position, then: Position, **options: bool) -> None:
+    def again(machine: Machine) -> None:
+        machine.break_at(then, lambda: None)
+
+    with machine_of(CLOCK, config_for(CLOCK, "--reads=20"), **options) as machine:
+        machine.break_at(at, lambda: again(machine))
+        machine.run(ScriptedWorld())
+
+
+def test_a_position_that_has_passed_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"exits:5 has passed; the guest is at exits:9"):
+        breaking_again(Position(9), Position(5))
+    with pytest.raises(UsageError, match=r"exits:0\+3"):
+        breaking_again(Position(0, 5), Position(0, 3), count_blocks=True)
+
+
+def test_a_position_between_exits_needs_counting_from_the_start() -> None:
+    with machine_of(CLOCK) as machine, pytest.raises(UsageError, match="count blocks"):
+        machine.break_at(Position(3, 1), lambda: None)
+
+
+def test_a_position_that_does_not_exist_is_an_error() -> None:
+    with pytest.raises(UsageError, match=r"exits:3\+1000 does not exist: .* exits:4"):
+        breaking_again(Position(1), Position(3, 1000), count_blocks=True)
+
+
+def test_counting_changes_nothing_but_the_blocks() -> None:
+    outcomes = []
+    for options in ({}, {"count_blocks": True}):
+        with machine_of(CLOCK, config_for(CLOCK, "--reads=30"), **options) as machine:
+            outcome = machine.run(ScriptedWorld())
+            outcomes.append((outcome.registers, outcome.memory_digest, outcome.position.exits))
+    assert outcomes[0] == outcomes[1]
+
+
+def test_a_machine_runs_once() -> None:
+    with machine_of(make_image(halt())) as machine:
+        machine.run(ScriptedWorld())
+        with pytest.raises(UsageError, match="has ended"):
+            machine.run(ScriptedWorld())
+
+
+@given(st.integers(0, 1 << 70), st.integers(0, 1 << 70))
+def test_positions_are_read_as_they_are_written(exits: int, blocks: int) -> None:
+    position = Position(exits, blocks)
+    assert Position.parse(str(position)) == position
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "exits", "exits:", "exits:-1", "exits:1+", "1", "exits:1+2+3", "exits:1 ", "blocks:3"],
+)
+def test_other_spellings_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="write exits:N or exits:N"):
+        Position.parse(text)
+
+
+def test_positions_order_as_time_does() -> None:
+    assert Position(1) < Position(1, 1) < Position(2) < Position(10)

@@ -1,0 +1,84 @@
+"""vlockstep: Solo5 unikernels that run in lockstep on two hosts, recorded and replayed exactly.
+
+The public API. A guest is a function of its inputs, which all come from a `World`:
+
+    image = open_image("hello")
+    machine = Machine(image, GuestConfig(image.digest))
+    outcome = machine.run(LiveWorld(ConsoleStream()))
+
+Names are imported when they are first used: `vlockstep --help` needs no CPU.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from vlockstep.errors import HostError as HostError
+    from vlockstep.errors import ImageError as ImageError
+    from vlockstep.errors import LogError as LogError
+    from vlockstep.errors import UsageError as UsageError
+    from vlockstep.errors import VlockstepError as VlockstepError
+    from vlockstep.machine.bundled import open_image as open_image
+    from vlockstep.machine.config import BlockConfig as BlockConfig
+    from vlockstep.machine.config import GuestConfig as GuestConfig
+    from vlockstep.machine.config import NetConfig as NetConfig
+    from vlockstep.machine.image import Image as Image
+    from vlockstep.machine.machine import Machine as Machine
+    from vlockstep.machine.position import Position as Position
+    from vlockstep.machine.registers import Registers as Registers
+    from vlockstep.machine.report import GuestError as GuestError
+    from vlockstep.machine.world import Outcome as Outcome
+    from vlockstep.machine.world import World as World
+    from vlockstep.replay.attach import BlockOption as BlockOption
+    from vlockstep.replay.attach import Devices as Devices
+    from vlockstep.replay.attach import attach as attach
+    from vlockstep.replay.devices import ConsoleFile as ConsoleFile
+    from vlockstep.replay.devices import ConsoleStream as ConsoleStream
+    from vlockstep.replay.devices import Disk as Disk
+    from vlockstep.replay.entry import Entry as Entry
+    from vlockstep.replay.entry import Kind as Kind
+    from vlockstep.replay.live import LiveWorld as LiveWorld
+    from vlockstep.replay.logfile import LogReader as LogReader
+    from vlockstep.replay.logfile import LogWriter as LogWriter
+    from vlockstep.replay.recorder import Recorder as Recorder
+    from vlockstep.replay.replayer import Divergence as Divergence
+    from vlockstep.replay.replayer import EndOfLog as EndOfLog
+    from vlockstep.replay.replayer import Replayer as Replayer
+    from vlockstep.replay.replayer import Sequence as Sequence
+    from vlockstep.replay.simulated import SimulatedWorld as SimulatedWorld
+else:
+    _HOMES = {
+        "errors": "HostError ImageError LogError UsageError VlockstepError",
+        "machine.bundled": "open_image",
+        "machine.config": "BlockConfig GuestConfig NetConfig",
+        "machine.image": "Image",
+        "machine.machine": "Machine",
+        "machine.position": "Position",
+        "machine.registers": "Registers",
+        "machine.report": "GuestError",
+        "machine.world": "Outcome World",
+        "replay.attach": "BlockOption Devices attach",
+        "replay.devices": "ConsoleFile ConsoleStream Disk",
+        "replay.entry": "Entry Kind",
+        "replay.live": "LiveWorld",
+        "replay.logfile": "LogReader LogWriter",
+        "replay.recorder": "Recorder",
+        "replay.replayer": "Divergence EndOfLog Replayer Sequence",
+        "replay.simulated": "SimulatedWorld",
+    }
+    _MODULES = {name: module for module, names in _HOMES.items() for name in names.split()}
+    __all__ = sorted(_MODULES)
+
+    def __getattr__(name: str) -> object:
+        module = _MODULES.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_MODULES})

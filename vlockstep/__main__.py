@@ -1,0 +1,5 @@
+"""`python -m vlockstep`."""
+
+from vlockstep.cli import main
+
+main()

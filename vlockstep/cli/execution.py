@@ -1,0 +1,180 @@
+"""Running a guest to its end, from a command.
+
+The engine does not notice signals while it executes, so the guest has a thread of its own and the
+main thread waits for it. Handlers only pass the signal on: nothing is interrupted halfway. A guest
+that is still executing when its command ends is left behind, and goes down with the process;
+therefore no command closes its machine.
+"""
+
+from __future__ import annotations
+
+import queue
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from types import FrameType
+from typing import Any, Literal, NoReturn, Protocol
+
+from vlockstep.cli import GUEST_THREAD
+from vlockstep.machine.coredump import write_core
+from vlockstep.machine.machine import Machine
+from vlockstep.machine.position import Position
+from vlockstep.machine.registers import Registers
+from vlockstep.machine.report import GuestError, disassemble
+from vlockstep.machine.world import Outcome, World
+from vlockstep.replay.live import LiveWorld
+
+ABORT_STATUS = 255
+"""What Solo5 guests halt with after a trap or a failed assertion."""
+
+_TICK = 0.5
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Where and how an execution ended: the guest halted with a `status`, or made an `error`, or
+    was stopped before. `code` is a disassembly around RIP in the latter cases."""
+
+    end: Literal["halt", "error", "until", "log"]
+    position: Position
+    registers: Registers
+    memory_digest: bytes
+    status: int | None = None
+    error: GuestError | None = None
+    code: str = ""
+    core: Path | None = None
+
+    def __str__(self) -> str:
+        match self.end:
+            case "halt":
+                what = f"the guest halted with status {self.status}"
+            case "error":
+                what = str(self.error)
+            case "until":
+                what = "stopped"
+            case "log":
+                what = "the log ends before the guest"
+        return f"{what}, at {self.position}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "end": self.end,
+            "status": self.status,
+            "reason": self.error.reason if self.error else "",
+            "position": str(self.position),
+            "registers": self.registers.to_dict(),
+            "registers_digest": self.registers.digest().hex(),
+            "memory_digest": self.memory_digest.hex(),
+            "code": self.code.splitlines(),
+            "core": self.core and str(self.core),
+        }
+
+
+class Stopped(Exception):
+    """Raised in a guest's exit, or at a breakpoint, to end its execution there."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(str(ending))
+        self.ending = ending
+
+
+def stop(machine: Machine, end: Literal["until", "log"]) -> NoReturn:
+    """End the execution with the guest's state here and now."""
+    registers = machine.registers()
+    core = None
+    if machine.core_directory is not None:
+        core = write_core(machine.core_directory, machine.image, machine.memory, registers)
+    code = disassemble(registers["rip"], machine.read_virtual, machine.image.symbol)
+    digest = machine.memory.digest()
+    raise Stopped(Ending(end, machine.position, registers, digest, code=code, core=core))
+
+
+class Witness(Protocol):
+    """Knows the outcome once the guest has ended: a guest error does not carry all of it."""
+
+    outcome: Outcome | None
+
+
+class LiveWitness(LiveWorld):
+    outcome: Outcome | None = None
+
+    def end(self, outcome: Outcome) -> None:
+        super().end(outcome)
+        self.outcome = outcome
+
+
+def execute(
+    machine: Machine, world: World, witness: Witness, tick: Callable[[], None] = lambda: None
+) -> Ending:
+    """Run the guest, calling `tick` twice a second, until it ends.
+
+    Signals that ask this process to end raise `KeyboardInterrupt` or `SystemExit`.
+    """
+    events: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+    result: Future[Ending] = Future()
+
+    def body() -> None:
+        try:
+            result.set_result(_run(machine, world, witness))
+        except BaseException as error:
+            result.set_exception(error)
+        finally:
+            events.put(None)
+
+    thread = Thread(target=body, name=GUEST_THREAD, daemon=True)
+    with _signals_to(events.put):
+        thread.start()
+        while True:
+            try:
+                event = events.get(timeout=_TICK)
+            except queue.Empty:
+                tick()
+                continue
+            if event is not None:
+                raise event
+            thread.join()
+            return result.result()
+
+
+def _run(machine: Machine, world: World, witness: Witness) -> Ending:
+    try:
+        outcome, error = machine.run(world), None
+    except Stopped as stopped:
+        return stopped.ending
+    except GuestError as raised:
+        error = raised
+        assert witness.outcome is not None
+        outcome = witness.outcome
+    core = error.core if error else None
+    if outcome.status == ABORT_STATUS and machine.core_directory is not None:
+        core = write_core(machine.core_directory, machine.image, machine.memory, outcome.registers)
+    return Ending(
+        "error" if error else "halt",
+        outcome.position,
+        outcome.registers,
+        outcome.memory_digest,
+        outcome.status,
+        error=error,
+        code=error.code if error else "",
+        core=core,
+    )
+
+
+@contextmanager
+def _signals_to(put: Callable[[BaseException], None]) -> Iterator[None]:
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        put(KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number))
+
+    heeded = [n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, pass_on) for number in heeded}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,72 @@
+"""How results are printed: for people in columns, for programs as one line of JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from vlockstep.cli.execution import Ending
+
+
+def note(text: str) -> None:
+    """A line on standard error, for people."""
+    print(f"vlockstep: {text}", file=sys.stderr)
+
+
+def emit(data: Any, file: TextIO | None = None) -> None:
+    """A line of JSON."""
+    print(json.dumps(data), file=file)
+
+
+def fields(rows: Iterable[tuple[str, object]], file: TextIO | None = None) -> None:
+    """Names and values, a line each."""
+    for name, value in rows:
+        print(f"{name:<11} {value}", file=file)
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns: with rules and colours in a terminal; elsewhere plain, and never wrapped."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        pretty = Table(*headers)
+        for row in rows:
+            pretty.add_row(*map(Text, row))
+        Console().print(pretty)
+        return
+    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+    for row in (headers, *rows):
+        print("  ".join(map(str.ljust, row, widths)).rstrip())
+
+
+def state(ending: Ending, file: TextIO | None = None) -> None:
+    """Where a guest is: registers, digests and, if known, the code around RIP."""
+    fields(
+        [
+            ("registers", ending.registers.digest().hex()),
+            ("memory", ending.memory_digest.hex()),
+        ],
+        file,
+    )
+    print(f"\n{ending.registers}", file=file)
+    if ending.code:
+        print(f"\n{ending.code}", file=file)
+
+
+def abort(ending: Ending) -> None:
+    """What there is to say of a guest that did not end well, on standard error."""
+    if ending.error:
+        print(f"vlockstep: {ending.error.report()}", file=sys.stderr)
+    elif ending.core:
+        note(f"core written to {ending.core}")
+
+
+def exit_status(ending: Ending) -> int:
+    """The guest's status as a process's: its low 8 bits, but never 0 for what is not 0."""
+    status = ending.status or 0
+    return status & 0xFF or (1 if status else 0)

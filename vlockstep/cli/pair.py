@@ -1,0 +1,315 @@
+"""`vlockstep primary`, `vlockstep secondary` and `vlockstep switchover`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from vlockstep.cli import options
+from vlockstep.errors import HostError, UsageError, VlockstepError
+
+if TYPE_CHECKING:
+    from vlockstep.ft.faults import Fault
+    from vlockstep.ft.replica import Replica, Setting
+    from vlockstep.ft.timing import Timing
+    from vlockstep.machine.image import Image
+    from vlockstep.machine.world import Outcome
+    from vlockstep.replay.attach import Devices
+
+DEFAULT_ENDPOINT = "tcp://127.0.0.1:7700"
+
+ArbiterOption = Annotated[
+    Path,
+    typer.Option(
+        "--arbiter",
+        metavar="DIR",
+        help="The directory, shared by both replicas, that decides who may be live.",
+        show_default=False,
+    ),
+]
+KeysOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--keys",
+        metavar="DIR",
+        help="Encrypt and authenticate with keys from `vlockstep keys new`; needed for any "
+        "address that is not of this machine alone.",
+        show_default=False,
+    ),
+]
+LogOption = Annotated[
+    Path | None,
+    typer.Option("--log", metavar="FILE", help="Keep the log in a file.", show_default=False),
+]
+SharedConsoleOption = Annotated[
+    str,
+    typer.Option(
+        "--console",
+        metavar="PATH",
+        help="The guest's console: a file that both replicas name, on which text appears exactly "
+        "once; - is stdout.",
+    ),
+]
+HeartbeatOption = Annotated[
+    int, typer.Option("--heartbeat", metavar="MS", help="Milliseconds between heartbeats.")
+]
+MissesOption = Annotated[
+    int,
+    typer.Option("--misses", metavar="N", help="The peer is dead after N heartbeats of silence."),
+]
+LagOption = Annotated[
+    int, typer.Option("--max-lag", metavar="MS", help="Slow the primary beyond this lag.")
+]
+LogLimitOption = Annotated[
+    int,
+    typer.Option("--max-log", metavar="MIB", help="Slow it when so much waits for the secondary."),
+]
+WaitOption = Annotated[
+    int, typer.Option("--wait", metavar="S", help="Seconds to wait for the other replica.")
+]
+CrashOption = Annotated[
+    str | None,
+    typer.Option(
+        "--crash-at",
+        metavar="PLACE",
+        help="For tests: SIGKILL itself at entry:N, sent:N, write:N (half-way through the "
+        "output), release:N, exits:N[+BLOCKS] or time:SECONDS.",
+        show_default=False,
+    ),
+]
+PauseOption = Annotated[
+    str | None,
+    typer.Option("--pause-at", metavar="PLACE", help="The same with SIGSTOP.", show_default=False),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Events and status as JSON lines on stderr.")
+]
+
+
+def primary(
+    image: options.ImageArgument,
+    arbiter: ArbiterOption,
+    arguments: options.GuestArguments = None,
+    listen: Annotated[
+        str, typer.Option("--listen", metavar="ENDPOINT", help="tcp://HOST:PORT or ipc://PATH.")
+    ] = DEFAULT_ENDPOINT,
+    keys: KeysOption = None,
+    memory: options.MemoryOption = options.DEFAULT_MEMORY_MB,
+    blocks: options.BlockOptions = None,
+    console: SharedConsoleOption = options.STDOUT,
+    log: LogOption = None,
+    cpu: options.CpuOption = options.DEFAULT_CPU,
+    heartbeat: HeartbeatOption = 50,
+    misses: MissesOption = 5,
+    max_lag: LagOption = 1000,
+    max_log: LogLimitOption = 64,
+    wait: WaitOption = 30,
+    crash_at: CrashOption = None,
+    pause_at: PauseOption = None,
+    dumpcore: options.DumpcoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a guest protected by a secondary: it goes on if this process or its machine dies.
+
+    Waits for the secondary first. The exit status is the guest's.
+    """
+    guest = options.open_guest(image, arguments, memory, cpu, blocks)
+    timing = _timing(heartbeat, misses, max_lag, max_log, wait)
+
+    def start(setting: Callable[..., Setting]) -> Outcome:
+        from vlockstep.ft import channel
+        from vlockstep.ft.arbiter import DirectoryArbiter
+        from vlockstep.ft.keys import Party
+        from vlockstep.ft.replica import Replica
+
+        listener = channel.listen(listen, _load(keys, Party.PRIMARY))
+        judge = DirectoryArbiter(arbiter, _name("primary"))
+        generation = judge.start()
+        if console != options.STDOUT:
+            options.open_console(console, guest.files)
+        replica = Replica(setting(channel=listener, arbiter=judge))
+        return replica.run_primary(guest.config, generation)
+
+    _replicate(
+        start,
+        guest.image,
+        guest.devices,
+        console,
+        log,
+        dumpcore,
+        timing,
+        crash_at,
+        pause_at,
+        as_json,
+    )
+
+
+def secondary(
+    image: options.ImageArgument,
+    arbiter: ArbiterOption,
+    connect: Annotated[
+        str, typer.Option("--connect", metavar="ENDPOINT", help="Where the primary listens.")
+    ] = DEFAULT_ENDPOINT,
+    keys: KeysOption = None,
+    blocks: options.BlockOptions = None,
+    console: SharedConsoleOption = options.STDOUT,
+    log: LogOption = None,
+    heartbeat: HeartbeatOption = 50,
+    misses: MissesOption = 5,
+    wait: WaitOption = 30,
+    crash_at: CrashOption = None,
+    pause_at: PauseOption = None,
+    dumpcore: options.DumpcoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow a primary in lockstep, and take its place when it dies.
+
+    Memory, CPU and the guest's command line are the primary's. The exit status is the guest's.
+    """
+    from vlockstep.machine.bundled import open_image
+    from vlockstep.replay.attach import BlockOption, attach
+
+    opened = open_image(image)
+    devices = attach(opened, [BlockOption.parse(text) for text in blocks or []])
+    timing = _timing(heartbeat, misses, 1000, 64, wait)
+
+    def start(setting: Callable[..., Setting]) -> Outcome:
+        from vlockstep.ft import channel
+        from vlockstep.ft.arbiter import DirectoryArbiter
+        from vlockstep.ft.keys import Party
+        from vlockstep.ft.replica import Replica
+
+        connector = channel.connect(connect, _load(keys, Party.SECONDARY))
+        judge = DirectoryArbiter(arbiter, _name("secondary"))
+        return Replica(setting(channel=connector, arbiter=judge)).run_secondary()
+
+    _replicate(start, opened, devices, console, log, dumpcore, timing, crash_at, pause_at, as_json)
+
+
+def switchover(
+    endpoint: Annotated[
+        str, typer.Argument(metavar="ENDPOINT", help="Where the pair's first primary listens.")
+    ] = DEFAULT_ENDPOINT,
+    keys: KeysOption = None,
+    wait: Annotated[
+        int, typer.Option("--wait", metavar="S", help="Seconds to wait for it to happen.")
+    ] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
+) -> None:
+    """Ask a healthy pair to swap roles. The guest notices nothing."""
+    from vlockstep.ft.keys import Party
+    from vlockstep.ft.operator import request_switchover
+
+    generation = request_switchover(endpoint, _load(keys, Party.OPERATOR), wait)
+    if as_json:
+        print(json.dumps({"generation": generation}))
+    else:
+        print(f"the roles are swapped; the new primary rules as generation {generation}")
+
+
+def _timing(heartbeat: int, misses: int, max_lag: int, max_log: int, wait: int) -> Timing:
+    from vlockstep.ft.timing import MILLISECOND, SECOND, Timing
+
+    return Timing(
+        heartbeat * MILLISECOND, misses, max_lag * MILLISECOND, max_log << 20, wait * SECOND
+    )
+
+
+def _load(directory: Path | None, party: Any) -> Any:
+    from vlockstep.ft import keys
+
+    return None if directory is None else keys.load(directory, party)
+
+
+def _name(role: str) -> str:
+    return f"{role}-{uuid.uuid4().hex[:8]}"
+
+
+def _fault(crash_at: str | None, pause_at: str | None) -> Fault | None:
+    from vlockstep.ft.faults import Fault
+
+    if crash_at is not None and pause_at is not None:
+        raise UsageError("give --crash-at or --pause-at, not both")
+    if crash_at is not None:
+        return Fault.parse(crash_at, signal.SIGKILL)
+    return Fault.parse(pause_at, signal.SIGSTOP) if pause_at is not None else None
+
+
+def _replicate(
+    start: Callable[[Callable[..., Setting]], Outcome],
+    image: Image,
+    devices: Devices,
+    console: str,
+    log: Path | None,
+    dumpcore: Path | None,
+    timing: Timing,
+    crash_at: str | None,
+    pause_at: str | None,
+    as_json: bool,
+) -> NoReturn:
+    """Run a replica and leave at once, whatever the guest's thread is doing."""
+    from functools import partial
+
+    from vlockstep.ft.replica import Setting
+    from vlockstep.machine.report import GuestError
+    from vlockstep.replay.devices import ConsoleFile, ConsoleStream
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+    sink = ConsoleStream() if console == options.STDOUT else ConsoleFile(Path(console))
+    setting = partial(
+        Setting,
+        image=image,
+        devices=devices,
+        console=sink,
+        timing=timing,
+        log=log,
+        core_directory=dumpcore,
+        fault=_fault(crash_at, pause_at),
+        observe=_print_json if as_json else _print_event,
+        status=as_json,
+    )
+    try:
+        status = start(setting).status
+    except GuestError as error:
+        print(f"vlockstep: {error.report()}", file=sys.stderr)
+        status = error.exit_status
+    except VlockstepError as error:
+        print(f"vlockstep: {error}", file=sys.stderr)
+        status = error.exit_status
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status & 0xFF)
+
+
+def _leave(number: int, _frame: object) -> NoReturn:
+    raise HostError(f"stopped by {signal.Signals(number).name}")
+
+
+def _print_json(event: dict[str, Any]) -> None:
+    print(json.dumps(event), file=sys.stderr, flush=True)
+
+
+def _print_event(event: dict[str, Any]) -> None:
+    """One line for people."""
+    details = {k: v for k, v in event.items() if k not in ("event", "time")}
+    text = {
+        "waiting": "waiting for a secondary at {endpoint}",
+        "joining": "joining the primary at {endpoint}",
+        "started": "the guest runs, protected",
+        "live": "live as generation {generation}",
+        "following": "following the new primary, generation {generation}",
+        "diverged": "{report}",
+        "notice": "{text}",
+        "rejected": "rejected: {reason}",
+    }.get(event["event"])
+    if text is not None:
+        print(f"vlockstep: {text.format(**details)}", file=sys.stderr, flush=True)

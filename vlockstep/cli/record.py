@@ -1,0 +1,99 @@
+"""`vlockstep record`."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlockstep.cli import options, output
+
+if TYPE_CHECKING:
+    from vlockstep.replay.entry import Entry
+    from vlockstep.replay.logfile import LogWriter
+
+
+class LogInProgress:
+    """A log that the guest's thread appends to while the main thread sees to it that it gets to
+    the file: from time to time, and in the end."""
+
+    def __init__(self, writer: LogWriter) -> None:
+        self.entries = 0
+        self._writer = writer
+        self._lock = threading.Lock()
+
+    def append(self, entry: Entry) -> None:
+        with self._lock:
+            self._writer.append(entry)
+            self.entries += 1
+
+    def flush(self) -> None:
+        with self._lock:
+            self._writer.flush()
+
+    def seal(self) -> None:
+        """Complete the file. A guest that still executes gets no further than its next entry."""
+        self._lock.acquire()
+        self._writer.close()
+
+
+def record(
+    image: options.ImageArgument,
+    log: Annotated[
+        Path,
+        typer.Option("--log", "-o", metavar="FILE", help="The log to write.", show_default=False),
+    ],
+    arguments: options.GuestArguments = None,
+    memory: options.MemoryOption = options.DEFAULT_MEMORY_MB,
+    blocks: options.BlockOptions = None,
+    console: options.ConsoleOption = options.STDOUT,
+    cpu: options.CpuOption = options.DEFAULT_CPU,
+    dumpcore: options.DumpcoreOption = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the summary, on stderr, as JSON.")
+    ] = False,
+) -> None:
+    """Run a guest and record its execution.
+
+    The exit status is the guest's, and 1 after a guest error. A recording that is interrupted
+    leaves a log that can be replayed as far as it goes.
+    """
+    from vlockstep.cli.execution import LiveWitness, execute
+    from vlockstep.machine.machine import Machine
+    from vlockstep.replay.logfile import LogWriter
+    from vlockstep.replay.recorder import Recorder
+
+    guest = options.open_guest(image, arguments, memory, cpu, blocks)
+    machine = Machine(guest.image, guest.config)
+    machine.core_directory = dumpcore
+    options.refuse_overwriting(log, "log", guest.files)
+    world = LiveWitness(options.open_console(console, (*guest.files, log)), guest.devices.disks)
+    progress = LogInProgress(LogWriter(log, guest.config))
+    recorder = Recorder(world, machine, progress.append, guest.devices.local)
+    start = time.monotonic()
+    ending = None
+    try:
+        ending = execute(machine, recorder, world, progress.flush)
+    finally:
+        progress.seal()
+        seconds = time.monotonic() - start
+        summary = {
+            "log": str(log),
+            "entries": progress.entries,
+            "bytes": log.stat().st_size,
+            "seconds": round(seconds, 3),
+        }
+        if as_json:
+            output.emit(summary | (ending.to_dict() if ending else {"end": None}), sys.stderr)
+        else:
+            if ending:
+                output.abort(ending)
+            output.note(
+                f"{log}: {summary['entries']} entries in {summary['bytes']} bytes and "
+                f"{seconds:.2f} s; {ending or 'the guest had not ended'}"
+            )
+    raise typer.Exit(output.exit_status(ending))

@@ -1,0 +1,98 @@
+"""`vlockstep replay`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlockstep.cli import options, output
+from vlockstep.errors import LogError, UsageError
+
+
+def replay(
+    log: Annotated[Path, typer.Argument(metavar="LOG", help="A log that `record` wrote.")],
+    image: Annotated[
+        str | None,
+        typer.Option("--image", metavar="IMAGE", help="The image, if it is no bundled guest's."),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--until",
+            metavar="POSITION",
+            help="Stop exactly at entry:N, exits:N or exits:N+BLOCKS and show the guest there.",
+        ),
+    ] = None,
+    blocks: options.BlockOptions = None,
+    console: Annotated[
+        str | None,
+        typer.Option(
+            "--console", metavar="PATH", help="Write the console text to this file; - is stdout."
+        ),
+    ] = None,
+    dumpcore: Annotated[
+        Path | None,
+        typer.Option(
+            "--dumpcore",
+            metavar="DIR",
+            help="Write a core file for gdb here if the guest aborts or is stopped.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Replay a recorded execution exactly.
+
+    The guest's state and its outputs are compared with those recorded. Nothing is repeated on the
+    host, except in the files of local block devices: give copies. The exit status is 0 if the log
+    was replayed as far as it goes, however the guest ended, and 1 if the log is damaged or the
+    guest diverged from it.
+    """
+    from vlockstep.cli import playback
+    from vlockstep.cli.execution import execute
+    from vlockstep.replay.logfile import LogReader
+    from vlockstep.replay.replayer import Divergence
+
+    until_entry, until_position = playback.parse_until(until)
+    reader = LogReader(log)
+    found = playback.find_image(log, reader.config, image)
+    devices = playback.attach_local(found, reader.config, blocks or [])
+    machine = playback.new_machine(found, reader.config, until_position)
+    machine.core_directory = dumpcore
+    entries = reader.entries()
+    script = playback.Script(entries, machine, until_entry)
+    files = [log, *(disk.path for disk in devices.disks.values())]
+    world = playback.ReplayWitness(
+        script,
+        machine,
+        local={handle: devices.disks[handle] for handle in devices.local},
+        suppressed=playback.console_printer(console, files),
+    )
+    try:
+        ending = execute(machine, world, world)
+        if ending.end in ("halt", "error") and next(entries, None) is not None:
+            raise LogError(f"{log}: there are entries after the guest's end")
+    except Divergence as error:
+        output.note(error.report())
+        raise typer.Exit(error.exit_status) from error
+    except LogError as error:
+        raise LogError(f"{error}; replayed and verified before it: {script.taken}") from error
+    if reader.truncated is not None:
+        output.note(
+            f"warning: {log} is cut off: the batch at offset {reader.truncated} is incomplete; "
+            "replayed as far as it goes"
+        )
+    if until is not None and ending.end != "until":
+        raise UsageError(f"{until} is not in {log}: {ending}, after {script.taken} entries")
+    out = sys.stderr if console == options.STDOUT else sys.stdout
+    if as_json:
+        facts = {"log": str(log), "image": found.name, "image_digest": found.digest}
+        counts = {"entries": script.taken, "truncated_at": reader.truncated}
+        output.emit(facts | counts | ending.to_dict(), out)
+        return
+    verified = f"{script.taken} replayed and verified"
+    rows = [("image", found.name), ("entries", verified), ("end", ending)]
+    output.fields([*rows, *([("core", ending.core)] if ending.core else [])], out)
+    output.state(ending, out)

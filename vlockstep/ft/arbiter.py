@@ -1,0 +1,123 @@
+"""The generation: a number that only ever rises, owned through a compare-and-set.
+
+A shared directory holds one file per generation. A replica claims the next one by giving its
+claim that name with link(2), which fails if the name exists. That is atomic on local filesystems
+(ext4, XFS, Btrfs, tmpfs, ZFS, APFS) and on NFS of any version, where it is the classic way to
+take a lock; a link whose answer got lost is recognised by the claim's link count. Filesystems
+without hard links (FAT, most SMB and FUSE mounts of object stores) are refused with an error.
+A directory serves one protected guest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import uuid
+from pathlib import Path
+from typing import Protocol
+
+from vlockstep.errors import HostError, UsageError
+
+_NAME = re.compile(r"generation-(\d{10})(\.ended)?")
+
+
+class ArbiterError(HostError):
+    """The arbiter cannot be reached or does not work."""
+
+
+class Arbiter(Protocol):
+    def claim(self, expected: int) -> bool:
+        """Raise the generation from `expected` to `expected + 1` as its owner. False if it is no
+        longer `expected`. Raises `ArbiterError`."""
+
+
+class DirectoryArbiter:
+    """The arbiter in the shared directory `path`; `name` is who claims, for people."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path = path
+        self.name = name
+
+    def current(self) -> int:
+        """The generation that rules; 0 before the first."""
+        return self._scan()[0]
+
+    def start(self) -> int:
+        """Claim a generation for a guest that starts afresh; the generation.
+
+        Refused while an earlier generation has not ended: its owner may still be running.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ArbiterError(f"cannot make the arbiter {self.path}: {error.strerror}") from error
+        generation, ended = self._scan()
+        if generation and not ended:
+            raise UsageError(
+                f"the arbiter {self.path} says that generation {generation} still runs "
+                f"({self._owner(generation)}); if it does not, remove that directory"
+            )
+        if not self.claim(generation):
+            raise UsageError(f"another primary has just started with the arbiter {self.path}")
+        return generation + 1
+
+    def claim(self, expected: int) -> bool:
+        if self.current() != expected:
+            return False
+        claim = self.path / f".claim-{uuid.uuid4().hex}"
+        owner = {"owner": self.name, "host": socket.gethostname(), "pid": os.getpid()}
+        try:
+            with claim.open("x") as file:
+                json.dump(owner, file)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(claim, self._file(expected + 1))
+            except FileExistsError:
+                return claim.stat().st_nlink == 2
+            finally:
+                claim.unlink()
+            self._sync()
+        except OSError as error:
+            raise ArbiterError(
+                f"cannot claim a generation in {self.path}: {error.strerror}; "
+                "the arbiter needs a directory that both hosts can write, with hard links"
+            ) from error
+        return True
+
+    def end(self, generation: int) -> None:
+        """The guest has ended: `start` may be used again."""
+        try:
+            self._file(generation).with_suffix(".ended").touch()
+        except OSError as error:
+            raise ArbiterError(f"cannot write in {self.path}: {error.strerror}") from error
+
+    def _file(self, generation: int) -> Path:
+        return self.path / f"generation-{generation:010}"
+
+    def _scan(self) -> tuple[int, bool]:
+        """The highest generation, and whether it has ended."""
+        try:
+            names = os.listdir(self.path)
+        except OSError as error:
+            raise ArbiterError(
+                f"cannot read the arbiter {self.path}: {error.strerror}"
+            ) from error
+        found = [match for match in map(_NAME.fullmatch, names) if match]
+        return max(((int(m[1]), m[2] is not None) for m in found), default=(0, False))
+
+    def _owner(self, generation: int) -> str:
+        try:
+            owner = json.loads(self._file(generation).read_text())
+            return f"owner {owner['owner']}, process {owner['pid']} on {owner['host']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "owner unknown"
+
+    def _sync(self) -> None:
+        fd = os.open(self.path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

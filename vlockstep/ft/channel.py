@@ -1,0 +1,202 @@
+"""The logging channel: ZeroMQ, with CURVE where keys are given.
+
+The primary of the start listens, the other replica and the operator connect. Roles may swap
+later; who listens stays. Without keys only addresses of this machine are accepted.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import zmq
+import zmq.utils.monitor
+from zmq.auth.thread import ThreadAuthenticator
+
+from vlockstep.errors import HostError, UsageError
+from vlockstep.ft.keys import Keys, Party
+from vlockstep.ft.messages import MAX_MESSAGE
+
+_LINGER = 500
+_RECONNECT = 20
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """`peer` is whom to answer."""
+
+    peer: bytes
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Connected:
+    """There is a connection; a listener learns whose from what it says."""
+
+
+@dataclass(frozen=True)
+class Disconnected:
+    """A connection dropped."""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A connection failed for a reason that trying again will not mend."""
+
+    reason: str
+
+
+Event = Arrived | Connected | Disconnected | Rejected
+_MONITORED = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+
+
+def check_endpoint(endpoint: str, encrypted: bool) -> None:
+    """`tcp://HOST:PORT` or `ipc://PATH`; without encryption, of this machine only."""
+    parts = urlsplit(endpoint)
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.scheme == "ipc" and (parts.netloc or parts.path):
+        return
+    if parts.scheme != "tcp" or not parts.hostname or port is None:
+        raise UsageError(f"{endpoint!r} is no address: write tcp://HOST:PORT or ipc://PATH")
+    if encrypted or parts.hostname == "localhost":
+        return
+    try:
+        local = ipaddress.ip_address(parts.hostname).is_loopback
+    except ValueError:
+        local = False
+    if not local:
+        raise UsageError(
+            f"{endpoint} is not an address of this machine alone, and there are no keys: "
+            "make some with `vlockstep keys new DIR` and give both replicas --keys DIR"
+        )
+
+
+class Channel:
+    """One socket and its monitor. `sockets` are what to poll for reading."""
+
+    def __init__(self, socket: zmq.Socket[bytes], authenticator: ThreadAuthenticator | None) -> None:
+        self._socket = socket
+        self._authenticator = authenticator
+        self._monitor = socket.get_monitor_socket(_MONITORED)
+        self.sockets = (self._socket, self._monitor)
+        self.endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.listens = socket.getsockopt(zmq.TYPE) == zmq.ROUTER
+
+    def send(self, data: bytes, peer: bytes) -> bool:
+        """False if the peer is gone."""
+        frames = [peer, data] if self.listens else [data]
+        try:
+            self._socket.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                return False
+            raise
+        return True
+
+    def events(self) -> Iterator[Event]:
+        """What has happened, messages before the loss of a connection."""
+        while frames := _try(self._socket):
+            if self.listens and len(frames) == 2:
+                yield Arrived(frames[0], frames[1])
+            elif not self.listens and len(frames) == 1:
+                yield Arrived(b"", frames[0])
+        while frames := _try(self._monitor):
+            event = zmq.utils.monitor.parse_monitor_message(frames)
+            match event["event"]:
+                case zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                    yield Connected()
+                case zmq.EVENT_DISCONNECTED:
+                    yield Disconnected()
+                case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                    yield Rejected("the peer does not accept this replica's key")
+                case _:
+                    yield Rejected("the peer does not speak with these keys, or with none")
+
+    def close(self) -> None:
+        self._socket.disable_monitor()
+        self._monitor.close(0)
+        self._socket.close(_LINGER)
+        if self._authenticator is not None:
+            self._authenticator.stop()
+
+
+def _try(socket: zmq.Socket[bytes]) -> list[bytes] | None:
+    try:
+        return socket.recv_multipart(zmq.NOBLOCK)
+    except zmq.ZMQError as error:
+        if error.errno == zmq.EAGAIN:
+            return None
+        raise
+
+
+def listen(endpoint: str, keys: Keys | None) -> Channel:
+    """Wait for peers at `endpoint`. With keys, only for those that hold an accepted one."""
+    check_endpoint(endpoint, keys is not None)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+    socket = _socket(context, zmq.ROUTER)
+    socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    authenticator = None
+    if keys is not None:
+        authenticator = ThreadAuthenticator(context)
+        authenticator.start()
+        authenticator.configure_curve_callback("*", _Accept(set(keys.peers.values())))
+        socket.setsockopt(zmq.CURVE_SERVER, 1)
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        socket.close(0)
+        if authenticator is not None:
+            authenticator.stop()
+        raise HostError(f"cannot listen on {endpoint}: {error.strerror}") from error
+    return Channel(socket, authenticator)
+
+
+def connect(endpoint: str, keys: Keys | None) -> Channel:
+    """Connect to a listener at `endpoint`, now or as soon as there is one."""
+    check_endpoint(endpoint, keys is not None)
+    socket = _socket(zmq.Context.instance(), zmq.DEALER)
+    socket.setsockopt(zmq.IMMEDIATE, 1)
+    socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT)
+    if keys is not None:
+        socket.setsockopt(zmq.CURVE_SERVERKEY, keys.peers[Party.PRIMARY])
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        socket.close(0)
+        raise UsageError(f"cannot connect to {endpoint}: {error.strerror}") from error
+    return Channel(socket, None)
+
+
+class _Accept:
+    """The credentials provider that pyzmq asks about each client's public key."""
+
+    def __init__(self, accepted: set[bytes]) -> None:
+        self._accepted = accepted
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        return zmq.utils.z85.encode(key) in self._accepted
+
+
+def _socket(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket[bytes]:
+    socket: zmq.Socket[bytes] = context.socket(kind)
+    socket.setsockopt(zmq.LINGER, _LINGER)
+    # Without limits of their own: what is in flight is limited by the protocol.
+    socket.setsockopt(zmq.SNDHWM, 0)
+    socket.setsockopt(zmq.RCVHWM, 0)
+    socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
+    return socket

@@ -1,0 +1,140 @@
+"""Entries between the guest's thread and the thread that talks to the peer."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from vlockstep.machine.world import WorldChanged
+from vlockstep.replay.entry import Entry
+
+
+class Appended:
+    """Primary: entries that the guest makes, on their way out.
+
+    `wake` is called when there is something to take, again when it is `urgent`, and when the guest
+    has stopped as asked. The guest waits in `append`, before its entry counts, or in `pause`
+    while it is held or slowed.
+    """
+
+    def __init__(self, wake: Callable[[], None], next: int = 0) -> None:
+        self.next = next
+        self._wake = wake
+        self._entries: list[Entry] = []
+        self._told = False
+        self.urgent = False
+        self._condition = threading.Condition()
+        self._held = self._slowed = self._left = self._closed = False
+        self.waiting = False
+        """The guest waits because it is held."""
+
+    # The guest's thread
+
+    def append(self, entry: Entry) -> None:
+        if self._closed:
+            self._wait()
+        self._entries.append(entry)
+        self.next += 1
+        if not self._told:
+            self._told = True
+            self._wake()
+
+    def hurry(self) -> None:
+        """The last entry has an output, which waits for its acknowledgement."""
+        if not self.urgent:
+            self.urgent = True
+            self._wake()
+
+    def pause(self) -> None:
+        if self._closed:
+            self._wait()
+
+    def _wait(self) -> None:
+        with self._condition:
+            while self._held or self._slowed:
+                if self._held and not self.waiting:
+                    self.waiting = True
+                    self._wake()
+                self._condition.wait()
+            self.waiting = False
+            if self._left:
+                raise WorldChanged
+
+    # The other thread
+
+    def take(self) -> list[Entry]:
+        """All entries that have not been taken."""
+        self._told = self.urgent = False
+        entries = self._entries[:]
+        del self._entries[: len(entries)]
+        return entries
+
+    def hold(self, held: bool) -> None:
+        self._set(held=held)
+
+    def slow(self, slowed: bool) -> None:
+        if slowed != self._slowed:
+            self._set(slowed=slowed)
+
+    def leave(self) -> None:
+        """From now on the guest's calls raise `WorldChanged`."""
+        self._set(held=False, slowed=False, left=True)
+
+    def _set(
+        self, held: bool | None = None, slowed: bool | None = None, left: bool | None = None
+    ) -> None:
+        with self._condition:
+            self._held = self._held if held is None else held
+            self._slowed = self._slowed if slowed is None else slowed
+            self._left = self._left if left is None else left
+            self._closed = self._held or self._slowed or self._left
+            self._condition.notify_all()
+
+
+class Received:
+    """Secondary: entries on their way in, a `Source` for a Replayer.
+
+    `idle` is called when the guest has taken all there is. After `finish`, who has taken the last
+    entry calls its function, which installs the new World, and raises `WorldChanged`.
+    """
+
+    def __init__(self, idle: Callable[[], None]) -> None:
+        self._idle = idle
+        self._entries: deque[Entry] = deque()
+        self._condition = threading.Condition()
+        self._finished: Callable[[], None] | None = None
+
+    # The guest's thread
+
+    def peek(self) -> Entry:
+        if not self._entries:
+            self._wait()
+        return self._entries[0]
+
+    def take(self) -> Entry:
+        if not self._entries:
+            self._wait()
+        return self._entries.popleft()
+
+    def _wait(self) -> None:
+        self._idle()
+        with self._condition:
+            while not self._entries:
+                if self._finished is not None:
+                    self._finished()
+                    raise WorldChanged
+                self._condition.wait()
+
+    # The other thread
+
+    def put(self, entries: list[Entry]) -> None:
+        with self._condition:
+            self._entries.extend(entries)
+            self._condition.notify()
+
+    def finish(self, function: Callable[[], None]) -> None:
+        """There will be no more entries."""
+        with self._condition:
+            self._finished = function
+            self._condition.notify()

@@ -1,0 +1,76 @@
+"""Keys of a pair: CURVE key pairs of the primary, the secondary and the operator, as files.
+
+`NAME.key` is public, `NAME.key_secret` is not. Each party needs its own secret key and the public
+keys of those it talks to; the secret ones of the others may be deleted from its copy.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import zmq.auth
+
+from vlockstep.errors import HostError, UsageError
+
+
+class Party(StrEnum):
+    """Who connects. The names are those of the start: a switchover does not change keys."""
+
+    PRIMARY = "primary"
+    SECONDARY = "secondary"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys one party uses, Z85-encoded. `peers` are those it accepts."""
+
+    public: bytes
+    secret: bytes
+    peers: dict[Party, bytes]
+
+
+def create(directory: Path) -> list[Path]:
+    """Make new keys in `directory`, which must be empty or not exist; the files."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(directory.iterdir()):
+            raise UsageError(f"{directory} is not empty; name a new directory for the keys")
+        files = []
+        mask = os.umask(0o077)
+        try:
+            for party in Party:
+                files += [Path(f) for f in zmq.auth.create_certificates(directory, party)]
+        finally:
+            os.umask(mask)
+    except OSError as error:
+        raise HostError(f"cannot make keys in {directory}: {error.strerror}") from error
+    return files
+
+
+def load(directory: Path, party: Party) -> Keys:
+    """The keys `party` needs from `directory`."""
+    secret_file = directory / f"{party}.key_secret"
+    try:
+        if secret_file.stat().st_mode & 0o077:
+            raise UsageError(f"{secret_file} can be read by others; chmod 600 it")
+        public, secret = zmq.auth.load_certificate(secret_file)
+        peers = {}
+        for other in Party:
+            if other is not party and (directory / f"{other}.key").exists():
+                peers[other] = zmq.auth.load_certificate(directory / f"{other}.key")[0]
+    except OSError as error:
+        raise UsageError(
+            f"cannot read keys in {directory} ({error}); make some with: vlockstep keys new DIR"
+        ) from error
+    except ValueError as error:
+        raise UsageError(f"{directory}: {error}") from error
+    if secret is None:
+        raise UsageError(f"{secret_file} holds no secret key")
+    needed = Party.SECONDARY if party is Party.PRIMARY else Party.PRIMARY
+    if needed not in peers:
+        raise UsageError(f"{directory} lacks {needed}.key, the public key of the peer")
+    return Keys(public, secret, peers)

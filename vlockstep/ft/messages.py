@@ -1,0 +1,162 @@
+"""What replicas say to each other.
+
+On the wire a message is the CRC-32 of the rest, then a msgpack array of the message's number and
+its fields. The first message of each side has the protocol version.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass, fields
+from typing import Any
+
+import msgpack
+
+from vlockstep.errors import VlockstepError
+
+PROTOCOL = 1
+MAX_MESSAGE = 80 << 20
+
+
+class MessageError(VlockstepError):
+    """Bytes that are not a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Secondary: I want to follow, from entry `next` on. Said at the start, after a connection
+    was lost, and when an entry is missing. `instance` is the same each time."""
+
+    version: int
+    instance: str
+    image: str
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """Primary: follow. `config` is the guest's, `next` the entry that comes first."""
+
+    version: int
+    generation: int
+    next: int
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Primary: you cannot follow me."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Primary: entries. `sent` is the primary's clock, `released` the number of entries whose
+    outputs it has released, `lease` for how long the answer permits it to release more."""
+
+    sent: int
+    lease: int
+    released: int
+    entries: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Either: are you there? The fields are those of `Batch`; a secondary's are 0 but `sent`."""
+
+    sent: int
+    lease: int
+    released: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Either: I am. `echo` and `lease` are those of what this answers, 0 if nothing; `received`
+    and `executed` are how many entries the secondary has."""
+
+    echo: int
+    lease: int
+    received: int
+    executed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """Primary: I stopped after `next` entries, every output is released: go live."""
+
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
+class TookOver:
+    """The secondary of before: I am live as `generation`; follow me from where you stopped."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Primary: the guest ended and all its outputs are released."""
+
+    sent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """Either: I stop for good, and will not go live."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Switchover:
+    """An operator, or the secondary on an operator's behalf: swap roles."""
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchoverDone:
+    """To the operator: how it went. `generation` is 0 if it failed."""
+
+    generation: int
+    reason: str
+
+
+Message = (
+    Hello | Welcome | Refuse | Batch | Query | Answer | Handover | TookOver | Finished | Goodbye
+    | Switchover | SwitchoverDone
+)  # fmt: skip
+_KINDS: tuple[type[Message], ...] = (
+    Hello, Welcome, Refuse, Batch, Query, Answer, Handover, TookOver, Finished, Goodbye,
+    Switchover, SwitchoverDone,
+)  # fmt: skip
+_NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
+_FIELD_TYPES = {"int": int, "str": str, "bytes": bytes, "dict[str, Any]": dict}
+_LAYOUTS = [[_FIELD_TYPES[str(f.type)] for f in fields(kind)] for kind in _KINDS]
+
+
+def encode(message: Message) -> bytes:
+    values = (getattr(message, f.name) for f in fields(message))
+    content: bytes = msgpack.packb((_NUMBERS[type(message)], *values))
+    return struct.pack("<I", zlib.crc32(content)) + content
+
+
+def decode(data: bytes) -> Message:
+    """Raises `MessageError` for anything that `encode` cannot have made."""
+    if not 5 <= len(data) <= MAX_MESSAGE:
+        raise MessageError(f"a message of {len(data)} bytes")
+    content = data[4:]
+    if struct.unpack_from("<I", data)[0] != zlib.crc32(content):
+        raise MessageError("a message with a wrong checksum")
+    try:
+        number, *values = msgpack.unpackb(content)
+        layout = _LAYOUTS[number] if type(number) is int and number >= 0 else None
+    except (ValueError, TypeError, IndexError, msgpack.UnpackException) as error:
+        raise MessageError(f"a malformed message ({error})") from error
+    if layout is None or [type(v) for v in values] != layout:
+        raise MessageError(f"a malformed message of kind {number}")
+    if any(type(v) is int and v < 0 for v in values):
+        raise MessageError(f"a negative number in a message of kind {number}")
+    message: Message = _KINDS[number](*values)
+    return message

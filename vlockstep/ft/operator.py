@@ -1,0 +1,53 @@
+"""What an operator asks of a running pair."""
+
+from __future__ import annotations
+
+import time
+
+import zmq
+
+from vlockstep.errors import HostError
+from vlockstep.ft import messages
+from vlockstep.ft.channel import Arrived, Connected, Rejected, connect
+from vlockstep.ft.keys import Keys
+from vlockstep.ft.messages import MessageError, Switchover, SwitchoverDone
+
+
+def request_switchover(endpoint: str, keys: Keys | None, wait: float) -> int:
+    """Ask the pair at `endpoint` to swap roles; the generation that rules then.
+
+    Raises `HostError` if it cannot, or has not within `wait` seconds.
+    """
+    channel = connect(endpoint, keys)
+    poller = zmq.Poller()
+    for watched in channel.sockets:
+        poller.register(watched, zmq.POLLIN)
+    deadline = time.monotonic() + wait
+    try:
+        while (left := deadline - time.monotonic()) > 0:
+            poller.poll(int(left * 1000) + 1)
+            for event in channel.events():
+                match event:
+                    case Connected():
+                        channel.send(messages.encode(Switchover()), b"")
+                    case Rejected(reason):
+                        raise HostError(f"{endpoint}: {reason}")
+                    case Arrived(_, data):
+                        generation = _result(data)
+                        if generation is not None:
+                            return generation
+    finally:
+        channel.close()
+    raise HostError(f"no answer from {endpoint} within {wait:g} s; does a pair run there?")
+
+
+def _result(data: bytes) -> int | None:
+    try:
+        message = messages.decode(data)
+    except MessageError as error:
+        raise HostError(f"the pair answered with {error}") from error
+    if not isinstance(message, SwitchoverDone):
+        return None
+    if not message.generation:
+        raise HostError(f"the pair did not swap roles: {message.reason}")
+    return message.generation

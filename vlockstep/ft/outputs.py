@@ -1,0 +1,156 @@
+"""Outputs between the guest and the world: held back until they may leave, or are forgotten."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from vlockstep.ft.handoff import Appended
+from vlockstep.machine.world import Outcome
+from vlockstep.replay.entry import Kind
+from vlockstep.replay.live import BlockDevice, Console, LiveWorld, NetDevice
+
+
+class Output(NamedTuple):
+    """`sequence` is that of its entry, `offset` the place on the disk or in the console stream."""
+
+    sequence: int
+    kind: Kind
+    handle: int
+    offset: int
+    data: bytes
+
+
+class OutputQueue:
+    """Outputs in order. The guest's thread adds and reads through; another releases or forgets."""
+
+    def __init__(
+        self,
+        console: Console,
+        disks: Mapping[int, BlockDevice],
+        nics: Mapping[int, NetDevice] | None = None,
+        about_to_perform: Callable[[Output], None] = lambda output: None,
+        performed: Callable[[Output], None] = lambda output: None,
+    ) -> None:
+        self._console = console
+        self._disks = disks
+        self._nics = nics or {}
+        self._about_to_perform = about_to_perform
+        self._performed = performed
+        self._lock = threading.Lock()
+        self._queue: deque[Output] = deque()
+        self._console_offset = 0
+        self.bytes = 0
+        """Queued; what limits the queue is the protocol's business."""
+
+    def add(self, sequence: int, kind: Kind, handle: int, offset: int, data: bytes) -> None:
+        """Queue an output. Console text gets its place in the stream here."""
+        with self._lock:
+            if kind is Kind.CONSOLE:
+                offset = self._console_offset
+                self._console_offset += len(data)
+            assert not self._queue or self._queue[-1].sequence < sequence
+            self._queue.append(Output(sequence, kind, handle, offset, data))
+            self.bytes += len(data)
+
+    def release(self, end: int, permitted: Callable[[], bool]) -> int:
+        """Make the outputs of entries before `end`, each only if `permitted` just before.
+
+        Returns `end`, or the entry of the first output that was not permitted any more.
+        """
+        while True:
+            with self._lock:
+                if not self._queue or self._queue[0].sequence >= end:
+                    return end
+                output = self._queue[0]
+                self._about_to_perform(output)
+                if not permitted():
+                    return output.sequence
+                self._perform(output)
+                self.bytes -= len(self._queue.popleft().data)
+            self._performed(output)
+
+    def forget(self, end: int) -> None:
+        """Drop all outputs of entries before `end`: another replica has made them."""
+        with self._lock:
+            while self._queue and self._queue[0].sequence < end:
+                self.bytes -= len(self._queue.popleft().data)
+
+    def read_block(self, handle: int, offset: int, length: int) -> bytes | None:
+        """What the guest must find on its disk: the disk's content under the queued writes."""
+        with self._lock:
+            data = self._disks[handle].read(offset, length)
+            if data is None:
+                return None
+            for write in self._queue:
+                if write.kind is not Kind.BLOCK_WRITE or write.handle != handle:
+                    continue
+                low = max(offset, write.offset)
+                high = min(offset + length, write.offset + len(write.data))
+                if low < high:
+                    piece = write.data[low - write.offset : high - write.offset]
+                    data = data[: low - offset] + piece + data[high - offset :]
+            return data
+
+    def _perform(self, output: Output) -> None:
+        match output.kind:
+            case Kind.CONSOLE:
+                self._console.write(output.offset, output.data)
+            case Kind.BLOCK_WRITE:
+                self._disks[output.handle].write(output.offset, output.data)
+            case Kind.NET_WRITE:
+                self._nics[output.handle].write(output.data)
+
+
+class ProtectedWorld:
+    """The World of a primary: inputs from this host, outputs into the queue.
+
+    It stands behind a Recorder, so the entry of an output has just been appended. Disks in `local` are written at once.
+    """
+
+    def __init__(
+        self,
+        live: LiveWorld,
+        queue: OutputQueue,
+        appended: Appended,
+        local: Mapping[int, BlockDevice],
+    ) -> None:
+        self._live = live
+        self._queue = queue
+        self._appended = appended
+        self._local = local
+        self.cycles = live.cycles
+        self.walltime = live.walltime
+        self.poll = live.poll
+        self.net_read = live.net_read
+        self.stop_at = live.stop_at
+        self.interrupt = live.interrupt
+        self.wait_interrupt = live.wait_interrupt
+        self.timer = live.timer
+
+    def block_read(self, at: int, handle: int, offset: int, length: int) -> bytes | None:
+        if handle in self._local:
+            return self._local[handle].read(offset, length)
+        return self._queue.read_block(handle, offset, length)
+
+    def console(self, at: int, data: bytes) -> None:
+        self._add(Kind.CONSOLE, 0, 0, data)
+
+    def net_write(self, at: int, handle: int, frame: bytes) -> None:
+        self._add(Kind.NET_WRITE, handle, 0, frame)
+
+    def block_write(self, at: int, handle: int, offset: int, data: bytes) -> None:
+        if handle in self._local:
+            self._local[handle].write(offset, data)
+        else:
+            self._add(Kind.BLOCK_WRITE, handle, offset, data)
+
+    def end(self, outcome: Outcome) -> None:
+        self._add(Kind.END, 0, 0, b"")
+        self._live.end(outcome)
+
+    def _add(self, kind: Kind, handle: int, offset: int, data: bytes) -> None:
+        self._queue.add(self._appended.next - 1, kind, handle, offset, data)
+        self._appended.hurry()

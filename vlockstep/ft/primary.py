@@ -1,0 +1,360 @@
+"""The primary's side of the protocol; see `protocol` for the theory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from vlockstep.ft.messages import (
+    PROTOCOL,
+    Answer,
+    Batch,
+    Finished,
+    Goodbye,
+    Handover,
+    Hello,
+    Message,
+    MessageError,
+    Query,
+    Refuse,
+    Switchover,
+    TookOver,
+    Welcome,
+)
+from vlockstep.ft.protocol import (
+    NEVER,
+    Action,
+    Done,
+    Follow,
+    Hold,
+    Release,
+    Reply,
+    Resume,
+    Role,
+    Send,
+    Start,
+    State,
+    Tell,
+)
+from vlockstep.ft.timing import SECOND, Timing
+from vlockstep.replay import codec
+from vlockstep.replay.entry import OUTPUTS, Entry, Kind
+
+HOLD_LIMIT = 2 * SECOND
+"""A guest that makes no exit for so long cannot be switched over."""
+
+
+class _Sent(NamedTuple):
+    """A batch that the secondary has not acknowledged."""
+
+    first: int
+    end: int
+    content: bytes
+
+
+class Primary(Role):
+    """Decides what is sent, what is released, and when to go on alone.
+
+    `config` is the guest's, for the secondary. A secondary that has gone live continues as a
+    Primary in `state` from entry `next` on, with `outputs`, the entries whose outputs it has to
+    release first, and `ended`, the entry with which its guest has already ended.
+    """
+
+    def __init__(
+        self,
+        timing: Timing,
+        generation: int,
+        image: str,
+        config: dict[str, Any],
+        now: int,
+        *,
+        next: int = 0,
+        state: State = State.WAITING,
+        outputs: Iterable[int] = (),
+        ended: int | None = None,
+    ) -> None:
+        assert state in (State.WAITING, State.PROTECTED, State.ALONE)
+        super().__init__(timing, state, generation, now)
+        self._image = image
+        self._config = config
+        self.next = next
+        """Entries so far: the sequence number of the next one."""
+        self.acknowledged = next
+        self.executed = next
+        self.released = next
+        """Every output of an entry before this one has been released."""
+        self._sent: deque[_Sent] = deque()
+        self._sent_bytes = 0
+        self._pace: deque[tuple[int, int]] = deque()
+        self._outputs = deque(outputs)
+        self._ended = ended
+        self._instance = ""
+        self._lease_until = 0
+        self._round_trip = 0
+        self._held = False
+        self._hold_until = NEVER
+        self._finished_at = NEVER
+        self._started = now
+
+    # What the runtime may look at
+
+    @property
+    def lease(self) -> int:
+        """The lease to ask for: twice the round trip, but not beyond what counts as dead."""
+        return min(max(self.timing.min_lease, 2 * self._round_trip), self.timing.dead)
+
+    def lag(self, now: int) -> tuple[int, int]:
+        """By how many entries and nanoseconds the secondary's execution is behind."""
+        return self.next - self.executed, now - self._pace[0][1] if self._pace else 0
+
+    def slowed(self, now: int) -> bool:
+        """Whether the guest has to wait for the secondary."""
+        if self.state is State.ALONE:
+            return False
+        return self._sent_bytes > self.timing.max_log or self.lag(now)[1] > self.timing.max_lag
+
+    def deadline(self) -> int:
+        """When to call `tick` at the latest."""
+        if self.state in (State.ALONE, State.STOPPED, State.FINISHED, State.SWAPPED):
+            return NEVER
+        times = [self._asked + self.timing.interval, self._retry, self._hold_until]
+        if self.state is State.PARTED:
+            times.append(self._parted + self.timing.interval // 2)
+        return min(times)
+
+    # Events
+
+    def begin(self, now: int) -> list[Action]:
+        """Once, after all that the guest was sent has been executed."""
+        return self._release(now)
+
+    def append(self, now: int, entries: list[Entry]) -> list[Action]:
+        """The guest made these exits. Sent as one batch."""
+        first, self.next = self.next, self.next + len(entries)
+        for sequence, entry in enumerate(entries, first):
+            if entry[0] in OUTPUTS:
+                self._outputs.append(sequence)
+                if entry[0] == Kind.END:
+                    self._ended = sequence
+        if self.state is State.ALONE:
+            return self._release(now)
+        content = codec.encode(first, entries)
+        self._sent.append(_Sent(first, self.next, content))
+        self._sent_bytes += len(content)
+        self._pace.append((self.next, now))
+        if self.state in (State.PARTED, State.CLAIMING, State.WAITING):
+            return []
+        self._asked = now
+        return [Send(Batch(now, self.lease, self.released, content))]
+
+    def connected(self, now: int, message: Hello) -> list[Action]:
+        """A secondary wants to follow, for the first time or again."""
+        if message.version != PROTOCOL:
+            return [Send(Refuse(f"the primary speaks protocol {PROTOCOL}, not {message.version}"))]
+        if message.image != self._image:
+            return [
+                Send(
+                    Refuse(
+                        f"the primary runs the image {self._image[:12]}, "
+                        f"the secondary has {message.image[:12]}; start both with the same image"
+                    )
+                )
+            ]
+        if self._instance not in ("", message.instance):
+            return [Send(Refuse("another secondary follows this primary"))]
+        if self.state in (State.ALONE, State.FINISHING, State.FINISHED, State.CLAIMING):
+            return [Send(Refuse("the primary has gone on alone; this replica cannot follow"))]
+        oldest = self._sent[0].first if self._sent else self.next
+        if not oldest <= message.next <= self.next:
+            return [Send(Refuse(f"entry {message.next} is not kept any more"))]
+        self._heard = now
+        self._instance = message.instance
+        actions: list[Action] = [
+            Send(Welcome(PROTOCOL, self.generation, message.next, self._config))
+        ]
+        if self.state is State.WAITING:
+            self._to(State.PROTECTED)
+            actions.append(Start(self._config))
+        elif self.state is State.PARTED:
+            self._to(State.PROTECTED)
+        for batch in self._sent:
+            if batch.end > message.next:
+                actions.append(Send(Batch(now, self.lease, self.released, batch.content)))
+        return actions
+
+    def received(self, now: int, message: Message) -> list[Action]:
+        """A message from the secondary. Raises `MessageError` if it cannot be one."""
+        self._heard = now
+        match message:
+            case Hello():
+                return self.connected(now, message)
+            case Answer():
+                return self._answered(now, message)
+            case Goodbye(reason) if self.state in (
+                State.PROTECTED, State.HOLDING, State.PARTED, State.HANDED_OVER
+            ):  # fmt: skip
+                return self._claim_alone(f"the secondary has left: {reason}")
+            case TookOver(generation) if self.state is State.HANDED_OVER:
+                self._to(State.SWAPPED)
+                return [Follow(generation, self.next), Reply(generation, "")]
+            case TookOver(generation) if generation > self.generation:
+                return self._stop(f"the peer is live as generation {generation}")
+            case Query() | Batch() if self.state is State.ALONE:
+                return [Send(TookOver(self.generation))]
+            case Query(sent):
+                return [Send(Answer(sent, 0, 0, 0))]
+            case Switchover():
+                return self.switchover(now)
+        return []
+
+    def performed(self, now: int, end: int) -> list[Action]:
+        """Every output of an entry before `end` has been made; the answer to a `Release`."""
+        while self._outputs and self._outputs[0] < end:
+            self.released = self._outputs.popleft() + 1
+        if self._ended is None or self.released <= self._ended:
+            return self._hand_over()
+        if self.state is State.ALONE:
+            self._to(State.FINISHED)
+            return [Done()]
+        actions = self._call_off("the guest has ended")
+        self._to(State.FINISHING)
+        self._finished_at = self._asked = now
+        return [*actions, Send(Finished(now))]
+
+    def disconnected(self, now: int) -> list[Action]:
+        """The connection dropped: an early suspicion."""
+        if self.state is State.HOLDING:
+            actions = self._call_off("the connection was lost")
+        elif self.state is State.PROTECTED:
+            actions = []
+        else:
+            return []
+        self._to(State.PARTED)
+        self._parted = now
+        return [*actions, Tell("the connection to the secondary was lost")]
+
+    def arbiter_answered(self, now: int, won: bool | None) -> list[Action]:
+        """The answer to a `Claim`; None if there was none."""
+        if self.state is not State.CLAIMING:
+            return []
+        if won is None:
+            return self._unreachable(now)
+        if not won:
+            return self._stop(f"generation {self.generation + 1} belongs to another replica")
+        self._to(State.ALONE)
+        self.generation += 1
+        self._forget_secondary()
+        return [Tell(f"going on alone as generation {self.generation}"), *self._release(now)]
+
+    def switchover(self, now: int) -> list[Action]:
+        """An operator asks to swap roles."""
+        if self.state is not State.PROTECTED:
+            return [Reply(0, f"no switchover while the primary is: {self.state.value}")]
+        self._to(State.HOLDING)
+        self._hold_until = now + HOLD_LIMIT
+        return [Hold()]
+
+    def held(self, now: int) -> list[Action]:
+        """The guest is held, and all its entries were appended."""
+        self._held = True
+        return self._hand_over()
+
+    def tick(self, now: int) -> list[Action]:
+        """Time has passed."""
+        silent = self._silent(now)
+        match self.state:
+            case State.PROTECTED | State.HOLDING:
+                if silent:
+                    return self._claim_alone("the secondary does not answer")
+                if now >= self._hold_until:
+                    actions = self._call_off("the guest made no exit within 2 s")
+                    self._to(State.PROTECTED)
+                    return actions
+                return self._heartbeat(now) + self._release(now)
+            case State.WAITING:
+                if now - self._started >= self.timing.patience:
+                    return self._stop("no secondary came; start one, or use `vlockstep run`")
+            case State.PARTED:
+                if now - self._parted >= self.timing.interval // 2:
+                    return self._claim()
+            case State.HANDED_OVER:
+                if silent:
+                    return self._claim_alone("the secondary did not take over")
+                return self._heartbeat(now)
+            case State.FINISHING:
+                if silent:
+                    self._to(State.FINISHED)
+                    return [Done()]
+                return self._heartbeat(now)
+            case State.CLAIMING:
+                return self._retry_claim(now)
+        return []
+
+    # Inside
+
+    def _query(self, now: int) -> Query:
+        return Query(now, self.lease, self.released)
+
+    def _answered(self, now: int, answer: Answer) -> list[Action]:
+        if not answer.executed <= answer.received <= self.next or answer.echo > now:
+            raise MessageError("an answer to what was never asked")
+        if answer.echo:
+            self._round_trip = now - answer.echo
+            self._lease_until = max(self._lease_until, answer.echo + answer.lease)
+        self.acknowledged = max(self.acknowledged, answer.received)
+        self.executed = max(self.executed, answer.executed)
+        while self._sent and self._sent[0].end <= self.acknowledged:
+            self._sent_bytes -= len(self._sent.popleft().content)
+        while self._pace and self._pace[0][0] <= self.executed:
+            self._pace.popleft()
+        if self.state is State.FINISHING and answer.echo >= self._finished_at:
+            self._to(State.FINISHED)
+            return [Done()]
+        return self._release(now)
+
+    def _release(self, now: int) -> list[Action]:
+        """Release what the output rule and the lease permit."""
+        if self.state is State.ALONE:
+            end = self.next
+        elif self.state in (State.PROTECTED, State.HOLDING):
+            end = self.acknowledged
+        else:
+            return []
+        if not self._outputs or self._outputs[0] >= end:
+            return self._hand_over()
+        if self.state is not State.ALONE and now >= self._lease_until:
+            if now - self._asked < self.lease // 4:
+                return []
+            self._asked = now
+            return [Send(self._query(now))]
+        return [Release(end, NEVER if self.state is State.ALONE else self._lease_until)]
+
+    def _hand_over(self) -> list[Action]:
+        """Let the secondary take over if the guest is held and every output is released."""
+        if self.state is not State.HOLDING or not self._held or self._outputs:
+            return []
+        self._to(State.HANDED_OVER)
+        self._hold_until = NEVER
+        return [Send(Handover(self.next))]
+
+    def _call_off(self, reason: str) -> list[Action]:
+        """Give up a switchover that has not been handed over."""
+        if self.state is not State.HOLDING:
+            return []
+        self._held = False
+        self._hold_until = NEVER
+        return [Resume(), Reply(0, reason)]
+
+    def _claim_alone(self, reason: str) -> list[Action]:
+        if self.state is State.HANDED_OVER:
+            self._held = False
+            actions: list[Action] = [Resume(), Reply(0, reason)]
+        else:
+            actions = self._call_off(reason)
+        return [Tell(reason), *actions, *self._claim()]
+
+    def _forget_secondary(self) -> None:
+        self._sent.clear()
+        self._pace.clear()
+        self._sent_bytes = 0

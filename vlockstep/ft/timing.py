@@ -1,0 +1,46 @@
+"""How long replicas wait for each other, and how much they let pile up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vlockstep.errors import UsageError
+
+MILLISECOND = 1_000_000
+SECOND = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Timing:
+    """All times are in nanoseconds of a monotonic clock."""
+
+    interval: int = 50 * MILLISECOND
+    """Between two heartbeats."""
+    misses: int = 5
+    """So many intervals without a word, and the peer counts as dead."""
+    max_lag: int = SECOND
+    """The primary is slowed when the secondary executes an entry later than this."""
+    max_log: int = 64 << 20
+    """Bytes of entries and outputs that may wait for the secondary."""
+    patience: int = 30 * SECOND
+    """For a peer to appear at the start."""
+
+    def __post_init__(self) -> None:
+        if self.interval < MILLISECOND:
+            raise UsageError("the heartbeat interval must be at least 1 ms")
+        if self.misses < 2:
+            raise UsageError("a peer counts as dead after 2 missed heartbeats at the least")
+        if self.max_lag < self.interval or self.max_log < 1 << 16:
+            raise UsageError("the lag limit is below a heartbeat, or the log limit below 64 KiB")
+
+    @property
+    def dead(self) -> int:
+        return self.interval * self.misses
+
+    @property
+    def min_lease(self) -> int:
+        return self.interval
+
+    def promise(self, lease: int) -> int:
+        """How long a secondary keeps still for a `lease`: 5 % longer, for clocks that drift."""
+        return lease + lease // 20 + MILLISECOND

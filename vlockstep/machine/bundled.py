@@ -1,0 +1,78 @@
+"""The sample guests that come with vlockstep, and how an image is named on a command line."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from vlockstep.errors import ImageError
+from vlockstep.machine.image import Image, load, parse
+
+_SUFFIX = ".hvt"
+
+_DESCRIPTIONS = {
+    "abi": "calls every hypercall, rightly and wrongly, and prints what comes back",
+    "clock": "reads the clocks as fast as it can: what an exit costs",
+    "fault": "raises the guest error that --kind=K names; without it lists the kinds",
+    "hello": "greets, repeats its command line, and halts with --status=N",
+    "ledger": "keeps a chained ledger on console and disk, so that any lost input shows",
+    "preempt": "two threads race while timer interrupts switch between them",
+    "sort": "pure computation: sorts random numbers and prints their hash",
+}
+
+
+def names() -> list[str]:
+    """The bundled guests, in alphabetical order."""
+    return sorted(_files())
+
+
+def description(name: str) -> str:
+    """What the bundled guest does, in one line."""
+    return _DESCRIPTIONS.get(name, "")
+
+
+def open_image(reference: str) -> Image:
+    """The image at the path `reference`, or the bundled guest of that name.
+
+    A file comes first: the name counts if it has no slash and no such file exists.
+    """
+    path = Path(reference)
+    if "/" not in reference and not path.is_file():
+        if reference in names():
+            return open_bundled(reference)
+        if not path.exists():
+            raise ImageError(
+                f"no image {reference!r}: it is neither a file nor a bundled guest "
+                f"({', '.join(names())})"
+            )
+    return load(path)
+
+
+def open_bundled(name: str) -> Image:
+    """The bundled guest `name`, which must be one of `names`."""
+    return _parse(_files()[name])
+
+
+def find(digest: str) -> Image | None:
+    """The bundled guest whose image has this SHA-256, in hex."""
+    for file in _files().values():
+        if hashlib.sha256(file.read_bytes()).hexdigest() == digest:
+            return _parse(file)
+    return None
+
+
+def _files() -> dict[str, Traversable]:
+    folder = resources.files("vlockstep").joinpath("images")
+    if not folder.is_dir():
+        return {}
+    return {
+        file.name.removesuffix(_SUFFIX): file
+        for file in folder.iterdir()
+        if file.name.endswith(_SUFFIX)
+    }
+
+
+def _parse(file: Traversable) -> Image:
+    return parse(file.name, file.read_bytes())
