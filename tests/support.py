@@ -126,7 +126,8 @@ def hypercall(number: int, request: int) -> bytes:
 
 
 def halt(request: int = HALT) -> bytes:
-    return hypercall(8, request)
+    """The hypercall, and a jump that ends its block."""
+    return hypercall(8, request) + b"\xeb\x00"
 
 
 LOAD_TABLES = (  # lgdt [POINTERS]; lidt [POINTERS + 16]
@@ -297,10 +298,10 @@ def record(
 
 def replay(
     image: Image, config: GuestConfig, entries: Sequence[Entry],
-    prepare: Callable[[Machine], None] = lambda machine: None, *, machine_options: Mapping[str, bool] = {},
+    prepare: Callable[[Machine], None] = lambda machine: None, *, count_blocks: bool = False,
     **options: object,
 ) -> Outcome:  # fmt: skip
-    with machine_of(image, config, **machine_options) as machine:
+    with machine_of(image, config, count_blocks=count_blocks) as machine:
         prepare(machine)
         source = LogSequence(iter(entries))
         return machine.run(Replayer(source, machine, **options))  # type: ignore[arg-type]

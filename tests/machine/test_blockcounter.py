@@ -42,13 +42,21 @@ def test_stub_is_the_instructions_of_its_comments(
         label, _, text = comment.rpartition(": ")
         if label == "stop":
             stop = instruction.address
-        words = text.replace(",", " ").replace("[", " [ ").replace("]", " ] ").split()
+        words = (
+            text.replace("qword ptr ", "")
+            .replace(",", " ")
+            .replace("[", " [ ")
+            .replace("]", " ] ")
+            .split()
+        )
         got = f"{instruction.mnemonic} {instruction.op_str}"
         if words[0] in ("jae", "b.hs"):
             jump = instruction
             assert instruction.mnemonic == words[0]
             continue
-        got = got.replace(",", " ").replace("[", " [ ").replace("]", " ] ")
+        got = (
+            got.replace("qword ptr ", "").replace(",", " ").replace("[", " [ ").replace("]", " ] ")
+        )
         assert got.split() == words
     assert int(jump.op_str.lstrip("#"), 16) == stop
 

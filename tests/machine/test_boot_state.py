@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from pathlib import Path
 
@@ -185,7 +184,7 @@ def test_a_machine_that_cannot_be_made_leaves_no_descriptor_open() -> None:
     image = make_image(halt())
 
     def descriptors() -> int:
-        return len(os.listdir("/proc/self/fd"))
+        return len(list(Path("/proc/self/fd").iterdir()))
 
     before = descriptors()
     for config in (config_for(image, cpu="none"), config_for(image, nets=net_config("none"))):

@@ -69,9 +69,9 @@ def test_a_write_to_code_names_the_code() -> None:
 @pytest.mark.parametrize("kind", TENDER)
 def test_fault_the_guest_cannot_take_is_a_guest_error(kind: str) -> None:
     world = ScriptedWorld()
-    with machine_of(FAULT, config_for(FAULT, f"--kind={kind}")) as machine:
-        with pytest.raises(GuestError) as error:
-            machine.run(world)
+    config = config_for(FAULT, f"--kind={kind}")
+    with machine_of(FAULT, config) as machine, pytest.raises(GuestError) as error:
+        machine.run(world)
     assert TENDER[kind] in error.value.reason
     assert world.outcome is not None
     assert (world.outcome.status, world.outcome.reason) == (1, error.value.reason)

@@ -8,6 +8,7 @@ from contextlib import suppress
 import pytest
 from support import (
     DATA,
+    HALT,
     TEXT,
     Console,
     MemoryDisk,
@@ -238,7 +239,7 @@ def test_nothing_reaches_the_world_after_a_halt_or_a_guest_error() -> None:
     """What follows them in the same block may still execute; it must have no effect."""
     text = struct.pack("<QQ", BUFFER, 4)
     bad = struct.pack("<QQ", 1 << 40, 4)
-    for ending in (halt(), hypercall(2, DATA), hypercall(60, DATA)):
+    for ending in (hypercall(8, HALT), hypercall(2, DATA), hypercall(60, DATA)):
         code = ending + hypercall(2, REQUEST) + b"\x0f\x31" + halt()
         image = make_image(code, {DATA: bad, REQUEST: text, BUFFER: b"late"})
         world, ends = ScriptedWorld(), []

@@ -90,13 +90,16 @@ REFUSED = {
     "page 0": ("lies below", with_segments(Segment(0, b"\xf4", RX), entry=0)),
     "overlap": (
         "0x200000 and 0x200800 overlap",
-        with_segments(TEXT_SEGMENT, Segment(0x200800, b"x", RW), Segment(0x200000, b"y" * 0x801, R)),
+        with_segments(TEXT_SEGMENT, Segment(DATA + 0x800, b"x", RW), Segment(DATA, b"", R, 0x801)),
     ),
     "overlap by zeros": (
         "overlap",
-        with_segments(TEXT_SEGMENT, Segment(DATA, b"", RW, 0x2000), Segment(DATA + 0x1000, b"x", R)),
+        with_segments(TEXT_SEGMENT, Segment(DATA, b"", RW, 999), Segment(DATA + 998, b"x", R)),
     ),
-    "more data than memory": ("more data than memory", with_segments(Segment(TEXT, b"\xf4" * 9, RX, 8))),
+    "more data than memory": (
+        "more data than memory",
+        with_segments(Segment(TEXT, b"\xf4" * 9, RX, 8)),
+    ),
     "nothing to load": ("nothing to load", with_segments()),
     "only empty segments": ("nothing to load", with_segments(Segment(TEXT, b"", RX, 0))),
     "entry outside": ("entry point 0x300000", with_segments(TEXT_SEGMENT, entry=0x300000)),

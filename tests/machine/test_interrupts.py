@@ -81,7 +81,7 @@ def test_interrupt_waits_for_the_instruction_after_sti() -> None:
         with machine_of(image) as machine:
             machine.run(world)
             assert word(machine, SAVED) & 0xFF == 1
-        assert world.refused
+        assert bool(world.refused) == (blocks < 2)
 
 
 class Impatient(ScriptedWorld):
@@ -150,7 +150,7 @@ def test_counting_is_on_only_while_a_timer_is_armed(between: bytes) -> None:
             Recorder(world, machine, lambda entry: counting.append(machine.engine.counting))
         )
         assert not machine.engine.counting
-        assert machine.exits == 6
+        assert machine.exits == 7
     assert [s[0] for s in world.seen] == ["timer"] * 6
     assert counting == [False]
 

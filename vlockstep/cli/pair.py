@@ -8,8 +8,9 @@ import signal
 import sys
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 import typer
 
@@ -17,8 +18,8 @@ from vlockstep.cli import options
 from vlockstep.errors import HostError, UsageError, VlockstepError
 
 if TYPE_CHECKING:
-    from vlockstep.ft.faults import Fault
-    from vlockstep.ft.replica import Replica, Setting
+    from vlockstep.ft.faults import Fault, Place
+    from vlockstep.ft.process import Process
     from vlockstep.ft.timing import Timing
     from vlockstep.machine.image import Image
     from vlockstep.machine.world import Outcome
@@ -89,6 +90,16 @@ PauseOption = Annotated[
     str | None,
     typer.Option("--pause-at", metavar="PLACE", help="The same with SIGSTOP.", show_default=False),
 ]
+StopOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stop-at",
+        metavar="PLACE",
+        help="Stop the guest at entry:N or exits:N[+BLOCKS], report its registers, and go on at a "
+        "line on standard input. May be repeated.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Events and status as JSON lines on stderr.")
 ]
@@ -114,6 +125,7 @@ def primary(
     wait: WaitOption = 30,
     crash_at: CrashOption = None,
     pause_at: PauseOption = None,
+    stop_at: StopOption = None,
     dumpcore: options.DumpcoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -124,32 +136,20 @@ def primary(
     guest = options.open_guest(image, arguments, memory, cpu, blocks)
     timing = _timing(heartbeat, misses, max_lag, max_log, wait)
 
-    def start(setting: Callable[..., Setting]) -> Outcome:
+    def start(process: Callable[..., Process]) -> Outcome:
         from vlockstep.ft import channel
         from vlockstep.ft.arbiter import DirectoryArbiter
         from vlockstep.ft.keys import Party
-        from vlockstep.ft.replica import Replica
 
         listener = channel.listen(listen, _load(keys, Party.PRIMARY))
         judge = DirectoryArbiter(arbiter, _name("primary"))
         generation = judge.start()
         if console != options.STDOUT:
             options.open_console(console, guest.files)
-        replica = Replica(setting(channel=listener, arbiter=judge))
-        return replica.run_primary(guest.config, generation)
+        return process(channel=listener, arbiter=judge).run_primary(guest.config, generation)
 
-    _replicate(
-        start,
-        guest.image,
-        guest.devices,
-        console,
-        log,
-        dumpcore,
-        timing,
-        crash_at,
-        pause_at,
-        as_json,
-    )
+    places = _Places(crash_at, pause_at, stop_at)
+    _replicate(start, guest.image, guest.devices, console, log, dumpcore, timing, places, as_json)
 
 
 def secondary(
@@ -167,6 +167,7 @@ def secondary(
     wait: WaitOption = 30,
     crash_at: CrashOption = None,
     pause_at: PauseOption = None,
+    stop_at: StopOption = None,
     dumpcore: options.DumpcoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -181,17 +182,17 @@ def secondary(
     devices = attach(opened, [BlockOption.parse(text) for text in blocks or []])
     timing = _timing(heartbeat, misses, 1000, 64, wait)
 
-    def start(setting: Callable[..., Setting]) -> Outcome:
+    def start(process: Callable[..., Process]) -> Outcome:
         from vlockstep.ft import channel
         from vlockstep.ft.arbiter import DirectoryArbiter
         from vlockstep.ft.keys import Party
-        from vlockstep.ft.replica import Replica
 
         connector = channel.connect(connect, _load(keys, Party.SECONDARY))
         judge = DirectoryArbiter(arbiter, _name("secondary"))
-        return Replica(setting(channel=connector, arbiter=judge)).run_secondary()
+        return process(channel=connector, arbiter=judge).run_secondary()
 
-    _replicate(start, opened, devices, console, log, dumpcore, timing, crash_at, pause_at, as_json)
+    places = _Places(crash_at, pause_at, stop_at)
+    _replicate(start, opened, devices, console, log, dumpcore, timing, places, as_json)
 
 
 def switchover(
@@ -233,52 +234,68 @@ def _name(role: str) -> str:
     return f"{role}-{uuid.uuid4().hex[:8]}"
 
 
-def _fault(crash_at: str | None, pause_at: str | None) -> Fault | None:
-    from vlockstep.ft.faults import Fault
+class _Places(NamedTuple):
+    """Where a replica crashes, pauses and stops."""
 
-    if crash_at is not None and pause_at is not None:
-        raise UsageError("give --crash-at or --pause-at, not both")
-    if crash_at is not None:
-        return Fault.parse(crash_at, signal.SIGKILL)
-    return Fault.parse(pause_at, signal.SIGSTOP) if pause_at is not None else None
+    crash: str | None
+    pause: str | None
+    stops: list[str] | None
+
+    def fault(self) -> Fault | None:
+        from vlockstep.ft.faults import Fault, Place
+
+        if self.crash is not None and self.pause is not None:
+            raise UsageError("give --crash-at or --pause-at, not both")
+        if self.crash is not None:
+            return Fault.of_signal(Place.parse(self.crash), signal.SIGKILL)
+        if self.pause is not None:
+            return Fault.of_signal(Place.parse(self.pause), signal.SIGSTOP)
+        return None
+
+    def stop_places(self) -> list[Place]:
+        from vlockstep.ft.faults import Place, Stage
+
+        places = [Place.parse(text) for text in self.stops or []]
+        for place in places:
+            if place.position is None and place.stage is not Stage.ENTRY:
+                raise UsageError(f"a guest stops at entry:N or exits:N, not at {place.text}")
+        return places
 
 
 def _replicate(
-    start: Callable[[Callable[..., Setting]], Outcome],
+    start: Callable[[Callable[..., Process]], Outcome],
     image: Image,
     devices: Devices,
     console: str,
     log: Path | None,
     dumpcore: Path | None,
     timing: Timing,
-    crash_at: str | None,
-    pause_at: str | None,
+    places: _Places,
     as_json: bool,
 ) -> NoReturn:
     """Run a replica and leave at once, whatever the guest's thread is doing."""
-    from functools import partial
-
+    from vlockstep.ft.process import Process
     from vlockstep.ft.replica import Setting
     from vlockstep.machine.report import GuestError
     from vlockstep.replay.devices import ConsoleFile, ConsoleStream
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
-    sink = ConsoleStream() if console == options.STDOUT else ConsoleFile(Path(console))
-    setting = partial(
-        Setting,
+    setting = Setting(
         image=image,
-        devices=devices,
-        console=sink,
+        console=ConsoleStream() if console == options.STDOUT else ConsoleFile(Path(console)),
+        disks=devices.disks,
+        blocks=devices.blocks,
+        local=devices.local,
         timing=timing,
         log=log,
         core_directory=dumpcore,
-        fault=_fault(crash_at, pause_at),
-        observe=_print_json if as_json else _print_event,
-        status=as_json,
+        fault=places.fault(),
+        stops=places.stop_places(),
     )
+    observe = _print_json if as_json else _print_event
     try:
-        status = start(setting).status
+        status = start(partial(Process, setting, observe=observe, status=as_json)).status
     except GuestError as error:
         print(f"vlockstep: {error.report()}", file=sys.stderr)
         status = error.exit_status
@@ -300,16 +317,16 @@ def _print_json(event: dict[str, Any]) -> None:
 
 def _print_event(event: dict[str, Any]) -> None:
     """One line for people."""
-    details = {k: v for k, v in event.items() if k not in ("event", "time")}
     text = {
         "waiting": "waiting for a secondary at {endpoint}",
         "joining": "joining the primary at {endpoint}",
         "started": "the guest runs, protected",
         "live": "live as generation {generation}",
         "following": "following the new primary, generation {generation}",
+        "reached": "the guest stops at {place}; press Enter to go on",
         "diverged": "{report}",
         "notice": "{text}",
         "rejected": "rejected: {reason}",
     }.get(event["event"])
     if text is not None:
-        print(f"vlockstep: {text.format(**details)}", file=sys.stderr, flush=True)
+        print(f"vlockstep: {text.format(**event)}", file=sys.stderr, flush=True)

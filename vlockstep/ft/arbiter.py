@@ -32,6 +32,9 @@ class Arbiter(Protocol):
         """Raise the generation from `expected` to `expected + 1` as its owner. False if it is no
         longer `expected`. Raises `ArbiterError`."""
 
+    def end(self, generation: int) -> None:
+        """The guest has ended under `generation`, all its outputs are made: another may start."""
+
 
 class DirectoryArbiter:
     """The arbiter in the shared directory `path`; `name` is who claims, for people."""
@@ -88,7 +91,6 @@ class DirectoryArbiter:
         return True
 
     def end(self, generation: int) -> None:
-        """The guest has ended: `start` may be used again."""
         try:
             self._file(generation).with_suffix(".ended").touch()
         except OSError as error:
@@ -102,9 +104,7 @@ class DirectoryArbiter:
         try:
             names = os.listdir(self.path)
         except OSError as error:
-            raise ArbiterError(
-                f"cannot read the arbiter {self.path}: {error.strerror}"
-            ) from error
+            raise ArbiterError(f"cannot read the arbiter {self.path}: {error.strerror}") from error
         found = [match for match in map(_NAME.fullmatch, names) if match]
         return max(((int(m[1]), m[2] is not None) for m in found), default=(0, False))
 

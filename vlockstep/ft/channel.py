@@ -85,7 +85,9 @@ def check_endpoint(endpoint: str, encrypted: bool) -> None:
 class Channel:
     """One socket and its monitor. `sockets` are what to poll for reading."""
 
-    def __init__(self, socket: zmq.Socket[bytes], authenticator: ThreadAuthenticator | None) -> None:
+    def __init__(
+        self, socket: zmq.Socket[bytes], authenticator: ThreadAuthenticator | None
+    ) -> None:
         self._socket = socket
         self._authenticator = authenticator
         self._monitor = socket.get_monitor_socket(_MONITORED)

@@ -1,13 +1,13 @@
-"""Crashes on purpose: a replica sends itself a signal at an exact place."""
+"""Places in an execution, and what tests do there: a crash, or a stop to look around."""
 
 from __future__ import annotations
 
 import os
 import re
-import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from signal import SIGKILL, Signals
+from signal import Signals
 
 from vlockstep.errors import UsageError
 from vlockstep.machine.position import Position
@@ -16,54 +16,63 @@ _PLACE = re.compile(r"(entry|sent|write|release):(\d+)|time:(\d+(?:\.\d+)?)")
 
 
 class Stage(StrEnum):
-    """What has just happened to entry N when the signal strikes."""
+    """What is just happening to an entry."""
 
-    ENTRY = "entry"  #      the guest made it; nothing was sent
+    ENTRY = "entry"  #      the guest is about to make it
     SENT = "sent"  #        it was sent to the secondary
     WRITE = "write"  #      the first half of its output was written
     RELEASE = "release"  #  all of its output was written
 
 
-@dataclass
-class Fault:
-    """`SIGKILL` or `SIGSTOP` at a place: `entry:N`, `sent:N`, `write:N`, `release:N`,
-    `exits:N[+BLOCKS]` or `time:SECONDS` after the guest started. `write` and `release` strike at
-    the first output at or after entry N."""
+@dataclass(frozen=True)
+class Place:
+    """`entry:N`, `sent:N`, `write:N`, `release:N`, `exits:N[+BLOCKS]`, or `time:SECONDS` after the
+    guest started. The first four mean entry N or, if that passes elsewhere, the first one after
+    it."""
 
-    signal: Signals
+    text: str
     stage: Stage | None = None
     entry: int = 0
     position: Position | None = None
-    seconds: float = 0.0
-    struck: bool = False
+    seconds: float | None = None
 
     @classmethod
-    def parse(cls, place: str, number: Signals = SIGKILL) -> Fault:
-        if place.startswith("exits:"):
-            return cls(number, position=Position.parse(place))
-        match = _PLACE.fullmatch(place)
+    def parse(cls, text: str) -> Place:
+        if text.startswith("exits:"):
+            return cls(text, position=Position.parse(text))
+        match = _PLACE.fullmatch(text)
         if match is None:
             raise UsageError(
-                f"{place!r} is no place for a fault: write entry:N, sent:N, write:N, release:N, "
-                "exits:N, exits:N+BLOCKS or time:SECONDS"
+                f"{text!r} is no place: write entry:N, sent:N, write:N, release:N, exits:N, "
+                "exits:N+BLOCKS or time:SECONDS"
             )
         if match[3] is not None:
-            return cls(number, seconds=float(match[3]))
-        return cls(number, stage=Stage(match[1]), entry=int(match[2]))
+            return cls(text, seconds=float(match[3]))
+        return cls(text, stage=Stage(match[1]), entry=int(match[2]))
+
+
+class Fault:
+    """`strike`, by default a signal to this process, at a place; once, so that a replica that is
+    stopped and continued goes on."""
+
+    def __init__(self, place: Place, strike: Callable[[], None]) -> None:
+        self.place = place
+        self._strike = strike
+        self._struck = False
+
+    @classmethod
+    def of_signal(cls, place: Place, number: Signals) -> Fault:
+        return cls(place, lambda: os.kill(os.getpid(), number))
 
     def strike(self) -> None:
-        """At most once, so that a replica that is continued goes on."""
-        if not self.struck:
-            self.struck = True
-            os.kill(os.getpid(), self.signal)
+        if not self._struck:
+            self._struck = True
+            self._strike()
 
-    def start_clock(self) -> None:
-        if self.stage is None and self.position is None:
-            timer = threading.Timer(self.seconds, self.strike)
-            timer.daemon = True
-            timer.start()
+    def due(self, stage: Stage, entry: int) -> bool:
+        """Whether `entry` has come to the place, or past it, for the first time."""
+        return not self._struck and stage is self.place.stage and entry >= self.place.entry
 
     def reached(self, stage: Stage, entry: int) -> None:
-        """Strike if the place is this one or an earlier one of the same stage."""
-        if stage is self.stage and entry >= self.entry:
+        if self.due(stage, entry):
             self.strike()

@@ -18,13 +18,15 @@ class Appended:
     while it is held or slowed.
     """
 
-    def __init__(self, wake: Callable[[], None], next: int = 0) -> None:
+    def __init__(
+        self, wake: Callable[[], None], condition: threading.Condition, next: int = 0
+    ) -> None:
         self.next = next
         self._wake = wake
         self._entries: list[Entry] = []
         self._told = False
         self.urgent = False
-        self._condition = threading.Condition()
+        self._condition = condition
         self._held = self._slowed = self._left = self._closed = False
         self.waiting = False
         """The guest waits because it is held."""
@@ -99,10 +101,10 @@ class Received:
     entry calls its function, which installs the new World, and raises `WorldChanged`.
     """
 
-    def __init__(self, idle: Callable[[], None]) -> None:
+    def __init__(self, idle: Callable[[], None], condition: threading.Condition) -> None:
         self._idle = idle
         self._entries: deque[Entry] = deque()
-        self._condition = threading.Condition()
+        self._condition = condition
         self._finished: Callable[[], None] | None = None
 
     # The guest's thread
@@ -131,10 +133,10 @@ class Received:
     def put(self, entries: list[Entry]) -> None:
         with self._condition:
             self._entries.extend(entries)
-            self._condition.notify()
+            self._condition.notify_all()
 
     def finish(self, function: Callable[[], None]) -> None:
         """There will be no more entries."""
         with self._condition:
             self._finished = function
-            self._condition.notify()
+            self._condition.notify_all()

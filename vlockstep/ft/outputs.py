@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from vlockstep.ft.handoff import Appended
+from vlockstep.machine.position import Position
 from vlockstep.machine.world import Outcome
 from vlockstep.replay.entry import Kind
-from vlockstep.replay.live import BlockDevice, Console, LiveWorld, NetDevice
+from vlockstep.replay.live import BlockDevice, Console, NetDevice
 
 
 class Output(NamedTuple):
@@ -21,6 +22,25 @@ class Output(NamedTuple):
     handle: int
     offset: int
     data: bytes
+
+
+class Inputs(Protocol):
+    """The input side of a World, on whatever a primary runs."""
+
+    def cycles(self, at: int) -> int: ...
+    def walltime(self, at: int) -> int: ...
+    def poll(self, at: int, timeout: int) -> int: ...
+    def net_read(self, at: int, handle: int, limit: int) -> bytes | None: ...
+    def stop_at(self, position: Position) -> int | None: ...
+    def interrupt(self, position: Position, enabled: bool) -> int | None: ...
+    def wait_interrupt(self, position: Position) -> int: ...
+    def timer(self, at: int, period: int, vector: int, kick: Callable[[], None]) -> None: ...
+
+    def wake(self) -> None:
+        """Let the guest look again if it waits. From any thread."""
+
+    def leave(self) -> None:
+        """Another World takes over."""
 
 
 class OutputQueue:
@@ -112,23 +132,23 @@ class ProtectedWorld:
 
     def __init__(
         self,
-        live: LiveWorld,
+        inputs: Inputs,
         queue: OutputQueue,
         appended: Appended,
         local: Mapping[int, BlockDevice],
     ) -> None:
-        self._live = live
+        self._inputs = inputs
         self._queue = queue
         self._appended = appended
         self._local = local
-        self.cycles = live.cycles
-        self.walltime = live.walltime
-        self.poll = live.poll
-        self.net_read = live.net_read
-        self.stop_at = live.stop_at
-        self.interrupt = live.interrupt
-        self.wait_interrupt = live.wait_interrupt
-        self.timer = live.timer
+        self.cycles = inputs.cycles
+        self.walltime = inputs.walltime
+        self.poll = inputs.poll
+        self.net_read = inputs.net_read
+        self.stop_at = inputs.stop_at
+        self.interrupt = inputs.interrupt
+        self.wait_interrupt = inputs.wait_interrupt
+        self.timer = inputs.timer
 
     def block_read(self, at: int, handle: int, offset: int, length: int) -> bytes | None:
         if handle in self._local:
@@ -149,7 +169,7 @@ class ProtectedWorld:
 
     def end(self, outcome: Outcome) -> None:
         self._add(Kind.END, 0, 0, b"")
-        self._live.end(outcome)
+        self._inputs.leave()
 
     def _add(self, kind: Kind, handle: int, offset: int, data: bytes) -> None:
         self._queue.add(self._appended.next - 1, kind, handle, offset, data)

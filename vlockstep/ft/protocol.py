@@ -253,7 +253,9 @@ class Role:
         """The arbiter did not answer: ask again, and emit nothing until it does."""
         first = self._retry == NEVER
         self._retry = now + self.timing.interval
-        return [Tell("the arbiter cannot be reached; nothing is emitted until it is")] if first else []
+        return (
+            [Tell("the arbiter cannot be reached; nothing is emitted until it is")] if first else []
+        )
 
     def _retry_claim(self, now: int) -> list[Action]:
         if now < self._retry:
@@ -264,4 +266,3 @@ class Role:
     def _stop(self, reason: str) -> list[Action]:
         self._to(State.STOPPED)
         return [Stop(reason)]
-

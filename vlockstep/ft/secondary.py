@@ -123,7 +123,7 @@ class Secondary(Role):
                 return actions + self._done()
             case Goodbye(reason) if self.state in (State.FOLLOWING, State.PARTED):
                 return [Tell(f"the primary has left: {reason}"), *self._claim()]
-            case TookOver(generation) if self.state in (
+            case TookOver(generation) if generation > self.generation and self.state in (
                 State.FOLLOWING, State.PARTED, State.CLAIMING
             ):  # fmt: skip
                 return self._stop(f"the peer is live as generation {generation}")
@@ -252,7 +252,11 @@ class Secondary(Role):
                     self.ended = sequence
         self.received_entries += len(fresh)
         actions: list[Action] = [Deliver(fresh)] if fresh else []
-        return [*actions, *self._forget(message.released), self._answer(now, message.sent, message.lease)]
+        return [
+            *actions,
+            *self._forget(message.released),
+            self._answer(now, message.sent, message.lease),
+        ]
 
     def _forget(self, released: int) -> list[Action]:
         released = min(released, self.received_entries)

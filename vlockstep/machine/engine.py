@@ -321,7 +321,13 @@ class Engine:
         self["rip"], self["rsp"], self["rdi"] = start.rip, start.rsp, start.rdi
 
     def _hook(
-        self, kind: int, function: Any, argument: int = 0, *extra: Any, first: int = 1, last: int = 0
+        self,
+        kind: int,
+        function: Any,
+        argument: int = 0,
+        *extra: Any,
+        first: int = 1,
+        last: int = 0,
     ) -> ctypes.c_size_t:
         """`first` after `last` means everywhere."""
         hook = ctypes.c_size_t()
@@ -423,7 +429,9 @@ def _offsets(*samples: tuple[bytes, int, int]) -> Iterator[tuple[int, int]]:
 
     def matching(index: int, signed: str) -> list[int]:
         return [
-            o for o in words if all(struct.unpack_from(signed, s[0], o)[0] == s[index] for s in samples)
+            o
+            for o in words
+            if all(struct.unpack_from(signed, s[0], o)[0] == s[index] for s in samples)
         ]
 
     for code in matching(1, "<I"):

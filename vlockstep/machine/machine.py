@@ -223,15 +223,18 @@ class Machine:
         """What an exit costs more while blocks are counted or somebody watches."""
         if self.outcome is not None:
             return
+        counting = self.engine.counting
         self.engine.words[COUNT] = 0
-        self._check_breakpoint()
-        if self.engine.counting:
+        if self._breakpoint is not None:
+            self._check_breakpoint()
+        if counting:
             self._aim()
-        if self.engine.counting != (self._always_count or self._timer[0] > 0):
-            if not self._stopping and block_ends_without_exit(self.engine["rip"], self.read_virtual):
+        if counting != (self._always_count or self._timer[0] > 0):
+            rip = self.engine["rip"]
+            if not self._stopping and block_ends_without_exit(rip, self.read_virtual):
                 self._stopping = True
                 self.engine.stop_after_block()
-        elif not self.engine.counting and self._breakpoint is None:
+        elif not counting and self._breakpoint is None:
             self._attentive = False
 
     # Stops

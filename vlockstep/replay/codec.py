@@ -39,7 +39,7 @@ def encode(first: int, entries: Sequence[Entry]) -> bytes:
     assert entries
     start = exits = entries[0][1]
     cycles = walltime = 0
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for kind, at, blocks, value, checkpoint in entries:
         if kind == 0:
             value, cycles = value - cycles, value  # type: ignore[operator, assignment]

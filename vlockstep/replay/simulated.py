@@ -25,7 +25,9 @@ class SimulatedWorld:
         *,
         clock: tuple[int, int] = (0, 0),
         console_offset: int = 0,
+        pause: Callable[[], None] = lambda: None,
     ) -> None:
+        self._pause = pause
         self._random = random.Random(seed)
         self._console = console
         self._disks = disks or {}
@@ -45,6 +47,7 @@ class SimulatedWorld:
         return self.cycles(at) + self._skew
 
     def poll(self, at: int, timeout: int) -> int:
+        self._pause()
         self._cycles += timeout
         return 0
 
@@ -63,6 +66,7 @@ class SimulatedWorld:
         return self._next.blocks
 
     def interrupt(self, position: Position, enabled: bool) -> int | None:
+        self._pause()
         if self._next is None or position < self._next:
             return None
         if not enabled:
@@ -91,6 +95,14 @@ class SimulatedWorld:
         self._next = None
 
     def end(self, outcome: Outcome) -> None:
+        pass
+
+    # Others
+
+    def wake(self) -> None:
+        pass
+
+    def leave(self) -> None:
         pass
 
     def _schedule(self, position: Position) -> None:

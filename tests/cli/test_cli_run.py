@@ -1,0 +1,227 @@
+"""`vlockstep run`, `guests`, and what goes for every command."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from cli_command import ROOT, Command, argv, environment, run_process
+
+import vlockstep as api
+from vlockstep.machine import bundled
+
+COMMANDS = [["run"], ["record"], ["replay"], ["log", "show"], ["guests"]]
+
+
+def test_the_guest_has_stdout_and_its_status_is_the_exit_status() -> None:
+    result = run_process("run", "hello", "--", "--status=7", "two", "words")
+    assert (result.status, result.err) == (7, "")
+    assert result.out == "Hello from vlockstep\n--status=7 two words\n"
+
+
+def test_console_file_replaces_what_was_there(vlockstep: Command, tmp_path: Path) -> None:
+    console = tmp_path / "console.txt"
+    console.write_text("old text that is longer than what the guest says" * 3)
+    assert vlockstep("run", "hello", "--console", console).out == ""
+    assert console.read_text() == "Hello from vlockstep\n"
+
+
+def test_json_goes_to_stderr(vlockstep: Command) -> None:
+    result = vlockstep("run", "hello", "--json")
+    end = json.loads(result.err)
+    assert result.out == "Hello from vlockstep\n"
+    assert (end["end"], end["status"], end["position"]) == ("halt", 0, "exits:1")
+
+
+def test_guest_error_is_reported(vlockstep: Command) -> None:
+    result = vlockstep("run", "fault", "--", "--kind=noidt")
+    assert result.status == 1
+    assert result.err.startswith("vlockstep: guest error: invalid opcode (#6)")
+    assert "rip 0" in result.err and "=> " in result.err and "ud2" in result.err
+
+
+def test_guest_error_as_json(vlockstep: Command) -> None:
+    result = vlockstep("run", "fault", "--json", "--", "--kind=noidt")
+    end = json.loads(result.err)
+    assert (result.status, end["end"], end["status"]) == (1, "error", 1)
+    assert any(line.startswith("=>") for line in end["code"])
+
+
+def test_disk_is_written(vlockstep: Command, disk: Path) -> None:
+    result = vlockstep("run", "ledger", "--block", f"disk={disk}", "--", "--lines=5", "--pause=0")
+    assert result.status == 0
+    assert disk.read_bytes().startswith(b"VLEDGER1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["nosuch"], 1, "neither a file nor a bundled guest (abi, clock"),
+        (["./hello"], 1, "cannot read image hello: No such file"),
+        (["/"], 1, "cannot read image"),
+        (["junk"], 1, "junk: not a valid ELF file"),
+        (["hello", "--mem", "3"], 2, "guest memory of 3 MiB: give a multiple of 2"),
+        (["hello", "--mem", "0"], 2, "guest memory of 0 MiB"),
+        (["hello", "--mem", "99999999"], 2, "guest memory of"),
+        (["hello", "--mem", "much"], 2, "--mem"),
+        (["hello", "--cpu", "i486"], 2, "no CPU model 'i486'; there are qemu64"),
+        (["hello", "--bogus"], 2, "--bogus"),
+        (["hello", "--status=3"], 2, "--status"),
+        ([], 2, "IMAGE"),
+        (["hello", "--block", "disk=disk.img"], 2, "no block device 'disk' (declared: none)"),
+        (["ledger"], 2, "needs the device 'disk': attach it with --block disk=PATH"),
+        (["ledger", "--block", "disc=disk.img"], 2, "'disc' (declared: disk)"),
+        (["ledger", "--block", "disk"], 2, "'disk' names no disk: write --block NAME=PATH"),
+        (["ledger", "--block", "=x"], 2, "names no disk"),
+        (["ledger", "--block", "disk=,local"], 2, "names no disk"),
+        (["ledger", "--block", "disk=none.img"], 1, "device 'disk': cannot open the disk none.img"),
+        (["ledger", "--block", "disk=/"], 1, "device 'disk': cannot open the disk /"),
+        (["ledger", "--block", "disk=empty"], 2, "device 'disk': the disk empty is 0 bytes"),
+        (["ledger", "--block", "disk=junk"], 2, "device 'disk': the disk junk is 5 bytes"),
+        (
+            ["ledger", "--block", "disk=disk.img", "--block", "disk=disk.img,local"],
+            2,
+            "the device 'disk' is given twice",
+        ),
+        (["hello", "--", "x" * 8192], 2, "command line is 8192 bytes long; the limit is 8191"),
+        (["hello", "--console", "none/x"], 1, "cannot open the console file none/x"),
+        (
+            ["ledger", "--block", "disk=disk.img", "--console", "./disk.img"],
+            2,
+            "the console file disk.img is used otherwise",
+        ),
+    ],
+)
+def test_what_cannot_be_run(
+    vlockstep: Command, disk: Path, arguments: list[str], status: int, message: str
+) -> None:
+    Path("junk").write_text("junk\n")
+    Path("empty").touch()
+    result = vlockstep("run", *arguments)
+    assert result.status == status
+    assert message in result.err
+    assert result.out == ""
+    assert disk.read_bytes() == bytes(64 << 10)
+
+
+def test_longest_command_line_fits(vlockstep: Command) -> None:
+    result = vlockstep("run", "hello", "--", "x" * 8191)
+    assert (result.status, len(result.out.splitlines()[1])) == (0, 8191)
+
+
+def test_argument_that_is_not_utf8() -> None:
+    result = run_process("run", "hello", "--", b"caf\xe9".decode(errors="surrogateescape"))
+    assert (result.status, result.err) == (
+        2,
+        "vlockstep: the guest's command line is not valid UTF-8\n",
+    )
+
+
+def test_a_file_goes_before_a_bundled_guest(vlockstep: Command) -> None:
+    Path("hello").write_bytes(bundled.open_bundled("sort").content)
+    result = vlockstep("run", "hello", "--", "--n=1000", "--rounds=1")
+    assert "sort" in result.out
+    Path("hello").unlink()
+    Path("hello").mkdir()
+    assert vlockstep("run", "hello").out == "Hello from vlockstep\n"
+
+
+def test_guests(vlockstep: Command) -> None:
+    plain = vlockstep("guests")
+    names = [line.split()[0] for line in plain.out.splitlines()[1:]]
+    assert names == bundled.names()
+    rows = json.loads(vlockstep("guests", "--json").out)
+    assert [row["name"] for row in rows] == names
+    assert all(row["description"] for row in rows), "every bundled guest has a description"
+    assert {row["name"]: row["devices"] for row in rows}["ledger"] == {"disk": "block"}
+    assert max(map(len, plain.out.splitlines())) > 80, "data is not wrapped"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_shows_an_example(vlockstep: Command, command: list[str]) -> None:
+    result = vlockstep(*command, "--help")
+    assert (result.status, result.err) == (0, "")
+    assert f"Example: vlockstep {' '.join(command)}" in result.out
+
+
+def test_help_imports_no_cpu() -> None:
+    code = "import sys; sys.argv = ['vlockstep', 'run', '--help']\n"
+    code += "import atexit; from vlockstep.cli import main\n"
+    code += "heavy = {'unicorn', 'capstone', 'elftools', 'msgpack', 'zmq'}\n"
+    code += "atexit.register(lambda: print('heavy', sorted(heavy & set(sys.modules))))\n"
+    code += "main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment()
+    )
+    assert done.stdout.endswith("heavy []\n")
+
+
+def test_version(vlockstep: Command) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert vlockstep("--version").out == f"vlockstep {project['version']}\n"
+
+
+def test_public_names() -> None:
+    for name in api.__all__:
+        assert getattr(api, name).__name__ == name or name in ("Entry",)
+    with pytest.raises(AttributeError, match="no attribute 'nosuch'"):
+        _ = api.nosuch  # type: ignore[attr-defined]
+
+
+def test_reader_that_goes_away() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        argv("guests"), stdout=write, stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_full_output_device() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            argv("guests"), stdout=full, stderr=subprocess.PIPE, text=True, env=environment()
+        )
+    assert done.returncode == 1
+    assert done.stderr == "vlockstep: cannot write the output: No space left on device\n"
+
+
+def test_closed_stdout(disk: Path) -> None:
+    """The disk must not become standard output."""
+    command = argv("run", "ledger", "--block", f"disk={disk}", "--", "--lines=2", "--pause=0")
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert disk.read_bytes()[0:1024:512] == b"VV"
+
+
+@pytest.mark.external("gdb")
+@pytest.mark.parametrize(
+    ("kind", "function"),
+    [("noidt", "raise_noidt"), ("ud", "trap_dispatch")],
+    ids=["guest error", "guest aborts"],
+)
+def test_gdb_opens_the_core(vlockstep: Command, tmp_path: Path, kind: str, function: str) -> None:
+    image = tmp_path / "fault.hvt"
+    image.write_bytes(bundled.open_bundled("fault").content)
+    cores = tmp_path / "cores"
+    result = vlockstep("run", image, "--mem", 16, "--dumpcore", cores, "--", f"--kind={kind}")
+    (core,) = cores.iterdir()
+    assert f"core written to {core}" in result.err
+    commands = ["-ex", "info registers rip", "-ex", "bt"]
+    done = subprocess.run(
+        ["gdb", "-nx", "-batch", *commands, str(image), str(core)], capture_output=True, text=True
+    )
+    assert re.search(rf"rip +0x\w+ +0x\w+ <{function}\+\d+>", done.stdout)
+    assert re.search(rf"#0  0x\w+ in {function} \(\)", done.stdout)

@@ -1,0 +1,223 @@
+"""A replica that leaves the logged path is stopped, with a report that says where and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from support import Console, config_for, disk_config, record, replay, sample
+
+from vlockstep.machine.machine import Machine
+from vlockstep.machine.position import Position
+from vlockstep.replay.entry import Checkpoint, Entry, Kind, slice_digest
+from vlockstep.replay.replayer import Divergence, EndOfLog
+from vlockstep.replay.simulated import SimulatedWorld
+
+CLOCK, LEDGER, PREEMPT = sample("clock"), sample("ledger"), sample("preempt")
+CAPACITY = 64 * 512
+CONFIG = config_for(LEDGER, "--lines=40", "--work=5", "--pause=1", blocks=disk_config(CAPACITY))
+
+
+class Zeros:
+    def read(self, offset: int, length: int) -> bytes:
+        return self.content[offset : offset + length]
+
+    def write(self, offset: int, data: bytes) -> None:
+        self.content = self.content[:offset] + data + self.content[offset + len(data) :]
+
+    content = bytes(CAPACITY)
+
+
+@pytest.fixture(scope="module")
+def entries() -> list[Entry]:
+    return record(LEDGER, CONFIG, SimulatedWorld(1, Console(), {1: Zeros()})).entries
+
+
+def diverges(
+    log: Sequence[Entry], prepare: Callable[[Machine], None] = lambda machine: None
+) -> Divergence:
+    with pytest.raises(Divergence) as error:
+        replay(LEDGER, CONFIG, log, prepare)
+    return error.value
+
+
+def changed(log: Sequence[Entry], index: int, **fields: object) -> list[Entry]:
+    names = ("kind", "exits", "blocks", "value", "checkpoint")
+    values = dict(zip(names, log[index], strict=True)) | fields
+    return [*log[:index], tuple(values.values()), *log[index + 1 :]]  # type: ignore[list-item]
+
+
+def find(log: Sequence[Entry], kind: Kind, nth: int = 0) -> int:
+    return [i for i, e in enumerate(log) if e[0] == kind][nth]
+
+
+def sequence_of(error: Divergence) -> int:
+    return int(str(error).split("entry ")[1].split(",")[0])
+
+
+@pytest.mark.parametrize("kind", [Kind.CYCLES, Kind.WALLTIME])
+@pytest.mark.parametrize("nth", [0, 7, 39])
+def test_a_changed_clock_shows_at_the_next_line(entries: list[Entry], kind: Kind, nth: int) -> None:
+    index = find(entries, kind, nth)
+    value = entries[index][3]
+    assert isinstance(value, int)
+    error = diverges(changed(entries, index, value=value ^ 1))
+    following = next(i for i in range(index, len(entries)) if entries[i][0] == Kind.CONSOLE)
+    assert sequence_of(error) == following
+    assert error.position == Position(entries[following][1])
+    assert "the console text is not the one that was logged" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [(Kind.CONSOLE, "console text"), (Kind.BLOCK_WRITE, "disk write")],
+)
+def test_changed_digests_of_outputs_are_found_where_they_are(
+    entries: list[Entry], kind: Kind, what: str
+) -> None:
+    for nth in (0, 3, -1):
+        index = find(entries, kind, nth)
+        error = diverges(changed(entries, index, value=b"notright"))
+        assert sequence_of(error) == index and what in str(error)
+
+
+def test_another_kind_than_logged_is_found_where_it_is(entries: list[Entry]) -> None:
+    index = find(entries, Kind.WALLTIME, 5)
+    for kind, value in ((Kind.CYCLES, 5), (Kind.NET_READ, b"x" * 60), (Kind.INTERRUPT, 32)):
+        error = diverges(changed(entries, index, kind=int(kind), value=value))
+        assert sequence_of(error) == index
+        name = kind.name.lower().replace("_", " ")
+        assert (
+            f"the guest asks for walltime where the log has, at exits:{entries[index][1]}"
+            in str(error)
+        )
+        assert name in str(error)
+
+
+def test_a_missing_or_doubled_entry_is_found_where_it_is(entries: list[Entry]) -> None:
+    for index in (0, 9, len(entries) // 2, len(entries) - 2):
+        assert sequence_of(diverges([*entries[:index], *entries[index + 1 :]])) == index
+        assert sequence_of(diverges([*entries[: index + 1], *entries[index:]])) == index + 1
+
+
+def test_another_position_is_found_where_it_is(entries: list[Entry]) -> None:
+    for index in (4, 50):
+        for change in ({"exits": entries[index][1] + 1}, {"blocks": 3}):
+            error = diverges(changed(entries, index, **change))
+            assert sequence_of(error) == index and "where the log has, at exits:" in str(error)
+
+
+def test_another_end_names_what_differs(entries: list[Entry]) -> None:
+    from vlockstep.replay.entry import End
+
+    value = entries[-1][3]
+    assert isinstance(value, bytes)
+    end = End.unpack(value)
+    for other, word in (
+        (End(1, end.reason, end.registers, end.memory), "status"),
+        (End(0, "spin", end.registers, end.memory), "reason"),
+        (End(0, end.reason, bytes(16), end.memory), "registers"),
+        (End(0, end.reason, end.registers, bytes(16)), "memory"),
+    ):
+        error = diverges(changed(entries, len(entries) - 1, value=other.pack()))
+        assert f"ended here with other {word} than logged" in str(error)
+
+
+def at(position: Position, action: Callable[[Machine], None]) -> Callable[[Machine], None]:
+    return lambda machine: machine.break_at(position, lambda: action(machine))
+
+
+def test_a_flipped_byte_of_memory_is_found_at_the_next_output_that_shows_it(
+    entries: list[Entry],
+) -> None:
+    (start,) = [a for a, name in LEDGER.symbols if name == "guest_main"]
+    index = find(entries, Kind.CONSOLE, 10)
+    where = Position(entries[index - 1][1])
+
+    def flip(machine: Machine) -> None:
+        stack = machine.registers()["rsp"]
+        for address in range(stack, stack + 256):  # the sums, chains and numbers of the guest
+            machine.memory.ram[address] ^= 0x10 if address % 8 == 0 else 0
+
+    assert start
+    error = diverges(entries, at(where, flip))
+    assert index <= sequence_of(error) <= index + 8
+
+
+def test_a_flipped_byte_nobody_looks_at_is_found_at_the_end(entries: list[Entry]) -> None:
+    def flip(machine: Machine) -> None:
+        machine.memory.ram[6 << 20] ^= 1
+
+    error = diverges(entries, at(Position(40), flip))
+    assert sequence_of(error) == len(entries) - 1
+    assert "other memory than logged" in str(error)
+
+
+def test_a_flipped_byte_nobody_looks_at_is_found_by_a_checkpoint() -> None:
+    config = config_for(CLOCK, "--reads=20000", memory=4 << 20)
+    log = record(CLOCK, config, SimulatedWorld(1, Console())).entries
+
+    def flip(machine: Machine) -> None:
+        machine.memory.ram[CLOCK.end - 1] ^= 1
+
+    with pytest.raises(Divergence, match=r"the memory from 0x\w+ on differs") as error:
+        replay(CLOCK, config, log, at(Position(100), flip))
+    assert error.value.position.exits < 20000
+    assert "all registers are equal" in error.value.report()
+
+
+def test_a_changed_register_is_listed_with_its_value_in_the_report() -> None:
+    config = config_for(CLOCK, "--reads=3000")
+    log = record(CLOCK, config, SimulatedWorld(1, Console())).entries
+
+    def change(machine: Machine) -> None:
+        machine.engine["xmm9" if False else "r15"] ^= 0xABC00000
+
+    with pytest.raises(Divergence, match="the registers differ") as error:
+        replay(CLOCK, config, log, at(Position(600), change))
+    report = error.value.report()
+    assert error.value.logged is not None
+    difference = error.value.registers.difference(error.value.logged)
+    assert difference["r15"][0] ^ difference["r15"][1] == 0xABC00000
+    assert "registers that differ, here != logged:" in report
+    assert "r15: 0x" in report and "(xor 0xabc00000)" in report
+    assert "=> 0x" in report and "guest_main" in report
+    assert "the registers were still equal at entry 512" in report
+
+
+def test_what_was_verified_before_is_said(entries: list[Entry]) -> None:
+    log = [(k, e, b, v, b"") for k, e, b, v, _ in entries]
+    error = diverges(changed(log, 5, value=b"x"))
+    assert "no checkpoint before it" in error.report()
+    assert "registers here:" in error.report()
+
+
+def test_interrupts_at_impossible_places_are_divergences() -> None:
+    config = config_for(PREEMPT, "--work=3000", "--period=10000")
+    log = record(PREEMPT, config, SimulatedWorld(2, Console())).entries
+    index = find(log, Kind.INTERRUPT)
+    for change in ({"blocks": 1 << 40}, {"blocks": 0, "exits": 0}, {"exits": 2}):
+        with pytest.raises(Divergence):
+            replay(PREEMPT, config, changed(log, index, **change))
+    with pytest.raises((Divergence, EndOfLog)):
+        replay(PREEMPT, config, changed(log, index, blocks=log[index][2] + 1))
+
+
+def test_checkpoints_of_memory_say_where() -> None:
+    found = []
+
+    def take(machine: Machine) -> None:
+        digest = slice_digest(machine.memory, 1 << 20)
+        found.append(Checkpoint(machine.registers(), 1 << 20, digest).pack())
+
+    log = record(
+        LEDGER, CONFIG, SimulatedWorld(1, Console(), {1: Zeros()}), prepare=at(Position(30), take)
+    ).entries
+    index = next(i for i, e in enumerate(log) if e[1] == 30)
+    good = changed(log, index, checkpoint=found[0])
+
+    def flip(machine: Machine) -> None:
+        machine.memory.ram[LEDGER.end - 1] ^= 4
+
+    error = diverges(good, at(Position(29), flip))
+    assert (sequence_of(error), "memory from 0x100000 on" in str(error)) == (index, True)

@@ -1,0 +1,178 @@
+"""A replica as a process: its channel, clock, arbiter and threads."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import zmq
+
+from vlockstep.errors import HostError, VlockstepError
+from vlockstep.ft.arbiter import Arbiter, ArbiterError
+from vlockstep.ft.channel import Arrived, Channel, Connected, Disconnected, Event, Rejected
+from vlockstep.ft.outputs import Inputs
+from vlockstep.ft.primary import Primary
+from vlockstep.ft.protocol import State
+from vlockstep.ft.replica import Replica, Setting
+from vlockstep.ft.timing import MILLISECOND
+from vlockstep.machine.config import GuestConfig
+from vlockstep.machine.machine import Machine
+from vlockstep.machine.world import Outcome
+from vlockstep.replay.live import BlockDevice, Console, LiveWorld
+
+_MAX_POLL = 3_600_000
+_STATUS_INTERVAL = 100 * MILLISECOND
+
+
+class Process:
+    """The `Host` of a replica that has this process to itself.
+
+    `observe` gets events, and the status ten times a second if `status` is set. Where the guest
+    is to stop it waits for a line on standard input.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        channel: Channel,
+        arbiter: Arbiter,
+        observe: Callable[[dict[str, Any]], None],
+        status: bool = False,
+    ) -> None:
+        self._channel = channel
+        self._arbiter = arbiter
+        self._observe = observe
+        self._status_at: int | None = 0 if status else None
+        self._console: Console = setting.console
+        self._disks: Mapping[int, BlockDevice] = setting.disks
+        self._fault = setting.fault
+        self._answers: queue.SimpleQueue[bool | None] = queue.SimpleQueue()
+        self._wake_receive, self._wake_send = socket.socketpair()
+        self._wake_receive.setblocking(False)
+        self._wake_send.setblocking(False)
+        self._replica = Replica(setting, self, uuid.uuid4().hex)
+
+    def run_primary(self, config: GuestConfig, generation: int) -> Outcome:
+        """Wait for a secondary, run the guest to its end. Raises `GuestError` if the guest ends by
+        an error, and another `VlockstepError` if this replica had to stop."""
+        self._replica.start_primary(config, generation)
+        self.observe({"event": "waiting", "endpoint": self._channel.endpoint})
+        return self._run()
+
+    def run_secondary(self) -> Outcome:
+        """Follow a primary, go live if it dies. As `run_primary`."""
+        self._replica.start_secondary()
+        self.observe({"event": "joining", "endpoint": self._channel.endpoint})
+        return self._run()
+
+    # The loop
+
+    def _run(self) -> Outcome:
+        poller = zmq.Poller()
+        for watched in (self._wake_receive, *self._channel.sockets):
+            poller.register(watched, zmq.POLLIN)
+        replica = self._replica
+        try:
+            while replica.result is None:
+                due = replica.deadline()
+                if self._status_at is not None:
+                    due = min(due, self._status_at)
+                left = max(0, due - self.now())
+                poller.poll(min(-(-left // MILLISECOND), _MAX_POLL))
+                self._turn(replica)
+        finally:
+            replica.close()
+            self._channel.close()
+        result = replica.result
+        if replica.role.state is State.FINISHED and isinstance(replica.role, Primary):
+            self._arbiter.end(replica.role.generation)
+        if isinstance(result, VlockstepError):
+            raise result
+        return result
+
+    def _turn(self, replica: Replica) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self._wake_receive.recv(4096):
+                pass
+        for event in self._channel.events():
+            self._happened(replica, event)
+        while not self._answers.empty():
+            replica.arbiter_answered(self._answers.get())
+        replica.turn()
+        if self._status_at is not None and self.now() >= self._status_at:
+            self._status_at = self.now() + _STATUS_INTERVAL
+            self.observe({"event": "status", **replica.status()})
+
+    def _happened(self, replica: Replica, event: Event) -> None:
+        match event:
+            case Arrived(peer, data):
+                replica.arrived(peer, data)
+            case Connected():
+                replica.connected()
+            case Disconnected() if self._channel.listens:
+                replica.probe()
+            case Disconnected():
+                replica.disconnected()
+            case Rejected(reason):
+                self.observe({"event": "rejected", "reason": reason})
+                if replica.role.state is State.JOINING:
+                    replica.result = HostError(f"the primary rejects this replica: {reason}")
+
+    # What the replica asks for
+
+    def now(self) -> int:
+        return time.monotonic_ns()
+
+    def send(self, data: bytes, peer: bytes) -> bool:
+        return self._channel.send(data, peer)
+
+    def claim(self, expected: int) -> None:
+        def ask() -> None:
+            won: bool | None = None
+            try:
+                won = self._arbiter.claim(expected)
+            except ArbiterError as error:
+                self.observe({"event": "notice", "text": str(error)})
+            self._answers.put(won)
+            self.wake()
+
+        threading.Thread(target=ask, name="arbiter", daemon=True).start()
+
+    def inputs(self, clock: tuple[int, int], pause: Callable[[], None]) -> Inputs:
+        return LiveWorld(self._console, self._disks, clock=clock, pause=pause)
+
+    def launch(self, run: Callable[[], None]) -> None:
+        if self._fault is not None and self._fault.place.seconds is not None:
+            timer = threading.Timer(self._fault.place.seconds, self._fault.strike)
+            timer.daemon = True
+            timer.start()
+        threading.Thread(target=run, name="guest", daemon=True).start()
+
+    def condition(self) -> threading.Condition:
+        return threading.Condition()
+
+    def wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # then it is full of reasons to wake
+            self._wake_send.send(b"!")
+
+    def look_around(self, place: str, machine: Machine) -> None:
+        self.observe(
+            {
+                "event": "reached",
+                "place": place,
+                "position": str(machine.position),
+                "registers": machine.registers().to_dict(),
+                "memory_digest": machine.memory.digest().hex(),
+            }
+        )
+        sys.stdin.readline()
+
+    def observe(self, event: dict[str, Any]) -> None:
+        self._observe({"time": time.time(), **event})
