@@ -1,20 +1,19 @@
-"""What a demonstration shows: the guest, its files, and where which fault strikes its primary."""
+"""What a demonstration shows: the guest, and where which fault strikes its primary."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from pathlib import Path
 from signal import SIGKILL, SIGSTOP, Signals
 
-from vlockstep.errors import HostError, UsageError
+from vlockstep.errors import UsageError
 from vlockstep.ft.faults import Place
 from vlockstep.machine.bundled import open_bundled, open_image
 from vlockstep.machine.image import DeviceKind, Image
+from vlockstep.testing.ledger import BLOCK
+from vlockstep.testing.pair import DISK_SIZE
 
 LEDGER = "ledger"
-DISK_BLOCK = 512
-_MIN_DISK = 1 << 20
 _ENTRIES_PER_LINE = 5
 """Of the ledger: poll, walltime, cycles, console, block write. Only where a fault is placed by
 chance depends on it."""
@@ -79,43 +78,7 @@ def _choose(chance: random.Random, lines: int | None) -> str:
     return f"write:{chance.randint(int(_EARLIEST * entries), int(_LATEST * entries))}"
 
 
-@dataclass(frozen=True)
-class Files:
-    """The files of a demonstration, all in one directory. `disks` are by device name."""
-
-    directory: Path
-    disks: dict[str, Path]
-
-    @property
-    def console(self) -> Path:
-        return self.directory / "console.txt"
-
-    @property
-    def arbiter(self) -> Path:
-        return self.directory / "arbiter"
-
-    @property
-    def log(self) -> Path:
-        """Of the replica that is the secondary at first: it has every entry."""
-        return self.directory / "secondary.vlog"
-
-    @property
-    def first_log(self) -> Path:
-        return self.directory / "primary.vlog"
-
-
-def prepare(plan: Plan, directory: Path) -> Files:
-    """Make the empty disks that the guest needs in `directory`, which is there and empty."""
-    disks = {
-        device.name: directory / f"{device.name}.img"
-        for device in plan.image.devices
-        if device.kind is DeviceKind.BLOCK
-    }
-    size = max(_MIN_DISK, (plan.lines or 0) * DISK_BLOCK)
-    try:
-        for path in disks.values():
-            with path.open("xb") as file:
-                file.truncate(size)
-    except OSError as error:
-        raise HostError(f"cannot make the files of the demo: {error}") from error
-    return Files(directory, disks)
+def disk_sizes(plan: Plan) -> dict[str, int]:
+    """Bytes of each disk that the guest needs."""
+    size = max(DISK_SIZE, (plan.lines or 0) * BLOCK)
+    return {d.name: size for d in plan.image.devices if d.kind is DeviceKind.BLOCK}

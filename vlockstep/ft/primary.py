@@ -116,12 +116,18 @@ class Primary(Role):
 
     def deadline(self) -> int:
         """When to call `tick` at the latest."""
-        if self.state in (State.ALONE, State.STOPPED, State.FINISHED, State.SWAPPED):
-            return NEVER
-        times = [self._asked + self.timing.interval, self._retry, self._hold_until]
-        if self.state is State.PARTED:
-            times.append(self._parted + self.timing.interval // 2)
-        return min(times)
+        match self.state:
+            case State.WAITING:
+                return self._started + self.timing.patience
+            case State.PARTED:
+                return self._parted + self.timing.interval // 2
+            case State.CLAIMING:
+                return self._retry
+            case State.PROTECTED | State.HOLDING | State.HANDED_OVER | State.FINISHING:
+                dead = self._heard + self.timing.dead
+                return min(self._asked + self.timing.interval, dead, self._hold_until)
+            case _:
+                return NEVER
 
     # Events
 

@@ -263,14 +263,14 @@ class Replica:
             self._guest_failed(now, self._failure)
         elif self._finishing:
             self._finish()
-        elif isinstance(self.role, Primary):
-            self._take_entries(now, self.role)
-        elif self._replayer is not None:
+        elif isinstance(self.role, Secondary) and self._replayer is not None:
             executed = self._replayer.sequence
             if executed != self.role.executed:
                 self._act(self.role.progressed(now, executed))
             if self._going_live is not None and (self._drained or self._outcome is not None):
                 self._now_live(now, self._going_live, self.role)
+        if isinstance(self.role, Primary):
+            self._take_entries(now, self.role)
 
     def _take_entries(self, now: int, primary: Primary) -> None:
         appended = self._appended

@@ -81,14 +81,21 @@ class Secondary(Role):
 
     def deadline(self) -> int:
         """When to call `tick` at the latest."""
-        if self.state in (State.LIVE, State.STOPPED, State.FINISHED):
-            return NEVER
-        times = [self._asked + self.timing.interval, self._retry]
+        match self.state:
+            case State.PARTED:
+                due = self._still_until
+            case State.CLAIMING:
+                return self._retry
+            case State.JOINING | State.DRAINED:
+                due = self._asked + self.timing.interval
+            case State.FOLLOWING | State.TAKING_OVER:
+                dead = max(self._heard + self.timing.dead, self._still_until)
+                due = min(self._asked + self.timing.interval, dead)
+            case _:
+                return NEVER
         if self.executed != self._told:
-            times.append(self._told_at + _PROGRESS_INTERVAL)
-        if self.state is State.PARTED:
-            times.append(self._still_until)
-        return min(times)
+            due = min(due, self._told_at + _PROGRESS_INTERVAL)
+        return due
 
     # Events
 

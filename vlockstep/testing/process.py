@@ -10,6 +10,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +90,8 @@ class ReplicaProcess:
             raise AssertionError(f"{self.name}, process {self.pid}, survived SIGKILL")
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
-            try:
+            with suppress(BrokenPipeError):
                 pipe.close()
-            except BrokenPipeError:
-                pass
 
     def report(self) -> str:
         """For people: how it stands, and what it said."""

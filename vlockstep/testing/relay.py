@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from enum import Enum
 from urllib.parse import urlsplit
 
@@ -170,10 +171,8 @@ class Relay:
         return [f for link in self._links for f in link if f.direction not in self._cut]
 
     def _turn(self) -> None:
-        try:
+        with suppress(BlockingIOError):
             self._wake_receive.recv(4096)
-        except BlockingIOError:
-            pass
         if self._target is not None:
             self._accept(self._target)
         now = time.monotonic()

@@ -1,0 +1,141 @@
+"""Whether the fault can be seen in what the guest has left behind. Every check is computed from
+the files and events of the demonstration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGSTOP
+
+from vlockstep.demo.plan import Plan, disk_sizes
+from vlockstep.demo.stage import Continued
+from vlockstep.demo.story import Story
+from vlockstep.errors import VlockstepError
+from vlockstep.machine.image import Image
+from vlockstep.testing.ledger import inspect_ledger
+from vlockstep.testing.pair import Pair
+from vlockstep.testing.replaying import Replayed, replay
+
+
+@dataclass(frozen=True)
+class Check:
+    """`text` says what was found, in a line."""
+
+    name: str
+    ok: bool
+    text: str
+
+
+def _check(name: str, faults: Sequence[str], text: str) -> Check:
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return Check(name, not faults, f"{faults[0]}{more}" if faults else text)
+
+
+def prove(plan: Plan, pair: Pair, story: Story, continued: Continued | None) -> Iterator[Check]:
+    """All checks, each as soon as it is made."""
+    yield failover(story)
+    log = rerun(pair.log("secondary"), plan.image)
+    yield console(pair.transcript, log, plan.lines)
+    if plan.lines is not None:
+        for name in disk_sizes(plan):
+            yield ledger_disk(pair.transcript, pair.disk(name), plan.lines)
+    yield end_state(story, log)
+    if plan.signal is SIGSTOP:
+        yield old_primary(continued)
+
+
+def rerun(log: Path, image: Image) -> Replayed | str:
+    """A fresh replay, which verifies every digest in the log; or why there is none."""
+    try:
+        return replay(log, image=image)
+    except VlockstepError as error:
+        return str(error)
+
+
+def failover(story: Story) -> Check:
+    """Time from the fault to live."""
+    name, plan = "failover", story.plan
+    if story.fault is None:
+        return Check(name, False, f"A was not {plan.deed}: it never came to {plan.place}")
+    if story.live is None or story.failover is None:
+        return Check(name, False, f"B never went live after A was {plan.deed}")
+    if story.failover < 0:
+        return Check(name, False, f"B went live {-story.failover:.0f} ms before A was {plan.deed}")
+    fault = "pause" if plan.signal is SIGSTOP else "kill"
+    return Check(name, True, f"{story.failover:.0f} ms from the {fault} to live")
+
+
+def console(text: bytes, log: Replayed | str, lines: int | None) -> Check:
+    """No line lost, repeated or changed. `lines` is that of a ledger."""
+    faults = _against_log(text, log)
+    if lines is not None:
+        faults += [line for line in _numbering(text, lines)]
+    found = text.count(b"\n")
+    return _check(
+        "console", faults, f"{found} lines, none lost, repeated or changed ({len(text)} bytes)"
+    )
+
+
+def _against_log(text: bytes, log: Replayed | str) -> list[str]:
+    if isinstance(log, str):
+        return [log]
+    if text == log.console:
+        return []
+    both = zip(text, log.console, strict=False)
+    at = next((i for i, (ours, logged) in enumerate(both) if ours != logged), None)
+    if at is None:
+        return [f"{len(text)} bytes on the console, {len(log.console)} by the log"]
+    row = text[:at].count(b"\n") + 1
+    return [f"line {row} on the console is not the one in the log, from byte {at} on"]
+
+
+def _numbering(text: bytes, lines: int) -> list[str]:
+    rows = [row for row in text.splitlines() if not row.startswith(b"ledger done")]
+    wanted = [b"ledger %06d" % number for number in range(1, lines + 1)]
+    found = [b" ".join(row.split(b" ")[:2]) for row in rows]
+    if found == wanted:
+        return []
+    return [f"the numbers of the lines are not 1 to {lines}, each once"]
+
+
+def ledger_disk(text: bytes, content: bytes, lines: int) -> Check:
+    """The chain of checksums is whole, and every block equals its line on the console."""
+    report = inspect_ledger(text, content, lines)
+    return _check(
+        "disk", report.problems, f"{lines} blocks in an unbroken chain, each equal to its line"
+    )
+
+
+def end_state(story: Story, log: Replayed | str) -> Check:
+    """The guest ended exactly as it does in a fresh replay of the log."""
+    name, finished = "end state", story.finished
+    if finished is None:
+        return Check(name, False, "B did not see the guest to its end")
+    if isinstance(log, str):
+        return Check(name, False, log)
+    if log.status is None:
+        return Check(name, False, "the log ends before the guest")
+    registers = log.registers.to_dict()
+    claimed = finished.get("registers", {})
+    differing = [key for key in registers if claimed.get(key) != registers[key]]
+    faults = [f"other registers than in the replay: {', '.join(differing)}"] if differing else []
+    if finished.get("memory_digest") != log.memory_digest.hex():
+        faults.append("another digest of the RAM than in the replay")
+    if finished["status"] != log.status:
+        faults.append(f"status {finished['status']}, {log.status} in the replay")
+    what = f"{len(registers)} registers and the RAM equal a fresh replay's"
+    return _check(name, faults, f"{what} ({log.entries} entries)")
+
+
+def old_primary(continued: Continued | None) -> Check:
+    """A primary that comes back finds itself replaced."""
+    name = "old primary"
+    if continued is None:
+        return Check(name, False, "A was never continued")
+    faults = [f"it wrote to {file}" for file in continued.written]
+    if continued.exit_status is None:
+        faults.append("it did not stop")
+    elif continued.exit_status <= 0 or not continued.reason:
+        faults.append(f"it left with status {continued.exit_status}")
+    return _check(name, faults, f"emitted nothing, stopped: {continued.reason}")

@@ -1,0 +1,178 @@
+"""Lets the demonstration happen: starts the replicas, follows them to the guest's end, and lets a
+paused primary go on to see what it does."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGSTOP
+from typing import Protocol
+
+from vlockstep.demo.guard import Guard
+from vlockstep.demo.plan import Plan, disk_sizes
+from vlockstep.demo.story import Fate, Name, Story
+from vlockstep.errors import HostError
+from vlockstep.testing.pair import Pair, PairError, Which
+
+_TICK = 0.1
+_PATIENCE = 10
+"""Seconds that the replicas wait for each other at the start."""
+_SILENCE = 20.0
+"""Seconds without a word from any replica: something is wrong."""
+_FAREWELL = 10.0
+"""Seconds that a replica has to notice that it is no longer wanted."""
+_TAIL = 512
+_WHICH: dict[Name, Which] = {"A": "primary", "B": "secondary"}
+
+
+class Screen(Protocol):
+    def update(self, story: Story, console: Path) -> None:
+        """Called about ten times a second."""
+
+
+@dataclass(frozen=True)
+class Continued:
+    """What a primary did that was paused for `after` seconds. `written` are the files that changed
+    meanwhile, `exit_status` is None if it did not leave."""
+
+    after: float
+    exit_status: int | None
+    reason: str
+    written: tuple[str, ...]
+
+
+def make_pair(plan: Plan, directory: Path) -> Pair:
+    """The pair of a plan, not started. All its files are in the directory, which is empty."""
+    wait = ["--wait", _PATIENCE]
+    pause = plan.signal is SIGSTOP
+    return Pair(
+        plan.reference,
+        plan.arguments,
+        directory=directory,
+        disks=disk_sizes(plan),
+        memory=plan.memory,
+        crash_at=None if pause else plan.place,
+        pause_at=plan.place if pause else None,
+        primary_options=wait,
+        secondary_options=wait,
+    )
+
+
+def perform(plan: Plan, pair: Pair, screen: Screen) -> tuple[Story, Continued | None]:
+    """Run the guest on both replicas until it has ended. Raises `HostError` if it never starts.
+
+    No process is left, whatever happens.
+    """
+    story = Story(plan)
+    continued = None
+    with ExitStack() as stack:
+        guard = stack.enter_context(Guard())
+        stack.callback(pair.close)
+        try:
+            pair.start_primary()
+        except PairError as error:
+            raise HostError(_last_words(pair, "primary")) from error
+        guard.watch(pair.process("primary").pid)
+        fate: list[Fate] = []
+        # A thread of its own, so that the moment does not depend on what else we are doing.
+        threading.Thread(target=_witness, args=(plan, pair, fate), daemon=True).start()
+        pair.start_secondary("--connect", pair.endpoint)
+        guard.watch(pair.process("secondary").pid)
+        _follow(story, pair, fate, screen)
+        if story.fault is not None and story.fault.exit_status is None:
+            continued = _continue(story, pair)
+            _refresh(story, pair, fate)
+            screen.update(story, pair.console)
+    return story, continued
+
+
+def _witness(plan: Plan, pair: Pair, fate: list[Fate]) -> None:
+    """Note when the first primary is stopped or ends."""
+    process = pair.process("primary")
+    while not process.stops and process.exit_status is None:
+        with suppress(PairError):
+            if plan.signal is SIGSTOP:
+                pair.wait_paused("primary")
+            else:
+                pair.wait_exit("primary")
+    fate.append(Fate(time.time(), process.exit_status, _console_tail(pair.console)))
+
+
+def _console_tail(console: Path) -> bytes:
+    with suppress(OSError):
+        return console.read_bytes()[-_TAIL:].rpartition(b"\n")[2]
+    return b""
+
+
+def _follow(story: Story, pair: Pair, fate: list[Fate], screen: Screen) -> None:
+    heard_at = time.monotonic()
+    while True:
+        before = story.now
+        _refresh(story, pair, fate)
+        screen.update(story, pair.console)
+        if story.now > before:
+            heard_at = time.monotonic()
+        secondary_ended = pair.process("secondary").exit_status is not None
+        if secondary_ended and fate:
+            return
+        if story.began is None:
+            for which in _WHICH.values():
+                if pair.process(which).exit_status is not None:
+                    raise HostError(_last_words(pair, which))
+        if time.monotonic() - heard_at > _SILENCE:
+            raise HostError(f"no word from the replicas for {_SILENCE:.0f} s")
+        time.sleep(_TICK)
+
+
+def _refresh(story: Story, pair: Pair, fate: list[Fate]) -> None:
+    for who, which in _WHICH.items():
+        process = pair.process(which)
+        story.players[who].pid = process.pid
+        ended = process.exit_status is not None
+        if who not in story.ended:
+            if who == "A" and fate:
+                story.end(who, fate[0])
+            elif who == "B" and ended:
+                story.hear(who, pair.events(which))
+                story.end(who, Fate(time.time(), process.exit_status))
+        story.hear(who, pair.events(which))
+        story.see(who, process.status)
+
+
+def _last_words(pair: Pair, which: Which) -> str:
+    words = [line.removeprefix("vlockstep: ") for line in pair.process(which).text if line]
+    return f"the {which} did not start the guest: {'; '.join(words) or 'it said nothing'}"
+
+
+def _continue(story: Story, pair: Pair) -> Continued:
+    """Let the old primary go on, when the guest has long ended elsewhere."""
+    assert story.fault is not None
+    before = _fingerprints(pair)
+    now = time.time()
+    primary = pair.process("primary")
+    story.tell(now, "A is continued")
+    pair.resume("primary")
+    with suppress(PairError):
+        pair.wait_exit("primary", _FAREWELL)
+    after = _fingerprints(pair)
+    stopped = primary.find("stopped")
+    return Continued(
+        after=now - story.fault.time,
+        exit_status=primary.exit_status,
+        reason=stopped["reason"] if stopped else "",
+        written=tuple(path.name for path, found in before.items() if after[path] != found),
+    )
+
+
+def _fingerprints(pair: Pair) -> dict[Path, tuple[int, bytes]]:
+    """Of what a live replica emits to: the time of the last write, and the content."""
+    found = {}
+    for path in (pair.console, *pair.directory.glob("*.img")):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "blake2b").digest()
+        found[path] = (path.stat().st_mtime_ns, digest)
+    return found

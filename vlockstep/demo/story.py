@@ -1,0 +1,151 @@
+"""What has happened so far: everything that a screen shows and the proof starts from."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from vlockstep.demo.plan import Plan
+from vlockstep.ft.protocol import State
+
+Name = Literal["A", "B"]
+"""Who is who, whatever their roles: A is the primary at first."""
+Tone = Literal["", "good", "bad"]
+_UNPROTECTED = {State.WAITING.value, State.JOINING.value, State.ALONE.value}
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What became of a replica's process, and when (`time.time`). `exit_status` is None if it was
+    only stopped, -9 if it was killed. `tail` is the unfinished line with which the console ended
+    then."""
+
+    time: float
+    exit_status: int | None
+    tail: bytes = b""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """`seconds` since the guest started."""
+
+    seconds: float
+    text: str
+    tone: Tone = ""
+
+
+@dataclass
+class Player:
+    """One replica. `log_rate` is in bytes per second, over all its time."""
+
+    pid: int = 0
+    status: Mapping[str, Any] = field(default_factory=dict)
+    state: str = "starting"
+    log_rate: float | None = None
+
+
+class Story:
+    """Events and fates, as they come, made into moments."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.players: dict[Name, Player] = {"A": Player(), "B": Player()}
+        self.moments: list[Moment] = []
+        self.began: float | None = None
+        self.now = 0.0
+        self.fault: Fate | None = None
+        """What the planned fault did to A; None as long as it has not struck."""
+        self.live: Mapping[str, Any] | None = None
+        self.finished: Mapping[str, Any] | None = None
+        self.max_lag: tuple[int, float] = (0, 0.0)
+        """Entries and milliseconds."""
+        self.ended: set[Name] = set()
+        """Whose fate is known."""
+        self._seen: dict[Name, int] = {"A": 0, "B": 0}
+
+    @property
+    def seconds(self) -> float:
+        return self.now - self.began if self.began is not None else 0.0
+
+    @property
+    def failover(self) -> float | None:
+        """Milliseconds from the fault to live."""
+        if self.fault is None or self.live is None:
+            return None
+        return float(self.live["time"] - self.fault.time) * 1000
+
+    @property
+    def lag(self) -> tuple[int, float] | None:
+        """How far B is behind A, in entries and milliseconds; None while nobody follows."""
+        status = self.players["A"].status
+        if self.fault or self.finished or status.get("state", State.WAITING.value) in _UNPROTECTED:
+            return None
+        return int(status["lag_entries"]), float(status["lag_ms"])
+
+    def hear(self, who: Name, events: list[dict[str, Any]]) -> None:
+        """All events of a replica; those that are new count."""
+        for event in events[self._seen[who] :]:
+            self._event(who, event)
+        self._seen[who] = len(events)
+
+    def see(self, who: Name, status: Mapping[str, Any]) -> None:
+        player = self.players[who]
+        if not status or status == player.status:
+            return
+        player.status = status
+        self.now = max(self.now, status["time"])
+        if who not in self.ended and player.state != "finished":
+            player.state = status["state"]
+        if self.began is not None and status["time"] > self.began:
+            player.log_rate = status["log_bytes"] / (status["time"] - self.began)
+        if self.lag is not None:
+            self.max_lag = max(self.max_lag[0], self.lag[0]), max(self.max_lag[1], self.lag[1])
+
+    def end(self, who: Name, fate: Fate) -> None:
+        """A replica was stopped, or ended."""
+        self.ended.add(who)
+        player = self.players[who]
+        paused = fate.exit_status is None
+        number = signal.SIGSTOP if paused else -(fate.exit_status or 0)
+        if number > 0:
+            name = signal.Signals(number).name
+            player.state = f"paused ({name})" if paused else f"killed ({name})"
+            where = f", after “{fate.tail.decode(errors='replace')}”" if fate.tail else ""
+            self.tell(fate.time, f"{who} is {self.plan.deed} at {self.plan.place}{where}", "bad")
+        elif fate.exit_status or player.state != "finished":
+            player.state = f"exited with status {fate.exit_status}"
+            self.tell(fate.time, f"{who} has {player.state}", "bad")
+        if who == "A" and number == self.plan.signal:
+            self.fault = fate
+
+    def tell(self, time: float, text: str, tone: Tone = "") -> None:
+        began = time if self.began is None else self.began
+        self.moments.append(Moment(time - began, text, tone))
+        self.moments.sort(key=lambda moment: moment.seconds)
+
+    def _event(self, who: Name, event: Mapping[str, Any]) -> None:
+        match event["event"]:
+            case "started" if who == "A":
+                self.began = event["time"]
+                self.tell(event["time"], "A runs the guest")
+            case "started":
+                self.tell(event["time"], "B executes the same, a little later")
+            case "notice":
+                self.tell(event["time"], f"{who}: {event['text']}")
+            case "diverged":
+                self.tell(event["time"], f"{who} has diverged", "bad")
+            case "stopped":
+                self.tell(event["time"], f"{who} stops: {event['reason']}")
+            case "live":
+                self.live = self.live or event
+                later = f", {self.failover:.0f} ms later" if self.failover is not None else ""
+                what = f"B is live as generation {event['generation']}{later}"
+                self.tell(event["time"], what, "good")
+            case "finished":
+                self.players[who].state = "finished"
+                self.now = max(self.now, event["time"])
+                if who == "B":
+                    self.finished = event
+                self.tell(event["time"], f"{who}: the guest ended with status {event['status']}")

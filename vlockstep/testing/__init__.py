@@ -1,0 +1,48 @@
+"""What a test author imports: protected guests, crashes, comparisons.
+
+    with Pair("ledger", ["--lines=20"], directory=tmp_path) as pair:
+        pair.crash("primary")
+        assert pair.wait_finished().secondary == 0
+        check_ledger(pair.transcript, pair.disk(), lines=20)
+
+With pytest, the fixture `make_pair` is there by itself. Names are imported when they are first
+used: loading the plugin needs no CPU.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vlockstep.machine.registers import Registers as Registers
+    from vlockstep.testing.ledger import LedgerReport as LedgerReport
+    from vlockstep.testing.ledger import check_ledger as check_ledger
+    from vlockstep.testing.ledger import inspect_ledger as inspect_ledger
+    from vlockstep.testing.pair import Pair as Pair
+    from vlockstep.testing.pair import PairError as PairError
+    from vlockstep.testing.pair import Snapshot as Snapshot
+    from vlockstep.testing.pair import Statuses as Statuses
+    from vlockstep.testing.relay import Relay as Relay
+    from vlockstep.testing.replaying import Replayed as Replayed
+    from vlockstep.testing.replaying import replay as replay
+else:
+    _HOMES = {
+        "machine.registers": "Registers",
+        "testing.ledger": "LedgerReport check_ledger inspect_ledger",
+        "testing.pair": "Pair PairError Snapshot Statuses",
+        "testing.relay": "Relay",
+        "testing.replaying": "Replayed replay",
+    }
+    _MODULES = {name: module for module, names in _HOMES.items() for name in names.split()}
+    __all__ = sorted(_MODULES)
+
+    def __getattr__(name: str) -> object:
+        module = _MODULES.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f"vlockstep.{module}"), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_MODULES})

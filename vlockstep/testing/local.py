@@ -1,0 +1,544 @@
+"""A pair in one process and in virtual time, driven step by step.
+
+The replicas are the ones that ship: `Replica` with its protocol objects and a real machine each.
+Only their host is simulated: clocks, network, arbiter and disks. Guests have threads, since the
+engine cannot be left in the middle of an exit, but only one thread runs at any time, and a step is
+over when the guest waits again. Equal seeds and equal calls give equal executions.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+from vlockstep.errors import VlockstepError
+from vlockstep.ft.faults import Fault, Place
+from vlockstep.ft.outputs import Inputs
+from vlockstep.ft.protocol import NEVER
+from vlockstep.ft.replica import Replica, Setting
+from vlockstep.ft.timing import SECOND, Timing
+from vlockstep.machine.boot import check_devices
+from vlockstep.machine.bundled import open_image
+from vlockstep.machine.config import MIB, BlockConfig, GuestConfig
+from vlockstep.machine.image import DeviceKind
+from vlockstep.machine.machine import Machine
+from vlockstep.machine.position import Position
+from vlockstep.machine.registers import Registers
+from vlockstep.machine.world import Outcome
+from vlockstep.replay.simulated import SimulatedWorld
+
+_NETWORK_DELAY = 50_000
+_STEP_TIME = 20_000
+_ARBITER_DELAY = 100_000
+_STUCK = 60.0
+_START = SECOND
+
+
+class _Killed(BaseException):
+    """Ends the thread of a guest whose replica is gone."""
+
+
+class _Crashed(BaseException):
+    """A fault struck."""
+
+
+class SharedDisk:
+    """A disk that both replicas reach."""
+
+    def __init__(self, size: int) -> None:
+        self.content = bytearray(size)
+
+    def read(self, offset: int, length: int) -> bytes | None:
+        return bytes(self.content[offset : offset + length])
+
+    def write(self, offset: int, data: bytes) -> None:
+        self.content[offset : offset + len(data)] = data
+
+
+class SharedConsole:
+    """A console file that both replicas reach."""
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+
+    def write(self, offset: int, data: bytes) -> None:
+        assert offset <= len(self.content), "console text was lost"
+        have = self.content[offset : offset + len(data)]
+        assert data.startswith(have), "console text was repeated with changes"
+        self.content[offset : offset + len(data)] = data
+
+
+class _GuestThread:
+    """Knows whether a guest runs or waits, and lets it go one exit at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Condition()
+        self._running = False
+        self._killed = False
+        self._at_breakpoint = False
+        self.ended = True
+        self._machine: Machine | None = None
+
+    def launch(self, run: Callable[[], None], machine: Machine) -> None:
+        self._machine = machine
+        self.ended = False
+        self._running = True
+        machine.break_at(Position(machine.exits + 1), self._breakpoint)
+
+        def body() -> None:
+            try:
+                run()
+            except _Killed:
+                pass
+            with self._lock:
+                self.ended, self._running = True, False
+                self._lock.notify_all()
+
+        self._thread = threading.Thread(target=body, name="guest", daemon=True)
+        self._thread.start()
+        self.settle()
+
+    def _breakpoint(self) -> None:
+        """In the guest's thread, after each exit."""
+        assert self._machine is not None
+        self._machine.break_at(Position(self._machine.exits + 1), self._breakpoint)
+        with self._lock:
+            self._at_breakpoint = True
+            self._running = False
+            self._lock.notify_all()
+            self._lock.wait_for(lambda: not self._at_breakpoint or self._killed)
+        self.check()
+
+    def waits(self) -> None:
+        with self._lock:
+            self._running = False
+            self._lock.notify_all()
+
+    def goes_on(self) -> None:
+        with self._lock:
+            self._running = True
+
+    def check(self) -> None:
+        if self._killed:
+            raise _Killed
+
+    def can_step(self) -> bool:
+        return self._at_breakpoint
+
+    def step(self) -> None:
+        """Let the guest go to the end of its next exit, or to where it waits."""
+        with self._lock:
+            assert self._at_breakpoint
+            self._at_breakpoint = False
+            self._running = True
+            self._lock.notify_all()
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the guest waits."""
+        with self._lock:
+            assert self._lock.wait_for(lambda: not self._running, _STUCK), "the guest is stuck"
+
+    def kill(self, conditions: Sequence[threading.Condition]) -> None:
+        self._killed = True
+        if not self.ended:
+            with self._lock:
+                self._lock.notify_all()
+            for condition in conditions:
+                with condition:
+                    condition.notify_all()
+            self._thread.join(_STUCK)
+
+
+class _QuietCondition(threading.Condition):
+    """A Condition for the guest's thread, which tells `_GuestThread` when it waits."""
+
+    def __init__(self, guest: _GuestThread) -> None:
+        super().__init__()
+        self._guest = guest
+        self._sleeping = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._guest.check()
+        self._sleeping = True
+        self._guest.waits()
+        result = super().wait(timeout)
+        self._guest.check()
+        return result
+
+    def notify_all(self) -> None:
+        if self._sleeping:
+            self._sleeping = False
+            self._guest.goes_on()
+        super().notify_all()
+
+
+class LocalReplica:
+    """One side of a `LocalPair`, and the `Host` of its replica."""
+
+    def __init__(self, pair: LocalPair, name: str, setting: Setting) -> None:
+        self.name = name
+        self.events: list[dict[str, Any]] = []
+        self.crashed = False
+        self.paused = False
+        self._pair = pair
+        self._woken = False
+        self._guest = _GuestThread()
+        self._conditions: list[threading.Condition] = []
+        self.replica = Replica(setting, self, name)
+
+    # For tests
+
+    @property
+    def alive(self) -> bool:
+        """It may still do something."""
+        return not self.crashed and not self.paused and self.replica.result is None
+
+    @property
+    def state(self) -> str:
+        return self.replica.role.state.name
+
+    @property
+    def generation(self) -> int:
+        return self.replica.role.generation
+
+    @property
+    def live(self) -> bool:
+        """Whether it may make outputs."""
+        return self.state in ("PROTECTED", "ALONE", "HOLDING", "FINISHING") or (
+            self.state == "FINISHED" and type(self.replica.role).__name__ == "Primary"
+        )
+
+    @property
+    def outcome(self) -> Outcome | VlockstepError | None:
+        return self.replica.result
+
+    @property
+    def machine(self) -> Machine:
+        assert self.replica.machine is not None, f"{self.name} has no guest yet"
+        return self.replica.machine
+
+    @property
+    def position(self) -> Position:
+        return self.machine.position
+
+    def registers(self) -> Registers:
+        """Of the guest where it stands, or where it ended."""
+        return self.machine.outcome.registers if self.machine.outcome else self.machine.registers()
+
+    def memory_digest(self) -> bytes:
+        if self.machine.outcome:
+            return self.machine.outcome.memory_digest
+        return self.machine.memory.digest()
+
+    def happened(self, event: str) -> bool:
+        return any(e["event"] == event for e in self.events)
+
+    # Driving
+
+    def can_step(self) -> bool:
+        return self.alive and self._guest.can_step()
+
+    def step(self) -> None:
+        self._woken = True
+        self.do(self._guest.step)
+
+    def do(self, action: Callable[[], None]) -> None:
+        """Let the replica do something, unless it is gone, and let its guest react."""
+        if not self.alive:
+            return
+        try:
+            action()
+            self._guest.settle()
+            while self._woken and not self.crashed and self.replica.result is None:
+                self._woken = False
+                self.replica.turn()
+                self._guest.settle()
+        except _Crashed:
+            self.crashed = True
+        if self.crashed:
+            self._pair.crash(self.name)
+
+    def deadline(self) -> int:
+        return self.replica.deadline() if self.alive else NEVER
+
+    def close(self) -> None:
+        self._guest.kill(self._conditions)
+        self.replica.close()
+        if self.replica.machine is not None:
+            self.replica.machine.close()
+
+    def strike(self) -> None:
+        self.crashed = True
+        raise _Crashed
+
+    # Host
+
+    def now(self) -> int:
+        return self._pair.now
+
+    def send(self, data: bytes, peer: bytes) -> bool:
+        return self._pair.carry(self, data)
+
+    def claim(self, expected: int) -> None:
+        self._pair.judge(self, expected)
+
+    def inputs(self, clock: tuple[int, int], pause: Callable[[], None]) -> Inputs:
+        return self._pair.inputs(clock, pause)
+
+    def launch(self, run: Callable[[], None]) -> None:
+        self._guest.launch(run, self.machine)
+
+    def condition(self) -> threading.Condition:
+        condition = _QuietCondition(self._guest)
+        self._conditions.append(condition)
+        return condition
+
+    def wake(self) -> None:
+        self._woken = True
+
+    def look_around(self, place: str, machine: Machine) -> None:
+        raise AssertionError("a local pair is stepped, not stopped")
+
+    def observe(self, event: dict[str, Any]) -> None:
+        self.events.append(event)
+
+
+class LocalPair:
+    """A primary and a secondary of `guest`, protected from the start.
+
+    `memory` is in MiB. `crash_at` is a `Place` for the primary. Use as a context manager.
+    """
+
+    def __init__(
+        self,
+        guest: str = "ledger",
+        arguments: Sequence[str] = ("--lines=5", "--pause=1", "--work=100"),
+        *,
+        seed: int = 0,
+        memory: int = 16,
+        disk_size: int = 1 << 16,
+        timing: Timing | None = None,
+        crash_at: str | None = None,
+    ) -> None:
+        image = open_image(guest)
+        self.now = _START
+        self.seed = seed
+        self.arbiter_reachable = True
+        self.generation = 1
+        self.console = SharedConsole()
+        self._takeovers = 0
+        self._events: list[tuple[int, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._cut: set[str] = set()
+        self._connected = True
+        self._held: list[tuple[str, bytes]] = []
+        disks = [d for d in image.devices if d.kind is DeviceKind.BLOCK]
+        self._disks = {d.handle: SharedDisk(disk_size) for d in disks}
+        self._names = {d.name: d.handle for d in disks}
+        blocks = {d.name: BlockConfig(disk_size) for d in disks}
+        config = GuestConfig(image.digest, memory * MIB, tuple(arguments), blocks=blocks)
+        check_devices(image, config)
+
+        def replica(name: str, fault: Fault | None = None) -> LocalReplica:
+            return LocalReplica(
+                self,
+                name,
+                Setting(
+                    image, self.console, self._disks, blocks, timing=timing or Timing(), fault=fault
+                ),
+            )
+
+        fault = None
+        if crash_at is not None:
+            fault = Fault(Place.parse(crash_at), lambda: self.primary.strike())
+        self.primary = replica("primary", fault)
+        self.secondary = replica("secondary")
+        self.primary.replica.start_primary(config, self.generation)
+        self.secondary.replica.start_secondary()
+        self.secondary.do(self.secondary.replica.connected)
+        self.run(lambda: self.primary.happened("started") and self.secondary.happened("started"))
+
+    # Looking
+
+    @property
+    def transcript(self) -> bytes:
+        """What an observer of the console has seen."""
+        return bytes(self.console.content)
+
+    def disk(self, name: str = "disk") -> bytes:
+        return bytes(self._disks[self._names[name]].content)
+
+    @property
+    def replicas(self) -> tuple[LocalReplica, LocalReplica]:
+        return self.primary, self.secondary
+
+    # Driving
+
+    def step(self) -> bool:
+        """The next thing that happens: what is due, or a guest's next exit, or the passing of
+        time. False if nothing can happen any more."""
+        if self._events and self._events[0][0] <= self.now:
+            heapq.heappop(self._events)[2]()
+        elif any(r.can_step() for r in self.replicas):
+            self.now += _STEP_TIME
+            for replica in self.replicas:
+                if replica.can_step():
+                    replica.step()
+        else:
+            due = min(r.deadline() for r in self.replicas)
+            if self._events:
+                due = min(due, self._events[0][0])
+            if due == NEVER:
+                return False
+            self.now = max(self.now, due)
+        for replica in self.replicas:
+            if replica.deadline() <= self.now:
+                replica.do(replica.replica.turn)
+        return True
+
+    def run(self, until: Callable[[], bool] = lambda: False, limit: int = 1_000_000) -> None:
+        """Step until something holds, or until nothing can happen any more."""
+        for _ in range(limit):
+            if until() or not self.step():
+                return
+        raise AssertionError(f"not finished after {limit} steps")
+
+    def run_to_entry(self, entry: int) -> None:
+        """Until the primary's guest has made so many entries, or has ended."""
+        self.run(lambda: self.primary.replica.role.next >= entry or not self.primary.alive)  # type: ignore[union-attr]
+
+    def run_to(self, position: Position) -> None:
+        """Until the primary's guest is at or after a position of exits, or has ended."""
+        self.run(lambda: self.primary.position >= position or not self.primary.alive)
+
+    def wait_live(self) -> None:
+        """Until the secondary is live."""
+        self.run(lambda: self.secondary.happened("live"))
+        assert self.secondary.happened("live"), f"the secondary is {self.secondary.state}"
+
+    def switchover(self) -> None:
+        """Ask for a swap of roles, and wait for it."""
+        for side in self.replicas:
+            if type(side.replica.role).__name__ == "Primary":
+                before = side.generation
+                side.do(lambda: side.replica._act(side.replica.role.switchover(self.now)))
+                break
+        self.run(lambda: max(r.generation for r in self.replicas) > before)
+
+    # Faults
+
+    def crash(self, name: str = "primary", *, silently: bool = False) -> None:
+        """A replica is gone, in the middle of whatever it did. The peer's connection drops,
+        unless `silently`, as when a machine loses its power."""
+        side, peer = self._sides(name)
+        side.crashed = True
+        if not silently and self._connected:
+            self._connected = False
+            self._at(_NETWORK_DELAY, lambda: peer.do(peer.replica.disconnected))
+
+    def pause(self, name: str = "primary") -> None:
+        self._sides(name)[0].paused = True
+
+    def resume(self, name: str = "primary") -> None:
+        side = self._sides(name)[0]
+        side.paused = False
+        for message in [m for m in self._held if m[0] == name]:
+            self._held.remove(message)
+            self._deliver(*message)
+        side.do(side.replica.turn)
+
+    def cut(self, *towards: str) -> None:
+        """Messages no longer arrive, in both directions or only towards the named replicas; the
+        connection stands."""
+        self._cut |= set(towards or ("primary", "secondary"))
+
+    def heal(self) -> None:
+        """What was sent meanwhile arrives now."""
+        self._cut.clear()
+        held, self._held = self._held, []
+        for name, data in held:
+            self._deliver(name, data)
+
+    def drop(self) -> None:
+        """The connection breaks, with all that is under way, and is made again a little later."""
+        self._connected = False
+        self._events = [e for e in self._events if not isinstance(e[2], _Delivery)]
+        heapq.heapify(self._events)
+        for side in self.replicas:
+            side.do(side.replica.disconnected)
+
+        def reconnect() -> None:
+            self._connected = True
+            self.secondary.do(self.secondary.replica.connected)
+
+        self._at(_NETWORK_DELAY, reconnect)
+
+    # What the hosts use
+
+    def carry(self, sender: LocalReplica, data: bytes) -> bool:
+        if not self._connected:
+            return False
+        peer = self._sides(sender.name)[1]
+        self._deliver(peer.name, data)
+        return True
+
+    def judge(self, side: LocalReplica, expected: int) -> None:
+        def answer() -> None:
+            won: bool | None = None
+            if self.arbiter_reachable:
+                won = self.generation == expected
+                self.generation += won
+            side.do(lambda: side.replica.arbiter_answered(won))
+
+        self._at(_ARBITER_DELAY, answer)
+
+    def inputs(self, clock: tuple[int, int], pause: Callable[[], None]) -> Inputs:
+        self._takeovers += 1
+        return SimulatedWorld(
+            self.seed * 1000 + self._takeovers, self.console, self._disks, clock=clock, pause=pause
+        )
+
+    def _sides(self, name: str) -> tuple[LocalReplica, LocalReplica]:
+        side = self.primary if name == "primary" else self.secondary
+        return side, self.secondary if side is self.primary else self.primary
+
+    def _at(self, delay: int, action: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (self.now + delay, next(self._order), action))
+
+    def _deliver(self, name: str, data: bytes) -> None:
+        self._at(_NETWORK_DELAY, _Delivery(self, name, data))
+
+    def close(self) -> None:
+        for side in self.replicas:
+            side.close()
+
+    def __enter__(self) -> LocalPair:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class _Delivery:
+    """A message under way. Who is cut off or paused gets it later, who crashed never."""
+
+    def __init__(self, pair: LocalPair, name: str, data: bytes) -> None:
+        self._pair, self._name, self._data = pair, name, data
+
+    def __call__(self) -> None:
+        side = self._pair._sides(self._name)[0]
+        if self._name in self._pair._cut or side.paused:
+            self._pair._held.append((self._name, self._data))
+        else:
+            origin = b"secondary" if self._name == "primary" else b""  # as ZeroMQ names them
+            side.do(lambda: side.replica.arrived(origin, self._data))
