@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from vlockstep import __version__
+from vlockstep.cli.demo import demo
 from vlockstep.cli.guests import guests
+from vlockstep.cli.keys import keys
 from vlockstep.cli.log import log
 from vlockstep.cli.pair import primary, secondary, switchover
 from vlockstep.cli.record import record
@@ -44,6 +46,7 @@ def vlockstep(
     """Run Solo5 unikernels, record what they do and replay it exactly."""
 
 
+app.command(epilog="Example: vlockstep demo --kill write:700 --keep demo-files")(demo)
 app.command(epilog="Example: vlockstep run hello -- --status=3")(run)
 app.command(epilog="Example: vlockstep record clock -o clock.vlog")(record)
 app.command(epilog="Example: vlockstep replay clock.vlog --until exits:500")(replay)
@@ -56,3 +59,4 @@ app.command(
 )(secondary)
 app.command(epilog="Example: vlockstep switchover tcp://127.0.0.1:7700")(switchover)
 app.add_typer(log, name="log")
+app.add_typer(keys, name="keys")

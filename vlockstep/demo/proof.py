@@ -13,9 +13,7 @@ from vlockstep.demo.stage import Continued
 from vlockstep.demo.story import Story
 from vlockstep.errors import VlockstepError
 from vlockstep.machine.image import Image
-from vlockstep.testing.ledger import inspect_ledger
-from vlockstep.testing.pair import Pair
-from vlockstep.testing.replaying import Replayed, replay
+from vlockstep.testing import Pair, Replayed, inspect_ledger, replay
 
 
 @dataclass(frozen=True)
@@ -62,15 +60,15 @@ def failover(story: Story) -> Check:
         return Check(name, False, f"B never went live after A was {plan.deed}")
     if story.failover < 0:
         return Check(name, False, f"B went live {-story.failover:.0f} ms before A was {plan.deed}")
-    fault = "pause" if plan.signal is SIGSTOP else "kill"
-    return Check(name, True, f"{story.failover:.0f} ms from the {fault} to live")
+    fault = "stop" if plan.signal is SIGSTOP else "death"
+    return Check(name, True, f"{story.failover:.0f} ms from the {fault} of A to B live")
 
 
 def console(text: bytes, log: Replayed | str, lines: int | None) -> Check:
     """No line lost, repeated or changed. `lines` is that of a ledger."""
     faults = _against_log(text, log)
     if lines is not None:
-        faults += [line for line in _numbering(text, lines)]
+        faults += _numbering(text, lines)
     found = text.count(b"\n")
     return _check(
         "console", faults, f"{found} lines, none lost, repeated or changed ({len(text)} bytes)"

@@ -4,19 +4,23 @@ paused primary go on to see what it does."""
 from __future__ import annotations
 
 import hashlib
+import os
+import select
+import sys
 import threading
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGSTOP
+from signal import SIGCONT, SIGSTOP
 from typing import Protocol
 
 from vlockstep.demo.guard import Guard
 from vlockstep.demo.plan import Plan, disk_sizes
 from vlockstep.demo.story import Fate, Name, Story
 from vlockstep.errors import HostError
-from vlockstep.testing.pair import Pair, PairError, Which
+from vlockstep.testing import Pair, PairError, ReplicaProcess
+from vlockstep.testing.pair import Which
 
 _TICK = 0.1
 _PATIENCE = 10
@@ -93,13 +97,28 @@ def perform(plan: Plan, pair: Pair, screen: Screen) -> tuple[Story, Continued | 
 def _witness(plan: Plan, pair: Pair, fate: list[Fate]) -> None:
     """Note when the first primary is stopped or ends."""
     process = pair.process("primary")
-    while not process.stops and process.exit_status is None:
+    if plan.signal is SIGSTOP:
+        while not process.stops and process.exit_status is None:
+            with suppress(PairError):
+                process.wait_paused()
+    else:
+        _wait_for_end(process)
+    now = time.time()
+    tail = _console_tail(pair.console)
+    status = None if process.stops else process.wait_exit()
+    fate.append(Fate(now, status, tail))
+
+
+def _wait_for_end(process: ReplicaProcess) -> None:
+    if sys.platform == "linux":
+        with suppress(ProcessLookupError):
+            handle = os.pidfd_open(process.pid)
+            select.select([handle], [], [])
+            os.close(handle)
+            return
+    while process.exit_status is None:
         with suppress(PairError):
-            if plan.signal is SIGSTOP:
-                pair.wait_paused("primary")
-            else:
-                pair.wait_exit("primary")
-    fate.append(Fate(time.time(), process.exit_status, _console_tail(pair.console)))
+            process.wait_exit()
 
 
 def _console_tail(console: Path) -> bytes:
@@ -131,16 +150,16 @@ def _follow(story: Story, pair: Pair, fate: list[Fate], screen: Screen) -> None:
 def _refresh(story: Story, pair: Pair, fate: list[Fate]) -> None:
     for who, which in _WHICH.items():
         process = pair.process(which)
+        ended = fate[:1] if who == "A" else _ending(process)
         story.players[who].pid = process.pid
-        ended = process.exit_status is not None
-        if who not in story.ended:
-            if who == "A" and fate:
-                story.end(who, fate[0])
-            elif who == "B" and ended:
-                story.hear(who, pair.events(which))
-                story.end(who, Fate(time.time(), process.exit_status))
         story.hear(who, pair.events(which))
+        if ended and who not in story.ended:
+            story.end(who, ended[0])
         story.see(who, process.status)
+
+
+def _ending(process: ReplicaProcess) -> list[Fate]:
+    return [] if process.exit_status is None else [Fate(time.time(), process.exit_status)]
 
 
 def _last_words(pair: Pair, which: Which) -> str:
@@ -155,11 +174,11 @@ def _continue(story: Story, pair: Pair) -> Continued:
     now = time.time()
     primary = pair.process("primary")
     story.tell(now, "A is continued")
-    pair.resume("primary")
+    primary.signal(SIGCONT)
     with suppress(PairError):
-        pair.wait_exit("primary", _FAREWELL)
+        primary.wait_exit(_FAREWELL)
     after = _fingerprints(pair)
-    stopped = primary.find("stopped")
+    stopped = next((event for event in primary.events if event["event"] == "stopped"), None)
     return Continued(
         after=now - story.fault.time,
         exit_status=primary.exit_status,

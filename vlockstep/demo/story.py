@@ -38,12 +38,16 @@ class Moment:
 
 @dataclass
 class Player:
-    """One replica. `log_rate` is in bytes per second, over all its time."""
+    """One replica. `log_rate` is in bytes per second, from the first growth of its log that was
+    seen to the last one."""
 
     pid: int = 0
     status: Mapping[str, Any] = field(default_factory=dict)
     state: str = "starting"
+    position: str = ""
     log_rate: float | None = None
+    log_since: tuple[float, int] | None = None
+    """Time and bytes at that first growth."""
 
 
 class Story:
@@ -94,12 +98,12 @@ class Story:
         player = self.players[who]
         if not status or status == player.status:
             return
+        self._see_log(player, status)
         player.status = status
         self.now = max(self.now, status["time"])
         if who not in self.ended and player.state != "finished":
             player.state = status["state"]
-        if self.began is not None and status["time"] > self.began:
-            player.log_rate = status["log_bytes"] / (status["time"] - self.began)
+            player.position = f"exits:{status['exits']}"
         if self.lag is not None:
             self.max_lag = max(self.max_lag[0], self.lag[0]), max(self.max_lag[1], self.lag[1])
 
@@ -125,6 +129,16 @@ class Story:
         self.moments.append(Moment(time - began, text, tone))
         self.moments.sort(key=lambda moment: moment.seconds)
 
+    @staticmethod
+    def _see_log(player: Player, status: Mapping[str, Any]) -> None:
+        size, time = status["log_bytes"], status["time"]
+        if size == player.status.get("log_bytes", 0):
+            return
+        if player.log_since is None:
+            player.log_since = time, size
+        elif time > player.log_since[0]:
+            player.log_rate = (size - player.log_since[1]) / (time - player.log_since[0])
+
     def _event(self, who: Name, event: Mapping[str, Any]) -> None:
         match event["event"]:
             case "started" if who == "A":
@@ -145,6 +159,7 @@ class Story:
                 self.tell(event["time"], what, "good")
             case "finished":
                 self.players[who].state = "finished"
+                self.players[who].position = event["position"]
                 self.now = max(self.now, event["time"])
                 if who == "B":
                     self.finished = event

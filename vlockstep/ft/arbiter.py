@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vlockstep.errors import HostError, UsageError
+from vlockstep.ft.protocol import Claim, Verdict
 
 _NAME = re.compile(r"generation-(\d{10})(\.ended)?")
 
@@ -28,9 +29,9 @@ class ArbiterError(HostError):
 
 
 class Arbiter(Protocol):
-    def claim(self, expected: int) -> bool:
-        """Raise the generation from `expected` to `expected + 1` as its owner. False if it is no
-        longer `expected`. Raises `ArbiterError`."""
+    def claim(self, claim: Claim) -> Verdict:
+        """Raise the generation by one as its owner, if it is as expected. Raises
+        `ArbiterError`."""
 
     def end(self, generation: int) -> None:
         """The guest has ended under `generation`, all its outputs are made: another may start."""
@@ -62,33 +63,38 @@ class DirectoryArbiter:
                 f"the arbiter {self.path} says that generation {generation} still runs "
                 f"({self._owner(generation)}); if it does not, remove that directory"
             )
-        if not self.claim(generation):
+        if self.claim(Claim(generation, alone=True)) is not Verdict.WON:
             raise UsageError(f"another primary has just started with the arbiter {self.path}")
         return generation + 1
 
-    def claim(self, expected: int) -> bool:
-        if self.current() != expected:
-            return False
-        claim = self.path / f".claim-{uuid.uuid4().hex}"
-        owner = {"owner": self.name, "host": socket.gethostname(), "pid": os.getpid()}
+    def claim(self, claim: Claim) -> Verdict:
+        if self.current() != claim.expected:
+            return self._lost(claim)
+        draft = self.path / f".claim-{uuid.uuid4().hex}"
+        owner = {
+            "owner": self.name,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "alone": claim.alone,
+        }
         try:
-            with claim.open("x") as file:
+            with draft.open("x") as file:
                 json.dump(owner, file)
                 file.flush()
                 os.fsync(file.fileno())
             try:
-                os.link(claim, self._file(expected + 1))
+                os.link(draft, self._file(claim.expected + 1))
             except FileExistsError:
-                return claim.stat().st_nlink == 2
+                return Verdict.WON if draft.stat().st_nlink == 2 else self._lost(claim)
             finally:
-                claim.unlink()
+                draft.unlink()
             self._sync()
         except OSError as error:
             raise ArbiterError(
                 f"cannot claim a generation in {self.path}: {error.strerror}; "
                 "the arbiter needs a directory that both hosts can write, with hard links"
             ) from error
-        return True
+        return Verdict.WON
 
     def end(self, generation: int) -> None:
         try:
@@ -107,6 +113,14 @@ class DirectoryArbiter:
             raise ArbiterError(f"cannot read the arbiter {self.path}: {error.strerror}") from error
         found = [match for match in map(_NAME.fullmatch, names) if match]
         return max(((int(m[1]), m[2] is not None) for m in found), default=(0, False))
+
+    def _lost(self, claim: Claim) -> Verdict:
+        generation = claim.expected + 1
+        try:
+            taken_over = not json.loads(self._file(generation).read_text())["alone"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return Verdict.LOST
+        return Verdict.TAKEN_OVER if taken_over and self.current() == generation else Verdict.LOST
 
     def _owner(self, generation: int) -> str:
         try:

@@ -18,7 +18,6 @@ from vlockstep.ft.messages import (
     MessageError,
     Query,
     Refuse,
-    Switchover,
     TookOver,
     Welcome,
 )
@@ -36,6 +35,7 @@ from vlockstep.ft.protocol import (
     Start,
     State,
     Tell,
+    Verdict,
 )
 from vlockstep.ft.timing import SECOND, Timing
 from vlockstep.replay import codec
@@ -93,6 +93,7 @@ class Primary(Role):
         self._lease_until = 0
         self._round_trip = 0
         self._held = False
+        self._handed_over = False
         self._hold_until = NEVER
         self._finished_at = NEVER
         self._started = now
@@ -210,8 +211,6 @@ class Primary(Role):
                 return [Send(TookOver(self.generation))]
             case Query(sent):
                 return [Send(Answer(sent, 0, 0, 0))]
-            case Switchover():
-                return self.switchover(now)
         return []
 
     def performed(self, now: int, end: int) -> list[Action]:
@@ -240,18 +239,24 @@ class Primary(Role):
         self._parted = now
         return [*actions, Tell("the connection to the secondary was lost")]
 
-    def arbiter_answered(self, now: int, won: bool | None) -> list[Action]:
+    def arbiter_answered(self, now: int, verdict: Verdict | None) -> list[Action]:
         """The answer to a `Claim`; None if there was none."""
         if self.state is not State.CLAIMING:
             return []
-        if won is None:
-            return self._unreachable(now)
-        if not won:
-            return self._stop(f"generation {self.generation + 1} belongs to another replica")
+        match verdict:
+            case None:
+                return self._unreachable(now)
+            case Verdict.TAKEN_OVER if self._handed_over:
+                self._handed_over = False
+                self.generation += 1
+                return self._claim()
+            case Verdict.LOST | Verdict.TAKEN_OVER:
+                return self._stop(f"generation {self.generation + 1} belongs to another replica")
         self._to(State.ALONE)
         self.generation += 1
         self._forget_secondary()
-        return [Tell(f"going on alone as generation {self.generation}"), *self._release(now)]
+        alone = Tell(f"going on alone as generation {self.generation}")
+        return [alone, Resume(), *self._release(now)]
 
     def switchover(self, now: int) -> list[Action]:
         """An operator asks to swap roles."""
@@ -354,8 +359,8 @@ class Primary(Role):
 
     def _claim_alone(self, reason: str) -> list[Action]:
         if self.state is State.HANDED_OVER:
-            self._held = False
-            actions: list[Action] = [Resume(), Reply(0, reason)]
+            self._held, self._handed_over = False, True
+            actions: list[Action] = [Reply(0, reason)]
         else:
             actions = self._call_off(reason)
         return [Tell(reason), *actions, *self._claim()]

@@ -19,7 +19,7 @@ from vlockstep.ft.arbiter import Arbiter, ArbiterError
 from vlockstep.ft.channel import Arrived, Channel, Connected, Disconnected, Event, Rejected
 from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.primary import Primary
-from vlockstep.ft.protocol import State
+from vlockstep.ft.protocol import Claim, State, Verdict
 from vlockstep.ft.replica import Replica, Setting
 from vlockstep.ft.timing import MILLISECOND
 from vlockstep.machine.config import GuestConfig
@@ -53,7 +53,7 @@ class Process:
         self._console: Console = setting.console
         self._disks: Mapping[int, BlockDevice] = setting.disks
         self._fault = setting.fault
-        self._answers: queue.SimpleQueue[bool | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Verdict | None] = queue.SimpleQueue()
         self._wake_receive, self._wake_send = socket.socketpair()
         self._wake_receive.setblocking(False)
         self._wake_send.setblocking(False)
@@ -133,14 +133,14 @@ class Process:
     def send(self, data: bytes, peer: bytes) -> bool:
         return self._channel.send(data, peer)
 
-    def claim(self, expected: int) -> None:
+    def claim(self, claim: Claim) -> None:
         def ask() -> None:
-            won: bool | None = None
+            verdict: Verdict | None = None
             try:
-                won = self._arbiter.claim(expected)
+                verdict = self._arbiter.claim(claim)
             except ArbiterError as error:
                 self.observe({"event": "notice", "text": str(error)})
-            self._answers.put(won)
+            self._answers.put(verdict)
             self.wake()
 
         threading.Thread(target=ask, name="arbiter", daemon=True).start()

@@ -37,7 +37,9 @@ waits.
 *Switchover.* The primary holds its guest, waits until every output is released and says
 `Handover`. The secondary executes to the same entry, claims the next generation and says
 `TookOver`; both swap roles, their guests being equal. If it does not, the primary claims the
-generation itself and goes on.
+generation itself and goes on. If the arbiter says that the other did take over, and not to be
+alone, the primary may claim the generation after that: the other needs acknowledgements for its
+outputs, had none, and so has released nothing.
 
 States
 ------
@@ -144,9 +146,11 @@ class Forget:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Ask the arbiter to raise the generation from `expected`; answer with `arbiter_answered`."""
+    """Ask the arbiter to raise the generation from `expected`; answer with `arbiter_answered`.
+    `alone`: the peer will not follow."""
 
     expected: int
+    alone: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +213,15 @@ Action = (
 NEVER = 1 << 63
 
 
+class Verdict(Enum):
+    """The arbiter's answer to a claim."""
+
+    WON = "won"
+    LOST = "lost"
+    TAKEN_OVER = "taken over"
+    """Lost to a replica that took over in a switchover, and counts on this one to follow."""
+
+
 class Role:
     """What both roles do: states, heartbeats, hearing."""
 
@@ -220,6 +233,7 @@ class Role:
         self._asked = now
         self._ticked = now
         self._retry = NEVER
+        self._claimed = Claim(generation, True)
         self._parted = 0
 
     def _to(self, state: State) -> None:
@@ -244,10 +258,12 @@ class Role:
         self._ticked = now
         return now - self._heard >= self.timing.dead
 
-    def _claim(self) -> list[Action]:
-        self._to(State.CLAIMING)
+    def _claim(self, alone: bool = True) -> list[Action]:
+        if self.state is not State.CLAIMING:
+            self._to(State.CLAIMING)
+        self._claimed = Claim(self.generation, alone)
         self._retry = NEVER
-        return [Claim(self.generation)]
+        return [self._claimed]
 
     def _unreachable(self, now: int) -> list[Action]:
         """The arbiter did not answer: ask again, and emit nothing until it does."""
@@ -261,7 +277,7 @@ class Role:
         if now < self._retry:
             return []
         self._retry = NEVER - 1
-        return [Claim(self.generation)]
+        return [self._claimed]
 
     def _stop(self, reason: str) -> list[Action]:
         self._to(State.STOPPED)

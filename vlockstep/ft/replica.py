@@ -47,6 +47,7 @@ from vlockstep.ft.protocol import (
     State,
     Stop,
     Tell,
+    Verdict,
 )
 from vlockstep.ft.secondary import Secondary
 from vlockstep.ft.timing import MILLISECOND, Timing
@@ -74,7 +75,7 @@ class Host(Protocol):
     def send(self, data: bytes, peer: bytes) -> bool:
         """False if there is no connection to `peer`."""
 
-    def claim(self, expected: int) -> None:
+    def claim(self, claim: Claim) -> None:
         """Ask the arbiter, and call `arbiter_answered` some time later."""
 
     def inputs(self, clock: tuple[int, int], pause: Callable[[], None]) -> Inputs:
@@ -195,8 +196,13 @@ class Replica:
         if self._peer:
             self._send(messages.Query(self._host.now(), 0, 0))
 
-    def arbiter_answered(self, won: bool | None) -> None:
-        self._act(self.role.arbiter_answered(self._host.now(), won))
+    def arbiter_answered(self, verdict: Verdict | None) -> None:
+        """None if the arbiter could not be reached."""
+        self._act(self.role.arbiter_answered(self._host.now(), verdict))
+
+    def switch_over(self) -> None:
+        """An operator asks, on this side, to swap roles."""
+        self._act(self.role.switchover(self._host.now()))
 
     def turn(self) -> None:
         """See what the guest did, and what time demands."""
@@ -234,7 +240,7 @@ class Replica:
     def _message(self, now: int, peer: bytes, message: Message) -> None:
         if isinstance(message, Hello) and peer != self._peer:
             self._greeted(now, peer, message)
-        elif isinstance(message, Switchover) and peer != self._peer:
+        elif isinstance(message, Switchover):
             self._operators.append(peer)
             self._act(self.role.switchover(now))
         elif peer == self._peer and isinstance(message, SwitchoverDone):
@@ -320,8 +326,8 @@ class Replica:
                 self._queue.forget(end)
             case Start(config):
                 self._start(config)
-            case Claim(expected):
-                self._host.claim(expected)
+            case Claim():
+                self._host.claim(action)
             case GoLive():
                 self._go_live(action)
             case Follow(generation, next):
@@ -356,10 +362,8 @@ class Replica:
         self._act(self.role.performed(self._host.now(), done))
 
     def _reply(self, message: SwitchoverDone) -> None:
-        """Tell the operators, or the peer at which they wait."""
+        """Tell those who asked: operators, or the peer on behalf of some."""
         self._event("switchover", generation=message.generation, reason=message.reason)
-        if not self._operators:
-            self._send(message)
         for operator in self._operators:
             self._host.send(messages.encode(message), operator)
         self._operators.clear()

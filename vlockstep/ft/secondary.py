@@ -33,6 +33,7 @@ from vlockstep.ft.protocol import (
     Start,
     State,
     Tell,
+    Verdict,
 )
 from vlockstep.ft.timing import MILLISECOND, Timing
 from vlockstep.replay import codec
@@ -158,13 +159,13 @@ class Secondary(Role):
         """The guest is not in the state that the log says: never go live."""
         return [Send(Goodbye(reason)), *self._stop(reason)]
 
-    def arbiter_answered(self, now: int, won: bool | None) -> list[Action]:
+    def arbiter_answered(self, now: int, verdict: Verdict | None) -> list[Action]:
         """The answer to a `Claim`; None if there was none."""
         if self.state is not State.CLAIMING:
             return []
-        if won is None:
+        if verdict is None:
             return self._unreachable(now)
-        if not won:
+        if verdict is not Verdict.WON:
             return self._stop(f"generation {self.generation + 1} belongs to another replica")
         self.generation += 1
         self._to(State.LIVE)
@@ -279,7 +280,7 @@ class Secondary(Role):
         if self.executed < self.received_entries:
             return []
         self._handover = self.received_entries
-        return self._claim()
+        return self._claim(alone=False)
 
     def _done(self) -> list[Action]:
         if self.ended is None or self.executed <= self.ended:

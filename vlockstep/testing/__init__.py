@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from vlockstep.testing.ledger import LedgerReport as LedgerReport
     from vlockstep.testing.ledger import check_ledger as check_ledger
     from vlockstep.testing.ledger import inspect_ledger as inspect_ledger
+    from vlockstep.testing.local import LocalPair as LocalPair
     from vlockstep.testing.pair import Pair as Pair
-    from vlockstep.testing.pair import PairError as PairError
-    from vlockstep.testing.pair import Snapshot as Snapshot
     from vlockstep.testing.pair import Statuses as Statuses
+    from vlockstep.testing.process import PairError as PairError
+    from vlockstep.testing.process import ReplicaProcess as ReplicaProcess
+    from vlockstep.testing.process import Snapshot as Snapshot
     from vlockstep.testing.relay import Relay as Relay
     from vlockstep.testing.replaying import Replayed as Replayed
     from vlockstep.testing.replaying import replay as replay
@@ -30,7 +32,9 @@ else:
     _HOMES = {
         "machine.registers": "Registers",
         "testing.ledger": "LedgerReport check_ledger inspect_ledger",
-        "testing.pair": "Pair PairError Snapshot Statuses",
+        "testing.local": "LocalPair",
+        "testing.pair": "Pair Statuses",
+        "testing.process": "PairError ReplicaProcess Snapshot",
         "testing.relay": "Relay",
         "testing.replaying": "Replayed replay",
     }

@@ -12,13 +12,15 @@ import heapq
 import itertools
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from vlockstep.errors import VlockstepError
 from vlockstep.ft.faults import Fault, Place
 from vlockstep.ft.outputs import Inputs
-from vlockstep.ft.protocol import NEVER
+from vlockstep.ft.primary import Primary
+from vlockstep.ft.protocol import NEVER, Claim, Verdict
 from vlockstep.ft.replica import Replica, Setting
 from vlockstep.ft.timing import SECOND, Timing
 from vlockstep.machine.boot import check_devices
@@ -70,6 +72,22 @@ class SharedConsole:
         have = self.content[offset : offset + len(data)]
         assert data.startswith(have), "console text was repeated with changes"
         self.content[offset : offset + len(data)] = data
+
+
+class _Watched:
+    """One replica's access to a shared disk or console, which notes who writes."""
+
+    def __init__(self, sink: SharedDisk | SharedConsole, note: Callable[[], None]) -> None:
+        self._sink = sink
+        self._note = note
+
+    def read(self, offset: int, length: int) -> bytes | None:
+        assert isinstance(self._sink, SharedDisk)
+        return self._sink.read(offset, length)
+
+    def write(self, offset: int, data: bytes) -> None:
+        self._note()
+        self._sink.write(offset, data)
 
 
 class _GuestThread:
@@ -210,7 +228,7 @@ class LocalReplica:
     def live(self) -> bool:
         """Whether it may make outputs."""
         return self.state in ("PROTECTED", "ALONE", "HOLDING", "FINISHING") or (
-            self.state == "FINISHED" and type(self.replica.role).__name__ == "Primary"
+            self.state == "FINISHED" and isinstance(self.replica.role, Primary)
         )
 
     @property
@@ -236,7 +254,10 @@ class LocalReplica:
         return self.machine.memory.digest()
 
     def happened(self, event: str) -> bool:
-        return any(e["event"] == event for e in self.events)
+        return self.count(event) > 0
+
+    def count(self, event: str) -> int:
+        return sum(e["event"] == event for e in self.events)
 
     # Driving
 
@@ -262,6 +283,8 @@ class LocalReplica:
             self.crashed = True
         if self.crashed:
             self._pair.crash(self.name)
+        if self.replica.result is not None:
+            self.replica.close()
 
     def deadline(self) -> int:
         return self.replica.deadline() if self.alive else NEVER
@@ -284,8 +307,8 @@ class LocalReplica:
     def send(self, data: bytes, peer: bytes) -> bool:
         return self._pair.carry(self, data)
 
-    def claim(self, expected: int) -> None:
-        self._pair.judge(self, expected)
+    def claim(self, claim: Claim) -> None:
+        self._pair.judge(self, claim)
 
     def inputs(self, clock: tuple[int, int], pause: Callable[[], None]) -> Inputs:
         return self._pair.inputs(clock, pause)
@@ -311,7 +334,8 @@ class LocalReplica:
 class LocalPair:
     """A primary and a secondary of `guest`, protected from the start.
 
-    `memory` is in MiB. `crash_at` is a `Place` for the primary. Use as a context manager.
+    `memory` is in MiB. `crash_at` is a `Place` for the primary. In the directory `logs` each
+    replica keeps its log as NAME.vlog. Use as a context manager.
     """
 
     def __init__(
@@ -324,13 +348,17 @@ class LocalPair:
         disk_size: int = 1 << 16,
         timing: Timing | None = None,
         crash_at: str | None = None,
+        logs: Path | None = None,
     ) -> None:
         image = open_image(guest)
         self.now = _START
         self.seed = seed
         self.arbiter_reachable = True
         self.generation = 1
+        self._alone = True
         self.console = SharedConsole()
+        self.emissions: list[str] = []
+        """Who made each output, in order."""
         self._takeovers = 0
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -345,13 +373,19 @@ class LocalPair:
         check_devices(image, config)
 
         def replica(name: str, fault: Fault | None = None) -> LocalReplica:
-            return LocalReplica(
-                self,
-                name,
-                Setting(
-                    image, self.console, self._disks, blocks, timing=timing or Timing(), fault=fault
-                ),
+            def note() -> None:
+                self.emissions.append(name)
+
+            setting = Setting(
+                image,
+                _Watched(self.console, note),
+                {handle: _Watched(disk, note) for handle, disk in self._disks.items()},
+                blocks,
+                timing=timing or Timing(),
+                log=logs and logs / f"{name}.vlog",
+                fault=fault,
             )
+            return LocalReplica(self, name, setting)
 
         fault = None
         if crash_at is not None:
@@ -410,7 +444,9 @@ class LocalPair:
 
     def run_to_entry(self, entry: int) -> None:
         """Until the primary's guest has made so many entries, or has ended."""
-        self.run(lambda: self.primary.replica.role.next >= entry or not self.primary.alive)  # type: ignore[union-attr]
+        role = self.primary.replica.role
+        assert isinstance(role, Primary)
+        self.run(lambda: role.next >= entry or not self.primary.alive)
 
     def run_to(self, position: Position) -> None:
         """Until the primary's guest is at or after a position of exits, or has ended."""
@@ -421,14 +457,18 @@ class LocalPair:
         self.run(lambda: self.secondary.happened("live"))
         assert self.secondary.happened("live"), f"the secondary is {self.secondary.state}"
 
-    def switchover(self) -> None:
-        """Ask for a swap of roles, and wait for it."""
-        for side in self.replicas:
-            if type(side.replica.role).__name__ == "Primary":
-                before = side.generation
-                side.do(lambda: side.replica._act(side.replica.role.switchover(self.now)))
-                break
-        self.run(lambda: max(r.generation for r in self.replicas) > before)
+    def switchover(self, side: str = "primary") -> None:
+        """Ask a replica for a swap of roles, and wait until it happened or cannot happen."""
+        before = max(r.generation for r in self.replicas)
+        asked = self._sides(side)[0]
+        replies = asked.count("switchover")
+        asked.do(asked.replica.switch_over)
+        self.run(
+            lambda: (
+                any(r.state == "FOLLOWING" and r.generation > before for r in self.replicas)
+                or asked.count("switchover") > replies
+            )
+        )
 
     # Faults
 
@@ -487,15 +527,23 @@ class LocalPair:
         self._deliver(peer.name, data)
         return True
 
-    def judge(self, side: LocalReplica, expected: int) -> None:
+    def judge(self, side: LocalReplica, claim: Claim) -> None:
         def answer() -> None:
-            won: bool | None = None
+            verdict: Verdict | None = None
             if self.arbiter_reachable:
-                won = self.generation == expected
-                self.generation += won
-            side.do(lambda: side.replica.arbiter_answered(won))
+                verdict = self._verdict(claim)
+            side.do(lambda: side.replica.arbiter_answered(verdict))
 
         self._at(_ARBITER_DELAY, answer)
+
+    def _verdict(self, claim: Claim) -> Verdict:
+        if self.generation == claim.expected:
+            self.generation += 1
+            self._alone = claim.alone
+            return Verdict.WON
+        if self.generation == claim.expected + 1 and not self._alone:
+            return Verdict.TAKEN_OVER
+        return Verdict.LOST
 
     def inputs(self, clock: tuple[int, int], pause: Callable[[], None]) -> Inputs:
         self._takeovers += 1

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import re
-import subprocess
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 from vlockstep.machine.registers import Registers
-from vlockstep.testing.process import ReplicaProcess, command, environment
+from vlockstep.testing.process import TIMEOUT, ReplicaProcess, Snapshot
 from vlockstep.testing.relay import Direction, Relay
 
 DISK_SIZE = 1 << 20
-TIMEOUT = 20.0
-"""Seconds that a wait takes at most, unless it is told otherwise."""
 
 Which = Literal["primary", "secondary"]
 """A process, by the role it began in."""
-_ALONE = re.compile(r"going on alone as generation (\d+)")
-_T = TypeVar("_T")
-
-
-class PairError(AssertionError):
-    """A pair did not do what it was waited for."""
+ROLES: tuple[Which, Which] = ("primary", "secondary")
 
 
 class Statuses(NamedTuple):
@@ -37,15 +24,6 @@ class Statuses(NamedTuple):
 
     primary: int
     secondary: int
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The guest's state where it was stopped, or at its end (`place` is then "end")."""
-
-    place: str
-    registers: Registers
-    memory_digest: bytes
 
 
 class Pair:
@@ -101,9 +79,7 @@ class Pair:
             "primary": [*common, "--mem", memory, *fault, *primary_options],
             "secondary": [*common, *secondary_options],
         }
-        self._changed = threading.Condition()
-        self._processes: dict[str, ReplicaProcess] = {}
-        self._gone: dict[str, int] = {}
+        self._processes: dict[Which, ReplicaProcess] = {}
         self.relay = Relay(delay)
 
     @property
@@ -118,16 +94,16 @@ class Pair:
 
     def start(self) -> None:
         """Start both processes, and wait until the guest runs protected."""
-        self.start_primary()
+        self._spawn_primary()
         self.start_secondary()
-        self.wait_event("primary", "started")
-        self.wait_event("secondary", "started")
+        self._listening()
+        for which in ROLES:
+            self.process(which).wait_event("started")
 
     def start_primary(self, *options: object) -> None:
         """Start the primary, with more options, and wait until it listens."""
-        self._spawn("primary", self.guest, ["--listen", "tcp://127.0.0.1:0", *options])
-        self.endpoint = str(self.wait_event("primary", "waiting")["endpoint"])
-        self.relay.forward_to(self.endpoint)
+        self._spawn_primary(*options)
+        self._listening()
 
     def start_secondary(self, *options: object, guest: str | Path | None = None) -> None:
         """Start a secondary, with more options or another image, in the place of any before."""
@@ -160,21 +136,22 @@ class Pair:
     def crash(self, which: Which = "primary") -> None:
         """SIGKILL. Returns when the process is gone."""
         self.process(which).signal(SIGKILL)
-        self.wait_exit(which)
+        self.process(which).wait_exit()
 
     def pause(self, which: Which = "primary") -> None:
         """SIGSTOP. Returns when the process stands still."""
-        before = self.process(which).stops
-        self.process(which).signal(SIGSTOP)
-        self.wait_paused(which, before + 1)
+        process = self.process(which)
+        before = process.stops
+        process.signal(SIGSTOP)
+        process.wait_paused(before + 1)
 
     def resume(self, which: Which = "primary") -> None:
         """SIGCONT, after `pause` or `pause_at`."""
         self.process(which).signal(SIGCONT)
 
-    def cut(self, direction: Literal["both", "to_primary", "to_secondary"] = "both") -> None:
+    def cut(self, direction: Direction = "both") -> None:
         """Deliver nothing more between them in this direction. The connection stays open."""
-        self.relay.cut(Direction(direction))
+        self.relay.cut(direction)
 
     def heal(self) -> None:
         """Deliver again, first what has waited."""
@@ -184,60 +161,37 @@ class Pair:
         """Close the connection between them; they connect again."""
         assert self.relay.drop(), "there was no connection to drop"
 
-    def switchover(self, wait: int = 10) -> int:
-        """Ask the pair to swap roles; the generation that rules then. `PairError` says why not."""
-        keys = ["--keys", self.keys] if self.keys is not None else []
-        done = subprocess.run(
-            command("switchover", self.endpoint, "--json", "--wait", wait, *keys),
-            capture_output=True,
-            text=True,
-            env=environment(),
-            timeout=wait + TIMEOUT,
-        )
-        if done.returncode:
-            raise PairError(self._with_reports(done.stderr.strip()))
-        return int(json.loads(done.stdout)["generation"])
+    def switchover(self, wait: float = 10) -> int:
+        """Ask the pair to swap roles; the generation that rules then. `HostError` says why not."""
+        from vlockstep.ft import keys
+        from vlockstep.ft.operator import request_switchover
+
+        party = keys.Party.OPERATOR
+        loaded = keys.load(self.keys, party) if self.keys is not None else None
+        return request_switchover(self.endpoint, loaded, wait)
 
     def go(self, which: Which | None = None) -> None:
         """Let the guest, of both replicas or of one, go on from where `stop_at` made it wait."""
-        for name in [which] if which else list(self._processes):
+        for name in [which] if which else ROLES:
             if self._processes[name].exit_status is None:
-                self._gone[name] = self._gone.get(name, 0) + 1
-                self._processes[name].send_line()
+                self._processes[name].go()
 
-    # Waiting. Each wait ends with `PairError` after `timeout` seconds, or as soon as it is in vain
-
-    def wait_event(
-        self, which: Which, event: str, timeout: float = TIMEOUT, **details: object
-    ) -> dict[str, Any]:
-        """The first event of that name with these details."""
-        what = f"{event!r} {details or ''}"
-        return self._wait(which, what, timeout, lambda p: p.find(event, **details))
+    # Waiting; see `ReplicaProcess`
 
     def wait_live(self, which: Which = "secondary", timeout: float = TIMEOUT) -> int:
-        """The generation as which it goes on without the other, or after a switchover."""
-        return self._wait(which, "going live", timeout, _live_as)
+        """The first generation as which it goes on alone, or as which it took over."""
+        return self.process(which).wait_live(timeout)
 
     def wait_reached(self, which: Which = "primary", timeout: float = TIMEOUT) -> Snapshot:
-        """The guest's state at the next place of `stop_at`, where it waits for `go`."""
+        """The guest's state at the next place of `stop_at`, where it waits for `go`.
 
-        def find(process: ReplicaProcess) -> Snapshot | None:
-            reached = [_snapshot(e) for e in process.events if e["event"] == "reached"]
-            return next(iter(reached[self._gone.get(which, 0) :]), None)
-
-        return self._wait(which, "reaching its place", timeout, find)
-
-    def wait_paused(self, which: Which = "primary", times: int = 1) -> None:
-        """Until SIGSTOP has stopped it so many times."""
-        self._wait(which, "SIGSTOP", TIMEOUT, lambda p: True if p.stops >= times else None)
-
-    def wait_exit(self, which: Which, timeout: float = TIMEOUT) -> int:
-        """Its exit status."""
-        return self._wait(which, "its end", timeout, lambda p: p.exit_status)
+        A secondary gets to entry N only when the primary's guest has gone on from there.
+        """
+        return self.process(which).wait_reached(timeout)
 
     def wait_finished(self, timeout: float = TIMEOUT) -> Statuses:
         """The exit statuses of both."""
-        return Statuses(self.wait_exit("primary", timeout), self.wait_exit("secondary", timeout))
+        return Statuses(*(self.process(which).wait_exit(timeout) for which in ROLES))
 
     # What became of them
 
@@ -256,21 +210,27 @@ class Pair:
 
     def events(self, which: Which) -> list[dict[str, Any]]:
         """What the process reported so far, but for its status."""
-        with self._changed:
-            return self.process(which).events[:]
+        return self.process(which).events[:]
 
     def process(self, which: Which) -> ReplicaProcess:
         return self._processes[which]
 
     def registers(self, which: Which) -> Registers:
         """Where the guest was stopped last, or at its end."""
-        return self._last(which).registers
+        return self.process(which).snapshot().registers
 
     def memory_digest(self, which: Which) -> bytes:
         """Where the guest was stopped last, or at its end."""
-        return self._last(which).memory_digest
+        return self.process(which).snapshot().memory_digest
 
     # Inside
+
+    def _spawn_primary(self, *options: object) -> None:
+        self._spawn("primary", self.guest, ["--listen", "tcp://127.0.0.1:0", *options])
+
+    def _listening(self) -> None:
+        self.endpoint = str(self.process("primary").wait_event("waiting")["endpoint"])
+        self.relay.forward_to(self.endpoint)
 
     def _spawn(self, role: Which, guest: str | Path, options: Sequence[object]) -> None:
         if role in self._processes:
@@ -282,12 +242,12 @@ class Pair:
         ]
         arguments = [role, guest, *self._options[role], *blocks, "--log", self.log(role), "--json"]
         arguments += [*options, "--", *self.arguments] if role == "primary" else options
-        self._processes[role] = ReplicaProcess(role, arguments, self._changed)
+        self._processes[role] = ReplicaProcess(role, arguments, self._explain)
 
     def _make_disks(
         self, disks: Mapping[str, int | Path], local: bool
     ) -> dict[str, dict[str, Path]]:
-        files: dict[str, dict[str, Path]] = {"primary": {}, "secondary": {}}
+        files: dict[str, dict[str, Path]] = {role: {} for role in ROLES}
         for role in files:
             for name, disk in disks.items():
                 if not local and isinstance(disk, Path):
@@ -301,36 +261,8 @@ class Pair:
                 files[role][name] = file
         return files
 
-    def _last(self, which: Which) -> Snapshot:
-        for event in reversed(self.events(which)):
-            if "registers" in event:
-                return _snapshot(event)
-        raise PairError(self._with_reports(f"the {which}'s guest was stopped nowhere"))
-
-    def _wait(
-        self,
-        which: Which,
-        what: str,
-        timeout: float,
-        find: Callable[[ReplicaProcess], _T | None],
-    ) -> _T:
-        process = self.process(which)
-        deadline = time.monotonic() + timeout
-        with self._changed:
-            while (found := find(process)) is None:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    reason = f"not within {timeout:g} s"
-                elif process.exit_status is not None:
-                    reason = f"it exited with {process.exit_status}"
-                else:
-                    self._changed.wait(left)
-                    continue
-                raise PairError(self._with_reports(f"waited for {what} of the {which}: {reason}"))
-        return found
-
-    def _with_reports(self, text: str) -> str:
-        return "\n\n".join([text, *(p.report() for p in self._processes.values())])
+    def _explain(self) -> str:
+        return "\n\n".join(process.report() for process in self._processes.values())
 
 
 def _declared(guest: str | Path) -> dict[str, int | Path]:
@@ -340,19 +272,3 @@ def _declared(guest: str | Path) -> dict[str, int | Path]:
 
     devices = open_image(str(guest)).devices
     return {d.name: DISK_SIZE for d in devices if d.kind is DeviceKind.BLOCK}
-
-
-def _live_as(process: ReplicaProcess) -> int | None:
-    for event in process.events:
-        if event["event"] == "live":
-            return int(event["generation"])
-        alone = _ALONE.search(event.get("text", "")) if event["event"] == "notice" else None
-        if alone:
-            return int(alone[1])
-    return None
-
-
-def _snapshot(event: dict[str, Any]) -> Snapshot:
-    registers = {name: int(value, 16) for name, value in event["registers"].items()}
-    digest = bytes.fromhex(event["memory_digest"])
-    return Snapshot(event.get("place", "end"), Registers(registers), digest)

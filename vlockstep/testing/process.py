@@ -1,22 +1,33 @@
-"""A replica as a child process whose events can be waited for."""
+"""A replica as a child process whose events can be waited for.
+
+Each wait ends with `PairError` after `timeout` seconds, or as soon as it is in vain.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import vlockstep
+from vlockstep.machine.registers import Registers
 
+TIMEOUT = 20.0
+"""Seconds that a wait takes at most, unless it is told otherwise."""
 _KILL_TIMEOUT = 10.0
+_ALONE = re.compile(r"going on alone as generation (\d+)")
+_T = TypeVar("_T")
 _ROOT = Path(vlockstep.__file__).parents[1]
 
 
@@ -31,13 +42,29 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
-class ReplicaProcess:
-    """`vlockstep ROLE … --json`. `changed` is notified of every event, stop and end; hold it to
-    look at more than one attribute."""
+class PairError(AssertionError):
+    """A pair did not do what it was waited for."""
 
-    def __init__(
-        self, name: str, arguments: Sequence[object], changed: threading.Condition
-    ) -> None:
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The guest's state where it was stopped, or at its end (`place` is then "end")."""
+
+    place: str
+    registers: Registers
+    memory_digest: bytes
+
+    @classmethod
+    def of(cls, event: Mapping[str, Any]) -> Snapshot:
+        registers = {name: int(value, 16) for name, value in event["registers"].items()}
+        digest = bytes.fromhex(event["memory_digest"])
+        return cls(event.get("place", "end"), Registers(registers), digest)
+
+
+class ReplicaProcess:
+    """`vlockstep ROLE … --json`. `explain` is what a failed wait adds to its message."""
+
+    def __init__(self, name: str, arguments: Sequence[object], explain: Callable[[], str]) -> None:
         self.name = name
         self.events: list[dict[str, Any]] = []
         """What it reported, in order, but for the status."""
@@ -49,7 +76,9 @@ class ReplicaProcess:
         """-9 if SIGKILL ended it; None while it runs."""
         self.stops = 0
         """How often it was stopped by SIGSTOP."""
-        self._changed = changed
+        self._explain = explain
+        self._changed = threading.Condition()
+        self._gone = 0
         self._process = subprocess.Popen(
             command(*arguments),
             stdin=subprocess.PIPE,
@@ -69,18 +98,86 @@ class ReplicaProcess:
             if self.exit_status is None:
                 os.kill(self.pid, number)
 
-    def send_line(self, line: str = "") -> None:
-        """A line for its stdin."""
+    def go(self) -> None:
+        """Let the guest go on from where `--stop-at` made it wait."""
         assert self._process.stdin is not None
-        self._process.stdin.write(line.encode() + b"\n")
+        self._gone += 1
+        self._process.stdin.write(b"\n")
         self._process.stdin.flush()
 
-    def find(self, event: str, **details: object) -> dict[str, Any] | None:
+    def snapshot(self) -> Snapshot:
+        """Where the guest was stopped last, or at its end."""
+        for event in reversed(self.events):
+            if "registers" in event:
+                return Snapshot.of(event)
+        raise PairError(f"the {self.name}'s guest was stopped nowhere\n\n{self._explain()}")
+
+    # Waiting
+
+    def wait_event(self, event: str, timeout: float = TIMEOUT, **details: object) -> dict[str, Any]:
         """The first event of that name with these details."""
-        for found in self.events:
-            if found["event"] == event and details.items() <= found.items():
-                return found
-        return None
+
+        def find() -> dict[str, Any] | None:
+            for found in self.events:
+                if found["event"] == event and details.items() <= found.items():
+                    return found
+            return None
+
+        return self._wait(f"{event!r} {details or ''}", timeout, find)
+
+    def wait_status(
+        self, fits: Callable[[Mapping[str, Any]], bool], timeout: float = TIMEOUT
+    ) -> Mapping[str, Any]:
+        """A status that fits; it is reported ten times a second."""
+        return self._wait(
+            "a status", timeout, lambda: self.status if self.status and fits(self.status) else None
+        )
+
+    def wait_live(self, timeout: float = TIMEOUT) -> int:
+        """The first generation as which it goes on alone, or as which it took over."""
+
+        def find() -> int | None:
+            for event in self.events:
+                if event["event"] == "live":
+                    return int(event["generation"])
+                alone = _ALONE.search(event.get("text", ""))
+                if alone:
+                    return int(alone[1])
+            return None
+
+        return self._wait("its going live", timeout, find)
+
+    def wait_reached(self, timeout: float = TIMEOUT) -> Snapshot:
+        """The guest's state at the next place of `--stop-at`."""
+
+        def find() -> Snapshot | None:
+            reached = [event for event in self.events if event["event"] == "reached"]
+            return Snapshot.of(reached[self._gone]) if len(reached) > self._gone else None
+
+        return self._wait("its reaching a place", timeout, find)
+
+    def wait_paused(self, times: int = 1, timeout: float = TIMEOUT) -> None:
+        """Until SIGSTOP has stopped it so many times."""
+        self._wait("SIGSTOP", timeout, lambda: True if self.stops >= times else None)
+
+    def wait_exit(self, timeout: float = TIMEOUT) -> int:
+        """Its exit status."""
+        return self._wait("its end", timeout, lambda: self.exit_status)
+
+    def _wait(self, what: str, timeout: float, find: Callable[[], _T | None]) -> _T:
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while (found := find()) is None:
+                left = deadline - time.monotonic()
+                if left > 0 and self.exit_status is None:
+                    self._changed.wait(left)
+                    continue
+                why = f"not within {timeout:g} s" if left <= 0 else f"exit {self.exit_status}"
+                text = f"waited for {what} of the {self.name}: {why}"
+                raise PairError(f"{text}\n\n{self._explain()}")
+        return found
+
+    # The end
 
     def close(self) -> None:
         """Kill it if it still runs, and see that it is gone."""

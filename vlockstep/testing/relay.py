@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from enum import Enum
+from typing import Literal
 from urllib.parse import urlsplit
 
 _CHUNK = 1 << 16
@@ -21,12 +21,8 @@ _LIMIT = 1 << 20
 _TIMEOUT = 10.0
 
 
-class Direction(Enum):
-    """Which way: the secondary of the start connects, the primary listens."""
-
-    TO_PRIMARY = "to_primary"
-    TO_SECONDARY = "to_secondary"
-    BOTH = "both"
+Direction = Literal["both", "to_primary", "to_secondary"]
+"""Which way: the secondary of the start connects, the primary listens."""
 
 
 class _Flow:
@@ -75,14 +71,18 @@ class _Flow:
 
 class Relay:
     """Forwards connections from `endpoint` to the one that `forward_to` names; until then they
-    wait. `delay` is in seconds, for each direction. All methods may be called from any thread, and
-    what they ask for has happened when they return."""
+    wait, and when that refuses one they are refused.
+
+    `delay` is in seconds, for each direction. All methods may be called from any thread, and what
+    they ask for has happened when they return.
+    """
 
     def __init__(self, delay: float = 0.0) -> None:
         self.delay = delay
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener: socket.socket | None = socket.create_server(("127.0.0.1", 0))
         self._listener.setblocking(False)
-        self.endpoint = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._address: tuple[str, int] = self._listener.getsockname()
+        self.endpoint = f"tcp://127.0.0.1:{self._address[1]}"
         self._target: tuple[str, int] | None = None
         self._links: list[tuple[_Flow, _Flow]] = []
         self._cut: set[Direction] = set()
@@ -99,13 +99,15 @@ class Relay:
         assert parts.scheme == "tcp" and parts.hostname and parts.port, endpoint
         with self._lock:
             self._target = parts.hostname, parts.port
+            if self._listener is None:
+                self._listener = socket.create_server(self._address)
+                self._listener.setblocking(False)
         self._wake()
 
-    def cut(self, direction: Direction = Direction.BOTH) -> None:
+    def cut(self, direction: Direction = "both") -> None:
         """Deliver nothing more in this direction. Connections stay open."""
-        both = {Direction.TO_PRIMARY, Direction.TO_SECONDARY}
         with self._lock:
-            self._cut |= both if direction is Direction.BOTH else {direction}
+            self._cut |= {"to_primary", "to_secondary"} if direction == "both" else {direction}
 
     def heal(self) -> None:
         """Deliver again, first what has waited."""
@@ -134,20 +136,22 @@ class Relay:
         self._wake_send.send(b"!")
 
     def _run(self) -> None:
-        with self._listener, self._wake_receive, self._wake_send:
-            while not self._closed:
-                with self._lock:
-                    selector, wait = self._watch()
-                with selector:
-                    selector.select(wait)
-                with self._lock:
-                    self._turn()
-            self.drop()
+        while not self._closed:
+            with self._lock:
+                selector, wait = self._watch()
+            with selector:
+                selector.select(wait)
+            with self._lock:
+                self._turn()
+        self.drop()
+        for open_socket in (self._listener, self._wake_receive, self._wake_send):
+            if open_socket is not None:
+                open_socket.close()
 
     def _watch(self) -> tuple[selectors.BaseSelector, float | None]:
         """What to wait for, and for how long at most."""
         events: dict[socket.socket, int] = {self._wake_receive: selectors.EVENT_READ}
-        if self._target is not None:
+        if self._target is not None and self._listener is not None:
             events[self._listener] = selectors.EVENT_READ
         now = time.monotonic()
         wait: float | None = None
@@ -173,8 +177,8 @@ class Relay:
     def _turn(self) -> None:
         with suppress(BlockingIOError):
             self._wake_receive.recv(4096)
-        if self._target is not None:
-            self._accept(self._target)
+        if self._target is not None and self._listener is not None:
+            self._accept(self._listener, self._target)
         now = time.monotonic()
         for flow in self._flows():
             if not flow.ended and flow.waiting < _LIMIT:
@@ -185,22 +189,23 @@ class Relay:
                 self._links.remove(link)
                 _close(link)
 
-    def _accept(self, target: tuple[str, int]) -> None:
+    def _accept(self, listener: socket.socket, target: tuple[str, int]) -> None:
+        """Where the target refuses, further connections are refused here, too."""
         try:
-            near, _ = self._listener.accept()
+            near, _ = listener.accept()
         except BlockingIOError:
             return
         try:
             far = socket.create_connection(target, _TIMEOUT)
         except OSError:
             near.close()
+            listener.close()
+            self._listener = None
             return
         for end in (near, far):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             end.setblocking(False)
-        self._links.append(
-            (_Flow(near, far, Direction.TO_PRIMARY), _Flow(far, near, Direction.TO_SECONDARY))
-        )
+        self._links.append((_Flow(near, far, "to_primary"), _Flow(far, near, "to_secondary")))
 
 
 def _close(link: tuple[_Flow, _Flow]) -> None:

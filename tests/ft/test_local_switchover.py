@@ -1,0 +1,98 @@
+"""Planned switchovers at every entry, and what may go wrong meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+
+from vlockstep.testing import LocalPair, check_ledger
+
+LINES = 5
+ARGUMENTS = (f"--lines={LINES}", "--pause=1", "--work=100")
+
+
+@pytest.mark.parametrize("asked", ["primary", "secondary"])
+def test_roles_swap_at_any_entry(asked: str) -> None:
+    for entry in range(25):
+        with LocalPair("ledger", ARGUMENTS) as pair:
+            pair.run_to_entry(entry)
+            pair.switchover(asked)
+            pair.run()
+            assert [r.state for r in pair.replicas] == ["FINISHED", "FINISHED"]
+            assert {r.generation for r in pair.replicas} <= {1, 2}
+            assert pair.primary.registers() == pair.secondary.registers()
+            assert pair.primary.memory_digest() == pair.secondary.memory_digest()
+            check_ledger(pair.transcript, pair.disk(), LINES)
+
+
+def test_roles_swap_back_and_forth() -> None:
+    with LocalPair("ledger", ("--lines=12", "--pause=1", "--work=100")) as pair:
+        for swap in range(6):
+            pair.switchover("primary" if swap % 2 == 0 else "secondary")
+            assert pair.generation == swap + 2
+            assert pair.secondary.live == (swap % 2 == 0)
+        pair.run()
+        assert [r.state for r in pair.replicas] == ["FINISHED", "FINISHED"]
+        check_ledger(pair.transcript, pair.disk(), 12)
+
+
+@pytest.mark.parametrize("silently", [False, True])
+@pytest.mark.parametrize("victim", ["primary", "secondary"])
+def test_either_may_die_after_a_switchover(victim: str, silently: bool) -> None:
+    for entry in range(0, 20, 2):
+        with LocalPair("ledger", ARGUMENTS) as pair:
+            pair.run_to_entry(entry)
+            pair.switchover()
+            for _ in range(entry):
+                pair.step()
+            pair.crash(victim, silently=silently)
+            pair.run()
+            survivor = pair.secondary if victim == "primary" else pair.primary
+            assert survivor.state == "FINISHED"
+            check_ledger(pair.transcript, pair.disk(), LINES)
+
+
+@pytest.mark.parametrize("victim", ["primary", "secondary"])
+def test_either_may_die_during_a_switchover(victim: str) -> None:
+    """At every step of one."""
+    for steps in range(60):
+        with LocalPair("ledger", ARGUMENTS) as pair:
+            pair.run_to_entry(7)
+            pair.primary.do(pair.primary.replica.switch_over)
+            for _ in range(steps):
+                pair.step()
+            pair.crash(victim)
+            pair.run()
+            survivor = pair.secondary if victim == "primary" else pair.primary
+            assert survivor.state == "FINISHED"
+            check_ledger(pair.transcript, pair.disk(), LINES)
+
+
+def test_a_partition_during_a_switchover_leaves_one() -> None:
+    for steps in range(60):
+        with LocalPair("ledger", ARGUMENTS) as pair:
+            pair.run_to_entry(7)
+            pair.primary.do(pair.primary.replica.switch_over)
+            for _ in range(steps):
+                pair.step()
+            pair.cut()
+            pair.run()
+            assert [r.state for r in pair.replicas].count("FINISHED") == 1
+            check_ledger(pair.transcript, pair.disk(), LINES)
+
+
+def test_interrupts_go_on_after_a_switchover() -> None:
+    with LocalPair("preempt", ("--work=20000",), seed=3) as pair:
+        pair.run_to_entry(8)
+        pair.switchover()
+        assert pair.secondary.live
+        pair.run()
+        assert [r.state for r in pair.replicas] == ["FINISHED", "FINISHED"]
+        assert pair.primary.registers() == pair.secondary.registers()
+
+
+def test_no_switchover_without_a_secondary() -> None:
+    with LocalPair("ledger", ("--lines=400", "--pause=0"), disk_size=1 << 18) as pair:
+        pair.crash("secondary")
+        pair.run(lambda: pair.primary.state == "ALONE")
+        pair.switchover()
+        assert any(e.get("reason", "").startswith("no switchover") for e in pair.primary.events)

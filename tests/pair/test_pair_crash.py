@@ -1,0 +1,84 @@
+"""SIGKILL of one replica at exact places: nobody who looks at the outputs notices."""
+
+from __future__ import annotations
+
+import pytest
+from pair_checks import END, KILLED, LONG, LONG_LINES, SHORT, check_equal, check_log, check_output
+
+from vlockstep.testing.plugin import MakePair
+
+PLACES = [
+    # console texts are entries 7 and 97, disk writes 8 and 98, 79 is a disk read
+    *("entry:4", "entry:7", "entry:8", "entry:9", "entry:79", "entry:100", f"entry:{END}"),
+    *("sent:3", "sent:7", "sent:8", "sent:80", f"sent:{END}"),
+    *("write:7", "write:8", "write:98", "write:100"),
+    *("release:7", "release:8", "release:100", f"release:{END}"),
+    *("exits:33", "exits:42+25", "time:0.03"),
+]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_primary_dies(make_pair: MakePair, place: str) -> None:
+    pair = make_pair("ledger", SHORT, crash_at=place)
+    assert pair.wait_live() == 2
+    assert pair.wait_finished() == (KILLED, 0)
+    check_output(pair)
+    check_log(pair, "secondary")
+
+
+@pytest.mark.parametrize("place", ["exits:8", "exits:20+9", "exits:79"])
+def test_secondary_dies_at(make_pair: MakePair, place: str) -> None:
+    """Also at an entry that the primary already counts as received."""
+    pair = make_pair("ledger", SHORT, secondary_options=["--crash-at", place])
+    assert pair.process("secondary").wait_exit() == KILLED
+    assert pair.wait_live("primary") == 2
+    assert pair.wait_finished() == (0, KILLED)
+    check_output(pair)
+    check_log(pair, "primary")
+
+
+def test_crash_from_outside(make_pair: MakePair) -> None:
+    pair = make_pair("ledger", LONG)
+    pair.crash("primary")
+    assert pair.wait_live() == 2
+    assert pair.wait_finished() == (KILLED, 0)
+    check_output(pair, LONG_LINES)
+    check_log(pair, "secondary")
+
+
+def test_secondary_is_killed(make_pair: MakePair) -> None:
+    pair = make_pair("ledger", LONG)
+    pair.crash("secondary")
+    assert pair.wait_live("primary") == 2
+    assert pair.wait_finished() == (0, KILLED)
+    check_output(pair, LONG_LINES)
+    check_log(pair, "primary")
+
+
+def test_crash_over_a_slow_network(make_pair: MakePair) -> None:
+    """What the primary sent arrives 30 ms after its death."""
+    pair = make_pair("ledger", SHORT, crash_at="sent:60", delay=0.03)
+    assert pair.wait_live() == 2
+    assert pair.wait_finished() == (KILLED, 0)
+    check_output(pair)
+    check_log(pair, "secondary")
+
+
+def test_both_guests_are_equal_where_the_primary_dies(make_pair: MakePair) -> None:
+    pair = make_pair("ledger", SHORT, stop_at=["exits:50"])
+    before = pair.wait_reached("primary")
+    assert pair.wait_reached("secondary") == before
+    pair.crash("primary")
+    pair.go("secondary")
+    assert pair.wait_finished() == (KILLED, 0)
+    check_output(pair)
+    check_log(pair, "secondary")
+
+
+def test_no_crash(make_pair: MakePair) -> None:
+    pair = make_pair("ledger", SHORT)
+    assert pair.wait_finished() == (0, 0)
+    check_output(pair)
+    check_equal(pair)
+    check_log(pair, "primary")
+    check_log(pair, "secondary")

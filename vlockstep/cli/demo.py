@@ -1,0 +1,151 @@
+"""`vlockstep demo`."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from vlockstep.cli import options, output
+from vlockstep.errors import HostError, UsageError
+
+if TYPE_CHECKING:
+    from vlockstep.demo.facts import Facts
+    from vlockstep.demo.plan import Plan
+    from vlockstep.demo.screens import Quiet
+
+DEFAULT_LINES = 400
+DEFAULT_MEMORY_MB = 64
+_SEEDS = 1_000_000
+
+
+def demo(
+    arguments: options.GuestArguments = None,
+    guest: Annotated[
+        str, typer.Option("--guest", metavar="IMAGE", help="A bundled guest, or an image's path.")
+    ] = "ledger",
+    lines: Annotated[
+        int, typer.Option("--lines", metavar="N", min=1, help="The length of the ledger.")
+    ] = DEFAULT_LINES,
+    kill: Annotated[
+        str | None,
+        typer.Option(
+            "--kill",
+            metavar="PLACE",
+            help="Where the primary dies: entry:N, sent:N, write:N (half-way through the output), "
+            "release:N, exits:N[+BLOCKS] or time:SECONDS. By default a write that the seed "
+            "chooses.",
+            show_default=False,
+        ),
+    ] = None,
+    pause: Annotated[
+        bool,
+        typer.Option(
+            "--pause", help="Stop it with SIGSTOP instead, and let it go on when it is too late."
+        ),
+    ] = False,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", metavar="N", help="Repeat a run.", show_default=False),
+    ] = None,
+    memory: options.MemoryOption = DEFAULT_MEMORY_MB,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep", metavar="DIR", help="Keep all files in this directory.", show_default=False
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print nothing but the facts, as a line of JSON.")
+    ] = False,
+) -> None:
+    """Kill a primary in mid-write and see that its guest does not notice.
+
+    Starts a primary and a secondary on this machine, kills the primary, and proves from the files
+    that remain that nothing was lost, repeated or changed. The exit status is 0 if all of it held.
+    """
+    from vlockstep.demo.plan import make_plan
+    from vlockstep.demo.screens import Quiet, choose
+
+    plan = make_plan(
+        guest,
+        arguments or [],
+        lines=lines,
+        memory=memory,
+        place=kill,
+        pause=pause,
+        seed=random.randrange(_SEEDS) if seed is None else seed,
+    )
+    directory = _directory(keep)
+    screen = Quiet() if as_json else choose()
+    ok = False
+    done = False
+    try:
+        with _signals_end_us():
+            facts = _show(plan, directory, screen)
+        ok, done = facts.ok, True
+        if as_json:
+            kept = keep is not None or not ok
+            output.emit(facts.to_dict() | {"directory": str(directory) if kept else None})
+        else:
+            where = f"; the files are in {directory}" if keep or not ok else ""
+            screen.verdict(ok, facts.note(), facts.verdict() + where)
+    finally:
+        if keep is None and (ok or not done):
+            shutil.rmtree(directory, ignore_errors=True)
+    raise typer.Exit(0 if ok else 1)
+
+
+def _show(plan: Plan, directory: Path, screen: Quiet) -> Facts:
+    from vlockstep.demo.facts import Facts
+    from vlockstep.demo.proof import prove
+    from vlockstep.demo.stage import make_pair, perform
+
+    screen.start(plan)
+    pair = make_pair(plan, directory)
+    try:
+        story, continued = perform(plan, pair, screen)
+    finally:
+        screen.stop()
+    facts = Facts(story, pair.log("secondary").stat().st_size)
+    for check in prove(plan, pair, story, continued):
+        facts.checks.append(check)
+        screen.check(check)
+    return facts
+
+
+def _directory(keep: Path | None) -> Path:
+    """An empty directory."""
+    try:
+        if keep is None:
+            return Path(tempfile.mkdtemp(prefix="vlockstep-demo-"))
+        keep.mkdir(parents=True, exist_ok=True)
+        if any(keep.iterdir()):
+            raise UsageError(f"{keep} is not empty; name a new directory for the demo's files")
+    except OSError as error:
+        raise HostError(f"cannot make a directory for the demo: {error}") from error
+    return keep
+
+
+@contextmanager
+def _signals_end_us() -> Iterator[None]:
+    """SIGTERM and SIGHUP unwind, as SIGINT does, so that the replicas are ended too."""
+
+    def leave(number: int, _frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, leave) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,55 @@
+"""`vlockstep keys`: what a pair needs to trust each other over a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlockstep.cli import output
+
+keys = typer.Typer(
+    no_args_is_help=True,
+    help="Make keys for the logging channel.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: vlockstep keys new pair-keys",
+)
+
+
+@keys.callback()
+def _group() -> None:
+    """Make keys for the logging channel."""
+
+
+@keys.command(epilog="Example: vlockstep keys new pair-keys")
+def new(
+    directory: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="A directory that is empty or does not exist yet."),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON.")] = False,
+) -> None:
+    """Make keys for a primary, a secondary and an operator, and tell who needs which.
+
+    Give the directory with the copied files to `primary`, `secondary` and `switchover` as --keys.
+    """
+    from vlockstep.ft.keys import Party, create
+
+    create(directory)
+    needs = {
+        Party.PRIMARY: (Party.SECONDARY, Party.OPERATOR),
+        Party.SECONDARY: (Party.PRIMARY,),
+        Party.OPERATOR: (Party.PRIMARY,),
+    }
+    copies = {
+        str(party): [f"{party}.key_secret", *(f"{peer}.key" for peer in peers)]
+        for party, peers in needs.items()
+    }
+    if as_json:
+        output.emit({"directory": str(directory), "files": copies})
+        return
+    print(f"New keys are in {directory}. Copy to where each of them runs:\n")
+    output.table(("who", "files"), [(who, " ".join(files)) for who, files in copies.items()])
+    print("\nThe files *.key_secret are secret: delete those that a host does not need.")
+    print("Then give all of them --keys with that directory.")

@@ -1,0 +1,222 @@
+"""What a demonstration looks like: alive in a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from vlockstep.demo.plan import Plan
+from vlockstep.demo.proof import Check
+from vlockstep.demo.story import Moment, Name, Story
+
+_CONSOLE_LINES = 5
+_MOMENTS = 7
+_FRAMES = 5
+"""Per second."""
+_LINE_EVERY = 1.0
+"""Seconds between two lines of status where there is no terminal."""
+_EXCERPT = 40
+"""Characters of the console's last line there."""
+_TAIL = 4096
+_KIB = 1024
+_COLOURS = {"": "", "good": "green", "bad": "red"}
+
+
+class Quiet:
+    """Shows nothing."""
+
+    def start(self, plan: Plan) -> None: ...
+
+    def update(self, story: Story, console: Path) -> None: ...
+
+    def stop(self) -> None:
+        """The guest has ended: what follows is proof."""
+
+    def check(self, check: Check) -> None: ...
+
+    def verdict(self, ok: bool, note: str, text: str) -> None:
+        """`note` is what there is to know besides."""
+
+
+class Plain(Quiet):
+    """Lines of text, no more than a person can read."""
+
+    def __init__(self) -> None:
+        self._told: set[Moment] = set()
+        self._due: float | None = None
+
+    def start(self, plan: Plan) -> None:
+        _print(title(plan))
+
+    def update(self, story: Story, console: Path) -> None:
+        fresh = [moment for moment in story.moments if moment not in self._told]
+        for moment in fresh:
+            _print(_moment(moment))
+        self._told.update(fresh)
+        if story.began is None or story.finished or fresh:
+            return
+        if self._due is None or story.seconds >= self._due:
+            self._due = story.seconds + _LINE_EVERY
+            _print(_moment(Moment(story.seconds, "; ".join(_summary(story, console)))))
+
+    def check(self, check: Check) -> None:
+        _print(f"{'ok' if check.ok else 'FAILED':<7} {check.name:<12} {check.text}")
+
+    def verdict(self, ok: bool, note: str, text: str) -> None:
+        _print(note)
+        _print(text)
+
+
+class Terminal(Quiet):
+    """A picture that stays in its place and is redrawn a few times a second."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
+        self._due = 0.0
+        self._unicode = console.encoding.lower().startswith("utf")
+
+    def start(self, plan: Plan) -> None:
+        self._console.print(Text(title(plan), "bold", no_wrap=True, overflow="ellipsis"))
+        self._live.start()
+
+    def update(self, story: Story, console: Path) -> None:
+        now = time.monotonic()
+        if now >= self._due or story.finished:
+            self._due = now + 1 / _FRAMES
+            self._live.update(picture(story, console_tail(console)), refresh=True)
+
+    def stop(self) -> None:
+        self._live.stop()
+
+    def check(self, check: Check) -> None:
+        mark = ("✓" if check.ok else "✗") if self._unicode else ("ok" if check.ok else "FAILED")
+        row = Table.grid(padding=(0, 1))
+        row.add_row(
+            Text(mark, "green" if check.ok else "bold red"), f"{check.name:<11}", Text(check.text)
+        )
+        self._console.print(row)
+
+    def verdict(self, ok: bool, note: str, text: str) -> None:
+        self._console.print(Text(note, "dim"))
+        self._console.print(Text(text, "bold green" if ok else "bold red"))
+
+
+def choose() -> Quiet:
+    """The screen that suits standard output."""
+    console = Console(highlight=False)
+    if console.is_terminal and not console.is_dumb_terminal:
+        return Terminal(console)
+    return Plain()
+
+
+def title(plan: Plan) -> str:
+    return f"{plan.guest}: replica A is to be {plan.deed} at {plan.place} (seed {plan.seed})"
+
+
+def picture(story: Story, lines: list[str]) -> RenderableType:
+    """Always of the same height, so that nothing moves."""
+    return Group(
+        Padding(_replicas(story), (1, 0, 0, 0)),
+        _section("console"),
+        *_rows(lines, _CONSOLE_LINES, "dim"),
+        _section("events"),
+        *_moments(story.moments[-_MOMENTS:]),
+    )
+
+
+def _section(name: str) -> Rule:
+    return Rule(Text(name, "dim"), style="dim", align="left")
+
+
+def _rows(lines: list[str], height: int, style: str) -> list[Text]:
+    shown = [*lines[-height:], *[""] * (height - len(lines))]
+    return [Text(line, style, no_wrap=True, overflow="ellipsis") for line in shown]
+
+
+def _moments(moments: list[Moment]) -> list[Text]:
+    rows = _rows([_moment(moment) for moment in moments], _MOMENTS, "")
+    for row, moment in zip(rows, moments, strict=False):
+        row.stylize(_COLOURS[moment.tone])
+    return rows
+
+
+def _replicas(story: Story) -> Table:
+    table = Table.grid(padding=(0, 2), expand=True)
+    table.add_column(style="dim", width=10, no_wrap=True)
+    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    columns = [_column(story, who) for who in story.players]
+    for row in zip(("", "role", "state", "position", "lag", "log"), *columns, strict=True):
+        table.add_row(*row)
+    return table
+
+
+def _column(story: Story, who: Name) -> list[Text]:
+    player, status = story.players[who], story.players[who].status
+    gone = who in story.ended and player.state != "finished"
+    colour = "red" if gone else "green" if status.get("role") == "primary" else "cyan"
+    role = f"{status['role']}, generation {status['generation']}" if status else ""
+    log = [f"{status['entries']} entries"] if status and player.state != "finished" else []
+    if player.log_rate is not None:
+        log.append(f"{player.log_rate / _KIB:.1f} KiB/s")
+    return [
+        Text(f"replica {who}" + (f"  process {player.pid}" if player.pid else ""), "bold"),
+        Text(role, "dim" if gone else colour),
+        Text(player.state, colour),
+        Text(player.position),
+        Text(_lag(story) if who == "B" else ""),
+        Text(", ".join(log)),
+    ]
+
+
+def _lag(story: Story) -> str:
+    if story.lag is None:
+        return ""
+    entries, milliseconds = story.lag
+    return f"{entries} entries, {milliseconds:.1f} ms"
+
+
+def _moment(moment: Moment) -> str:
+    return f"{max(0.0, moment.seconds):7.3f} s  {moment.text}"
+
+
+def _summary(story: Story, console: Path) -> list[str]:
+    """The replicas that still do something, and the console's last line."""
+    parts = []
+    for who, player in story.players.items():
+        status = player.status
+        if who in story.ended or not status:
+            continue
+        part = f"{who} {status['role']} {status['generation']} ({player.state}) "
+        part += player.position
+        if status["role"] == "primary" and player.log_rate is not None:
+            part += f", log {player.log_rate / _KIB:.1f} KiB/s"
+        if who == "B" and story.lag is not None:
+            part += f", lag {_lag(story)}"
+        parts.append(part)
+    last = console_tail(console)[-1:]
+    return [*parts, *(line[:_EXCERPT] + "…" * (len(line) > _EXCERPT) for line in last)]
+
+
+def console_tail(path: Path) -> list[str]:
+    """The last lines, of which the last one may be incomplete, without control characters."""
+    data = b""
+    with suppress(OSError), path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+        data = file.read()
+    text = data.decode("utf-8", "replace")
+    return ["".join(c if c.isprintable() else " " for c in line) for line in text.splitlines()]
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
