@@ -19,34 +19,30 @@ from vlockstep.replay.simulated import SimulatedWorld
 CAPACITY = 64 * 512
 
 
-class Ending(Sequence):
-    """Replaces the machine's world when all entries are taken."""
+class Ending:
+    """A source of entries that replaces the machine's world when all are taken."""
 
     def __init__(self, entries: list[Entry], machine: Machine) -> None:
-        super().__init__(iter([*entries]))
-        self._left = len(entries)
+        self._left = [*reversed(entries)]
         self._machine = machine
         self.live: Recorder | None = None
 
     def peek(self) -> Entry:
-        self._check()
-        return super().peek()
-
-    def take(self) -> Entry:
-        self._check()
-        if self._ahead is not None or self._left:
-            self._left -= 1
-        return super().take()
-
-    def _check(self) -> None:
-        if self._left == 0:
+        if not self._left:
             assert self.live is not None
             self._machine.replace_world(self.live)
             raise WorldChanged
+        return self._left[-1]
+
+    def take(self) -> Entry:
+        entry = self.peek()
+        self._left.pop()
+        return entry
 
 
 def take_over(
-    image: Image, config: GuestConfig, entries: list[Entry], seed: int, console: Console, disk: MemoryDisk
+    image: Image, config: GuestConfig, entries: list[Entry], seed: int, console: Console,
+    disk: MemoryDisk,
 ) -> tuple[list[Entry], Outcome]:  # fmt: skip
     """Replay `entries`, then go on in another world; the whole log, and the end."""
     log = [*entries]

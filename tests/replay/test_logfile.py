@@ -22,7 +22,7 @@ ENTRIES: list[Entry] = [
     (5, 1, 0, b"digest00", b""),
     (8, 2, 77, 0x20, b""),
     (3, 2, 0, None, b""),
-    (4, 3, 0, bytes(512), b""),
+    (4, 3, 0, bytes(20), b""),
 ]
 
 

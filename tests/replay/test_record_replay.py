@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from support import (
     Console,
     MemoryDisk,
+    Recording,
     ScriptedWorld,
     config_for,
     disk_config,
@@ -18,7 +20,8 @@ from support import (
     sample,
 )
 
-from vlockstep.machine.config import MIB
+from vlockstep.machine.config import MIB, GuestConfig
+from vlockstep.machine.image import Image
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.report import GuestError
@@ -29,6 +32,7 @@ from vlockstep.replay.live import LiveWorld
 from vlockstep.replay.logfile import LogReader, LogWriter
 from vlockstep.replay.recorder import Recorder
 from vlockstep.replay.replayer import EndOfLog, Replayer, Sequence
+from vlockstep.replay.simulated import SimulatedWorld
 
 CAPACITY = 64 * 512
 GUESTS = {
@@ -104,22 +108,33 @@ def test_registers_agree_at_every_exit_and_between() -> None:
     config = config_for(image, "--reads=40", "--walltime=20", "--puts=5")
     recording = record(image, config, LiveWorld(Console()))
     last = recording.outcome.position.exits
-    runs: list[dict[Position, Registers]] = []
-    for _ in range(2):
-        found: dict[Position, Registers] = {}
-        with machine_of(image, config, count_blocks=True) as machine:
-            waiting = [Position(e, b) for e in range(last) for b in (0, 1)][:100]
+    positions = [Position(e, b) for e in range(last) for b in (0, 1)][:100]
+    runs = [registers_at(positions, image, config, recording) for _ in range(2)]
+    assert runs[0] == runs[1] and list(runs[0]) == positions
 
-            def note() -> None:
-                found[machine.position] = machine.registers()
-                if waiting:
-                    machine.break_at(waiting.pop(0), note)
 
-            machine.break_at(waiting.pop(0), note)
-            outcome = machine.run(Replayer(Sequence(iter(recording.entries)), machine))
-            assert outcome.registers == recording.outcome.registers
-        runs.append(found)
-    assert runs[0] == runs[1] and len(runs[0]) == 100
+def registers_at(
+    positions: list[Position], image: Image, config: GuestConfig, recording: Recording
+) -> dict[Position, Registers]:
+    found: dict[Position, Registers] = {}
+    waiting = [*positions]
+    with machine_of(image, config, count_blocks=True) as machine:
+
+        def note() -> None:
+            found[machine.position] = machine.registers()
+            if waiting:
+                machine.break_at(waiting.pop(0), note)
+            else:
+                raise Enough
+
+        machine.break_at(waiting.pop(0), note)
+        with pytest.raises(Enough):
+            machine.run(Replayer(Sequence(iter(recording.entries)), machine))
+    return found
+
+
+class Enough(Exception):
+    pass
 
 
 def test_counting_from_the_start_replays_a_log_without_it() -> None:
@@ -146,7 +161,7 @@ def test_checkpoints_come_regularly_and_cover_memory() -> None:
     entries = record(image, config, LiveWorld(Console())).entries
     with_checkpoint = [i for i, e in enumerate(entries) if e[4]]
     assert with_checkpoint[0] == 0
-    steps = {b - a for a, b in zip(with_checkpoint, with_checkpoint[1:], strict=False)}
+    steps = {b - a for a, b in pairwise(with_checkpoint)}
     assert steps == {recorder.CHECKPOINT_INTERVAL}
     assert len(entries) > recorder.CHECKPOINT_INTERVAL * recorder.MEMORY_INTERVAL
     assert replay(image, config, entries).status == 0
@@ -170,8 +185,6 @@ def test_a_failing_disk_is_replayed_without_any_disk() -> None:
 
 
 def test_equal_seeds_give_equal_executions() -> None:
-    from vlockstep.replay.simulated import SimulatedWorld
-
     image = sample("ledger")
     config = config_for(image, "--lines=20", "--work=1", blocks=disk_config(CAPACITY))
     runs = []

@@ -70,9 +70,8 @@ def console(text: bytes, log: Replayed | str, lines: int | None) -> Check:
     if lines is not None:
         faults += _numbering(text, lines)
     found = text.count(b"\n")
-    return _check(
-        "console", faults, f"{found} lines, none lost, repeated or changed ({len(text)} bytes)"
-    )
+    what = f"{found} line{'s' * (found != 1)}, none lost, repeated or changed"
+    return _check("console", faults, f"{what} ({len(text)} bytes)")
 
 
 def _against_log(text: bytes, log: Replayed | str) -> list[str]:

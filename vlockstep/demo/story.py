@@ -118,7 +118,7 @@ class Story:
             player.state = f"paused ({name})" if paused else f"killed ({name})"
             where = f", after “{fate.tail.decode(errors='replace')}”" if fate.tail else ""
             self.tell(fate.time, f"{who} is {self.plan.deed} at {self.plan.place}{where}", "bad")
-        elif fate.exit_status or player.state != "finished":
+        elif player.state != "finished":
             player.state = f"exited with status {fate.exit_status}"
             self.tell(fate.time, f"{who} has {player.state}", "bad")
         if who == "A" and number == self.plan.signal:
@@ -157,7 +157,7 @@ class Story:
                 later = f", {self.failover:.0f} ms later" if self.failover is not None else ""
                 what = f"B is live as generation {event['generation']}{later}"
                 self.tell(event["time"], what, "good")
-            case "finished":
+            case "finished" if self.players[who].state != "finished":
                 self.players[who].state = "finished"
                 self.players[who].position = event["position"]
                 self.now = max(self.now, event["time"])

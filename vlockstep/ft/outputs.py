@@ -39,6 +39,9 @@ class Inputs(Protocol):
     def wake(self) -> None:
         """Let the guest look again if it waits. From any thread."""
 
+    def clock(self) -> tuple[int, int]:
+        """Where the guest's clocks stand: cycles, and ns since the epoch."""
+
     def leave(self) -> None:
         """Another World takes over."""
 

@@ -429,7 +429,7 @@ class Replica:
                 self.result = error
                 return
             self._open_log(self._config)
-            world = self._secondary_world(0)
+            world = self._secondary_world(0, (0, 0))
         self._event("started")
         self._host.launch(lambda: self._run_guest(world))
 
@@ -469,7 +469,7 @@ class Replica:
 
         return Recorder(world, self.machine, append, self._setting.local)
 
-    def _secondary_world(self, next: int) -> World:
+    def _secondary_world(self, next: int, clock: tuple[int, int]) -> World:
         assert self.machine is not None
         source: Source = self._received
         if self._watches_entries():
@@ -480,6 +480,7 @@ class Replica:
             local=dict(self._local),
             suppressed=self._queue.add,
             sequence=next,
+            clock=clock,
         )
         return self._replayer
 
@@ -540,7 +541,7 @@ class Replica:
         """The guest is held in a call of the primary's World; it goes on as a secondary's."""
         assert self.machine is not None and self._inputs is not None
         self._received = Received(self._host.wake, self._host.condition())
-        self.machine.replace_world(self._secondary_world(next))
+        self.machine.replace_world(self._secondary_world(next, self._inputs.clock()))
         self._inputs.leave()
         self._inputs = None
         self.role = Secondary(

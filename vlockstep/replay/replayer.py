@@ -134,6 +134,7 @@ class Replayer:
         local: dict[int, LocalDisk] | None = None,
         suppressed: Callable[[int, Kind, int, int, bytes], None] | None = None,
         sequence: int = 0,
+        clock: tuple[int, int] = (0, 0),
     ) -> None:
         self._source = source
         self._machine = machine

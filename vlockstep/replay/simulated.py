@@ -102,6 +102,9 @@ class SimulatedWorld:
     def wake(self) -> None:
         pass
 
+    def clock(self) -> tuple[int, int]:
+        return self._cycles, self._cycles + self._skew
+
     def leave(self) -> None:
         pass
 
