@@ -84,24 +84,22 @@ def demo(
         pause=pause,
         seed=random.randrange(_SEEDS) if seed is None else seed,
     )
-    directory = _directory(keep)
     screen = Quiet() if as_json else choose()
-    ok = False
-    done = False
-    try:
-        with _signals_end_us():
+    with _signals_end_us():
+        directory = _directory(keep)
+        facts = None
+        try:
             facts = _show(plan, directory, screen)
-        ok, done = facts.ok, True
-        if as_json:
-            kept = keep is not None or not ok
-            output.emit(facts.to_dict() | {"directory": str(directory) if kept else None})
-        else:
-            where = f"; the files are in {directory}" if keep or not ok else ""
-            screen.verdict(ok, facts.note(), facts.verdict() + where)
-    finally:
-        if keep is None and (ok or not done):
-            shutil.rmtree(directory, ignore_errors=True)
-    raise typer.Exit(0 if ok else 1)
+        finally:
+            kept = keep is not None or (facts is not None and not facts.ok)
+            if not kept:
+                shutil.rmtree(directory, ignore_errors=True)
+    if as_json:
+        output.emit(facts.to_dict() | {"directory": str(directory) if kept else None})
+    else:
+        where = f"; the files are in {directory}" if kept else ""
+        screen.verdict(facts.ok, facts.note(), facts.verdict() + where)
+    raise typer.Exit(0 if facts.ok else 1)
 
 
 def _show(plan: Plan, directory: Path, screen: Quiet) -> Facts:

@@ -19,7 +19,7 @@ from vlockstep.demo.proof import Check
 from vlockstep.demo.story import Moment, Name, Story
 
 _CONSOLE_LINES = 5
-_MOMENTS = 7
+_MOMENTS = 8
 _FRAMES = 5
 """Per second."""
 _LINE_EVERY = 1.0
@@ -83,6 +83,7 @@ class Terminal(Quiet):
         self._console = console
         self._live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
         self._due = 0.0
+        self._last: tuple[Story, Path] | None = None
         self._unicode = console.encoding.lower().startswith("utf")
 
     def start(self, plan: Plan) -> None:
@@ -91,12 +92,17 @@ class Terminal(Quiet):
 
     def update(self, story: Story, console: Path) -> None:
         now = time.monotonic()
-        if now >= self._due or story.finished:
+        self._last = story, console
+        if now >= self._due:
             self._due = now + 1 / _FRAMES
             self._live.update(picture(story, console_tail(console)), refresh=True)
 
     def stop(self) -> None:
+        if self._last is not None:
+            story, console = self._last
+            self._live.update(picture(story, console_tail(console), whole=True), refresh=True)
         self._live.stop()
+        self._console.print()
 
     def check(self, check: Check) -> None:
         mark = ("✓" if check.ok else "✗") if self._unicode else ("ok" if check.ok else "FAILED")
@@ -123,14 +129,15 @@ def title(plan: Plan) -> str:
     return f"{plan.guest}: replica A is to be {plan.deed} at {plan.place} (seed {plan.seed})"
 
 
-def picture(story: Story, lines: list[str]) -> RenderableType:
-    """Always of the same height, so that nothing moves."""
+def picture(story: Story, lines: list[str], *, whole: bool = False) -> RenderableType:
+    """Always of the same height, so that nothing moves; in the end, the `whole` of it."""
+    moments = story.moments if whole else story.moments[-_MOMENTS:]
     return Group(
         Padding(_replicas(story), (1, 0, 0, 0)),
         _section("console"),
         *_rows(lines, _CONSOLE_LINES, "dim"),
         _section("events"),
-        *_moments(story.moments[-_MOMENTS:]),
+        *_moments(moments, 0 if whole else _MOMENTS),
     )
 
 
@@ -143,8 +150,8 @@ def _rows(lines: list[str], height: int, style: str) -> list[Text]:
     return [Text(line, style, no_wrap=True, overflow="ellipsis") for line in shown]
 
 
-def _moments(moments: list[Moment]) -> list[Text]:
-    rows = _rows([_moment(moment) for moment in moments], _MOMENTS, "")
+def _moments(moments: list[Moment], height: int) -> list[Text]:
+    rows = _rows([_moment(moment) for moment in moments], max(height, len(moments)), "")
     for row, moment in zip(rows, moments, strict=False):
         row.stylize(_COLOURS[moment.tone])
     return rows

@@ -116,8 +116,8 @@ class Story:
         if number > 0:
             name = signal.Signals(number).name
             player.state = f"paused ({name})" if paused else f"killed ({name})"
-            where = f", after “{fate.tail.decode(errors='replace')}”" if fate.tail else ""
-            self.tell(fate.time, f"{who} is {self.plan.deed} at {self.plan.place}{where}", "bad")
+            deed = self.plan.deed if who == "A" and number == self.plan.signal else "ended"
+            self.tell(fate.time, f"{who} is {deed} at {self.plan.place}{_after(fate.tail)}", "bad")
         elif player.state != "finished":
             player.state = f"exited with status {fate.exit_status}"
             self.tell(fate.time, f"{who} has {player.state}", "bad")
@@ -151,6 +151,7 @@ class Story:
             case "diverged":
                 self.tell(event["time"], f"{who} has diverged", "bad")
             case "stopped":
+                self.players[who].state = "stopped"
                 self.tell(event["time"], f"{who} stops: {event['reason']}")
             case "live":
                 self.live = self.live or event
@@ -164,3 +165,7 @@ class Story:
                 if who == "B":
                     self.finished = event
                 self.tell(event["time"], f"{who}: the guest ended with status {event['status']}")
+
+
+def _after(tail: bytes) -> str:
+    return f", after “{tail.decode(errors='replace')}”" if tail else ""

@@ -147,7 +147,7 @@ class Replica:
         self._drained = False
         self._finishing = False
         self._flush_at = NEVER
-        self._heard_at = host.now()
+        self._cycles_ahead: int | None = None
         self._stops = list(setting.stops)
 
     # What the host calls
@@ -246,7 +246,6 @@ class Replica:
         elif peer == self._peer and isinstance(message, SwitchoverDone):
             self._reply(message)
         elif peer == self._peer:
-            self._heard_at = now
             self._act(self.role.received(now, message))
 
     def _greeted(self, now: int, peer: bytes, message: Hello) -> None:
@@ -321,6 +320,7 @@ class Replica:
                 self._release(end, until)
             case Deliver(entries):
                 self._keep(entries)
+                self._compare_clocks(entries)
                 self._received.put(entries)
             case Forget(end):
                 self._queue.forget(end)
@@ -514,10 +514,22 @@ class Replica:
         """In the guest's thread, which has taken the last entry."""
         assert self.machine is not None and self._replayer is not None
         cycles, walltime = self._replayer.clock
-        passed = self._host.now() - self._heard_at
-        self.machine.replace_world(self._primary_world((cycles + passed, walltime)))
+        if self._cycles_ahead is not None:
+            cycles = max(cycles, self._host.now() + self._cycles_ahead)
+        self.machine.replace_world(self._primary_world((cycles, walltime)))
         self._drained = True
         self._host.wake()
+
+    def _compare_clocks(self, entries: list[Entry]) -> None:
+        """Learn how far the guest's time-stamp counter is ahead of this host's clock, to let it go
+        on without a jump. The entry that was fastest to get here tells best."""
+        for kind, _, _, value, _ in reversed(entries):
+            if kind == Kind.CYCLES:
+                assert isinstance(value, int)
+                ahead = value - self._host.now()
+                if self._cycles_ahead is None or ahead > self._cycles_ahead:
+                    self._cycles_ahead = ahead
+                return
 
     def _now_live(self, now: int, action: GoLive, secondary: Secondary) -> None:
         assert self._config is not None
@@ -541,7 +553,9 @@ class Replica:
         """The guest is held in a call of the primary's World; it goes on as a secondary's."""
         assert self.machine is not None and self._inputs is not None
         self._received = Received(self._host.wake, self._host.condition())
-        self.machine.replace_world(self._secondary_world(next, self._inputs.clock()))
+        clock = self._inputs.clock()
+        self._cycles_ahead = clock[0] - self._host.now()
+        self.machine.replace_world(self._secondary_world(next, clock))
         self._inputs.leave()
         self._inputs = None
         self.role = Secondary(

@@ -142,7 +142,7 @@ class Replayer:
         self._suppressed = suppressed
         self.sequence = sequence
         """Entries taken so far: the sequence number of the next one."""
-        self._cycles = self._walltime = 0
+        self._cycles, self._walltime = clock
         self._verified: int | None = None
 
     @property
