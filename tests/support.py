@@ -32,9 +32,6 @@ def sample(name: str) -> Image:
     return images.load(IMAGES / f"{name}.hvt")
 
 
-# Images
-
-
 def note(kind: int, content: bytes, owner: bytes = b"Solo5\0") -> bytes:
     return struct.pack("<III8s", len(owner), len(content), kind, owner) + content
 
@@ -149,9 +146,6 @@ def trap_tables(handlers: Mapping[int, int]) -> dict[int, bytes]:
         POINTERS: struct.pack("<HQ", 23, GDT).ljust(16, b"\0")
         + struct.pack("<HQ", len(idt) - 1, IDT),
     }
-
-
-# Machines
 
 
 def config_for(image: Image, *arguments: str, memory: int = 8 * MIB, **more: object) -> GuestConfig:
@@ -274,9 +268,6 @@ class ScriptedWorld:
     def end(self, outcome: Outcome) -> None:
         self._answer("end", None)
         self.outcome = outcome
-
-
-# Recording and replaying
 
 
 @dataclass

@@ -22,6 +22,7 @@ from support import (
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
+from vlockstep.machine.report import GuestError
 from vlockstep.machine.world import WorldChanged
 from vlockstep.replay.entry import Kind
 from vlockstep.replay.recorder import Recorder
@@ -30,6 +31,7 @@ VECTOR = 0x20
 HANDLER = TEXT + 0x400
 ON, OFF, COUNT, SAVED = DATA, DATA + 0x20, DATA + 0x40, DATA + 0x80
 ARM, DISARM = hypercall(0x40, ON), hypercall(0x40, OFF)
+TIMER = struct.pack("<QII", 1_000_000, VECTOR, 0)
 INC = b"\xff\x04\x25" + struct.pack("<I", COUNT)  # inc dword [COUNT]
 IRETQ = b"\x48\xcf"
 STI = b"\xfb"
@@ -38,7 +40,7 @@ JMP_NEXT = b"\xeb\x00"
 
 def guest(code: bytes, handler: bytes, data: Mapping[int, bytes] | None = None) -> Image:
     tables = trap_tables({VECTOR: HANDLER})
-    words = {ON: struct.pack("<QII", 1_000_000, VECTOR, 0), **(data or {}), **tables}
+    words = {ON: TIMER, **(data or {}), **tables}
     return make_image({0: LOAD_TABLES + code, 0x400: handler}, words)
 
 
@@ -185,6 +187,17 @@ def test_hlt_is_one_exit_though_the_world_changes_meanwhile(question: str, turn:
         outcome = machine.run(world)
         assert word(machine, COUNT) == 3
     assert outcome.position.exits == 3
+
+
+@pytest.mark.parametrize("wait", [LOOP, b"\xf4"], ids=["running", "halted"])
+def test_a_timer_without_a_handler_is_a_guest_error(wait: bytes) -> None:
+    """There is no IDT: as for an exception, nothing but a triple fault is left."""
+    image = make_image(ARM + STI + JMP_NEXT + wait + halt(), {ON: TIMER})
+    world = ScriptedWorld([Position(1, 5)])
+    expected = pytest.raises(GuestError, match=r"interrupt 32.* no handler")
+    with machine_of(image) as machine, expected:
+        machine.run(world)
+    assert world.outcome is not None
 
 
 def test_waiting_is_logged_as_an_interrupt() -> None:

@@ -26,7 +26,7 @@ def test_primary_dies(make_pair: MakePair, place: str) -> None:
     check_log(pair, "secondary")
 
 
-@pytest.mark.parametrize("place", ["exits:8", "exits:20+9", "exits:79"])
+@pytest.mark.parametrize("place", ["exits:8", "exits:22+9", "exits:79"])
 def test_secondary_dies_at(make_pair: MakePair, place: str) -> None:
     """Also at an entry that the primary already counts as received."""
     pair = make_pair("ledger", SHORT, secondary_options=["--crash-at", place])

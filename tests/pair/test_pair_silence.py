@@ -118,8 +118,9 @@ def test_guest_waits_when_the_secondary_lags_too_much(make_pair: MakePair) -> No
 
 
 def test_connection_that_drops_and_comes_back(make_pair: MakePair) -> None:
-    """The pair goes on, protected: a crash after it is survived."""
-    pair = make_pair("ledger", LONG, crash_at="entry:250")
+    """The pair goes on, protected: a crash after it is survived. Half a heartbeat must be longer
+    than a new connection takes."""
+    pair = make_pair("ledger", LONG, crash_at="entry:250", heartbeat_ms=400)
     pair.drop()
     pair.process("secondary").wait_event("notice", text="the connection to the primary was lost")
     assert pair.wait_live() == 2

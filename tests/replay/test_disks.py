@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from support import (
     DATA,
-    TEXT,
     Console,
     ScriptedWorld,
     config_for,
@@ -17,6 +16,7 @@ from support import (
     hypercall,
     machine_of,
     make_image,
+    net_config,
     record,
     replay,
     sample,
@@ -141,8 +141,6 @@ def test_a_frame_longer_than_the_buffer_is_a_divergence() -> None:
     image = make_image(
         hypercall(7, REQUEST) + halt(), {REQUEST: request}, [(b"net", DeviceKind.NET)]
     )
-    from support import net_config
-
     config = config_for(image, nets=net_config("net"))
     good = record(image, config, ScriptedWorld(net_read=[b"x" * 60]))
     assert good.entries[0][3] == b"x" * 60
@@ -151,7 +149,6 @@ def test_a_frame_longer_than_the_buffer_is_a_divergence() -> None:
         replay(image, config, [(int(Kind.NET_READ), 0, 0, b"x" * 61, b"")])
     with pytest.raises(EndOfLog):
         replay(image, config, [])
-    assert image.entry == TEXT
 
 
 # The devices themselves

@@ -125,15 +125,15 @@ def registers_at(
             if waiting:
                 machine.break_at(waiting.pop(0), note)
             else:
-                raise Enough
+                raise EnoughError
 
         machine.break_at(waiting.pop(0), note)
-        with pytest.raises(Enough):
+        with pytest.raises(EnoughError):
             machine.run(Replayer(Sequence(iter(recording.entries)), machine))
     return found
 
 
-class Enough(Exception):
+class EnoughError(Exception):
     pass
 
 

@@ -9,7 +9,7 @@ from vlockstep.replay.entry import Kind
 from vlockstep.replay.simulated import SimulatedWorld
 
 IMAGE = sample("preempt")
-CONFIG = config_for(IMAGE, "--work=60000", "--period=10000", memory=4 << 20)
+CONFIG = config_for(IMAGE, "--work=40000", "--period=10000", memory=4 << 20)
 GROUPS = [range(first, first + 10) for first in range(0, 100, 10)]
 
 

@@ -87,11 +87,11 @@ def demo(
     screen = Quiet() if as_json else choose()
     with _signals_end_us():
         directory = _directory(keep)
-        facts = None
+        kept = keep is not None
         try:
             facts = _show(plan, directory, screen)
+            kept = kept or not facts.ok
         finally:
-            kept = keep is not None or (facts is not None and not facts.ok)
             if not kept:
                 shutil.rmtree(directory, ignore_errors=True)
     if as_json:

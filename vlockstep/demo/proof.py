@@ -61,7 +61,7 @@ def failover(story: Story) -> Check:
     if story.failover < 0:
         return Check(name, False, f"B went live {-story.failover:.0f} ms before A was {plan.deed}")
     fault = "stop" if plan.signal is SIGSTOP else "death"
-    return Check(name, True, f"{story.failover:.0f} ms from the {fault} of A to B live")
+    return Check(name, True, f"{story.failover:.0f} ms from A's {fault} to B live")
 
 
 def console(text: bytes, log: Replayed | str, lines: int | None) -> Check:

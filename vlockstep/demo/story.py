@@ -116,13 +116,14 @@ class Story:
         if number > 0:
             name = signal.Signals(number).name
             player.state = f"paused ({name})" if paused else f"killed ({name})"
-            deed = self.plan.deed if who == "A" and number == self.plan.signal else "ended"
-            self.tell(fate.time, f"{who} is {deed} at {self.plan.place}{_after(fate.tail)}", "bad")
         elif player.state != "finished":
             player.state = f"exited with status {fate.exit_status}"
-            self.tell(fate.time, f"{who} has {player.state}", "bad")
         if who == "A" and number == self.plan.signal:
             self.fault = fate
+            what = f"A is {self.plan.deed} at {self.plan.place}{_after(fate.tail)}"
+            self.tell(fate.time, what, "bad")
+        elif player.state != "finished":
+            self.tell(fate.time, f"{who}: {player.state}", "bad")
 
     def tell(self, time: float, text: str, tone: Tone = "") -> None:
         began = time if self.began is None else self.began
@@ -153,7 +154,7 @@ class Story:
             case "stopped":
                 self.players[who].state = "stopped"
                 self.tell(event["time"], f"{who} stops: {event['reason']}")
-            case "live":
+            case "live" if who == "B":
                 self.live = self.live or event
                 later = f", {self.failover:.0f} ms later" if self.failover is not None else ""
                 what = f"B is live as generation {event['generation']}{later}"

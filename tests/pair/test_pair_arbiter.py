@@ -1,0 +1,78 @@
+"""The arbiter's directory: of all who claim a generation exactly one gets it."""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from vlockstep.errors import UsageError
+from vlockstep.ft.arbiter import ArbiterError, DirectoryArbiter
+
+ROUNDS = 50
+
+
+def _claim_rounds(directory: Path, name: str, barrier: Barrier) -> list[bool]:
+    arbiter = DirectoryArbiter(directory, name)
+    won = []
+    for generation in range(1, ROUNDS + 1):
+        barrier.wait(10)
+        won.append(arbiter.claim(generation))
+    return won
+
+
+def _check_race(directory: Path, results: list[list[bool]]) -> None:
+    assert all(sum(claims) == 1 for claims in zip(*results, strict=True))
+    assert DirectoryArbiter(directory, "x").current() == ROUNDS + 1
+    assert not list(directory.glob(".claim-*")), "claims are left behind"
+
+
+def test_threads_race(tmp_path: Path) -> None:
+    DirectoryArbiter(tmp_path, "first").start()
+    barrier = Barrier(4)
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(_claim_rounds, tmp_path, f"t{i}", barrier) for i in range(4)]
+        _check_race(tmp_path, [run.result() for run in runs])
+
+
+def test_processes_race(tmp_path: Path) -> None:
+    DirectoryArbiter(tmp_path, "first").start()
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, ProcessPoolExecutor(2, mp_context=context) as pool:
+        barrier = manager.Barrier(2)
+        runs = [pool.submit(_claim_rounds, tmp_path, f"p{i}", barrier) for i in range(2)]
+        _check_race(tmp_path, [run.result() for run in runs])
+
+
+def test_only_the_next_generation_can_be_claimed(tmp_path: Path) -> None:
+    arbiter = DirectoryArbiter(tmp_path, "a")
+    assert arbiter.current() == 0
+    assert arbiter.start() == 1
+    assert not arbiter.claim(0)
+    assert not arbiter.claim(2)
+    assert arbiter.claim(1)
+    assert not arbiter.claim(1)
+    assert arbiter.current() == 2
+
+
+def test_starting_again(tmp_path: Path) -> None:
+    first, second = DirectoryArbiter(tmp_path, "a"), DirectoryArbiter(tmp_path, "b")
+    assert first.start() == 1
+    with pytest.raises(UsageError, match="owner a"):
+        second.start()
+    first.end(1)
+    assert second.start() == 2
+    with pytest.raises(UsageError, match="generation 2 still runs"):
+        first.start()
+
+
+def test_directory_that_is_gone(tmp_path: Path) -> None:
+    arbiter = DirectoryArbiter(tmp_path / "arbiter", "a")
+    with pytest.raises(ArbiterError):
+        arbiter.claim(0)
+    (tmp_path / "arbiter").write_text("a file")
+    with pytest.raises(ArbiterError):
+        arbiter.start()

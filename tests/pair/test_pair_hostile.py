@@ -1,0 +1,155 @@
+"""Bytes on the channel from somebody who is not the peer, or is out of his mind."""
+
+from __future__ import annotations
+
+import random
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+import zmq
+from pair_checks import LONG, LONG_LINES, SHORT, check_equal, check_output
+
+from vlockstep.ft.messages import (
+    PROTOCOL,
+    Answer,
+    Batch,
+    Finished,
+    Goodbye,
+    Handover,
+    Hello,
+    Message,
+    Query,
+    Refuse,
+    SwitchoverDone,
+    TookOver,
+    Welcome,
+    decode,
+    encode,
+)
+from vlockstep.testing import Pair
+from vlockstep.testing.plugin import MakePair
+
+BIG = 1 << 62
+IN_WRONG_STATES: list[Message] = [
+    Answer(0, 0, 0, 0),
+    Answer(1, BIG, BIG, BIG),
+    Batch(0, BIG, BIG, b""),
+    Batch(0, 0, 0, b"\x93\x00\x01\x02"),
+    Finished(0),
+    Goodbye("ha"),
+    Handover(0),
+    Query(BIG, BIG, BIG),
+    Refuse("no"),
+    SwitchoverDone(9, ""),
+    TookOver(99),
+    Welcome(PROTOCOL, 7, 0, {}),
+]
+
+
+class Stranger:
+    """A DEALER at the primary's endpoint."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.socket = zmq.Context.instance().socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.LINGER, 5000)
+        self.socket.setsockopt(zmq.RCVTIMEO, 10_000)
+        self.socket.connect(pair.endpoint)
+
+    def send(self, *frames: bytes) -> None:
+        self.socket.send_multipart(frames)
+
+    def ask(self, message: Message) -> Message:
+        """What the primary answers; everything sent before has arrived then, too."""
+        self.send(encode(message))
+        return decode(self.socket.recv())
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def sealed(content: bytes) -> bytes:
+    """With the right checksum."""
+    return struct.pack("<I", zlib.crc32(content)) + content
+
+
+def garbage() -> Iterator[bytes]:
+    chance = random.Random(1)
+    yield from (b"", b"\0", bytes(4), bytes(5), b"\xff" * 5)
+    for _ in range(100):
+        yield chance.randbytes(chance.randrange(1, 200))
+    for message in IN_WRONG_STATES:
+        whole = encode(message)
+        yield from (whole[:size] for size in range(len(whole)))
+        yield whole + b"\0"
+    for content in (b"", b"\x90", b"\x91\x63", b"\x91\xff", b"\x92\x00\x01", b"\xc0", b"\xa1x"):
+        yield sealed(content)
+    deep = b"\x91" * 5000 + b"\xc0"
+    yield from (sealed(deep), sealed(b"\xdd\xff\xff\xff\xff"), sealed(b"\x92\x03\xcf" + b"\xff" * 8))
+    for _ in range(100):
+        yield sealed(chance.randbytes(chance.randrange(1, 40)))
+
+
+def attack(stranger: Stranger) -> None:
+    for data in garbage():
+        stranger.send(data)
+    stranger.send()
+    stranger.send(b"two", b"frames")
+    for message in IN_WRONG_STATES:
+        stranger.send(encode(message))
+
+
+def test_before_the_secondary_comes(make_pair: MakePair) -> None:
+    pair = make_pair("ledger", SHORT, start=False)
+    pair.start_primary()
+    with closing(Stranger(pair)) as stranger:
+        attack(stranger)
+        refusal = stranger.ask(Hello(PROTOCOL + 1, "me", "image", 0))
+        assert isinstance(refusal, Refuse)
+        assert "protocol" in refusal.reason
+        refusal = stranger.ask(Hello(PROTOCOL, "me", "image", 0))
+        assert isinstance(refusal, Refuse)
+        assert "image" in refusal.reason
+    rejected = [e for e in pair.events("primary") if e["event"] == "rejected"]
+    assert len(rejected) > 200
+    pair.start_secondary()
+    assert pair.wait_finished() == (0, 0)
+    check_output(pair)
+    check_equal(pair)
+
+
+def test_while_the_guest_runs(make_pair: MakePair) -> None:
+    pair = make_pair("ledger", LONG)
+    with closing(Stranger(pair)) as stranger:
+        attack(stranger)
+        refusal = stranger.ask(Hello(PROTOCOL, "me", _digest(pair), 0))
+        assert isinstance(refusal, Refuse)
+        assert "another secondary" in refusal.reason
+    assert pair.wait_finished() == (0, 0)
+    assert any(event["event"] == "rejected" for event in pair.events("primary"))
+    for which in ("primary", "secondary"):
+        assert all(event["event"] != "live" for event in pair.events(which))
+    check_output(pair, LONG_LINES)
+    check_equal(pair)
+
+
+def _digest(pair: Pair) -> str:
+    from vlockstep.machine.bundled import open_bundled
+
+    return open_bundled(str(pair.guest)).digest
+
+
+@pytest.mark.parametrize("message", IN_WRONG_STATES, ids=lambda m: type(m).__name__)
+def test_accepted_follower_that_talks_nonsense(make_pair: MakePair, message: Message) -> None:
+    """Somebody without a guest who gets in (without keys anyone of this machine can) may end the
+    protection, but not the guest."""
+    pair = make_pair("ledger", SHORT, start=False)
+    pair.start_primary()
+    with closing(Stranger(pair)) as stranger:
+        assert isinstance(stranger.ask(Hello(PROTOCOL, "me", _digest(pair), 0)), Welcome)
+        stranger.send(encode(message))
+    primary = pair.process("primary")
+    assert primary.wait_exit() in (0, 1)
+    assert not any("Traceback" in line for line in primary.text), primary.report()

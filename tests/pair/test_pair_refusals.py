@@ -1,0 +1,101 @@
+"""What a pair does not put up with: other images, a second primary, nobody to talk to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pair_checks import LONG, LONG_LINES, SHORT, check_equal, check_output, said
+
+from vlockstep.testing import PairError
+from vlockstep.testing.plugin import MakePair
+
+
+def test_other_image(make_pair: MakePair) -> None:
+    pair = make_pair("ledger", SHORT, start=False)
+    pair.start_primary()
+    pair.start_secondary(guest=_another_ledger(pair.directory))
+    assert pair.process("secondary").wait_exit() == 1
+    assert said(pair, "secondary", "refuses this replica: .*start both with the same image")
+    pair.start_secondary()
+    assert pair.wait_finished() == (0, 0)
+    check_output(pair)
+
+
+def _another_ledger(directory: Path) -> Path:
+    from vlockstep.machine.bundled import open_bundled
+
+    image = directory / "ledger.hvt"
+    image.write_bytes(open_bundled("ledger").content + b"\0")
+    return image
+
+
+def test_disk_of_another_size(make_pair: MakePair, tmp_path: Path) -> None:
+    pair = make_pair("ledger", SHORT, start=False)
+    small = tmp_path / "small.img"
+    small.write_bytes(bytes(512))
+    pair.start_primary()
+    pair.replace_disk("secondary", small)
+    pair.start_secondary()
+    assert pair.process("secondary").wait_exit() == 2
+    assert said(pair, "secondary", "the disk 'disk' is not the primary's")
+
+
+def test_third_replica(make_pair: MakePair) -> None:
+    """The pair has a secondary; another one is sent away and changes nothing."""
+    pair = make_pair("ledger", LONG)
+    other = make_pair("ledger", LONG, start=False)
+    other.relay.forward_to(pair.endpoint)
+    other.start_secondary()
+    assert other.process("secondary").wait_exit() == 1
+    assert said(other, "secondary", "another secondary follows this primary")
+    assert pair.wait_finished() == (0, 0)
+    check_output(pair, LONG_LINES)
+    check_equal(pair)
+
+
+def test_second_primary(make_pair: MakePair) -> None:
+    """While one runs, another one with its arbiter is refused; after the end it is not."""
+    pair = make_pair("ledger", LONG)
+    other = make_pair("hello", start=False)
+    with pytest.raises(PairError, match="generation 1 still runs"):
+        other.start_primary("--arbiter", pair.arbiter)
+    assert other.process("primary").exit_status == 2
+    assert pair.wait_finished() == (0, 0)
+    check_output(pair, LONG_LINES)
+    other.start_primary("--arbiter", pair.arbiter)
+    other.start_secondary("--arbiter", pair.arbiter)
+    assert other.wait_finished() == (0, 0)
+
+
+def test_primary_without_a_secondary(make_pair: MakePair) -> None:
+    pair = make_pair("hello", start=False, primary_options=["--wait", 1])
+    pair.start_primary()
+    assert pair.process("primary").wait_exit() == 1
+    assert said(pair, "primary", "no secondary came")
+    assert pair.transcript == b""
+
+
+def test_secondary_without_a_primary(make_pair: MakePair) -> None:
+    pair = make_pair("hello", start=False, secondary_options=["--wait", 1])
+    pair.start_secondary()
+    assert pair.process("secondary").wait_exit() == 1
+    assert said(pair, "secondary", "no primary answered")
+
+
+def test_arbiter_that_cannot_be_reached(make_pair: MakePair) -> None:
+    """Whose claim gets no answer emits nothing, and asks until it gets one."""
+    pair = make_pair("ledger", LONG)
+    hidden = pair.directory / "hidden"
+    pair.arbiter.rename(hidden)
+    pair.crash("primary")
+    text = "the arbiter cannot be reached; nothing is emitted until it is"
+    pair.process("secondary").wait_event("notice", text=text)
+    transcript = pair.transcript
+    status = pair.process("secondary").wait_status(lambda s: "arbiter" in s["state"])
+    pair.process("secondary").wait_status(lambda s: s["time"] > status["time"] + 0.2)
+    assert pair.transcript == transcript
+    hidden.rename(pair.arbiter)
+    assert pair.wait_live() == 2
+    assert pair.process("secondary").wait_exit() == 0
+    check_output(pair, LONG_LINES)

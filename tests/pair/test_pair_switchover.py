@@ -1,0 +1,104 @@
+"""An operator swaps the roles of a healthy pair."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+from pair_checks import KILLED, check_equal, check_log, check_output
+
+from vlockstep.errors import HostError
+from vlockstep.testing import Pair
+from vlockstep.testing.plugin import MakePair
+from vlockstep.testing.process import command, environment
+
+LINES = 200
+GUEST = [f"--lines={LINES}", "--pause=10", "--work=500"]
+
+
+def finish(pair: Pair) -> None:
+    assert pair.wait_finished() == (0, 0)
+    check_output(pair, LINES)
+    check_equal(pair)
+    check_log(pair, "primary")
+    check_log(pair, "secondary")
+
+
+@pytest.mark.parametrize("keys", [False, True], ids=["without keys", "with keys"])
+def test_back_and_forth(make_pair: MakePair, keys: bool) -> None:
+    pair = make_pair("ledger", GUEST, keys=keys)
+    assert pair.switchover() == 2
+    assert pair.wait_live("secondary") == 2
+    assert pair.process("primary").wait_event("following")["generation"] == 2
+    assert pair.switchover() == 3
+    assert pair.wait_live("primary") == 3
+    finish(pair)
+
+
+def test_command(make_pair: MakePair) -> None:
+    pair = make_pair("ledger", GUEST)
+    done = subprocess.run(
+        command("switchover", pair.endpoint, "--json"),
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=20,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {"generation": 2}
+    finish(pair)
+
+
+@pytest.mark.parametrize("which", ["primary", "secondary"])
+def test_crash_after_it(make_pair: MakePair, which: str) -> None:
+    """Whoever survives goes on as the third generation."""
+    pair = make_pair("ledger", GUEST)
+    assert pair.switchover() == 2
+    pair.process("primary").wait_event("following")
+    if which == "primary":
+        pair.crash("primary")
+        assert pair.wait_finished() == (KILLED, 0)
+        check_log(pair, "secondary")
+    else:
+        pair.crash("secondary")
+        assert pair.wait_live("primary") == 3
+        assert pair.wait_finished() == (0, KILLED)
+        check_log(pair, "primary")
+    check_output(pair, LINES)
+
+
+def test_preempted_guest(make_pair: MakePair) -> None:
+    """The guest is held between two instructions, with a timer armed."""
+    arguments = ["--tsc=1", "--work=1000000", "--period=500000"]
+    pair = make_pair("preempt", arguments)
+    assert pair.switchover() == 2
+    assert pair.wait_finished() == (0, 0)
+    check_equal(pair)
+    check_log(pair, "primary")
+    check_log(pair, "secondary")
+
+
+def test_guest_that_makes_no_exit(make_pair: MakePair) -> None:
+    """It cannot be held: the pair says so and goes on as it was, still protected."""
+    pair = make_pair("sort", ["--n=50000", "--rounds=100"])
+    with pytest.raises(HostError, match="the guest made no exit within 2 s"):
+        pair.switchover()
+    assert pair.process("primary").wait_event("switchover")["generation"] == 0
+    pair.crash("primary")
+    assert pair.wait_live() == 2
+
+
+def test_lone_primary(make_pair: MakePair) -> None:
+    pair = make_pair("ledger", GUEST)
+    pair.crash("secondary")
+    pair.wait_live("primary")
+    with pytest.raises(HostError, match="did not swap roles: .*alone"):
+        pair.switchover()
+
+
+def test_nobody_there(make_pair: MakePair) -> None:
+    pair = make_pair("hello")
+    pair.wait_finished()
+    with pytest.raises(HostError, match="no answer from"):
+        pair.switchover(wait=0.2)
