@@ -35,7 +35,7 @@ def live(story: Story) -> Story:
     story.see("A", status(10.1))
     story.see("A", status(10.6))
     story.end("A", Fate(11.0, -9, b"ledger 000"))
-    story.hear("B", [started, {"event": "live", "time": 11.0525, "generation": 2}])
+    story.hear("B", [started, {"event": "live", "time": 11.05, "generation": 2}])
     story.see("B", status(11.2, state="alone", generation=2))
     return story
 
@@ -63,7 +63,7 @@ def test_the_picture_tells_it(story: Story) -> None:
     assert "killed (SIGKILL)        " in text and "alone" in text
     assert "5 entries, 4.0 KiB/s" in text
     assert "  1.000 s  A is killed at write:615, after “ledger 000”" in text
-    assert "  1.052 s  B is live as generation 2, 52 ms later" in text
+    assert "  1.050 s  B is live as generation 2, 50 ms later" in text
 
 
 def test_what_a_guest_prints_cannot_move_the_cursor(tmp_path: Path) -> None:

@@ -81,19 +81,19 @@ def test_preempted_guest(make_pair: MakePair) -> None:
 
 def test_guest_that_makes_no_exit(make_pair: MakePair) -> None:
     """It cannot be held: the pair says so and goes on as it was, still protected."""
-    pair = make_pair("sort", ["--n=50000", "--rounds=100"])
+    pair = make_pair("sort", ["--n=200000", "--rounds=80"])
     with pytest.raises(HostError, match="the guest made no exit within 2 s"):
         pair.switchover()
     assert pair.process("primary").wait_event("switchover")["generation"] == 0
-    pair.crash("primary")
-    assert pair.wait_live() == 2
+    assert pair.wait_finished() == (0, 0)
+    check_equal(pair)
 
 
 def test_lone_primary(make_pair: MakePair) -> None:
     pair = make_pair("ledger", GUEST)
     pair.crash("secondary")
     pair.wait_live("primary")
-    with pytest.raises(HostError, match="did not swap roles: .*alone"):
+    with pytest.raises(HostError, match=r"did not swap roles: .*alone"):
         pair.switchover()
 
 

@@ -72,7 +72,7 @@ def test_changed_line(ledger: tuple[bytes, bytes], old: bytes) -> None:
 def test_any_changed_byte_on_the_disk(ledger: tuple[bytes, bytes], at: int) -> None:
     disk = bytearray(ledger[1])
     disk[3 * 512 + at] ^= 1
-    with pytest.raises(AssertionError, match="block 4 on the disk .*; the chain breaks there"):
+    with pytest.raises(AssertionError, match=r"block 4 on the disk .*; the chain breaks there"):
         check_ledger(ledger[0], bytes(disk), LINES)
     assert not inspect_ledger(ledger[0], bytes(disk), LINES).chain
 
@@ -104,7 +104,11 @@ def test_shown_difference_of_registers() -> None:
 def test_plugin_is_cheap_to_load() -> None:
     script = "import sys, vlockstep.testing.plugin; print(*sys.modules)"
     modules = subprocess.run(
-        [sys.executable, "-c", script], env=environment(), capture_output=True, text=True, check=True
+        [sys.executable, "-c", script],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.split()
     assert not {"unicorn", "zmq", "capstone", "elftools"} & set(modules)
 
@@ -134,9 +138,13 @@ def test_failed_wait_shows_both_processes(make_pair: MakePair) -> None:
     assert "waited for its going live of the secondary: exit 0" in str(error.value)
     assert "primary exited with 0" in str(error.value)
     assert '"event": "joining"' in str(error.value)
-    pair.close()
-    with pytest.raises(PairError, match="stopped nowhere"):
-        make_pair("fault", ["--kind=noidt"], start=False).start_or_fail()
+
+
+def test_state_of_a_guest_that_runs(make_pair: MakePair) -> None:
+    pair = make_pair("hello", start=False)
+    pair.start_primary()
+    with pytest.raises(PairError, match="the primary's guest was stopped nowhere"):
+        pair.registers("primary")
 
 
 # The relay

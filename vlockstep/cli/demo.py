@@ -113,7 +113,8 @@ def _show(plan: Plan, directory: Path, screen: Quiet) -> Facts:
         story, continued = perform(plan, pair, screen)
     finally:
         screen.stop()
-    facts = Facts(story, pair.log("secondary").stat().st_size)
+    log = pair.log("secondary")
+    facts = Facts(story, log.stat().st_size if log.exists() else 0)
     for check in prove(plan, pair, story, continued):
         facts.checks.append(check)
         screen.check(check)

@@ -61,6 +61,7 @@ class Pair:
         self.arguments = list(arguments)
         self.directory = directory
         self.keys = directory / "keys" if keys else None
+        """The keys of whatever is started from now on."""
         self.endpoint = ""
         """Where the primary listens, once it does."""
         directory.mkdir(parents=True, exist_ok=True)
@@ -72,7 +73,6 @@ class Pair:
             from vlockstep.ft import keys as key_files
 
             key_files.create(self.keys)
-            common += ["--keys", self.keys]
         faults = [("--crash-at", crash_at), ("--pause-at", pause_at)]
         fault = [part for option, place in faults if place for part in (option, place)]
         self._options: dict[str, list[object]] = {
@@ -240,7 +240,9 @@ class Pair:
             for name, file in self._files[role].items()
             for part in ("--block", f"{name}={file}{',local' * self._local}")
         ]
-        arguments = [role, guest, *self._options[role], *blocks, "--log", self.log(role), "--json"]
+        keys = ["--keys", self.keys] if self.keys is not None else []
+        arguments = [role, guest, *self._options[role], *keys, *blocks]
+        arguments += ["--log", self.log(role), "--json"]
         arguments += [*options, "--", *self.arguments] if role == "primary" else options
         self._processes[role] = ReplicaProcess(role, arguments, self._explain)
 

@@ -1,0 +1,340 @@
+"""The rules of the protocol objects, one by one, without any I/O."""
+
+from __future__ import annotations
+
+import pytest
+
+from vlockstep.ft.messages import (
+    PROTOCOL,
+    Answer,
+    Batch,
+    Finished,
+    Goodbye,
+    Handover,
+    Hello,
+    Message,
+    MessageError,
+    Query,
+    Refuse,
+    TookOver,
+    Welcome,
+)
+from vlockstep.ft.primary import Primary
+from vlockstep.ft.protocol import (
+    TRANSITIONS,
+    Action,
+    Claim,
+    Deliver,
+    Done,
+    GoLive,
+    Release,
+    Send,
+    Start,
+    State,
+    Stop,
+    Verdict,
+)
+from vlockstep.ft.secondary import Secondary
+from vlockstep.ft.timing import MILLISECOND as MS
+from vlockstep.ft.timing import Timing
+from vlockstep.replay import codec
+from vlockstep.replay.entry import Entry, Kind
+
+START = 10_000 * MS
+TIMING = Timing()
+CLOCK: Entry = (Kind.CYCLES, 0, 0, 5, b"")
+LINE: Entry = (Kind.CONSOLE, 1, 0, b"12345678", b"")
+END: Entry = (Kind.END, 2, 0, b"", b"")
+
+
+def sent(actions: list[Action], kind: type[Message]) -> list[Message]:
+    return [a.message for a in actions if isinstance(a, Send) and isinstance(a.message, kind)]
+
+
+def releases(actions: list[Action]) -> list[int]:
+    return [a.end for a in actions if isinstance(a, Release)]
+
+
+def protected() -> Primary:
+    primary = Primary(TIMING, 1, "image", {}, START)
+    actions = primary.received(START, Hello(PROTOCOL, "me", "image", 0))
+    assert isinstance(actions[-1], Start) and primary.state is State.PROTECTED
+    return primary
+
+
+def following() -> Secondary:
+    secondary = Secondary(TIMING, "me", "image", START)
+    secondary.received(START, Welcome(PROTOCOL, 1, 0, {}))
+    assert secondary.state is State.FOLLOWING
+    return secondary
+
+
+# The primary
+
+
+def test_an_output_waits_for_its_acknowledgement() -> None:
+    primary = protected()
+    actions = primary.append(START, [CLOCK, LINE])
+    assert not releases(actions)
+    assert not releases(primary.received(START + MS, Answer(START, 50 * MS, 1, 0)))
+    assert releases(primary.received(START + 2 * MS, Answer(START, 50 * MS, 2, 0))) == [2]
+
+
+def test_an_acknowledgement_permits_nothing_once_its_lease_is_over() -> None:
+    primary = protected()
+    primary.append(START, [CLOCK, LINE])
+    late = START + 51 * MS
+    actions = primary.received(late, Answer(START, 50 * MS, 2, 0))
+    assert not releases(actions)
+    query = sent(actions, Query)[0]
+    assert isinstance(query, Query)
+    assert releases(primary.received(late + MS, Answer(query.sent, query.lease, 2, 0))) == [2]
+
+
+def test_a_release_ends_with_the_lease() -> None:
+    primary = protected()
+    primary.append(START, [CLOCK, LINE])
+    (release,) = primary.received(START + MS, Answer(START, 50 * MS, 2, 0))
+    assert release == Release(2, START + 50 * MS)
+
+
+def test_what_was_not_made_is_not_called_released() -> None:
+    primary = protected()
+    primary.append(START, [CLOCK, LINE, LINE])
+    primary.received(START + MS, Answer(START, 50 * MS, 3, 0))
+    primary.performed(START + MS, 2)
+    assert primary.released == 2
+    assert releases(primary.received(START + 2 * MS, Answer(START, 50 * MS, 3, 0))) == [3]
+
+
+def test_the_lease_follows_the_round_trip_up_to_what_counts_as_dead() -> None:
+    primary = protected()
+    assert primary.lease == TIMING.interval
+    primary.append(START, [CLOCK])
+    primary.received(START + 100 * MS, Answer(START, 50 * MS, 1, 0))
+    assert primary.lease == 200 * MS
+    primary.append(START + 100 * MS, [CLOCK])
+    primary.received(START + 900 * MS, Answer(START + 100 * MS, 200 * MS, 2, 0))
+    assert primary.lease == TIMING.dead
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(0, 0, 5, 0), Answer(0, 0, 0, 1), Answer(START * 2, 1, 0, 0)]
+)
+def test_an_answer_to_what_was_never_asked_is_refused(answer: Answer) -> None:
+    with pytest.raises(MessageError):
+        protected().received(START, answer)
+
+
+def test_entries_not_acknowledged_are_sent_again_to_a_secondary_that_comes_back() -> None:
+    primary = protected()
+    for _ in range(3):
+        primary.append(START, [CLOCK])
+    primary.received(START + MS, Answer(START, 50 * MS, 1, 0))
+    primary.disconnected(START + 2 * MS)
+    actions = primary.received(START + 3 * MS, Hello(PROTOCOL, "me", "image", 1))
+    assert primary.state is State.PROTECTED
+    batches = [codec.decode(b.entries) for b in sent(actions, Batch) if isinstance(b, Batch)]
+    assert [first for first, _ in batches] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("hello", "reason"),
+    [
+        (Hello(PROTOCOL + 1, "me", "image", 0), "protocol"),
+        (Hello(PROTOCOL, "me", "other", 0), "image"),
+        (Hello(PROTOCOL, "me", "image", 9), "entry 9"),
+    ],
+)
+def test_who_cannot_follow_is_told_why(hello: Hello, reason: str) -> None:
+    primary = Primary(TIMING, 1, "image", {}, START)
+    (refusal,) = sent(primary.received(START, hello), Refuse)
+    assert isinstance(refusal, Refuse) and reason in refusal.reason
+    assert primary.state is State.WAITING
+
+
+def test_a_second_secondary_is_refused() -> None:
+    actions = protected().received(START, Hello(PROTOCOL, "another", "image", 0))
+    assert sent(actions, Refuse)
+
+
+def test_the_guest_is_slowed_when_the_secondary_lags_in_time_or_bytes() -> None:
+    primary = protected()
+    primary.append(START, [CLOCK])
+    assert not primary.slowed(START + TIMING.max_lag)
+    assert primary.slowed(START + TIMING.max_lag + 1)
+    primary.received(START + TIMING.max_lag + 1, Answer(0, 0, 1, 1))
+    assert not primary.slowed(START + 2 * TIMING.max_lag)
+
+    small = Primary(Timing(max_log=1 << 16), 1, "image", {}, START)
+    small.received(START, Hello(PROTOCOL, "me", "image", 0))
+    frame: Entry = (Kind.NET_READ, 0, 0, bytes(1 << 15), b"")
+    small.append(START, [frame])
+    assert not small.slowed(START)
+    small.append(START, [frame])
+    assert small.slowed(START)
+
+
+def test_a_silent_secondary_is_left_behind_only_with_the_arbiters_word() -> None:
+    primary = protected()
+    primary.append(START, [CLOCK, LINE])
+    now = START
+    while primary.state is State.PROTECTED:
+        now = primary.deadline()
+        actions = primary.tick(now)
+    assert now == START + TIMING.dead
+    assert Claim(1, alone=True) in actions
+    assert not releases(primary.arbiter_answered(now, None))
+    assert not releases(primary.tick(now + 10 * MS))
+    assert Claim(1, alone=True) in primary.tick(now + TIMING.interval)
+    assert releases(primary.arbiter_answered(now + TIMING.interval, Verdict.WON)) == [2]
+    assert (primary.state, primary.generation) == (State.ALONE, 2)
+
+
+def test_who_loses_at_the_arbiter_stops() -> None:
+    primary = protected()
+    primary.append(START, [CLOCK, LINE])
+    primary.received(START, Goodbye("diverged"))
+    (stop,) = primary.arbiter_answered(START, Verdict.LOST)
+    assert isinstance(stop, Stop)
+    assert primary.tick(START + 10 * TIMING.dead) == []
+
+
+def test_a_primary_that_was_itself_stopped_blames_nobody_at_once() -> None:
+    primary = protected()
+    assert State.CLAIMING not in {primary.state}
+    primary.tick(START + 50 * TIMING.dead)
+    assert primary.state is State.PROTECTED
+
+
+def test_the_end_is_the_last_output() -> None:
+    primary = protected()
+    primary.append(START, [CLOCK, LINE, END])
+    primary.received(START + MS, Answer(START, 50 * MS, 3, 0))
+    actions = primary.performed(START + MS, 3)
+    assert sent(actions, Finished) and primary.state is State.FINISHING
+    assert primary.received(START + 2 * MS, Answer(START + MS, 0, 3, 3)) == [Done()]
+
+
+def test_the_one_it_replaced_is_told_to_stop() -> None:
+    alone = Primary(TIMING, 2, "image", {}, START, next=5, state=State.ALONE)
+    old = protected()
+    (reply,) = sent(alone.received(START, Query(START, 0, 0)), TookOver)
+    assert any(isinstance(a, Stop) for a in old.received(START, reply))
+
+
+# The secondary
+
+
+def batch(first: int, entries: list[Entry], released: int = 0, lease: int = 50 * MS) -> Batch:
+    return Batch(START, lease, released, codec.encode(first, entries))
+
+
+def test_entries_are_acknowledged_when_received() -> None:
+    actions = following().received(START, batch(0, [CLOCK, LINE]))
+    assert Deliver([CLOCK, LINE]) in actions
+    assert sent(actions, Answer) == [Answer(START, 50 * MS, 2, 0)]
+
+
+def test_an_entry_twice_is_taken_once() -> None:
+    secondary = following()
+    secondary.received(START, batch(0, [CLOCK, LINE]))
+    later: Entry = (Kind.CYCLES, 2, 0, 7, b"")
+    actions = secondary.received(START, batch(1, [LINE, later]))
+    assert Deliver([later]) in actions
+    assert secondary.received_entries == 3
+
+
+def test_a_gap_is_not_acknowledged_but_asked_for_once() -> None:
+    secondary = following()
+    (hello,) = sent(secondary.received(START, batch(3, [CLOCK])), Hello)
+    assert isinstance(hello, Hello) and hello.next == 0
+    assert secondary.received(START, batch(4, [CLOCK])) == []
+
+
+def test_a_malformed_batch_ends_the_replica() -> None:
+    secondary = following()
+    actions = secondary.received(START, Batch(START, 0, 0, b"rubbish"))
+    assert sent(actions, Goodbye) and isinstance(actions[-1], Stop)
+
+
+@pytest.mark.parametrize("lease", [50 * MS, 200 * MS])
+def test_a_promise_is_kept_when_the_connection_drops(lease: int) -> None:
+    secondary = following()
+    answered = START + 5 * MS
+    secondary.received(answered, batch(0, [CLOCK], lease=lease))
+    secondary.disconnected(answered + MS)
+    now = answered + MS
+    while secondary.state is State.PARTED:
+        now = secondary.deadline()
+        secondary.tick(now)
+    assert secondary.state is State.CLAIMING
+    assert now > answered + lease
+
+
+def test_it_goes_live_only_with_the_arbiters_word() -> None:
+    secondary = following()
+    secondary.received(START, batch(0, [CLOCK, LINE], released=0))
+    now = START
+    while secondary.state is State.FOLLOWING:
+        now = secondary.deadline()
+        actions = secondary.tick(now)
+    assert now == START + TIMING.dead
+    assert Claim(1, alone=True) in actions
+    assert secondary.received(now, batch(2, [CLOCK])) == []
+    assert not any(isinstance(a, GoLive) for a in secondary.arbiter_answered(now, None))
+    assert secondary.arbiter_answered(now, Verdict.WON) == [GoLive(2, protected=False)]
+    assert list(secondary.outputs) == [1]
+
+
+def test_a_diverged_secondary_never_goes_live() -> None:
+    secondary = following()
+    actions = secondary.diverged(START, "the registers differ")
+    assert sent(actions, Goodbye)
+    assert secondary.state is State.STOPPED
+    assert secondary.tick(START + 10 * TIMING.dead) == []
+    assert secondary.arbiter_answered(START, Verdict.WON) == []
+
+
+def test_it_takes_over_only_when_all_is_executed() -> None:
+    secondary = following()
+    secondary.received(START, batch(0, [CLOCK, CLOCK], released=2))
+    assert secondary.received(START, Handover(2)) == []
+    assert secondary.progressed(START, 1) == []
+    assert secondary.progressed(START, 2) == [Claim(1, alone=False)]
+    took_over, live = secondary.arbiter_answered(START, Verdict.WON)
+    assert took_over == Send(TookOver(2)) and live == GoLive(2, protected=True)
+
+
+def test_a_primary_may_overrule_a_takeover_that_released_nothing() -> None:
+    primary = protected()
+    primary.switchover(START)
+    assert sent(primary.held(START), Handover)
+    while primary.state is State.HANDED_OVER:
+        now = primary.deadline()
+        primary.tick(now)
+    assert primary.arbiter_answered(now, Verdict.TAKEN_OVER) == [Claim(2, alone=True)]
+    primary.arbiter_answered(now, Verdict.WON)
+    assert (primary.state, primary.generation) == (State.ALONE, 3)
+
+
+def test_but_not_one_that_went_live_alone() -> None:
+    primary = protected()
+    primary.switchover(START)
+    primary.held(START)
+    primary.received(START, Goodbye("going"))
+    assert any(isinstance(a, Stop) for a in primary.arbiter_answered(START, Verdict.LOST))
+
+
+# Both
+
+
+def test_every_state_is_in_the_table_and_leads_to_states_in_it() -> None:
+    assert set(TRANSITIONS) == set(State)
+    reachable = {State.WAITING, State.JOINING, *(t for ts in TRANSITIONS.values() for t in ts)}
+    assert reachable == set(State)
+
+
+def test_a_step_outside_the_table_is_a_bug() -> None:
+    with pytest.raises(AssertionError):
+        protected()._to(State.WAITING)
