@@ -50,6 +50,7 @@ def test_pause_and_come_back_too_late() -> None:
     done = run("demo", "--lines", 40, "--pause", "--seed", 5)
     assert done.returncode == 0, done.stdout + done.stderr
     assert judged(done.stdout) == dict.fromkeys([*CHECKS, "old primary"], "ok")
+    assert done.stdout.splitlines()[0].endswith("(seed 5)")
     assert "A stops: generation 2 belongs to another replica" in done.stdout
 
 

@@ -23,7 +23,7 @@ def status(at: float, **changes: object) -> dict[str, object]:
 @pytest.fixture
 def story() -> Story:
     return Story(
-        make_plan("ledger", [], lines=400, memory=64, place="write:615", pause=False, seed=999999)
+        make_plan("ledger", [], lines=400, memory=64, place=None, pause=False, seed=999999)
     )
 
 
@@ -62,7 +62,7 @@ def test_the_picture_tells_it(story: Story) -> None:
     text = "\n".join(rows)
     assert "killed (SIGKILL)        " in text and "alone" in text
     assert "5 entries, 4.0 KiB/s" in text
-    assert "  1.000 s  A is killed at write:615, after “ledger 000”" in text
+    assert f"  1.000 s  A is killed at {story.plan.place}, after “ledger 000”" in text
     assert "  1.050 s  B is live as generation 2, 50 ms later" in text
 
 

@@ -108,7 +108,7 @@ def test_block_write_gives_the_world_the_block() -> None:
 
 
 def test_block_read_fills_the_buffer_and_nothing_behind() -> None:
-    content = bytes(range(256)) * 2
+    content = b"block! !" * 64
     world = ScriptedWorld(block_read=[content])
     request, buffer = ask(5, block(DISK, CAPACITY - 512, BUFFER, 512), world, b"\xee" * 600)
     assert struct.unpack("<QQQQi", request)[3:] == (512, OK)
@@ -117,9 +117,8 @@ def test_block_read_fills_the_buffer_and_nothing_behind() -> None:
 
 
 def test_block_read_that_the_host_cannot_serve_is_eunspec_and_leaves_the_buffer() -> None:
-    request, buffer = ask(
-        5, block(DISK, 0, BUFFER, 512), ScriptedWorld(block_read=[None]), b"\xee" * 512
-    )
+    world = ScriptedWorld(block_read=[None])
+    request, buffer = ask(5, block(DISK, 0, BUFFER, 512), world, b"\xee" * 512)
     assert struct.unpack("<QQQQi", request)[4] == EUNSPEC
     assert buffer[:512] == b"\xee" * 512
 
@@ -224,8 +223,7 @@ def test_halt_gives_status_and_cookie() -> None:
 
 
 def test_cookie_at_the_end_of_memory_is_cut_there() -> None:
-    last = 8 * MIB - 16
-    image = make_image(hypercall(8, REQUEST), {REQUEST: struct.pack("<Qi", last, 0)})
+    image = make_image(hypercall(8, REQUEST), {REQUEST: struct.pack("<Qi", 8 * MIB - 16, 0)})
     with machine_of(image) as machine:
         assert machine.run(ScriptedWorld()).trap == bytes(16)
 

@@ -11,6 +11,7 @@ import pytest
 
 from vlockstep.errors import UsageError
 from vlockstep.ft.arbiter import ArbiterError, DirectoryArbiter
+from vlockstep.ft.protocol import Claim, Verdict
 
 ROUNDS = 50
 
@@ -20,7 +21,7 @@ def _claim_rounds(directory: Path, name: str, barrier: Barrier) -> list[bool]:
     won = []
     for generation in range(1, ROUNDS + 1):
         barrier.wait(10)
-        won.append(arbiter.claim(generation))
+        won.append(arbiter.claim(Claim(generation, alone=True)) is Verdict.WON)
     return won
 
 
@@ -51,11 +52,24 @@ def test_only_the_next_generation_can_be_claimed(tmp_path: Path) -> None:
     arbiter = DirectoryArbiter(tmp_path, "a")
     assert arbiter.current() == 0
     assert arbiter.start() == 1
-    assert not arbiter.claim(0)
-    assert not arbiter.claim(2)
-    assert arbiter.claim(1)
-    assert not arbiter.claim(1)
-    assert arbiter.current() == 2
+    for expected, verdict in (
+        (0, Verdict.LOST),
+        (2, Verdict.LOST),
+        (1, Verdict.WON),
+        (1, Verdict.LOST),
+        (2, Verdict.WON),
+    ):
+        assert arbiter.claim(Claim(expected, alone=True)) is verdict
+    assert arbiter.current() == 3
+
+
+def test_loser_learns_that_the_winner_does_not_want_to_be_alone(tmp_path: Path) -> None:
+    arbiter = DirectoryArbiter(tmp_path, "a")
+    arbiter.start()
+    assert arbiter.claim(Claim(1, alone=False)) is Verdict.WON
+    assert arbiter.claim(Claim(1, alone=True)) is Verdict.TAKEN_OVER
+    assert arbiter.claim(Claim(2, alone=True)) is Verdict.WON
+    assert arbiter.claim(Claim(1, alone=True)) is Verdict.LOST
 
 
 def test_starting_again(tmp_path: Path) -> None:
@@ -72,7 +86,7 @@ def test_starting_again(tmp_path: Path) -> None:
 def test_directory_that_is_gone(tmp_path: Path) -> None:
     arbiter = DirectoryArbiter(tmp_path / "arbiter", "a")
     with pytest.raises(ArbiterError):
-        arbiter.claim(0)
+        arbiter.claim(Claim(0, alone=True))
     (tmp_path / "arbiter").write_text("a file")
     with pytest.raises(ArbiterError):
         arbiter.start()

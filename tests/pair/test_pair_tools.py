@@ -133,6 +133,7 @@ def test_plugin_in_a_project(tmp_path: Path) -> None:
 
 def test_failed_wait_shows_both_processes(make_pair: MakePair) -> None:
     pair = make_pair("hello")
+    pair.wait_finished()
     with pytest.raises(PairError) as error:
         pair.wait_live(timeout=5)
     assert "waited for its going live of the secondary: exit 0" in str(error.value)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vlockstep.demo.plan import Plan
     from vlockstep.demo.screens import Quiet
 
-DEFAULT_LINES = 400
+DEFAULT_LINES = 600
 DEFAULT_MEMORY_MB = 64
 _SEEDS = 1_000_000
 
@@ -107,8 +107,8 @@ def _show(plan: Plan, directory: Path, screen: Quiet) -> Facts:
     from vlockstep.demo.proof import prove
     from vlockstep.demo.stage import make_pair, perform
 
-    screen.start(plan)
     pair = make_pair(plan, directory)
+    screen.start(plan)
     try:
         story, continued = perform(plan, pair, screen)
     finally:
@@ -142,7 +142,8 @@ def _signals_end_us() -> Iterator[None]:
         raise SystemExit(128 + number)
 
     numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, leave) for number in numbers}
+    heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, leave) for number in heeded}
     try:
         yield
     finally:

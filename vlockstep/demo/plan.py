@@ -23,7 +23,8 @@ _EARLIEST, _LATEST = 0.3, 0.6
 
 @dataclass(frozen=True)
 class Plan:
-    """`lines` is the length of a ledger, None for other guests; `memory` is in MiB."""
+    """`lines` is the length of a ledger, None for other guests; `memory` is in MiB; `chosen` tells
+    whether the place comes from the seed."""
 
     image: Image
     reference: str
@@ -32,6 +33,7 @@ class Plan:
     place: str
     signal: Signals
     seed: int
+    chosen: bool
     lines: int | None
 
     @property
@@ -61,13 +63,12 @@ def make_plan(
         if any(argument.startswith("--lines=") for argument in arguments):
             raise UsageError("give the demo --lines N, not its guest")
         arguments = [f"--lines={lines}", *arguments]
-    place = _choose(random.Random(seed), lines if ledger else None) if place is None else place
-    place = place.removeprefix("at=")
+    count = lines if ledger else None
+    chosen = place is None and ledger
+    text = _choose(random.Random(seed), count) if place is None else place.removeprefix("at=")
+    Place.parse(text)
     number = SIGSTOP if pause else SIGKILL
-    Place.parse(place)
-    return Plan(
-        image, reference, tuple(arguments), memory, place, number, seed, lines if ledger else None
-    )
+    return Plan(image, reference, tuple(arguments), memory, text, number, seed, chosen, count)
 
 
 def _choose(chance: random.Random, lines: int | None) -> str:

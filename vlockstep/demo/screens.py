@@ -126,7 +126,8 @@ def choose() -> Quiet:
 
 
 def title(plan: Plan) -> str:
-    return f"{plan.guest}: replica A is to be {plan.deed} at {plan.place} (seed {plan.seed})"
+    seed = f" (seed {plan.seed})" if plan.chosen else ""
+    return f"{plan.guest}: replica A is to be {plan.deed} at {plan.place}{seed}"
 
 
 def picture(story: Story, lines: list[str], *, whole: bool = False) -> RenderableType:

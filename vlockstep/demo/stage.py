@@ -153,9 +153,9 @@ def _refresh(story: Story, pair: Pair, fate: list[Fate]) -> None:
         ended = fate[:1] if who == "A" else _ending(process)
         story.players[who].pid = process.pid
         story.hear(who, pair.events(which))
+        story.see(who, process.status)
         if ended and who not in story.ended:
             story.end(who, ended[0])
-        story.see(who, process.status)
 
 
 def _ending(process: ReplicaProcess) -> list[Fate]:

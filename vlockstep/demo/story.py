@@ -95,13 +95,14 @@ class Story:
         self._seen[who] = len(events)
 
     def see(self, who: Name, status: Mapping[str, Any]) -> None:
+        """The last status of a replica; what it says after it was stopped or ended is old."""
         player = self.players[who]
-        if not status or status == player.status:
+        if not status or status == player.status or who in self.ended:
             return
         self._see_log(player, status)
         player.status = status
         self.now = max(self.now, status["time"])
-        if who not in self.ended and player.state != "finished":
+        if player.state != "finished":
             player.state = status["state"]
             player.position = f"exits:{status['exits']}"
         if self.lag is not None:
@@ -130,10 +131,9 @@ class Story:
         self.moments.append(Moment(time - began, text, tone))
         self.moments.sort(key=lambda moment: moment.seconds)
 
-    @staticmethod
-    def _see_log(player: Player, status: Mapping[str, Any]) -> None:
+    def _see_log(self, player: Player, status: Mapping[str, Any]) -> None:
         size, time = status["log_bytes"], status["time"]
-        if size == player.status.get("log_bytes", 0):
+        if self.began is None or size == player.status.get("log_bytes", 0):
             return
         if player.log_since is None:
             player.log_since = time, size

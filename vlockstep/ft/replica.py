@@ -66,6 +66,10 @@ _FLUSH = MILLISECOND
 """Entries without an output wait so long for company."""
 
 
+_LOG_FLUSH = 100 * MILLISECOND
+"""How often the log file gets what there is."""
+
+
 class Host(Protocol):
     """What a replica runs on."""
 
@@ -147,6 +151,7 @@ class Replica:
         self._drained = False
         self._finishing = False
         self._flush_at = NEVER
+        self._log_flush_at = 0
         self._cycles_ahead: int | None = None
         self._stops = list(setting.stops)
 
@@ -206,6 +211,8 @@ class Replica:
 
     def turn(self) -> None:
         """See what the guest did, and what time demands."""
+        if self.result is not None:
+            return
         self._see_guest()
         if self.result is None:
             self._act(self.role.tick(self._host.now()))
@@ -380,14 +387,15 @@ class Replica:
         """The guest has ended, and every output is where it belongs."""
         if self._outcome is None:
             return  # its thread has not come to its end yet, and will wake us
-        if isinstance(self._outcome, Outcome):
-            self._event(
-                "finished",
-                status=self._outcome.status,
-                position=str(self._outcome.position),
-                registers=self._outcome.registers.to_dict(),
-                memory_digest=self._outcome.memory_digest.hex(),
-            )
+        outcome = self._outcome if isinstance(self._outcome, Outcome) else self._outcome.outcome
+        self._event(
+            "finished",
+            status=outcome.status,
+            reason=outcome.reason,
+            position=str(outcome.position),
+            registers=outcome.registers.to_dict(),
+            memory_digest=outcome.memory_digest.hex(),
+        )
         self.result = self._outcome
 
     # The guest
@@ -581,6 +589,9 @@ class Replica:
             return
         try:
             self._log.extend(entries)
+            if self._host.now() >= self._log_flush_at:
+                self._log.flush()
+                self._log_flush_at = self._host.now() + _LOG_FLUSH
         except HostError as error:
             self._log = None
             self._event("notice", text=f"{error}; the log file ends here")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ MEMORY_STEP = 2 * MIB
 MAX_MEMORY = 4096 * MIB
 DEFAULT_MEMORY = 512 * MIB
 COMMAND_LINE_SIZE = 8192
+_MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 CYCLE_FREQUENCY = 1_000_000_000
 """Hz of the guest's time-stamp counter: one cycle is one nanosecond."""
 
@@ -25,11 +27,21 @@ class BlockConfig:
     local: bool = False
     content: str = ""
 
+    def __post_init__(self) -> None:
+        if type(self.capacity) is not int or self.capacity < 0:
+            raise UsageError(f"a disk of capacity {self.capacity!r}: it must be a number of bytes")
+
 
 @dataclass(frozen=True)
 class NetConfig:
     mac: str
     mtu: int = 1500
+
+    def __post_init__(self) -> None:
+        if not _MAC.fullmatch(str(self.mac)):
+            raise UsageError(f"{self.mac!r} is no MAC address: write it as 02:00:00:00:00:01")
+        if type(self.mtu) is not int or not 68 <= self.mtu <= 65535:
+            raise UsageError(f"an MTU of {self.mtu!r}: it must be from 68 to 65535")
 
 
 @dataclass(frozen=True)
@@ -48,7 +60,10 @@ class GuestConfig:
             raise UsageError(
                 f"guest memory of {self.memory / MIB:g} MiB: give a multiple of 2 from 2 to 4096"
             )
-        length = len(self.command_line)
+        try:
+            length = len(self.command_line)
+        except UnicodeEncodeError as error:
+            raise UsageError("the guest's command line is not valid UTF-8") from error
         if length >= COMMAND_LINE_SIZE:
             raise UsageError(
                 f"the guest's command line is {length} bytes long; the limit is "
@@ -77,5 +92,5 @@ class GuestConfig:
                 blocks={str(k): BlockConfig(**v) for k, v in data["blocks"].items()},
                 nets={str(k): NetConfig(**v) for k, v in data["nets"].items()},
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise LogError(f"the guest configuration is malformed ({error!r})") from error
+        except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+            raise LogError(f"the guest configuration is malformed ({error})") from error

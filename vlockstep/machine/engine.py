@@ -67,6 +67,7 @@ _CR4 = 1 << 10 | 1 << 9 | 1 << 5  # OSXMMEXCPT, OSFXSR, PAE
 _EFER = 0xC0000080
 _EFER_BOOT = 1 << 11 | 1 << 10 | 1 << 8  # NXE, LMA, LME
 _TSC_AUX = 0xC0000103
+_INHIBIT_INTERRUPTS = 1 << 3
 _MXCSR_BOOT, _FPCW_BOOT, _FPTAG_BOOT = 0x1F80, 0x37F, 0xFFFF
 
 _MSRS = {
@@ -167,7 +168,7 @@ class Engine:
     ) -> None:
         if model not in CPU_MODELS:
             raise UsageError(f"no CPU model {model!r}; there are {', '.join(CPU_MODELS)}")
-        self._record = _find_exception_record()
+        self._layout = _find_layout()
         self._uc, self._handle = _open(model)
         self._memory = memory
         _check(
@@ -288,19 +289,27 @@ class Engine:
 
     def take_exception(self) -> tuple[int, bool]:
         """`(error code, raised by an INT instruction)` of the exception in flight, and clear it."""
+        base = self._save_context()
+        code = ctypes.c_uint32.from_address(base + self._layout.error_code).value
+        software = ctypes.c_uint32.from_address(base + self._layout.is_int).value
+        ctypes.c_int32.from_address(base + self._layout.in_flight).value = -1
+        _check(uclib.uc_context_restore(self._handle, self._context_pointer), "restore its context")
+        return code, bool(software)
+
+    def in_shadow(self) -> bool:
+        """Whether the instruction before RIP was one that delays interrupts by an instruction."""
+        flags = ctypes.c_uint32.from_address(self._save_context() + self._layout.hidden_flags)
+        return bool(flags.value & _INHIBIT_INTERRUPTS)
+
+    def _save_context(self) -> int:
+        """The address of a copy of the CPU's state."""
         if not self._context_pointer:
             _check(
                 uclib.uc_context_alloc(self._handle, ctypes.byref(self._context_pointer)),
                 "allocate a context",
             )
-        pointer = self._context_pointer
-        _check(uclib.uc_context_save(self._handle, pointer), "save its context")
-        base = pointer.value or 0
-        code = ctypes.c_uint32.from_address(base + self._record.error_code).value
-        software = ctypes.c_uint32.from_address(base + self._record.is_int).value
-        ctypes.c_int32.from_address(base + self._record.in_flight).value = -1
-        _check(uclib.uc_context_restore(self._handle, pointer), "restore its context")
-        return code, bool(software)
+        _check(uclib.uc_context_save(self._handle, self._context_pointer), "save its context")
+        return self._context_pointer.value or 0
 
     # Set-up
 
@@ -392,28 +401,35 @@ def _open(model: str) -> tuple[Any, Any]:
     return uc, uc._uch
 
 
-class _ExceptionRecord(NamedTuple):
+class _Layout(NamedTuple):
     """Offsets within a saved context."""
 
     error_code: int
     is_int: int
     in_flight: int
+    hidden_flags: int
 
 
 @cache
-def _find_exception_record() -> _ExceptionRecord:
-    """Provoke exceptions whose record is known and look where it is kept."""
+def _find_layout() -> _Layout:
+    """Bring the CPU into states that are known and look where they are kept."""
     bad_selector = 0xABC8
-    general_protection = _provoke(b"\x66\xb8" + bad_selector.to_bytes(2, "little") + b"\x8e\xd8")
-    divide_error = _provoke(b"\x31\xc9\xf7\xf1")
-    interrupt = _provoke(b"\xcd\x80")
+    load_it = b"\x66\xb8" + bad_selector.to_bytes(2, "little") + b"\x8e\xd8"
+    general_protection = _provoke(load_it, uc_const.UC_HOOK_INTR)
+    divide_error = _provoke(b"\x31\xc9\xf7\xf1", uc_const.UC_HOOK_INTR)
+    interrupt = _provoke(b"\xcd\x80", uc_const.UC_HOOK_INTR)
+    behind_sti = _provoke(b"\xfb\xeb\x00\xeb\x00", uc_const.UC_HOOK_BLOCK, 2)
+    one_later = _provoke(b"\xfb\xeb\x00\xeb\x00", uc_const.UC_HOOK_BLOCK, 3)
     candidates = [
-        _ExceptionRecord(code, code + 4, flight)
+        _Layout(code, code + 4, flight, hidden)
         for code, flight in _offsets(
             (general_protection, bad_selector, 13), (divide_error, 0, 0), (interrupt, 0, -1)
         )
-        if struct.unpack_from("<I", interrupt, code + 4)[0] == 1
-        and struct.unpack_from("<I", divide_error, code + 4)[0] == 0
+        for hidden in range(0, len(behind_sti) - 4, 4)
+        if _word(interrupt, code + 4) == 1
+        and _word(divide_error, code + 4) == 0
+        and _word(behind_sti, hidden) == _word(one_later, hidden) | _INHIBIT_INTERRUPTS
+        and not _word(one_later, hidden) & _INHIBIT_INTERRUPTS
     ]
     if len(candidates) != 1:
         raise HostError(
@@ -421,6 +437,10 @@ def _find_exception_record() -> _ExceptionRecord:
             "install one that its pyproject.toml names"
         )
     return candidates[0]
+
+
+def _word(context: bytes, offset: int) -> int:
+    return int.from_bytes(context[offset : offset + 4], "little")
 
 
 def _offsets(*samples: tuple[bytes, int, int]) -> Iterator[tuple[int, int]]:
@@ -439,21 +459,22 @@ def _offsets(*samples: tuple[bytes, int, int]) -> Iterator[tuple[int, int]]:
             yield code, flight
 
 
-def _provoke(code: bytes) -> bytes:
-    """The context a flat CPU saves when the exception that `code` raises is hooked."""
+def _provoke(code: bytes, hook: int, times: int = 1) -> bytes:
+    """The context a flat CPU saves when the hook is called for the n-th time in `code`."""
     uc, _ = _open("qemu64")
     uc.mem_map(0x1000, 0x1000)
     uc.mem_write(0x1000, code)
     saved: list[bytes] = []
 
-    def save(engine: Any, _vector: int, _data: Any) -> None:
+    def save(engine: Any, *_details: Any) -> None:
         with _context(engine) as content:
             saved.append(content)
-        engine.emu_stop()
+        if len(saved) == times:
+            engine.emu_stop()
 
-    uc.hook_add(uc_const.UC_HOOK_INTR, save)
+    uc.hook_add(hook, save)
     uc.emu_start(0x1000, 0)
-    return saved[0]
+    return saved[times - 1]
 
 
 @contextmanager

@@ -86,9 +86,7 @@ def deliver(
             software = False
 
 
-def _enter(
-    engine: Engine, memory: Memory, vector: int, code: int | None, software: bool
-) -> None:
+def _enter(engine: Engine, memory: Memory, vector: int, code: int | None, software: bool) -> None:
     cr3 = engine["cr3"]
     rip, rsp, rflags = engine["rip"], engine["rsp"], engine["rflags"]
     cs, ss = engine["cs"] & 0xFFFF, engine["ss"] & 0xFFFF

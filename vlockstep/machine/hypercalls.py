@@ -133,7 +133,8 @@ class Hypercalls:
         cookie, status = struct.unpack("<Qi", self._memory.read(pointer, 12))
         trap = b""
         if cookie:
-            trap = self._memory.read(cookie, min(COOKIE_SIZE, self._memory.size - cookie))
+            length = min(COOKIE_SIZE, self._memory.size - cookie)
+            trap = self._memory.read(cookie, max(length, 1))
         self._machine.halt(status, trap)
 
     def _timer(self, at: int, pointer: int) -> None:

@@ -75,15 +75,16 @@ class Image:
 
     @cached_property
     def symbols(self) -> list[tuple[int, str]]:
-        """Addresses and names of functions, sorted by address."""
-        table = ELFFile(io.BytesIO(self.content)).get_section_by_name(".symtab")
-        if table is None:
+        """Addresses and names of functions, sorted by address; none if the table is damaged."""
+        try:
+            table = ELFFile(io.BytesIO(self.content)).get_section_by_name(".symtab")
+            found = [
+                (int(s["st_value"]), str(s.name))
+                for s in (table.iter_symbols() if table is not None else ())
+                if s["st_info"]["type"] == "STT_FUNC"
+            ]
+        except Exception:  # names are a convenience, and pyelftools fails in many ways
             return []
-        found = (
-            (int(s["st_value"]), s.name)
-            for s in table.iter_symbols()
-            if s["st_info"]["type"] == "STT_FUNC"
-        )
         return sorted(found)
 
     def symbol(self, address: int) -> tuple[int, str] | None:

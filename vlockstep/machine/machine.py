@@ -31,14 +31,17 @@ from vlockstep.machine.image import Image
 from vlockstep.machine.memory import BadPointer, Memory
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
-from vlockstep.machine.report import GuestError, block_ends_without_exit, disassemble
+from vlockstep.machine.report import (
+    GuestError,
+    block_ends_without_exit,
+    disassemble,
+    instruction_length,
+)
 from vlockstep.machine.world import Outcome, World, WorldChanged
 
 GUEST_ERROR_STATUS = 1
 
 _INTERRUPT_FLAG = 1 << 9
-_STI, _MOV_SS = 0xFB, 0x8E
-_HLT = 0xF4
 _SYSCALL_ENABLE = 1
 _SELF_LOOP = re.compile(rb"\xeb\xfe|\xf3\x90\xeb\xfc")
 """`jmp .`, and `pause` with a jump back to it: without interrupts, nothing follows them."""
@@ -67,9 +70,13 @@ class Machine:
         self.image = image
         self.config = config
         self.memory = Memory(config.memory)
-        start = boot(image, config, self.memory)
         exits = Exits(self._out, self._in, self._counter, self._exception, self._system_call)
-        self.engine = Engine(self.memory, config.cpu, start, exits, native)
+        try:
+            start = boot(image, config, self.memory)
+            self.engine = Engine(self.memory, config.cpu, start, exits, native)
+        except BaseException:
+            self.memory.close()
+            raise
         for segment in image.segments:
             if segment.executable:
                 for match in _SELF_LOOP.finditer(segment.data):
@@ -80,9 +87,12 @@ class Machine:
         self.outcome: Outcome | None = None
         self.core_directory: Path | None = None
         self._error: BaseException | None = None
+        self._over = False
+        self._behind = 0
         self._timer: tuple[int, int] = (0, 0)
         self._always_count = count_blocks
         self._stopping = False
+        self._timed = False
         self._invalid_at: int | None = None
         self._breakpoint: Position | None = None
         self._on_breakpoint: Callable[[], None] = lambda: None
@@ -99,8 +109,17 @@ class Machine:
         """Where the guest is. Exact inside an exit and at a stop; `blocks` is 0 if not counted."""
         return Position(self.exits, self.engine.words[COUNT] if self.engine.counting else 0)
 
+    @property
+    def _end_position(self) -> Position:
+        """Where the guest ends: the same whether or not blocks are counted for breakpoints."""
+        return Position(self.exits, self.engine.words[COUNT] if self._timed else 0)
+
     def registers(self) -> Registers:
-        return self.engine.registers()
+        """At a breakpoint behind an exit, RIP is that of the next instruction."""
+        registers = self.engine.registers()
+        if self._behind:
+            return Registers({**registers, "rip": registers["rip"] + self._behind})
+        return registers
 
     def break_at(self, position: Position, action: Callable[[], None]) -> None:
         """Call `action` when the guest is exactly at `position`, before it runs on."""
@@ -115,21 +134,22 @@ class Machine:
 
     def run(self, world: World) -> Outcome:
         """Run the guest to its end. Raises `GuestError` if it ends by an error of its own."""
-        if self._error is not None or self.outcome is not None:
+        if self._over:
             raise UsageError("this machine has ended; make a new one")
         self.world = world
         self._check_breakpoint()
-        while self.outcome is None and self._error is None:
-            counted = self._always_count or self._timer[0] > 0
+        while not self._over:
+            self._timed = self._timer[0] > 0
+            counted = self._always_count or self._timed
             if counted != self.engine.counting:
                 self.engine.counting = counted
             if counted:
                 self._guarded(self._aim)
-                if self._error is not None:
+                if self._over:
                     break
             self._stopping = False
             status = self.engine.run()
-            if self.outcome is None and self._error is None:
+            if not self._over:
                 self._guarded(self._stopped, status)
         if self._error is not None:
             raise self._error
@@ -153,7 +173,7 @@ class Machine:
     # What hypercalls ask for
 
     def halt(self, status: int, trap: bytes) -> None:
-        self._end(Outcome(status, "", self.position, *self._state(), trap))
+        self._end(Outcome(status, "", self._end_position, *self._state(), trap))
 
     def arm_timer(self, period: int, vector: int) -> None:
         self._timer = (period, vector)
@@ -163,6 +183,8 @@ class Machine:
     # Exits
 
     def _out(self, port: int, width: int, value: int) -> None:
+        if self._over:
+            return
         at = self.exits
         while True:
             try:
@@ -187,6 +209,8 @@ class Machine:
             self._guarded(self._after_exit)
 
     def _counter(self, with_aux: bool) -> None:
+        if self._over:
+            return
         at = self.exits
         while True:
             try:
@@ -203,13 +227,15 @@ class Machine:
             self._guarded(self._after_exit)
 
     def _in(self, port: int) -> None:
-        self._fail(f"IN from port {port:#x}, which is no device")
+        if not self._over:
+            self._fail(f"IN from port {port:#x}, which is no device")
 
     def _exception(self, vector: int) -> None:
-        self._guarded(self._deliver_exception, vector)
+        if not self._over:
+            self._guarded(self._deliver_exception, vector)
 
     def _spinning(self, address: int) -> None:
-        if self.outcome is not None or self._error is not None:
+        if self._over:
             return
         if not self._timer[0] or not self.engine["rflags"] & _INTERRUPT_FLAG:
             self.engine["rip"] = address
@@ -221,15 +247,19 @@ class Machine:
 
     def _after_exit(self) -> None:
         """What an exit costs more while blocks are counted or somebody watches."""
-        if self.outcome is not None:
+        if self._over:
             return
         counting = self.engine.counting
         self.engine.words[COUNT] = 0
         if self._breakpoint is not None:
-            self._check_breakpoint()
+            self._behind = instruction_length(self.engine["rip"], self.read_virtual)
+            try:
+                self._check_breakpoint()
+            finally:
+                self._behind = 0
         if counting:
             self._aim()
-        if counting != (self._always_count or self._timer[0] > 0):
+        if self._timed != (self._timer[0] > 0):
             rip = self.engine["rip"]
             if not self._stopping and block_ends_without_exit(rip, self.read_virtual):
                 self._stopping = True
@@ -260,9 +290,10 @@ class Machine:
     def _at_boundary(self) -> None:
         self._check_breakpoint()
         self.engine.words[TARGET] = NEVER
-        vector = self.world.interrupt(self.position, self._interruptible())
-        if vector is not None:
-            exceptions.deliver(self.engine, self.memory, vector)
+        if self._timed:
+            vector = self.world.interrupt(self.position, self._interruptible())
+            if vector is not None:
+                self._deliver(vector)
 
     def _halted(self) -> None:
         """HLT: an exit that ends with the next interrupt."""
@@ -270,36 +301,34 @@ class Machine:
             self._fail("HLT with no interrupt that could end it")
             return
         self.exits += 1
-        self._after_exit()
-        self._guarded(self._wait_interrupt)
+        self._guarded(self._after_exit)
+        if not self._over:
+            self._guarded(self._wait_interrupt)
 
     def _wait_interrupt(self) -> None:
-        vector = self.world.wait_interrupt(Position(self.exits, 0))
-        exceptions.deliver(self.engine, self.memory, vector)
+        self._deliver(self.world.wait_interrupt(Position(self.exits, 0)))
 
     def _aim(self) -> None:
         """Set the block counter's target."""
-        position = self.position
-        stop = self.world.stop_at(position)
+        stop = self.world.stop_at(self.position) if self._timed else None
         if self._breakpoint is not None and self._breakpoint.exits == self.exits:
             stop = min(NEVER if stop is None else stop, self._breakpoint.blocks)
         if stop is not None:
             self.engine.words[TARGET] = stop
 
     def _interruptible(self) -> bool:
-        """Whether IF is set and RIP does not follow a STI or MOV SS, which delay interrupts."""
-        if not self.engine["rflags"] & _INTERRUPT_FLAG:
-            return False
-        before = self.read_virtual(self.engine["rip"] - 2, 2)
-        return not (before[-1:] == bytes([_STI]) or before[:1] == bytes([_MOV_SS]))
+        """Whether IF is set and the last instruction was no STI or MOV SS, which delay interrupts
+        by one instruction."""
+        return bool(self.engine["rflags"] & _INTERRUPT_FLAG) and not self.engine.in_shadow()
 
     def _check_breakpoint(self) -> None:
         wanted = self._breakpoint
         if wanted is None or self.position < wanted:
             return
         if self.position > wanted:
-            raise UsageError(f"{wanted} does not exist: the guest went from before it to "
-                             f"{self.position}")
+            raise UsageError(
+                f"{wanted} does not exist: the guest went from before it to {self.position}"
+            )
         self._breakpoint = None
         self._on_breakpoint()
 
@@ -331,23 +360,36 @@ class Machine:
     def _end(self, outcome: Outcome) -> None:
         self.world.end(outcome)
         self.outcome = outcome
+        self._over = True
         self.engine.abandon()
 
     def _fail(self, reason: str) -> None:
-        self._guarded(self._fail_now, reason)
+        """End the guest by an error. What is known of it is kept though the world may change
+        while it is told."""
+        try:
+            error = self._failure(reason)
+        except BaseException as trouble:
+            self._abandon(trouble)
+        else:
+            self._guarded(self._tell_failure, error)
+            self._abandon(error)
 
-    def _fail_now(self, reason: str) -> None:
+    def _failure(self, reason: str) -> GuestError:
         registers, digest = self._state()
+        outcome = Outcome(GUEST_ERROR_STATUS, reason, self._end_position, registers, digest)
         code = disassemble(registers["rip"], self.read_virtual, self.image.symbol)
-        error = GuestError(reason, self.position, registers, code)
+        core = None
         if self.core_directory is not None:
-            error.core = write_core(self.core_directory, self.image, self.memory, registers)
-        self.world.end(Outcome(GUEST_ERROR_STATUS, reason, error.position, registers, digest))
-        self._abandon(error)
+            core = write_core(self.core_directory, self.image, self.memory, registers)
+        return GuestError(outcome, code, core)
+
+    def _tell_failure(self, error: GuestError) -> None:
+        self.world.end(error.outcome)
 
     def _abandon(self, error: BaseException) -> None:
         if self._error is None:
             self._error = error
+        self._over = True
         self.engine.abandon()
 
     def _guarded(self, function: Callable[..., None], *arguments: object) -> None:

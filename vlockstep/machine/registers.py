@@ -63,7 +63,9 @@ class Registers(Mapping[str, int]):
         lines = ["  ".join(general[i : i + 4]) for i in range(0, len(general), 4)]
         lines[-1] += "  [" + " ".join(describe_flags(self["rflags"])) + "]"
         others = [
-            f"{name} {value:x}" for name, value in self._values.items() if value and name not in GENERAL
+            f"{name} {value:x}"
+            for name, value in self._values.items()
+            if value and name not in GENERAL
         ]
         row = "       "
         for item in others:

@@ -8,8 +8,7 @@ from pathlib import Path
 import capstone
 
 from vlockstep.errors import VlockstepError
-from vlockstep.machine.position import Position
-from vlockstep.machine.registers import Registers
+from vlockstep.machine.world import Outcome
 
 _LONGEST_INSTRUCTION = 15
 _BEFORE, _AFTER = 6, 6
@@ -22,13 +21,14 @@ Read = Callable[[int, int], bytes]
 class GuestError(VlockstepError):
     """The guest did something that ends it: not the host's fault, and no traceback."""
 
-    def __init__(self, reason: str, position: Position, registers: Registers, code: str) -> None:
-        super().__init__(f"guest error: {reason}")
-        self.reason = reason
-        self.position = position
-        self.registers = registers
+    def __init__(self, outcome: Outcome, code: str, core: Path | None = None) -> None:
+        super().__init__(f"guest error: {outcome.reason}")
+        self.outcome = outcome
+        self.reason = outcome.reason
+        self.position = outcome.position
+        self.registers = outcome.registers
         self.code = code
-        self.core: Path | None = None
+        self.core = core
 
     def report(self) -> str:
         """The message, registers and disassembly, on several lines."""
@@ -70,6 +70,12 @@ _ENDS_BLOCK = frozenset(
     }
 )
 _EXITS = frozenset({"in", "out", "rdtsc", "rdtscp", "hlt", "syscall", "sysenter"})
+
+
+def instruction_length(rip: int, read: Read) -> int:
+    """0 if there is no instruction at `rip`."""
+    engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    return next((size for _, size, _, _ in engine.disasm_lite(read(rip, 15), rip, 1)), 0)
 
 
 def block_ends_without_exit(rip: int, read: Read) -> bool:

@@ -26,13 +26,15 @@ class Disk:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._fd = -1
         try:
             self._fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
             self.capacity = os.lseek(self._fd, 0, os.SEEK_END)
         except OSError as error:
+            self.close()
             raise HostError(f"cannot open the disk {path}: {error.strerror}") from error
         if self.capacity == 0 or self.capacity % BLOCK_SIZE:
-            os.close(self._fd)
+            self.close()
             raise UsageError(
                 f"the disk {path} is {self.capacity} bytes; make it a multiple of {BLOCK_SIZE}, "
                 f"for example with: truncate -s 1M {path}"

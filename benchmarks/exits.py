@@ -1,0 +1,64 @@
+"""What one exit costs: the time of a long run less that of a short one, by the exits between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+from benchmarks.contest import Claim, Contestant, Report, interleave
+from benchmarks.guests import SampleGuest, timed
+from vlockstep import ConsoleFile
+
+RDTSC_TARGET, PUTS_TARGET = 3.0, 5.0
+"""Microseconds."""
+_SHORT = 1_000
+_RDTSC, _PUTS = 300_000, 60_000
+_LINE = b"clock says that it is about now\n"
+
+
+def measure(directory: Path, rounds: int) -> Report:
+    contestants = [
+        *_contestants(directory, "RDTSC", "reads", _RDTSC),
+        *_contestants(directory, "puts", "puts", _PUTS),
+        Contestant("puts, its console file alone", lambda: _console_cost(directory / "alone.txt")),
+    ]
+    figures = interleave(contestants, rounds)
+    claims = [
+        Claim("a recorded RDTSC", median(figures["RDTSC, recorded"]), RDTSC_TARGET, False, "µs"),
+        Claim("a recorded puts", median(figures["puts, recorded"]), PUTS_TARGET, False, "µs"),
+    ]
+    return Report("exits: what each costs more", "µs", figures, claims)
+
+
+def _contestants(directory: Path, title: str, option: str, count: int) -> list[Contestant]:
+    other = "--puts=0" if option == "reads" else "--reads=1"
+
+    def guest(exits: int) -> SampleGuest:
+        folder = directory / f"{option}-{exits}"
+        return SampleGuest(folder, "clock", f"--{option}={exits}", other, "--walltime=1")
+
+    short, long = guest(_SHORT), guest(_SHORT + count)
+
+    def cost(run: Callable[[SampleGuest], float]) -> Callable[[], float]:
+        return lambda: (run(long) - run(short)) / count * 1e6
+
+    return [
+        Contestant(f"{title}, unprotected", cost(SampleGuest.live)),
+        Contestant(f"{title}, recorded", cost(SampleGuest.record)),
+        Contestant(f"{title}, replayed", cost(SampleGuest.replay)),
+    ]
+
+
+def _console_cost(path: Path) -> float:
+    """Of one line, no guest involved: almost all of it is system calls."""
+    path.unlink(missing_ok=True)
+    console = ConsoleFile(path)
+
+    def write() -> None:
+        for offset in range(0, _PUTS * len(_LINE), len(_LINE)):
+            console.write(offset, _LINE)
+
+    seconds = timed(write)
+    console.close()
+    return seconds / _PUTS * 1e6
