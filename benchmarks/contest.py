@@ -64,15 +64,16 @@ class Claim:
     value: float
     target: float
     at_least: bool = True
-    unit: str = "×"
+    unit: str = ""
 
     @property
     def met(self) -> bool:
         return self.value >= self.target if self.at_least else self.value <= self.target
 
     def row(self) -> tuple[str, ...]:
-        bound = f"target {'≥' if self.at_least else '≤'} {self.target:g} {self.unit}"
-        return self.name, f"{self.value:.2f} {self.unit}", bound, "met" if self.met else "MISSED"
+        bound = f"target {'≥' if self.at_least else '≤'} {self.target:.1f} {self.unit}".rstrip()
+        value = f"{self.value:.2f} {self.unit}".rstrip()
+        return self.name, value, bound, "met" if self.met else "missed"
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -96,9 +97,9 @@ class Report:
 
     def text(self) -> str:
         """Two tables: the contestants, and the claims."""
-        rows = [("", "median", "fastest", "slowest")]
+        rows: list[tuple[str, ...]] = [("", "median", "fastest", "slowest")]
         for name, runs in self.figures.items():
-            shown = (f"{value:.3g} {self.unit}" for value in (median(runs), min(runs), max(runs)))
+            shown = (f"{value:#.3g} {self.unit}" for value in (median(runs), min(runs), max(runs)))
             rows.append((name, *shown))
         claims = [claim.row() for claim in self.claims]
         return "\n".join([self.title, *_table(rows), *_table(claims)])

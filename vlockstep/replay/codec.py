@@ -42,9 +42,9 @@ def encode(first: int, entries: Sequence[Entry]) -> bytes:
     rows: list[tuple[object, ...]] = []
     for kind, at, blocks, value, checkpoint in entries:
         if kind == 0:
-            value, cycles = value - cycles, value  # type: ignore[operator, assignment]
+            value, cycles = value - cycles, value  # type: ignore[operator]
         elif kind == 1:
-            value, walltime = value - walltime, value  # type: ignore[operator, assignment]
+            value, walltime = value - walltime, value  # type: ignore[operator]
         if blocks or checkpoint:
             rows.append((kind, at - exits, value, blocks, checkpoint))
         else:

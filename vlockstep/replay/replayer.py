@@ -141,7 +141,7 @@ class Replayer:
         self._local = local or {}
         self._suppressed = suppressed
         self.sequence = sequence
-        """Entries taken so far: the sequence number of the next one."""
+        """Entries taken and verified so far: the sequence number of the next one."""
         self._cycles, self._walltime = clock
         self._verified: int | None = None
 
@@ -168,11 +168,13 @@ class Replayer:
         value = self._take(_WALLTIME, at)
         assert isinstance(value, int)
         self._walltime = value
+        self.sequence += 1
         return value
 
     def poll(self, at: int, timeout: int) -> int:
         value = self._take(_POLL, at)
         assert isinstance(value, int)
+        self.sequence += 1
         return value
 
     def net_read(self, at: int, handle: int, limit: int) -> bytes | None:
@@ -180,6 +182,7 @@ class Replayer:
         assert not isinstance(value, int)
         if value is not None and len(value) > limit:
             raise self._divergence(f"a frame of {len(value)} bytes for a read of {limit}")
+        self.sequence += 1
         return value
 
     def block_read(self, at: int, handle: int, offset: int, length: int) -> bytes | None:
@@ -190,9 +193,10 @@ class Replayer:
             data = disk.read(offset, length)
             if data is None or output_digest(data) != value:
                 raise self._divergence(f"the local disk differs at offset {offset}")
-            return data
+            value = data
         if value is not None and len(value) != length:
             raise self._divergence(f"{len(value)} bytes for a block read of {length}")
+        self.sequence += 1
         return value
 
     def stop_at(self, at: Position) -> int | None:
@@ -213,6 +217,7 @@ class Replayer:
     def _interrupt(self, at: Position) -> int:
         vector = self._take(_INTERRUPT, at.exits, at.blocks)
         assert isinstance(vector, int)
+        self.sequence += 1
         return vector
 
     # Outputs
@@ -230,6 +235,7 @@ class Replayer:
         self._compare(_BLOCK_WRITE, at, digest, "disk write")
         if handle in self._local:
             self._local[handle].write(offset, data)
+            self.sequence += 1
         else:
             self._suppress(_BLOCK_WRITE, handle, offset, data)
 
@@ -261,7 +267,6 @@ class Replayer:
             raise self._unexpected(kind, entry)
         if checkpoint:
             self._check(checkpoint)
-        self.sequence += 1
         return value
 
     def _unexpected(self, kind: Kind, entry: Entry) -> Divergence:
@@ -272,12 +277,12 @@ class Replayer:
 
     def _compare(self, kind: Kind, at: int, digest: bytes, what: str) -> None:
         if self._take(kind, at) != digest:
-            self.sequence -= 1
             raise self._divergence(f"the {what} is not the one that was logged")
 
     def _suppress(self, kind: Kind, handle: int, offset: int, data: bytes) -> None:
         if self._suppressed is not None:
-            self._suppressed(self.sequence - 1, kind, handle, offset, data)
+            self._suppressed(self.sequence, kind, handle, offset, data)
+        self.sequence += 1
 
     def _check(self, packed: bytes) -> None:
         registers = self._machine.registers()
