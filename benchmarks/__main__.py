@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import exits, replay, sort
+from benchmarks import exits, pair, replay, sort
 from benchmarks.contest import Report
 
 Benchmark = Callable[[Path, int], Report]
@@ -19,6 +19,9 @@ BENCHMARKS: dict[str, tuple[Benchmark, int]] = {
     "sort": (sort.measure, 5),
     "replay": (replay.measure, 11),
     "exits": (exits.measure, 9),
+    "pair-sort": (pair.sort, 7),
+    "pair-preempt": (pair.preempt, 7),
+    "failover": (pair.failover, 20),
 }
 """Each with as many rounds as it takes to see a few percent."""
 

@@ -71,7 +71,7 @@ class Claim:
         return self.value >= self.target if self.at_least else self.value <= self.target
 
     def row(self) -> tuple[str, ...]:
-        bound = f"target {'≥' if self.at_least else '≤'} {self.target:.1f} {self.unit}".rstrip()
+        bound = f"target {'≥' if self.at_least else '≤'} {self.target:g} {self.unit}".rstrip()
         value = f"{self.value:.2f} {self.unit}".rstrip()
         return self.name, value, bound, "met" if self.met else "missed"
 

@@ -49,7 +49,7 @@ def test_a_short_partition_changes_nothing() -> None:
             pair.run_to_entry(entry)
             pair.cut()
             until = pair.now + 40_000_000
-            pair.run(lambda: pair.now >= until)
+            pair.run_until(until)
             pair.heal()
             both_finish(pair)
 
@@ -101,7 +101,7 @@ def test_nobody_goes_on_without_the_arbiter() -> None:
             pair.run(lambda: all(r.state == "CLAIMING" for r in pair.replicas))
             written = len(pair.emissions)
             until = pair.now + 2_000_000_000
-            pair.run(lambda: pair.now >= until)
+            pair.run_until(until)
             assert len(pair.emissions) == written
             assert all(r.state == "CLAIMING" for r in pair.replicas)
             pair.arbiter_reachable = True

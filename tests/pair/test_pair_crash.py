@@ -8,12 +8,12 @@ from pair_checks import END, KILLED, LONG, LONG_LINES, SHORT, check_equal, check
 from vlockstep.testing.plugin import MakePair
 
 PLACES = [
-    # console texts are entries 7 and 97, disk writes 8 and 98, 79 is a disk read
-    *("entry:4", "entry:7", "entry:8", "entry:9", "entry:79", "entry:100", f"entry:{END}"),
-    *("sent:3", "sent:7", "sent:8", "sent:80", f"sent:{END}"),
-    *("write:7", "write:8", "write:98", "write:100"),
-    *("release:7", "release:8", "release:100", f"release:{END}"),
-    *("exits:33", "exits:42+25", "time:0.03"),
+    # 7 is a console text, 8 a disk write, 79 a disk read, 100 the last text
+    *("entry:4", "entry:7", "entry:8", "entry:9", "entry:79", f"entry:{END}"),
+    *("sent:7", "sent:8", f"sent:{END}"),
+    *("write:7", "write:8", "write:100"),
+    *("release:7", "release:8", f"release:{END}"),
+    *("exits:42+25", "time:0.03"),
 ]
 
 
@@ -26,12 +26,10 @@ def test_primary_dies(make_pair: MakePair, place: str) -> None:
     check_log(pair, "secondary")
 
 
-@pytest.mark.parametrize("place", ["exits:8", "exits:22+9", "exits:79"])
+@pytest.mark.parametrize("place", ["exits:8", "exits:22+9"])
 def test_secondary_dies_at(make_pair: MakePair, place: str) -> None:
-    """Also at an entry that the primary already counts as received."""
+    """Also while it is so late that the primary needs nothing more of it."""
     pair = make_pair("ledger", SHORT, secondary_options=["--crash-at", place])
-    assert pair.process("secondary").wait_exit() == KILLED
-    assert pair.wait_live("primary") == 2
     assert pair.wait_finished() == (0, KILLED)
     check_output(pair)
     check_log(pair, "primary")

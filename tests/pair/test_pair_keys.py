@@ -84,17 +84,18 @@ def test_key_where_the_primary_has_none(make_pair: MakePair, tmp_path: Path) -> 
 
 
 def test_operator_without_a_key(make_pair: MakePair) -> None:
-    pair = make_pair("ledger", ["--lines=60", "--pause=10"], keys=True)
+    pair = make_pair("ledger", SHORT, keys=True, stop_at=["exits:50"])
     rightful, pair.keys = pair.keys, None
-    with pytest.raises(HostError):
-        pair.switchover(wait=1)
+    with pytest.raises(HostError, match="does not speak with these keys, or with none"):
+        pair.switchover()
     pair.keys = rightful
+    pair.go()
     assert pair.wait_finished() == (0, 0)
-    check_output(pair, 60)
+    check_output(pair)
     check_equal(pair)
 
 
-@pytest.mark.parametrize("endpoint", ["tcp://0.0.0.0:0", "tcp://192.0.2.1:7700", "tcp://*:0"])
+@pytest.mark.parametrize("endpoint", ["tcp://0.0.0.0:0", "tcp://192.0.2.1:7700"])
 def test_address_of_others_needs_keys(make_pair: MakePair, endpoint: str) -> None:
     pair = make_pair("hello", start=False)
     with pytest.raises(PairError):

@@ -21,7 +21,7 @@ from vlockstep.testing.pair import ROLES, Direction, Which
 from vlockstep.testing.plugin import MakePair
 
 
-@pytest.mark.parametrize("place", ["entry:40", "sent:42", "write:42", "write:43", "release:42"])
+@pytest.mark.parametrize("place", ["sent:42", "write:42", "release:43"])
 def test_old_primary_wakes_up_after_the_end(make_pair: MakePair, place: str) -> None:
     pair = make_pair("ledger", SHORT, pause_at=place)
     pair.process("primary").wait_paused()
@@ -56,8 +56,16 @@ def test_secondary_wakes_up_beside_a_lone_primary(make_pair: MakePair) -> None:
     check_output(pair, LONG_LINES)
 
 
-@pytest.mark.parametrize("direction", ["both", "to_primary", "to_secondary"])
-@pytest.mark.parametrize("heals", [False, True], ids=["for good", "heals"])
+@pytest.mark.parametrize(
+    ("direction", "heals"),
+    [
+        ("both", False),
+        ("to_primary", False),
+        ("to_secondary", False),
+        ("both", True),
+        ("to_secondary", True),
+    ],
+)
 def test_partition(make_pair: MakePair, direction: Direction, heals: bool) -> None:
     """Exactly one goes on. The other stops, also if it can hear the winner again."""
     pair = make_pair("ledger", LONG)

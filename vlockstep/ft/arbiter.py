@@ -108,7 +108,7 @@ class DirectoryArbiter:
     def _scan(self) -> tuple[int, bool]:
         """The highest generation, and whether it has ended."""
         try:
-            names = os.listdir(self.path)
+            names = [entry.name for entry in self.path.iterdir()]
         except OSError as error:
             raise ArbiterError(f"cannot read the arbiter {self.path}: {error.strerror}") from error
         found = [match for match in map(_NAME.fullmatch, names) if match]

@@ -130,7 +130,8 @@ class OutputQueue:
 class ProtectedWorld:
     """The World of a primary: inputs from this host, outputs into the queue.
 
-    It stands behind a Recorder, so the entry of an output has just been appended. Disks in `local` are written at once.
+    It stands behind a Recorder, so the entry of an output has just been appended. Disks in
+    `local` are written at once.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -112,7 +112,7 @@ class Setting:
     disks: Mapping[int, BlockDevice]
     blocks: Mapping[str, BlockConfig]
     local: frozenset[int] = frozenset()
-    timing: Timing = Timing()
+    timing: Timing = field(default_factory=Timing)
     log: Path | None = None
     core_directory: Path | None = None
     fault: Fault | None = None

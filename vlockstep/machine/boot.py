@@ -64,7 +64,7 @@ def boot(image: Image, config: GuestConfig, memory: Memory) -> BootState:
     manifest = _manifest(image, config)
     memory.ram[_MANIFEST : _MANIFEST + len(manifest)] = manifest
     line = config.command_line
-    assert len(line) < COMMAND_LINE_SIZE and _COMMAND_LINE - _MANIFEST >= len(manifest)
+    assert len(line) < COMMAND_LINE_SIZE and len(manifest) <= _COMMAND_LINE - _MANIFEST
     memory.ram[_COMMAND_LINE : _COMMAND_LINE + len(line)] = line
     return BootState(image.entry, config.memory - 8, BOOT_INFO, cr3)
 

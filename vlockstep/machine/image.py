@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 from elftools.common.exceptions import ELFError
@@ -132,7 +133,7 @@ def parse(name: str, content: bytes) -> Image:
     if not segments:
         raise ImageError(f"{name}: nothing to load (no PT_LOAD segment)")
     segments.sort(key=lambda s: s.address)
-    for low, high in zip(segments, segments[1:], strict=False):
+    for low, high in pairwise(segments):
         if low.end > high.address:
             raise ImageError(f"{name}: segments at {low.address:#x} and {high.address:#x} overlap")
     entry = int(header["e_entry"])

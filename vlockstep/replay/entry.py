@@ -80,7 +80,7 @@ class Checkpoint:
         try:
             names, values, address, digest = msgpack.unpackb(data)
             found = dict(zip(names, map(_from_bytes, values), strict=True))
-            if not (isinstance(address, int) and 0 <= address and isinstance(digest, bytes)):
+            if not (isinstance(address, int) and address >= 0 and isinstance(digest, bytes)):
                 raise ValueError("fields of wrong types")
         except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
             raise LogError(f"a checkpoint is malformed ({error})") from error

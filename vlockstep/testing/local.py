@@ -8,6 +8,7 @@ over when the guest waits again. Equal seeds and equal calls give equal executio
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import threading
@@ -108,10 +109,8 @@ class _GuestThread:
         machine.break_at(Position(machine.exits + 1), self._breakpoint)
 
         def body() -> None:
-            try:
+            with contextlib.suppress(_Killed):
                 run()
-            except _Killed:
-                pass
             with self._lock:
                 self.ended, self._running = True, False
                 self._lock.notify_all()
@@ -441,6 +440,10 @@ class LocalPair:
             if until() or not self.step():
                 return
         raise AssertionError(f"not finished after {limit} steps")
+
+    def run_until(self, time: int) -> None:
+        """Until the clock `now` stands at `time`, in nanoseconds."""
+        self.run(lambda: self.now >= time)
 
     def run_to_entry(self, entry: int) -> None:
         """Until the primary's guest has made so many entries, or has ended."""

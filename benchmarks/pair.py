@@ -1,0 +1,96 @@
+"""A protected guest: what the secondary costs the primary, and how long a failover takes."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+from benchmarks.contest import Claim, Contestant, Report, interleave, ratio
+from benchmarks.guests import SampleGuest
+from vlockstep.testing import Pair
+
+SORT_TARGET, PREEMPT_TARGET = 0.95, 0.75
+KILL_TARGET, STOP_TARGET = 100.0, 350.0
+"""Milliseconds; the second is the time until silence counts as death, and 100."""
+
+_numbers = itertools.count()
+
+
+def protection(directory: Path, rounds: int, guest: str, *arguments: str) -> Report:
+    """The same guest alone in this process, and as a primary with a live secondary."""
+    sample = SampleGuest(directory / "alone", guest, *arguments)
+
+    def protected() -> float:
+        with _pair(directory, guest, *arguments) as pair:
+            assert pair.wait_finished() == (0, 0)
+            events = {e["event"]: e["time"] for e in pair.events("primary")}
+            return float(events["finished"] - events["started"])
+
+    alone, primary = f"{guest}, unprotected", f"{guest}, primary with a live secondary"
+    figures = interleave([Contestant(alone, sample.live), Contestant(primary, protected)], rounds)
+    target = SORT_TARGET if guest == "sort" else PREEMPT_TARGET
+    claim = Claim("speed of the primary / unprotected", ratio(figures, alone, primary), target)
+    return Report(f"protection of {guest}", "s", figures, [claim])
+
+
+def sort(directory: Path, rounds: int) -> Report:
+    return protection(directory, rounds, "sort")
+
+
+def preempt(directory: Path, rounds: int) -> Report:
+    return protection(directory, rounds, "preempt", "--period=1000000")
+
+
+def failover(directory: Path, rounds: int) -> Report:
+    """From the signal to the event `live`, in milliseconds, in the middle of a ledger."""
+
+    def gap(number: signal.Signals) -> float:
+        with _pair(directory, "ledger", "--lines=100000", "--pause=1") as pair:
+            primary = pair.process("primary")
+            while not pair.transcript.count(b"\n") > 20:
+                time.sleep(0.001)
+            struck = time.time()
+            primary.signal(number)
+            pair.wait_live("secondary")
+            live = next(e for e in pair.events("secondary") if e["event"] == "live")
+            return float(live["time"] - struck) * 1000
+
+    kill, stop = "SIGKILL to live", "SIGSTOP to live"
+    figures = interleave(
+        [
+            Contestant(kill, lambda: gap(signal.SIGKILL)),
+            Contestant(stop, lambda: gap(signal.SIGSTOP)),
+        ],
+        rounds,
+    )
+    claims = [
+        Claim(f"{kill}, median", median(figures[kill]), KILL_TARGET, at_least=False, unit="ms"),
+        Claim(f"{stop}, median", median(figures[stop]), STOP_TARGET, at_least=False, unit="ms"),
+    ]
+    return Report("failover", "ms", figures, claims)
+
+
+@contextmanager
+def _pair(directory: Path, guest: str, *arguments: str) -> Iterator[Pair]:
+    """Connected directly, without the relay that breaks the network in tests."""
+    disks = {"disk": 64 << 20} if guest == "ledger" else {}
+    pair = Pair(
+        guest,
+        arguments,
+        directory=directory / f"pair-{next(_numbers)}",
+        disks=disks,
+        memory=512,
+    )
+    try:
+        pair.start_primary()
+        pair.start_secondary("--connect", pair.endpoint)
+        for role in ("primary", "secondary"):
+            pair.process(role).wait_event("started")
+        yield pair
+    finally:
+        pair.close()
