@@ -1,7 +1,23 @@
-"""Pairs as a fixture, as users of the plugin have them; and what every pair must leave behind."""
+"""Pairs as users of the plugin have them, but more patient: several of them share these CPUs."""
 
 from __future__ import annotations
 
-from vlockstep.testing.plugin import make_pair, pytest_assertrepr_compare
+from typing import Any
 
-__all__ = ["make_pair", "pytest_assertrepr_compare"]
+import pytest
+
+from vlockstep.testing import Pair
+from vlockstep.testing.plugin import MakePair, pytest_assertrepr_compare
+from vlockstep.testing.plugin import make_pair as make_any_pair
+
+__all__ = ["make_any_pair", "make_pair", "pytest_assertrepr_compare"]
+
+HEARTBEAT_MS = 100
+
+
+@pytest.fixture
+def make_pair(make_any_pair: MakePair) -> MakePair:
+    def make(*arguments: Any, start: bool = True, **options: Any) -> Pair:
+        return make_any_pair(*arguments, start=start, **{"heartbeat_ms": HEARTBEAT_MS} | options)
+
+    return make

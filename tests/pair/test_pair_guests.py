@@ -32,7 +32,7 @@ def test_equal_in_the_end(make_pair: MakePair, guest: str, arguments: list[str])
 @pytest.mark.parametrize(
     ("guest", "arguments", "place"),
     [
-        ("hello", [], "entry:1"),
+        ("hello", [], "release:1"),
         ("clock", ["--reads=3000", "--walltime=50", "--puts=20"], "entry:1500"),
         ("preempt", ["--tsc=1", "--work=100000", "--period=200000"], "entry:300"),
         ("preempt", ["--tsc=1", "--work=100000", "--period=200000"], "sent:40"),
@@ -54,7 +54,7 @@ def test_status(make_pair: MakePair) -> None:
 
 
 def test_status_after_a_crash(make_pair: MakePair) -> None:
-    pair = make_pair("hello", ["--status=7"], crash_at="entry:2")
+    pair = make_pair("hello", ["--status=7"], crash_at="release:1")
     assert pair.wait_finished() == (KILLED, 7)
     assert pair.transcript == b"Hello from vlockstep\n--status=7\n"
 
@@ -73,7 +73,10 @@ def test_guest_error(make_pair: MakePair) -> None:
 
 
 def test_guest_error_after_a_crash(make_pair: MakePair) -> None:
-    pair = make_pair("fault", ["--kind=noidt"], crash_at="entry:0")
+    pair = make_pair("fault", ["--kind=noidt"], stop_at=["exits:0"])
+    assert pair.wait_reached("primary") == pair.wait_reached("secondary")
+    pair.crash("primary")
+    pair.go("secondary")
     assert pair.wait_finished() == (KILLED, 1)
     assert said(pair, "secondary", "guest error: .* has no handler")
 

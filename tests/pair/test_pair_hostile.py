@@ -31,7 +31,7 @@ from vlockstep.ft.messages import (
     encode,
 )
 from vlockstep.machine.bundled import open_bundled
-from vlockstep.testing import Pair
+from vlockstep.testing import Pair, PairError
 from vlockstep.testing.plugin import MakePair
 
 BIG = 1 << 62
@@ -173,3 +173,14 @@ def test_accepted_follower_that_talks_nonsense(
     assert not said(pair, "primary", "Traceback")
     if status == 0:
         check_output(pair)
+
+
+@pytest.mark.xfail(strict=True, reason="the guest starts as soon as the Welcome is sent")
+def test_guest_waits_until_the_follower_has_its_welcome(make_pair: MakePair) -> None:
+    """A primary that dies before it is received takes its guest along: nobody else runs it yet."""
+    pair = make_pair("ledger", SHORT, start=False, heartbeat_ms=400)
+    pair.start_primary()
+    with closing(Stranger(pair)) as stranger:
+        stranger.send(encode(Hello(PROTOCOL, "me", _digest(pair), 0)))
+        with pytest.raises(PairError):
+            pair.process("primary").wait_event("started", timeout=1)

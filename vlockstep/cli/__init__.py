@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import traceback
 from typing import NoReturn
 
 from vlockstep.errors import VlockstepError
@@ -32,6 +33,9 @@ def main() -> NoReturn:
         status = error.exit_status
     except OSError as error:
         status = _lost_output(error)
+    except Exception:  # a bug; what follows must not tear down a running guest all the same
+        traceback.print_exc()
+        status = 1
     try:
         sys.stdout.flush()
     except OSError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import uuid
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 import typer
 
 from vlockstep.cli import options
-from vlockstep.errors import HostError, UsageError, VlockstepError
+from vlockstep.errors import HostError, UsageError
 
 if TYPE_CHECKING:
     from vlockstep.ft.faults import Fault, Place
@@ -273,7 +272,7 @@ def _replicate(
     places: _Places,
     as_json: bool,
 ) -> NoReturn:
-    """Run a replica and leave at once, whatever the guest's thread is doing."""
+    """Run a replica, and leave with the guest's status."""
     from vlockstep.ft.process import Process
     from vlockstep.ft.replica import Setting
     from vlockstep.machine.report import GuestError
@@ -299,12 +298,7 @@ def _replicate(
     except GuestError as error:
         print(f"vlockstep: {error.report()}", file=sys.stderr)
         status = error.exit_status
-    except VlockstepError as error:
-        print(f"vlockstep: {error}", file=sys.stderr)
-        status = error.exit_status
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status & 0xFF)
+    raise typer.Exit(status & 0xFF or (1 if status else 0))
 
 
 def _leave(number: int, _frame: object) -> NoReturn:

@@ -182,6 +182,8 @@ class Replica:
 
     def arrived(self, peer: bytes, data: bytes) -> None:
         """Bytes from a peer."""
+        if self.result is not None:
+            return
         try:
             self._message(self._host.now(), peer, messages.decode(data))
         except MessageError as error:
@@ -189,21 +191,23 @@ class Replica:
 
     def connected(self) -> None:
         """A connection that this replica makes stands."""
-        if isinstance(self.role, Secondary):
+        if isinstance(self.role, Secondary) and self.result is None:
             self._act(self.role.connected(self._host.now()))
 
     def disconnected(self) -> None:
         """The connection to the peer dropped."""
-        self._act(self.role.disconnected(self._host.now()))
+        if self.result is None:
+            self._act(self.role.disconnected(self._host.now()))
 
     def probe(self) -> None:
         """Some connection dropped; saying something to the peer tells whether it was its own."""
-        if self._peer:
+        if self._peer and self.result is None:
             self._send(messages.Query(self._host.now(), 0, 0))
 
     def arbiter_answered(self, verdict: Verdict | None) -> None:
         """None if the arbiter could not be reached."""
-        self._act(self.role.arbiter_answered(self._host.now(), verdict))
+        if self.result is None:
+            self._act(self.role.arbiter_answered(self._host.now(), verdict))
 
     def switch_over(self) -> None:
         """An operator asks, on this side, to swap roles."""

@@ -76,10 +76,13 @@ class ConsoleFile:
 
     The text is a stream and each piece has its offset, so that a piece that is there already is
     dropped, one that a dying replica wrote in part is completed, and nothing can appear twice.
+    Where this process wrote last it goes on without looking: if the other one has written there
+    since, it was the same text.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._end = -1
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
         except OSError as error:
@@ -87,11 +90,12 @@ class ConsoleFile:
 
     def write(self, offset: int, data: bytes) -> None:
         try:
-            have = os.lseek(self._fd, 0, os.SEEK_END) - offset
+            have = 0 if offset == self._end else os.lseek(self._fd, 0, os.SEEK_END) - offset
             if have <= 0:
                 _write_all(self._fd, data, offset)
             elif have < len(data):
                 _write_all(self._fd, data[have:], offset + have)
+            self._end = offset + len(data)
         except OSError as error:
             raise HostError(
                 f"cannot write to the console file {self.path}: {error.strerror}"
