@@ -23,7 +23,7 @@ some_messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(messages.Batch, naturals, naturals, naturals, st.binary()),
     st.builds(messages.Query, naturals, naturals, naturals),
     st.builds(messages.Answer, naturals, naturals, naturals, naturals),
-    st.builds(messages.Handover, naturals),
+    st.builds(messages.Handover, naturals, naturals, naturals),
     st.builds(messages.TookOver, naturals),
     st.builds(messages.Finished, naturals),
     st.builds(messages.Goodbye, st.text()),

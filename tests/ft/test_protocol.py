@@ -37,6 +37,7 @@ from vlockstep.ft.protocol import (
 from vlockstep.ft.secondary import Secondary
 from vlockstep.ft.timing import MILLISECOND as MS
 from vlockstep.ft.timing import Timing
+from vlockstep.machine.position import Position
 from vlockstep.replay import codec
 from vlockstep.replay.entry import Entry, Kind
 
@@ -58,7 +59,9 @@ def releases(actions: list[Action]) -> list[int]:
 def protected() -> Primary:
     primary = Primary(TIMING, 1, "image", {}, START)
     actions = primary.received(START, Hello(PROTOCOL, "me", "image", 0))
-    assert isinstance(actions[-1], Start) and primary.state is State.PROTECTED
+    assert sent(actions, Welcome) and primary.state is State.WELCOMING
+    assert primary.received(START, Answer(0, 0, 0, 0)) == [Start({})]
+    assert primary.state is State.PROTECTED
     return primary
 
 
@@ -153,6 +156,15 @@ def test_who_cannot_follow_is_told_why(hello: Hello, reason: str) -> None:
     assert primary.state is State.WAITING
 
 
+def test_a_secondary_that_cannot_follow_leaves_the_primary_waiting() -> None:
+    primary = Primary(TIMING, 1, "image", {}, START)
+    primary.received(START, Hello(PROTOCOL, "me", "image", 0))
+    actions = primary.received(START, Goodbye("another disk"))
+    assert primary.state is State.WAITING
+    assert not any(isinstance(a, Start | Claim) for a in actions)
+    assert sent(primary.received(START, Hello(PROTOCOL, "another", "image", 0)), Welcome)
+
+
 def test_a_second_secondary_is_refused() -> None:
     actions = protected().received(START, Hello(PROTOCOL, "another", "image", 0))
     assert sent(actions, Refuse)
@@ -168,6 +180,7 @@ def test_the_guest_is_slowed_when_the_secondary_lags_in_time_or_bytes() -> None:
 
     small = Primary(Timing(max_log=1 << 16), 1, "image", {}, START)
     small.received(START, Hello(PROTOCOL, "me", "image", 0))
+    small.received(START, Answer(0, 0, 0, 0))
     frame: Entry = (Kind.NET_READ, 0, 0, bytes(1 << 15), b"")
     small.append(START, [frame])
     assert not small.slowed(START)
@@ -299,17 +312,18 @@ def test_a_diverged_secondary_never_goes_live() -> None:
 def test_it_takes_over_only_when_all_is_executed() -> None:
     secondary = following()
     secondary.received(START, batch(0, [CLOCK, CLOCK], released=2))
-    assert secondary.received(START, Handover(2)) == []
+    assert secondary.received(START, Handover(2, 1, 7)) == []
     assert secondary.progressed(START, 1) == []
     assert secondary.progressed(START, 2) == [Claim(1, alone=False)]
     took_over, live = secondary.arbiter_answered(START, Verdict.WON)
-    assert took_over == Send(TookOver(2)) and live == GoLive(2, protected=True)
+    assert took_over == Send(TookOver(2))
+    assert live == GoLive(2, protected=True, not_before=Position(1, 7))
 
 
 def test_a_primary_may_overrule_a_takeover_that_released_nothing() -> None:
     primary = protected()
     primary.switchover(START)
-    assert sent(primary.held(START), Handover)
+    assert sent(primary.held(START, Position(1, 7)), Handover)
     while primary.state is State.HANDED_OVER:
         now = primary.deadline()
         primary.tick(now)
@@ -321,7 +335,7 @@ def test_a_primary_may_overrule_a_takeover_that_released_nothing() -> None:
 def test_but_not_one_that_went_live_alone() -> None:
     primary = protected()
     primary.switchover(START)
-    primary.held(START)
+    primary.held(START, Position(1, 7))
     primary.received(START, Goodbye("going"))
     assert any(isinstance(a, Stop) for a in primary.arbiter_answered(START, Verdict.LOST))
 

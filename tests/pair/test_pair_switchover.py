@@ -79,7 +79,6 @@ def test_preempted_guest(make_pair: MakePair) -> None:
     check_log(pair, "secondary")
 
 
-@pytest.mark.xfail(reason="the old primary was held behind the new one's first interrupt")
 def test_preempted_guest_that_was_held_late(make_pair: MakePair) -> None:
     """The new primary, which stands still for a while, interrupts its guest earlier after the last
     entry than where the old one's was held: the old one must not have run ahead."""

@@ -84,9 +84,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """Primary: I stopped after `next` entries, every output is released: go live."""
+    """Primary: I stopped after `next` entries, every output is released: go live. My guest has
+    executed up to the position (`exits`, `blocks`): interrupt yours no earlier."""
 
     next: int
+    exits: int
+    blocks: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from vlockstep.ft.protocol import (
     Verdict,
 )
 from vlockstep.ft.timing import SECOND, Timing
+from vlockstep.machine.position import Position
 from vlockstep.replay import codec
 from vlockstep.replay.entry import OUTPUTS, Entry, Kind
 
@@ -92,7 +93,7 @@ class Primary(Role):
         self._instance = ""
         self._lease_until = 0
         self._round_trip = 0
-        self._held = False
+        self._held: Position | None = None
         self._handed_over = False
         self._hold_until = NEVER
         self._finished_at = NEVER
@@ -120,6 +121,8 @@ class Primary(Role):
         match self.state:
             case State.WAITING:
                 return self._started + self.timing.patience
+            case State.WELCOMING:
+                return self._heard + self.timing.dead
             case State.PARTED:
                 return self._parted + self.timing.interval // 2
             case State.CLAIMING:
@@ -150,7 +153,7 @@ class Primary(Role):
         self._sent.append(_Sent(first, self.next, content))
         self._sent_bytes += len(content)
         self._pace.append((self.next, now))
-        if self.state in (State.PARTED, State.CLAIMING, State.WAITING):
+        if self.state in (State.PARTED, State.CLAIMING):
             return []
         self._asked = now
         return [Send(Batch(now, self.lease, self.released, content))]
@@ -181,8 +184,7 @@ class Primary(Role):
             Send(Welcome(PROTOCOL, self.generation, message.next, self._config))
         ]
         if self.state is State.WAITING:
-            self._to(State.PROTECTED)
-            actions.append(Start(self._config))
+            self._to(State.WELCOMING)
         elif self.state is State.PARTED:
             self._to(State.PROTECTED)
         for batch in self._sent:
@@ -193,9 +195,14 @@ class Primary(Role):
     def received(self, now: int, message: Message) -> list[Action]:
         """A message from the secondary. Raises `MessageError` if it cannot be one."""
         self._heard = now
+        if self.state is State.WELCOMING and not isinstance(message, Hello | Goodbye):
+            self._to(State.PROTECTED)
+            return [Start(self._config), *self.received(now, message)]
         match message:
             case Hello():
                 return self.connected(now, message)
+            case Goodbye(reason) if self.state is State.WELCOMING:
+                return self._wait_again(f"the secondary cannot follow: {reason}")
             case Answer():
                 return self._answered(now, message)
             case Goodbye(reason) if self.state in (
@@ -229,6 +236,8 @@ class Primary(Role):
 
     def disconnected(self, now: int) -> list[Action]:
         """The connection dropped: an early suspicion."""
+        if self.state is State.WELCOMING:
+            return self._wait_again("the connection to the secondary was lost")
         if self.state is State.HOLDING:
             actions = self._call_off("the connection was lost")
         elif self.state is State.PROTECTED:
@@ -266,9 +275,9 @@ class Primary(Role):
         self._hold_until = now + HOLD_LIMIT
         return [Hold()]
 
-    def held(self, now: int) -> list[Action]:
-        """The guest is held, and all its entries were appended."""
-        self._held = True
+    def held(self, now: int, position: Position) -> list[Action]:
+        """The guest is held at `position`, and all its entries were appended."""
+        self._held = position
         return self._hand_over()
 
     def tick(self, now: int) -> list[Action]:
@@ -283,6 +292,8 @@ class Primary(Role):
                     self._to(State.PROTECTED)
                     return actions
                 return self._heartbeat(now) + self._release(now)
+            case State.WELCOMING if silent:
+                return self._wait_again("the secondary does not answer")
             case State.WAITING:
                 if now - self._started >= self.timing.patience:
                     return self._stop("no secondary came; start one, or use `vlockstep run`")
@@ -343,23 +354,29 @@ class Primary(Role):
 
     def _hand_over(self) -> list[Action]:
         """Let the secondary take over if the guest is held and every output is released."""
-        if self.state is not State.HOLDING or not self._held or self._outputs:
+        if self.state is not State.HOLDING or self._held is None or self._outputs:
             return []
         self._to(State.HANDED_OVER)
         self._hold_until = NEVER
-        return [Send(Handover(self.next))]
+        return [Send(Handover(self.next, *self._held))]
 
     def _call_off(self, reason: str) -> list[Action]:
         """Give up a switchover that has not been handed over."""
         if self.state is not State.HOLDING:
             return []
-        self._held = False
+        self._held = None
         self._hold_until = NEVER
         return [Resume(), Reply(0, reason)]
 
+    def _wait_again(self, reason: str) -> list[Action]:
+        """The secondary that came has gone before the guest began."""
+        self._to(State.WAITING)
+        self._instance = ""
+        return [Tell(reason)]
+
     def _claim_alone(self, reason: str) -> list[Action]:
         if self.state is State.HANDED_OVER:
-            self._held, self._handed_over = False, True
+            self._held, self._handed_over = None, True
             actions: list[Action] = [Reply(0, reason)]
         else:
             actions = self._call_off(reason)

@@ -24,6 +24,7 @@ from vlockstep.ft.replica import Replica, Setting
 from vlockstep.ft.timing import MILLISECOND
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.machine import Machine
+from vlockstep.machine.position import Position
 from vlockstep.machine.world import Outcome
 from vlockstep.replay.live import BlockDevice, Console, LiveWorld
 
@@ -145,8 +146,12 @@ class Process:
 
         threading.Thread(target=ask, name="arbiter", daemon=True).start()
 
-    def inputs(self, clock: tuple[int, int], pause: Callable[[], None]) -> Inputs:
-        return LiveWorld(self._console, self._disks, clock=clock, pause=pause)
+    def inputs(
+        self, clock: tuple[int, int], pause: Callable[[], None], not_before: Position
+    ) -> Inputs:
+        return LiveWorld(
+            self._console, self._disks, clock=clock, pause=pause, not_before=not_before
+        )
 
     def launch(self, run: Callable[[], None]) -> None:
         if self._fault is not None and self._fault.place.seconds is not None:

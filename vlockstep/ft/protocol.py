@@ -34,6 +34,8 @@ it never goes live.
 that, or the time by which the secondary's execution lags, exceeds its limit, the primary's guest
 waits.
 
+*Start.* The guest runs only once a secondary has its configuration and says so.
+
 *Switchover.* The primary holds its guest, waits until every output is released and says
 `Handover`. The secondary executes to the same entry, claims the next generation and says
 `TookOver`; both swap roles, their guests being equal. If it does not, the primary claims the
@@ -54,12 +56,14 @@ from typing import Any
 
 from vlockstep.ft.messages import Message, Query
 from vlockstep.ft.timing import Timing
+from vlockstep.machine.position import Position
 from vlockstep.replay.entry import Entry
 
 
 class State(Enum):
     # Primary
     WAITING = "waiting for a secondary"
+    WELCOMING = "welcoming a secondary"
     PROTECTED = "protected"
     PARTED = "connection lost"  #          the primary's or the secondary's
     CLAIMING = "asking the arbiter"  #     the primary's or the secondary's
@@ -82,7 +86,8 @@ class State(Enum):
 _S = State
 TRANSITIONS: dict[State, frozenset[State]] = {
     # The primary
-    _S.WAITING: frozenset({_S.PROTECTED, _S.STOPPED}),
+    _S.WAITING: frozenset({_S.WELCOMING, _S.STOPPED}),
+    _S.WELCOMING: frozenset({_S.PROTECTED, _S.WAITING, _S.STOPPED}),
     _S.PROTECTED: frozenset(
         {_S.PARTED, _S.CLAIMING, _S.HOLDING, _S.FINISHING, _S.ALONE, _S.STOPPED}
     ),
@@ -173,10 +178,12 @@ class Follow:
 
 @dataclass(frozen=True, slots=True)
 class GoLive:
-    """Secondary: become primary after the last entry received. `protected`: the peer follows."""
+    """Secondary: become primary after the last entry received. `protected`: the peer follows, and
+    its guest stands at `not_before`: no interrupt may come earlier."""
 
     generation: int
     protected: bool
+    not_before: Position = Position(0, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ from vlockstep.ft.timing import MILLISECOND, Timing
 from vlockstep.machine.config import BlockConfig, GuestConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
+from vlockstep.machine.position import Position
 from vlockstep.machine.report import GuestError
 from vlockstep.machine.world import Outcome, World
 from vlockstep.replay.entry import Entry, Kind
@@ -82,8 +83,11 @@ class Host(Protocol):
     def claim(self, claim: Claim) -> None:
         """Ask the arbiter, and call `arbiter_answered` some time later."""
 
-    def inputs(self, clock: tuple[int, int], pause: Callable[[], None]) -> Inputs:
-        """The host's clocks, disks and timers for a guest whose clocks stand at `clock`."""
+    def inputs(
+        self, clock: tuple[int, int], pause: Callable[[], None], not_before: Position
+    ) -> Inputs:
+        """The host's clocks, disks and timers for a guest whose clocks stand at `clock`, and which
+        gets no interrupt before a position."""
 
     def launch(self, run: Callable[[], None]) -> None:
         """Start the guest's thread."""
@@ -302,7 +306,8 @@ class Replica:
             self._act(primary.append(now, entries))
             self._strike(Stage.SENT, primary.next - 1)
         if held and primary.state is State.HOLDING:
-            self._act(primary.held(now))
+            assert self.machine is not None
+            self._act(primary.held(now, self.machine.position))
 
     def _guest_failed(self, now: int, failure: BaseException) -> None:
         if isinstance(failure, Divergence) and isinstance(self.role, Secondary):
@@ -430,7 +435,7 @@ class Replica:
 
     def _start(self, config: dict[str, Any]) -> None:
         if isinstance(self.role, Primary):
-            world = self._primary_world(clock=(0, 0))
+            world = self._primary_world((0, 0), Position(0, 0))
         else:
             try:
                 self._config = GuestConfig.from_dict(config)
@@ -466,10 +471,10 @@ class Replica:
             self._failure = error
         self._host.wake()
 
-    def _primary_world(self, clock: tuple[int, int]) -> World:
+    def _primary_world(self, clock: tuple[int, int], not_before: Position) -> World:
         assert self.machine is not None
         appended = self._appended
-        self._inputs = self._host.inputs(clock, appended.pause)
+        self._inputs = self._host.inputs(clock, appended.pause, not_before)
         world = ProtectedWorld(self._inputs, self._queue, appended, self._local)
         append = appended.append
         if self._watches_entries():
@@ -525,10 +530,12 @@ class Replica:
     def _install_live(self) -> None:
         """In the guest's thread, which has taken the last entry."""
         assert self.machine is not None and self._replayer is not None
+        assert self._going_live is not None
         cycles, walltime = self._replayer.clock
         if self._cycles_ahead is not None:
             cycles = max(cycles, self._host.now() + self._cycles_ahead)
-        self.machine.replace_world(self._primary_world((cycles, walltime)))
+        not_before = self._going_live.not_before
+        self.machine.replace_world(self._primary_world((cycles, walltime), not_before))
         self._drained = True
         self._host.wake()
 

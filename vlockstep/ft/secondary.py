@@ -36,6 +36,7 @@ from vlockstep.ft.protocol import (
     Verdict,
 )
 from vlockstep.ft.timing import MILLISECOND, Timing
+from vlockstep.machine.position import Position
 from vlockstep.replay import codec
 from vlockstep.replay.entry import OUTPUTS, Kind
 
@@ -78,6 +79,7 @@ class Secondary(Role):
         self.ended: int | None = None
         """The entry with which the guest ends."""
         self._handover: int | None = None
+        self._not_before = Position(0, 0)
         self._started = now
 
     def deadline(self) -> int:
@@ -120,9 +122,10 @@ class Secondary(Role):
                 return self._batch(now, message)
             case Query(sent, lease, released):
                 return [*self._forget(released), self._answer(now, sent, lease)]
-            case Handover(next) if self.state is State.FOLLOWING:
+            case Handover(next, exits, blocks) if self.state is State.FOLLOWING:
                 if next != self.received_entries:
                     return [self._hello(now)]
+                self._not_before = Position(exits, blocks)
                 self._to(State.TAKING_OVER)
                 return self._take_over()
             case Finished(sent) if self.state is State.FOLLOWING:
@@ -171,7 +174,7 @@ class Secondary(Role):
         self._to(State.LIVE)
         protected = self._handover is not None
         took_over: list[Action] = [Send(TookOver(self.generation))] if protected else []
-        return [*took_over, GoLive(self.generation, protected)]
+        return [*took_over, GoLive(self.generation, protected, self._not_before)]
 
     def switchover(self, now: int) -> list[Action]:
         """An operator asks to swap roles: pass it on."""
@@ -234,7 +237,7 @@ class Secondary(Role):
         if self.state is State.JOINING:
             self._to(State.FOLLOWING)
             self.generation = message.generation
-            return [Start(message.config)]
+            return [Start(message.config), Send(Answer(0, 0, self.received_entries, self.executed))]
         if self.state is State.PARTED:
             self._to(State.FOLLOWING)
         return []

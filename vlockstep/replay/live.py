@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from vlockstep.machine.blockcounter import NEVER
 from vlockstep.machine.position import Position
 from vlockstep.machine.world import Outcome
 
@@ -41,7 +42,7 @@ class LiveWorld:
     `clock` is where the guest's clocks stand, (cycles, ns since the epoch), when another replica
     has run it before: they go on from there and never back. `console_offset` is how much console
     text there has been. `pause` is called in every round of a wait, and may block or raise
-    `WorldChanged`; `wake` starts a round, also when a NIC has got a frame.
+    `WorldChanged`; before the position `not_before` no interrupt comes; `wake` starts a round, also when a NIC has got a frame.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class LiveWorld:
         clock: tuple[int, int] = (0, 0),
         console_offset: int = 0,
         pause: Callable[[], None] = lambda: None,
+        not_before: Position = Position(0, 0),
     ) -> None:
         self._console = console
         self._disks = disks or {}
@@ -62,6 +64,7 @@ class LiveWorld:
         self._console_offset = console_offset
         self._wake = threading.Event()
         self._pause = pause
+        self._not_before = not_before
         self._ticker: _Ticker | None = None
         self._backoff = 1
         self._waiting_since_exit = -1
@@ -95,6 +98,9 @@ class LiveWorld:
         ticker = self._ticker
         if ticker is None or not ticker.pending:
             return None
+        if position < self._not_before:
+            same = position.exits == self._not_before.exits
+            return self._not_before.blocks if same else NEVER
         if position.exits != self._waiting_since_exit:
             self._waiting_since_exit, self._backoff = position.exits, 1
             return position.blocks
@@ -105,7 +111,7 @@ class LiveWorld:
     def interrupt(self, position: Position, enabled: bool) -> int | None:
         self._pause()
         ticker = self._ticker
-        if ticker is None or not ticker.pending or not enabled:
+        if ticker is None or not ticker.pending or not enabled or position < self._not_before:
             return None
         return ticker.take()
 

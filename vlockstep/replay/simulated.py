@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 
+from vlockstep.machine.blockcounter import NEVER
 from vlockstep.machine.position import Position
 from vlockstep.machine.world import Outcome
 from vlockstep.replay.live import BlockDevice, Console
@@ -26,8 +27,10 @@ class SimulatedWorld:
         clock: tuple[int, int] = (0, 0),
         console_offset: int = 0,
         pause: Callable[[], None] = lambda: None,
+        not_before: Position = Position(0, 0),
     ) -> None:
         self._pause = pause
+        self._not_before = not_before
         self._random = random.Random(seed)
         self._console = console
         self._disks = disks or {}
@@ -111,3 +114,6 @@ class SimulatedWorld:
     def _schedule(self, position: Position) -> None:
         step = self._random.randint(1, 2 * _MEAN_BLOCKS_BETWEEN_INTERRUPTS)
         self._next = Position(position.exits, position.blocks + step)
+        if self._next < self._not_before:
+            same = position.exits == self._not_before.exits
+            self._next = self._not_before if same else Position(position.exits, NEVER)

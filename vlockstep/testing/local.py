@@ -309,8 +309,10 @@ class LocalReplica:
     def claim(self, claim: Claim) -> None:
         self._pair.judge(self, claim)
 
-    def inputs(self, clock: tuple[int, int], pause: Callable[[], None]) -> Inputs:
-        return self._pair.inputs(clock, pause)
+    def inputs(
+        self, clock: tuple[int, int], pause: Callable[[], None], not_before: Position
+    ) -> Inputs:
+        return self._pair.inputs(clock, pause, not_before)
 
     def launch(self, run: Callable[[], None]) -> None:
         self._guest.launch(run, self.machine)
@@ -548,10 +550,17 @@ class LocalPair:
             return Verdict.TAKEN_OVER
         return Verdict.LOST
 
-    def inputs(self, clock: tuple[int, int], pause: Callable[[], None]) -> Inputs:
+    def inputs(
+        self, clock: tuple[int, int], pause: Callable[[], None], not_before: Position
+    ) -> Inputs:
         self._takeovers += 1
         return SimulatedWorld(
-            self.seed * 1000 + self._takeovers, self.console, self._disks, clock=clock, pause=pause
+            self.seed * 1000 + self._takeovers,
+            self.console,
+            self._disks,
+            clock=clock,
+            pause=pause,
+            not_before=not_before,
         )
 
     def _sides(self, name: str) -> tuple[LocalReplica, LocalReplica]:
