@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from vlockstep.ft.messages import (
@@ -60,7 +62,8 @@ def protected() -> Primary:
     primary = Primary(TIMING, 1, "image", {}, START)
     actions = primary.received(START, Hello(PROTOCOL, "me", "image", 0))
     assert sent(actions, Welcome) and primary.state is State.WELCOMING
-    assert primary.received(START, Answer(0, 0, 0, 0)) == [Start({})]
+    actions = primary.received(START, Answer(0, 0, 0, 0))
+    assert sent(actions, Query) and actions[-1] == Start({})
     assert primary.state is State.PROTECTED
     return primary
 
@@ -68,6 +71,8 @@ def protected() -> Primary:
 def following() -> Secondary:
     secondary = Secondary(TIMING, "me", "image", START)
     secondary.received(START, Welcome(PROTOCOL, 1, 0, {}))
+    assert secondary.state is State.READY
+    secondary.received(START, Query(START, 0, 0))
     assert secondary.state is State.FOLLOWING
     return secondary
 
@@ -241,6 +246,18 @@ def test_the_one_it_replaced_is_told_to_stop() -> None:
 
 def batch(first: int, entries: list[Entry], released: int = 0, lease: int = 50 * MS) -> Batch:
     return Batch(START, lease, released, codec.encode(first, entries))
+
+
+@pytest.mark.parametrize("noticed", [Secondary.tick, Secondary.disconnected])
+def test_left_before_the_start_it_stops(noticed: Callable[..., list[Action]]) -> None:
+    """The primary may wait for another secondary, and start its guest with that one."""
+    secondary = Secondary(TIMING, "me", "image", START)
+    secondary.received(START, Welcome(PROTOCOL, 1, 0, {}))
+    now = START
+    while now < START + TIMING.dead:
+        now += TIMING.interval
+        actions = secondary.tick(now) if now < START + TIMING.dead else noticed(secondary, now)
+    assert isinstance(actions[-1], Stop)
 
 
 def test_entries_are_acknowledged_when_received() -> None:

@@ -20,7 +20,8 @@ from vlockstep.ft.keys import Keys, Party
 from vlockstep.ft.messages import MAX_MESSAGE
 
 _LINGER = 500
-_RECONNECT = 20
+_RECONNECT = 5
+"""Milliseconds; well below the time for which a lost connection is no reason to part."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,6 @@ _MONITORED = (
     | zmq.EVENT_DISCONNECTED
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
 
 
@@ -86,14 +86,18 @@ class Channel:
     """One socket and its monitor. `sockets` are what to poll for reading."""
 
     def __init__(
-        self, socket: zmq.Socket[bytes], authenticator: ThreadAuthenticator | None
+        self, socket: zmq.Socket[bytes], authenticator: ThreadAuthenticator | None = None
     ) -> None:
         self._socket = socket
         self._authenticator = authenticator
         self._monitor = socket.get_monitor_socket(_MONITORED)
         self.sockets = (self._socket, self._monitor)
-        self.endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self.listens = socket.getsockopt(zmq.TYPE) == zmq.ROUTER
+
+    @property
+    def endpoint(self) -> str:
+        """Where it listens or connects, with the port that the system chose."""
+        return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def send(self, data: bytes, peer: bytes) -> bool:
         """False if the peer is gone."""
@@ -122,7 +126,7 @@ class Channel:
                     yield Disconnected()
                 case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                     yield Rejected("the peer does not accept this replica's key")
-                case _:
+                case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
                     yield Rejected("the peer does not speak with these keys, or with none")
 
     def close(self) -> None:
@@ -156,14 +160,13 @@ def listen(endpoint: str, keys: Keys | None) -> Channel:
         socket.setsockopt(zmq.CURVE_SERVER, 1)
         socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
         socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+    channel = Channel(socket, authenticator)
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as error:
-        socket.close(0)
-        if authenticator is not None:
-            authenticator.stop()
+        channel.close()
         raise HostError(f"cannot listen on {endpoint}: {error.strerror}") from error
-    return Channel(socket, authenticator)
+    return channel
 
 
 def connect(endpoint: str, keys: Keys | None) -> Channel:
@@ -176,12 +179,13 @@ def connect(endpoint: str, keys: Keys | None) -> Channel:
         socket.setsockopt(zmq.CURVE_SERVERKEY, keys.peers[Party.PRIMARY])
         socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
         socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+    channel = Channel(socket)  # it watches before there is anything to see
     try:
         socket.connect(endpoint)
     except zmq.ZMQError as error:
-        socket.close(0)
+        channel.close()
         raise UsageError(f"cannot connect to {endpoint}: {error.strerror}") from error
-    return Channel(socket, None)
+    return channel
 
 
 class _Accept:

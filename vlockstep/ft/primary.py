@@ -197,7 +197,8 @@ class Primary(Role):
         self._heard = now
         if self.state is State.WELCOMING and not isinstance(message, Hello | Goodbye):
             self._to(State.PROTECTED)
-            return [Start(self._config), *self.received(now, message)]
+            self._asked = now
+            return [Send(self._query(now)), Start(self._config), *self.received(now, message)]
         match message:
             case Hello():
                 return self.connected(now, message)

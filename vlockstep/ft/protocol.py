@@ -34,7 +34,8 @@ it never goes live.
 that, or the time by which the secondary's execution lags, exceeds its limit, the primary's guest
 waits.
 
-*Start.* The guest runs only once a secondary has its configuration and says so.
+*Start.* The guest runs only once a secondary has its configuration and says so. Until the secondary
+hears from a primary that counts on it, it does not count on itself either: it stops if it is left.
 
 *Switchover.* The primary holds its guest, waits until every output is released and says
 `Handover`. The secondary executes to the same entry, claims the next generation and says
@@ -56,7 +57,7 @@ from typing import Any
 
 from vlockstep.ft.messages import Message, Query
 from vlockstep.ft.timing import Timing
-from vlockstep.machine.position import Position
+from vlockstep.machine.position import BOOT, Position
 from vlockstep.replay.entry import Entry
 
 
@@ -73,6 +74,7 @@ class State(Enum):
     FINISHING = "guest ended"
     # Secondary
     JOINING = "joining"
+    READY = "ready to follow"
     FOLLOWING = "following"
     TAKING_OVER = "catching up to take over"
     DRAINED = "guest ended, waiting for the primary"
@@ -98,7 +100,8 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     _S.ALONE: frozenset({_S.FINISHED, _S.STOPPED}),
     _S.FINISHING: frozenset({_S.FINISHED}),
     # The secondary
-    _S.JOINING: frozenset({_S.FOLLOWING, _S.STOPPED}),
+    _S.JOINING: frozenset({_S.READY, _S.STOPPED}),
+    _S.READY: frozenset({_S.FOLLOWING, _S.STOPPED}),
     _S.FOLLOWING: frozenset(
         {_S.PARTED, _S.CLAIMING, _S.TAKING_OVER, _S.DRAINED, _S.FINISHED, _S.STOPPED}
     ),
@@ -183,7 +186,7 @@ class GoLive:
 
     generation: int
     protected: bool
-    not_before: Position = Position(0, 0)
+    not_before: Position = BOOT
 
 
 @dataclass(frozen=True, slots=True)

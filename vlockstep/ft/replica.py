@@ -54,7 +54,7 @@ from vlockstep.ft.timing import MILLISECOND, Timing
 from vlockstep.machine.config import BlockConfig, GuestConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
-from vlockstep.machine.position import Position
+from vlockstep.machine.position import BOOT, Position
 from vlockstep.machine.report import GuestError
 from vlockstep.machine.world import Outcome, World
 from vlockstep.replay.entry import Entry, Kind
@@ -435,7 +435,7 @@ class Replica:
 
     def _start(self, config: dict[str, Any]) -> None:
         if isinstance(self.role, Primary):
-            world = self._primary_world((0, 0), Position(0, 0))
+            world = self._primary_world((0, 0), BOOT)
         else:
             try:
                 self._config = GuestConfig.from_dict(config)

@@ -36,7 +36,7 @@ from vlockstep.ft.protocol import (
     Verdict,
 )
 from vlockstep.ft.timing import MILLISECOND, Timing
-from vlockstep.machine.position import Position
+from vlockstep.machine.position import BOOT, Position
 from vlockstep.replay import codec
 from vlockstep.replay.entry import OUTPUTS, Kind
 
@@ -79,7 +79,7 @@ class Secondary(Role):
         self.ended: int | None = None
         """The entry with which the guest ends."""
         self._handover: int | None = None
-        self._not_before = Position(0, 0)
+        self._not_before = BOOT
         self._started = now
 
     def deadline(self) -> int:
@@ -91,6 +91,8 @@ class Secondary(Role):
                 return self._retry
             case State.JOINING | State.DRAINED:
                 due = self._asked + self.timing.interval
+            case State.READY:
+                due = self._heard + self.timing.dead
             case State.FOLLOWING | State.TAKING_OVER:
                 dead = max(self._heard + self.timing.dead, self._still_until)
                 due = min(self._asked + self.timing.interval, dead)
@@ -111,12 +113,16 @@ class Secondary(Role):
     def received(self, now: int, message: Message) -> list[Action]:
         """A message from the primary."""
         self._heard = now
+        if self.state is State.READY and isinstance(message, Batch | Query):
+            self._to(State.FOLLOWING)
         match message:
             case Query() | Batch() | Hello() if self.state is State.LIVE:
                 return [Send(TookOver(self.generation))]
             case Welcome():
                 return self._welcomed(message)
-            case Refuse(reason) if self.state in (State.JOINING, State.FOLLOWING, State.PARTED):
+            case Refuse(reason) if self.state in (
+                State.JOINING, State.READY, State.FOLLOWING, State.PARTED
+            ):  # fmt: skip
                 return self._stop(f"the primary refuses this replica: {reason}")
             case Batch():
                 return self._batch(now, message)
@@ -142,6 +148,8 @@ class Secondary(Role):
 
     def disconnected(self, now: int) -> list[Action]:
         """The connection dropped: an early suspicion. What was promised is kept all the same."""
+        if self.state is State.READY:
+            return self._stop("the primary was lost before its guest had started")
         if self.state is not State.FOLLOWING:
             return []
         self._to(State.PARTED)
@@ -191,6 +199,8 @@ class Secondary(Role):
                     return self._stop("no primary answered; is one listening there?")
                 if now - self._asked >= self.timing.interval:
                     return [self._hello(now)]
+            case State.READY if silent:
+                return self._stop("the primary was lost before its guest had started")
             case State.FOLLOWING | State.TAKING_OVER if silent and now >= self._still_until:
                 return [Tell("the primary does not answer"), *self._claim()]
             case State.FOLLOWING | State.TAKING_OVER | State.DRAINED:
@@ -235,7 +245,7 @@ class Secondary(Role):
             return []
         self._resending = False
         if self.state is State.JOINING:
-            self._to(State.FOLLOWING)
+            self._to(State.READY)
             self.generation = message.generation
             return [Start(message.config), Send(Answer(0, 0, self.received_entries, self.executed))]
         if self.state is State.PARTED:

@@ -60,7 +60,11 @@ def build(memory: Memory, segments: Iterable[tuple[int, int, bool, bool]]) -> in
     put(_PML4, _PDPT | _TABLE)
     for gib in range(-(-memory.size >> 30)):
         put(_PDPT + 8 * gib, (_PD + PAGE * gib) | _TABLE)
+    special = {page // (LARGE_PAGE // PAGE) for page in flags}
     for region in range(memory.size // LARGE_PAGE):
+        if region not in special:
+            put(_PD + 8 * region, region * LARGE_PAGE | _READ_WRITE | _LARGE)
+            continue
         first = region * (LARGE_PAGE // PAGE)
         entries = [flags.get(page, _READ_WRITE) for page in range(first, first + 512)]
         if len(set(entries)) == 1:

@@ -30,3 +30,7 @@ class Position(NamedTuple):
         if match is None:
             raise UsageError(f"{text!r} is not a position: write exits:N or exits:N+BLOCKS")
         return cls(int(match[1]), int(match[2] or 0))
+
+
+BOOT = Position(0, 0)
+"""Where every execution begins."""

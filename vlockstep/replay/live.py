@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from vlockstep.machine.blockcounter import NEVER
-from vlockstep.machine.position import Position
+from vlockstep.machine.position import BOOT, Position
 from vlockstep.machine.world import Outcome
 
 _MAX_WAIT = 3600.0
@@ -42,7 +42,8 @@ class LiveWorld:
     `clock` is where the guest's clocks stand, (cycles, ns since the epoch), when another replica
     has run it before: they go on from there and never back. `console_offset` is how much console
     text there has been. `pause` is called in every round of a wait, and may block or raise
-    `WorldChanged`; before the position `not_before` no interrupt comes; `wake` starts a round, also when a NIC has got a frame.
+    `WorldChanged`; `wake` starts a round, also when a NIC has got a frame. Before the position
+    `not_before` no interrupt comes.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class LiveWorld:
         clock: tuple[int, int] = (0, 0),
         console_offset: int = 0,
         pause: Callable[[], None] = lambda: None,
-        not_before: Position = Position(0, 0),
+        not_before: Position = BOOT,
     ) -> None:
         self._console = console
         self._disks = disks or {}

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Mapping
 
 from vlockstep.machine.blockcounter import NEVER
-from vlockstep.machine.position import Position
+from vlockstep.machine.position import BOOT, Position
 from vlockstep.machine.world import Outcome
 from vlockstep.replay.live import BlockDevice, Console
 
@@ -27,7 +27,7 @@ class SimulatedWorld:
         clock: tuple[int, int] = (0, 0),
         console_offset: int = 0,
         pause: Callable[[], None] = lambda: None,
-        not_before: Position = Position(0, 0),
+        not_before: Position = BOOT,
     ) -> None:
         self._pause = pause
         self._not_before = not_before

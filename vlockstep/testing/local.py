@@ -396,7 +396,7 @@ class LocalPair:
         self.primary.replica.start_primary(config, self.generation)
         self.secondary.replica.start_secondary()
         self.secondary.do(self.secondary.replica.connected)
-        self.run(lambda: self.primary.happened("started") and self.secondary.happened("started"))
+        self.run(lambda: self.primary.happened("started") and self.secondary.state == "FOLLOWING")
 
     # Looking
 
