@@ -44,9 +44,10 @@ class Disconnected:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A connection failed for a reason that trying again will not mend."""
+    """A connection failed before it stood. If not `certain`, that may have been an accident."""
 
     reason: str
+    certain: bool
 
 
 Event = Arrived | Connected | Disconnected | Rejected
@@ -55,6 +56,7 @@ _MONITORED = (
     | zmq.EVENT_DISCONNECTED
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
 
 
@@ -125,9 +127,10 @@ class Channel:
                 case zmq.EVENT_DISCONNECTED:
                     yield Disconnected()
                 case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                    yield Rejected("the peer does not accept this replica's key")
-                case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
-                    yield Rejected("the peer does not speak with these keys, or with none")
+                    yield Rejected("the peer does not accept this replica's key", True)
+                case _:
+                    certain = event["event"] == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+                    yield Rejected("the peer does not speak with these keys, or with none", certain)
 
     def close(self) -> None:
         self._socket.disable_monitor()

@@ -30,7 +30,7 @@ def request_switchover(endpoint: str, keys: Keys | None, wait: float) -> int:
                 match event:
                     case Connected():
                         channel.send(messages.encode(Switchover()), b"")
-                    case Rejected(reason):
+                    case Rejected(reason, _):
                         raise HostError(f"{endpoint}: {reason}")
                     case Arrived(_, data):
                         generation = _result(data)

@@ -28,6 +28,8 @@ from vlockstep.machine.position import Position
 from vlockstep.machine.world import Outcome
 from vlockstep.replay.live import BlockDevice, Console, LiveWorld
 
+_ACCIDENTS = 5
+"""So many connections in a row do not fail by accident."""
 _MAX_POLL = 3_600_000
 _STATUS_INTERVAL = 100 * MILLISECOND
 
@@ -50,6 +52,7 @@ class Process:
         self._channel = channel
         self._arbiter = arbiter
         self._observe = observe
+        self._rejections = 0
         self._status_at: int | None = 0 if status else None
         self._console: Console = setting.console
         self._disks: Mapping[int, BlockDevice] = setting.disks
@@ -116,14 +119,19 @@ class Process:
             case Arrived(peer, data):
                 replica.arrived(peer, data)
             case Connected():
+                self._rejections = 0
                 replica.connected()
             case Disconnected() if self._channel.listens:
                 replica.probe()
             case Disconnected():
                 replica.disconnected()
-            case Rejected(reason):
-                self.observe({"event": "rejected", "reason": reason})
-                if replica.role.state is State.JOINING:
+            case Rejected(reason, certain):
+                self._rejections += 1
+                if certain or self._rejections == _ACCIDENTS:
+                    self.observe({"event": "rejected", "reason": reason})
+                if replica.role.state is State.JOINING and (
+                    certain or self._rejections >= _ACCIDENTS
+                ):
                     replica.result = HostError(f"the primary rejects this replica: {reason}")
 
     # What the replica asks for

@@ -55,6 +55,8 @@ def block_write_digest(handle: int, offset: int, data: bytes) -> bytes:
     return output_digest(b"%d %d " % (handle, offset) + data)
 
 
+_CHUNK = 1 << 16
+_ZEROS = bytes(_CHUNK)
 SLICE = 1 << 20
 """Bytes of RAM that one checkpoint digests: the cost of a checkpoint does not grow with RAM."""
 
@@ -96,7 +98,13 @@ def _from_bytes(value: int | bytes) -> int:
 
 
 def slice_digest(memory: Memory, address: int) -> bytes:
-    return hashlib.blake2b(memory.ram[address : address + SLICE], digest_size=16).digest()
+    digest = hashlib.blake2b(digest_size=16)
+    for at in range(address, min(address + SLICE, memory.size), _CHUNK):
+        content = memory.ram[at : at + _CHUNK]
+        if content != _ZEROS:
+            digest.update(at.to_bytes(8, "little"))
+            digest.update(content)
+    return digest.digest()
 
 
 @dataclass(frozen=True)
