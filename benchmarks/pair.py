@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +24,13 @@ _numbers = itertools.count()
 
 
 def protection(directory: Path, rounds: int, guest: str, *arguments: str) -> Report:
-    """The same guest alone in this process, and as a primary with a live secondary."""
-    sample = SampleGuest(directory / "alone", guest, *arguments)
+    """The same guest alone in a process, and as a primary with a live secondary."""
+
+    def unprotected() -> float:
+        where = str(directory / f"alone-{next(_numbers)}")
+        script = "import sys; from benchmarks import pair; print(pair.alone(*sys.argv[1:]))"
+        command = [sys.executable, "-c", script, where, guest, *arguments]
+        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     def protected() -> float:
         with _pair(directory, guest, *arguments) as pair:
@@ -31,11 +38,16 @@ def protection(directory: Path, rounds: int, guest: str, *arguments: str) -> Rep
             events = {e["event"]: e["time"] for e in pair.events("primary")}
             return float(events["finished"] - events["started"])
 
-    alone, primary = f"{guest}, unprotected", f"{guest}, primary with a live secondary"
-    figures = interleave([Contestant(alone, sample.live), Contestant(primary, protected)], rounds)
+    single, primary = f"{guest}, unprotected", f"{guest}, primary with a live secondary"
+    figures = interleave([Contestant(single, unprotected), Contestant(primary, protected)], rounds)
     target = SORT_TARGET if guest == "sort" else PREEMPT_TARGET
-    claim = Claim("speed of the primary / unprotected", ratio(figures, alone, primary), target)
+    claim = Claim("speed of the primary / unprotected", ratio(figures, single, primary), target)
     return Report(f"protection of {guest}", "s", figures, [claim])
+
+
+def alone(directory: str, guest: str, *arguments: str) -> float:
+    """Seconds of the guest's run in this process."""
+    return SampleGuest(Path(directory), guest, *arguments).live()
 
 
 def sort(directory: Path, rounds: int) -> Report:

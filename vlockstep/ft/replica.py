@@ -63,7 +63,7 @@ from vlockstep.replay.logfile import LogWriter
 from vlockstep.replay.recorder import Recorder
 from vlockstep.replay.replayer import Divergence, Replayer, Source
 
-_FLUSH = MILLISECOND
+_FLUSH = 4 * MILLISECOND
 """Entries without an output wait so long for company."""
 
 
