@@ -62,9 +62,9 @@ def protected() -> Primary:
     primary = Primary(TIMING, 1, "image", {}, START)
     actions = primary.received(START, Hello(PROTOCOL, "me", "image", 0))
     assert sent(actions, Welcome) and primary.state is State.WELCOMING
-    actions = primary.received(START, Answer(0, 0, 0, 0))
-    assert sent(actions, Query) and actions[-1] == Start({})
+    assert sent(primary.received(START, Answer(0, 0, 0, 0)), Query)
     assert primary.state is State.PROTECTED
+    assert Start({}) in primary.received(START, Answer(START, 0, 0, 0))
     return primary
 
 
@@ -168,6 +168,18 @@ def test_a_secondary_that_cannot_follow_leaves_the_primary_waiting() -> None:
     assert primary.state is State.WAITING
     assert not any(isinstance(a, Start | Claim) for a in actions)
     assert sent(primary.received(START, Hello(PROTOCOL, "another", "image", 0)), Welcome)
+
+
+def test_a_guest_starts_alone_only_with_the_arbiters_word() -> None:
+    """The secondary was ready, and may have been asked; so it may have gone live meanwhile."""
+    primary = Primary(TIMING, 1, "image", {}, START)
+    primary.received(START, Hello(PROTOCOL, "me", "image", 0))
+    primary.received(START, Answer(0, 0, 0, 0))
+    actions: list[Action] = []
+    while primary.state is State.PROTECTED:
+        actions += primary.tick(primary.deadline())
+    assert Claim(1, alone=True) in actions and Start({}) not in actions
+    assert Start({}) in primary.arbiter_answered(START, Verdict.WON)
 
 
 def test_a_second_secondary_is_refused() -> None:

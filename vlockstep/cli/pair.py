@@ -273,8 +273,8 @@ def _replicate(
     as_json: bool,
 ) -> NoReturn:
     """Run a replica, and leave with the guest's status."""
+    from vlockstep.ft.host import Setting
     from vlockstep.ft.process import Process
-    from vlockstep.ft.replica import Setting
     from vlockstep.machine.report import GuestError
     from vlockstep.replay.devices import ConsoleFile, ConsoleStream
 

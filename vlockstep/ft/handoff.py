@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from vlockstep.machine.world import WorldChanged
 from vlockstep.replay.entry import Entry
+from vlockstep.replay.replayer import Source
 
 
 class Appended:
@@ -140,3 +141,22 @@ class Received:
         with self._condition:
             self._finished = function
             self._condition.notify_all()
+
+
+class Visiting:
+    """A Source that tells before each entry is taken."""
+
+    def __init__(self, source: Source, next: int, visit: Callable[[int], None]) -> None:
+        self._source = source
+        self._next = next
+        self._visit = visit
+
+    def peek(self) -> Entry:
+        return self._source.peek()
+
+    def take(self) -> Entry:
+        entry = self._source.peek()
+        self._visit(self._next)
+        self._next += 1
+        assert entry is self._source.peek()
+        return self._source.take()

@@ -91,6 +91,7 @@ class Primary(Role):
         self._outputs = deque(outputs)
         self._ended = ended
         self._instance = ""
+        self._running = state is not State.WAITING
         self._lease_until = 0
         self._round_trip = 0
         self._held: Position | None = None
@@ -198,7 +199,7 @@ class Primary(Role):
         if self.state is State.WELCOMING and not isinstance(message, Hello | Goodbye):
             self._to(State.PROTECTED)
             self._asked = now
-            return [Send(self._query(now)), Start(self._config), *self.received(now, message)]
+            return [Send(self._query(now)), *self.received(now, message)]
         match message:
             case Hello():
                 return self.connected(now, message)
@@ -266,11 +267,11 @@ class Primary(Role):
         self.generation += 1
         self._forget_secondary()
         alone = Tell(f"going on alone as generation {self.generation}")
-        return [alone, Resume(), *self._release(now)]
+        return [alone, *self._start(), Resume(), *self._release(now)]
 
     def switchover(self, now: int) -> list[Action]:
         """An operator asks to swap roles."""
-        if self.state is not State.PROTECTED:
+        if self.state is not State.PROTECTED or not self._running:
             return [Reply(0, f"no switchover while the primary is: {self.state.value}")]
         self._to(State.HOLDING)
         self._hold_until = now + HOLD_LIMIT
@@ -322,7 +323,9 @@ class Primary(Role):
     def _answered(self, now: int, answer: Answer) -> list[Action]:
         if not answer.executed <= answer.received <= self.next or answer.echo > now:
             raise MessageError("an answer to what was never asked")
+        start: list[Action] = []
         if answer.echo:
+            start = self._start()
             self._round_trip = now - answer.echo
             self._lease_until = max(self._lease_until, answer.echo + answer.lease)
         self.acknowledged = max(self.acknowledged, answer.received)
@@ -334,7 +337,14 @@ class Primary(Role):
         if self.state is State.FINISHING and answer.echo >= self._finished_at:
             self._to(State.FINISHED)
             return [Done()]
-        return self._release(now)
+        return start + self._release(now)
+
+    def _start(self) -> list[Action]:
+        """Let the guest run, if it does not yet."""
+        if self._running:
+            return []
+        self._running = True
+        return [Start(self._config)]
 
     def _release(self, now: int) -> list[Action]:
         """Release what the output rule and the lease permit."""

@@ -17,10 +17,11 @@ import zmq
 from vlockstep.errors import HostError, VlockstepError
 from vlockstep.ft.arbiter import Arbiter, ArbiterError
 from vlockstep.ft.channel import Arrived, Channel, Connected, Disconnected, Event, Rejected
+from vlockstep.ft.host import Setting
 from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.primary import Primary
 from vlockstep.ft.protocol import Claim, State, Verdict
-from vlockstep.ft.replica import Replica, Setting
+from vlockstep.ft.replica import Replica
 from vlockstep.ft.timing import MILLISECOND
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.machine import Machine

@@ -34,8 +34,10 @@ it never goes live.
 that, or the time by which the secondary's execution lags, exceeds its limit, the primary's guest
 waits.
 
-*Start.* The guest runs only once a secondary has its configuration and says so. Until the secondary
-hears from a primary that counts on it, it does not count on itself either: it stops if it is left.
+*Start.* The primary welcomes a secondary, which says when it is ready; the primary then asks it for
+the first time, and starts the guest when that is answered. So a guest that runs has a secondary
+that would take over. A secondary that is left before that first question stops, since the primary
+may be waiting for another one.
 
 *Switchover.* The primary holds its guest, waits until every output is released and says
 `Handover`. The secondary executes to the same entry, claims the next generation and says

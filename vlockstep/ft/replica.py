@@ -8,16 +8,13 @@ happens in the host's one thread.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from vlockstep.errors import HostError, UsageError, VlockstepError
 from vlockstep.ft import messages
-from vlockstep.ft.faults import Fault, Place, Stage
-from vlockstep.ft.handoff import Appended, Received
+from vlockstep.ft.faults import Stage
+from vlockstep.ft.handoff import Appended, Received, Visiting
+from vlockstep.ft.host import Host, Setting
 from vlockstep.ft.messages import (
     Goodbye,
     Hello,
@@ -50,15 +47,13 @@ from vlockstep.ft.protocol import (
     Verdict,
 )
 from vlockstep.ft.secondary import Secondary
-from vlockstep.ft.timing import MILLISECOND, Timing
-from vlockstep.machine.config import BlockConfig, GuestConfig
-from vlockstep.machine.image import Image
+from vlockstep.ft.timing import MILLISECOND
+from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import BOOT, Position
 from vlockstep.machine.report import GuestError
 from vlockstep.machine.world import Outcome, World
 from vlockstep.replay.entry import Entry, Kind
-from vlockstep.replay.live import BlockDevice, Console
 from vlockstep.replay.logfile import LogWriter
 from vlockstep.replay.recorder import Recorder
 from vlockstep.replay.replayer import Divergence, Replayer, Source
@@ -69,58 +64,6 @@ _FLUSH = 4 * MILLISECOND
 
 _LOG_FLUSH = 100 * MILLISECOND
 """How often the log file gets what there is."""
-
-
-class Host(Protocol):
-    """What a replica runs on."""
-
-    def now(self) -> int:
-        """A monotonic clock, in nanoseconds."""
-
-    def send(self, data: bytes, peer: bytes) -> bool:
-        """False if there is no connection to `peer`."""
-
-    def claim(self, claim: Claim) -> None:
-        """Ask the arbiter, and call `arbiter_answered` some time later."""
-
-    def inputs(
-        self, clock: tuple[int, int], pause: Callable[[], None], not_before: Position
-    ) -> Inputs:
-        """The host's clocks, disks and timers for a guest whose clocks stand at `clock`, and which
-        gets no interrupt before a position."""
-
-    def launch(self, run: Callable[[], None]) -> None:
-        """Start the guest's thread."""
-
-    def condition(self) -> threading.Condition:
-        """What the guest's thread waits on."""
-
-    def wake(self) -> None:
-        """From the guest's thread: there is something to do. `turn` is called soon."""
-
-    def look_around(self, place: str, machine: Machine) -> None:
-        """From the guest's thread: it is at a place where it was to stop. May wait."""
-
-    def observe(self, event: dict[str, Any]) -> None:
-        """Something happened, of which the key `event` says what."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a replica is made of. `disks` are by handle, `blocks` by name; `local` are the handles
-    of disks of which each replica has its own copy. At `stops` the guest calls
-    `Host.look_around`."""
-
-    image: Image
-    console: Console
-    disks: Mapping[int, BlockDevice]
-    blocks: Mapping[str, BlockConfig]
-    local: frozenset[int] = frozenset()
-    timing: Timing = field(default_factory=Timing)
-    log: Path | None = None
-    core_directory: Path | None = None
-    fault: Fault | None = None
-    stops: Sequence[Place] = ()
 
 
 class Replica:
@@ -490,7 +433,7 @@ class Replica:
         assert self.machine is not None
         source: Source = self._received
         if self._watches_entries():
-            source = _Visiting(self._received, next, self._visit)
+            source = Visiting(self._received, next, self._visit)
         self._replayer = Replayer(
             source,
             self.machine,
@@ -624,22 +567,3 @@ class Replica:
 
     def _event(self, name: str, **details: Any) -> None:
         self._host.observe({"event": name, **details})
-
-
-class _Visiting:
-    """A Source that tells before each entry is taken."""
-
-    def __init__(self, source: Source, next: int, visit: Callable[[int], None]) -> None:
-        self._source = source
-        self._next = next
-        self._visit = visit
-
-    def peek(self) -> Entry:
-        return self._source.peek()
-
-    def take(self) -> Entry:
-        entry = self._source.peek()
-        self._visit(self._next)
-        self._next += 1
-        assert entry is self._source.peek()
-        return self._source.take()

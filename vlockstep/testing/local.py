@@ -8,7 +8,6 @@ over when the guest waits again. Equal seeds and equal calls give equal executio
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import itertools
 import threading
@@ -19,10 +18,11 @@ from typing import Any
 
 from vlockstep.errors import VlockstepError
 from vlockstep.ft.faults import Fault, Place
+from vlockstep.ft.host import Setting
 from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.primary import Primary
 from vlockstep.ft.protocol import NEVER, Claim, Verdict
-from vlockstep.ft.replica import Replica, Setting
+from vlockstep.ft.replica import Replica
 from vlockstep.ft.timing import SECOND, Timing
 from vlockstep.machine.boot import check_devices
 from vlockstep.machine.bundled import open_image
@@ -33,165 +33,17 @@ from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.world import Outcome
 from vlockstep.replay.simulated import SimulatedWorld
+from vlockstep.testing.shared import SharedConsole, SharedDisk, Watched
+from vlockstep.testing.stepping import GuestThread, QuietCondition
 
 _NETWORK_DELAY = 50_000
 _STEP_TIME = 20_000
 _ARBITER_DELAY = 100_000
-_STUCK = 60.0
 _START = SECOND
-
-
-class _Killed(BaseException):
-    """Ends the thread of a guest whose replica is gone."""
 
 
 class _Crashed(BaseException):
     """A fault struck."""
-
-
-class SharedDisk:
-    """A disk that both replicas reach."""
-
-    def __init__(self, size: int) -> None:
-        self.content = bytearray(size)
-
-    def read(self, offset: int, length: int) -> bytes | None:
-        return bytes(self.content[offset : offset + length])
-
-    def write(self, offset: int, data: bytes) -> None:
-        self.content[offset : offset + len(data)] = data
-
-
-class SharedConsole:
-    """A console file that both replicas reach."""
-
-    def __init__(self) -> None:
-        self.content = bytearray()
-
-    def write(self, offset: int, data: bytes) -> None:
-        assert offset <= len(self.content), "console text was lost"
-        have = self.content[offset : offset + len(data)]
-        assert data.startswith(have), "console text was repeated with changes"
-        self.content[offset : offset + len(data)] = data
-
-
-class _Watched:
-    """One replica's access to a shared disk or console, which notes who writes."""
-
-    def __init__(self, sink: SharedDisk | SharedConsole, note: Callable[[], None]) -> None:
-        self._sink = sink
-        self._note = note
-
-    def read(self, offset: int, length: int) -> bytes | None:
-        assert isinstance(self._sink, SharedDisk)
-        return self._sink.read(offset, length)
-
-    def write(self, offset: int, data: bytes) -> None:
-        self._note()
-        self._sink.write(offset, data)
-
-
-class _GuestThread:
-    """Knows whether a guest runs or waits, and lets it go one exit at a time."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Condition()
-        self._running = False
-        self._killed = False
-        self._at_breakpoint = False
-        self.ended = True
-        self._machine: Machine | None = None
-
-    def launch(self, run: Callable[[], None], machine: Machine) -> None:
-        self._machine = machine
-        self.ended = False
-        self._running = True
-        machine.break_at(Position(machine.exits + 1), self._breakpoint)
-
-        def body() -> None:
-            with contextlib.suppress(_Killed):
-                run()
-            with self._lock:
-                self.ended, self._running = True, False
-                self._lock.notify_all()
-
-        self._thread = threading.Thread(target=body, name="guest", daemon=True)
-        self._thread.start()
-        self.settle()
-
-    def _breakpoint(self) -> None:
-        """In the guest's thread, after each exit."""
-        assert self._machine is not None
-        self._machine.break_at(Position(self._machine.exits + 1), self._breakpoint)
-        with self._lock:
-            self._at_breakpoint = True
-            self._running = False
-            self._lock.notify_all()
-            self._lock.wait_for(lambda: not self._at_breakpoint or self._killed)
-        self.check()
-
-    def waits(self) -> None:
-        with self._lock:
-            self._running = False
-            self._lock.notify_all()
-
-    def goes_on(self) -> None:
-        with self._lock:
-            self._running = True
-
-    def check(self) -> None:
-        if self._killed:
-            raise _Killed
-
-    def can_step(self) -> bool:
-        return self._at_breakpoint
-
-    def step(self) -> None:
-        """Let the guest go to the end of its next exit, or to where it waits."""
-        with self._lock:
-            assert self._at_breakpoint
-            self._at_breakpoint = False
-            self._running = True
-            self._lock.notify_all()
-        self.settle()
-
-    def settle(self) -> None:
-        """Wait until the guest waits."""
-        with self._lock:
-            assert self._lock.wait_for(lambda: not self._running, _STUCK), "the guest is stuck"
-
-    def kill(self, conditions: Sequence[threading.Condition]) -> None:
-        self._killed = True
-        if not self.ended:
-            with self._lock:
-                self._lock.notify_all()
-            for condition in conditions:
-                with condition:
-                    condition.notify_all()
-            self._thread.join(_STUCK)
-
-
-class _QuietCondition(threading.Condition):
-    """A Condition for the guest's thread, which tells `_GuestThread` when it waits."""
-
-    def __init__(self, guest: _GuestThread) -> None:
-        super().__init__()
-        self._guest = guest
-        self._sleeping = False
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self._guest.check()
-        self._sleeping = True
-        self._guest.waits()
-        result = super().wait(timeout)
-        self._guest.check()
-        return result
-
-    def notify_all(self) -> None:
-        if self._sleeping:
-            self._sleeping = False
-            self._guest.goes_on()
-        super().notify_all()
 
 
 class LocalReplica:
@@ -204,7 +56,7 @@ class LocalReplica:
         self.paused = False
         self._pair = pair
         self._woken = False
-        self._guest = _GuestThread()
+        self._guest = GuestThread()
         self._conditions: list[threading.Condition] = []
         self.replica = Replica(setting, self, name)
 
@@ -318,7 +170,7 @@ class LocalReplica:
         self._guest.launch(run, self.machine)
 
     def condition(self) -> threading.Condition:
-        condition = _QuietCondition(self._guest)
+        condition = QuietCondition(self._guest)
         self._conditions.append(condition)
         return condition
 
@@ -379,8 +231,8 @@ class LocalPair:
 
             setting = Setting(
                 image,
-                _Watched(self.console, note),
-                {handle: _Watched(disk, note) for handle, disk in self._disks.items()},
+                Watched(self.console, note),
+                {handle: Watched(disk, note) for handle, disk in self._disks.items()},
                 blocks,
                 timing=timing or Timing(),
                 log=logs and logs / f"{name}.vlog",

@@ -1,0 +1,71 @@
+"""What a replica runs on, and what it is made of."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from vlockstep.ft.faults import Fault, Place
+from vlockstep.ft.outputs import Inputs
+from vlockstep.ft.protocol import Claim
+from vlockstep.ft.timing import Timing
+from vlockstep.machine.config import BlockConfig
+from vlockstep.machine.image import Image
+from vlockstep.machine.machine import Machine
+from vlockstep.machine.position import Position
+from vlockstep.replay.live import BlockDevice, Console
+
+
+class Host(Protocol):
+    """What a replica runs on."""
+
+    def now(self) -> int:
+        """A monotonic clock, in nanoseconds."""
+
+    def send(self, data: bytes, peer: bytes) -> bool:
+        """False if there is no connection to `peer`."""
+
+    def claim(self, claim: Claim) -> None:
+        """Ask the arbiter, and call `arbiter_answered` some time later."""
+
+    def inputs(
+        self, clock: tuple[int, int], pause: Callable[[], None], not_before: Position
+    ) -> Inputs:
+        """The host's clocks, disks and timers for a guest whose clocks stand at `clock`, and which
+        gets no interrupt before a position."""
+
+    def launch(self, run: Callable[[], None]) -> None:
+        """Start the guest's thread."""
+
+    def condition(self) -> threading.Condition:
+        """What the guest's thread waits on."""
+
+    def wake(self) -> None:
+        """From the guest's thread: there is something to do. `turn` is called soon."""
+
+    def look_around(self, place: str, machine: Machine) -> None:
+        """From the guest's thread: it is at a place where it was to stop. May wait."""
+
+    def observe(self, event: dict[str, Any]) -> None:
+        """Something happened, of which the key `event` says what."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a replica is made of. `disks` are by handle, `blocks` by name; `local` are the handles
+    of disks of which each replica has its own copy. At `stops` the guest calls
+    `Host.look_around`."""
+
+    image: Image
+    console: Console
+    disks: Mapping[int, BlockDevice]
+    blocks: Mapping[str, BlockConfig]
+    local: frozenset[int] = frozenset()
+    timing: Timing = field(default_factory=Timing)
+    log: Path | None = None
+    core_directory: Path | None = None
+    fault: Fault | None = None
+    stops: Sequence[Place] = ()
