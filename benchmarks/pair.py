@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -24,7 +25,8 @@ _numbers = itertools.count()
 
 
 def protection(directory: Path, rounds: int, guest: str, *arguments: str) -> Report:
-    """The same guest alone in a process, and as a primary with a live secondary."""
+    """The same guest alone in a process, and as a primary with a live secondary. Two guests that
+    have nothing to do with each other tell what a second busy core alone costs on this machine."""
 
     def unprotected() -> float:
         where = str(directory / f"alone-{next(_numbers)}")
@@ -38,8 +40,19 @@ def protection(directory: Path, rounds: int, guest: str, *arguments: str) -> Rep
             events = {e["event"]: e["time"] for e in pair.events("primary")}
             return float(events["finished"] - events["started"])
 
+    def two_at_once() -> float:
+        with ThreadPoolExecutor() as pool:
+            return max(pool.map(lambda _: unprotected(), range(2)))
+
     single, primary = f"{guest}, unprotected", f"{guest}, primary with a live secondary"
-    figures = interleave([Contestant(single, unprotected), Contestant(primary, protected)], rounds)
+    figures = interleave(
+        [
+            Contestant(single, unprotected),
+            Contestant(primary, protected),
+            Contestant(f"{guest}, two unprotected at once", two_at_once),
+        ],
+        rounds,
+    )
     target = SORT_TARGET if guest == "sort" else PREEMPT_TARGET
     claim = Claim("speed of the primary / unprotected", ratio(figures, single, primary), target)
     return Report(f"protection of {guest}", "s", figures, [claim])
