@@ -92,9 +92,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     # The primary
     _S.WAITING: frozenset({_S.WELCOMING, _S.STOPPED}),
     _S.WELCOMING: frozenset({_S.PROTECTED, _S.WAITING, _S.STOPPED}),
-    _S.PROTECTED: frozenset(
-        {_S.PARTED, _S.CLAIMING, _S.HOLDING, _S.FINISHING, _S.ALONE, _S.STOPPED}
-    ),
+    _S.PROTECTED: frozenset({_S.PARTED, _S.CLAIMING, _S.HOLDING, _S.FINISHING, _S.STOPPED}),
     _S.HOLDING: frozenset(
         {_S.PROTECTED, _S.HANDED_OVER, _S.PARTED, _S.CLAIMING, _S.FINISHING, _S.STOPPED}
     ),

@@ -78,7 +78,6 @@ class Secondary(Role):
         """Entries with outputs that the primary is not known to have released."""
         self.ended: int | None = None
         """The entry with which the guest ends."""
-        self._handover: int | None = None
         self._not_before = BOOT
         self._started = now
 
@@ -180,7 +179,7 @@ class Secondary(Role):
             return self._stop(f"generation {self.generation + 1} belongs to another replica")
         self.generation += 1
         self._to(State.LIVE)
-        protected = self._handover is not None
+        protected = not self._claimed.alone
         took_over: list[Action] = [Send(TookOver(self.generation))] if protected else []
         return [*took_over, GoLive(self.generation, protected, self._not_before)]
 
@@ -292,7 +291,6 @@ class Secondary(Role):
         """Claim once everything is executed; the primary has stopped and releases nothing."""
         if self.executed < self.received_entries:
             return []
-        self._handover = self.received_entries
         return self._claim(alone=False)
 
     def _done(self) -> list[Action]:

@@ -16,7 +16,7 @@ from vlockstep.machine.engine import Engine
 from vlockstep.machine.memory import Memory
 from vlockstep.machine.paging import PageFault
 
-NMI, DOUBLE_FAULT, INVALID_TSS, NOT_PRESENT = 2, 8, 10, 11
+DOUBLE_FAULT, INVALID_TSS, NOT_PRESENT = 8, 10, 11
 STACK_FAULT, GENERAL_PROTECTION, PAGE_FAULT, INVALID_OPCODE = 12, 13, 14, 6
 WITH_ERROR_CODE = frozenset({8, 10, 11, 12, 13, 14, 17})
 _CONTRIBUTORY = frozenset({0, 10, 11, 12, 13})

@@ -15,9 +15,6 @@ import msgpack
 from vlockstep.errors import LogError
 from vlockstep.replay.entry import Entry, Kind
 
-MAX_BATCH = 64 << 20
-"""Bytes; no batch may be larger."""
-
 _U64 = 1 << 64
 _BYTES_OR_NONE = (bytes, type(None))
 _TYPES: dict[int, tuple[type, ...]] = {
