@@ -53,6 +53,7 @@ class Process:
         self._channel = channel
         self._arbiter = arbiter
         self._observe = observe
+        self._observing = threading.Lock()
         self._rejections = 0
         self._status_at: int | None = 0 if status else None
         self._console: Console = setting.console
@@ -189,4 +190,5 @@ class Process:
         sys.stdin.readline()
 
     def observe(self, event: dict[str, Any]) -> None:
-        self._observe({"time": time.time(), **event})
+        with self._observing:  # events come from several threads, and each is one line
+            self._observe({"time": time.time(), **event})
