@@ -198,9 +198,9 @@ class Relay:
         try:
             far = socket.create_connection(target, _TIMEOUT)
         except OSError:
-            near.close()
-            listener.close()
+            listener.close()  # first, so that who sees its connection closed finds no listener
             self._listener = None
+            near.close()
             return
         for end in (near, far):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
