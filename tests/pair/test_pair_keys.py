@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pair_checks import KILLED, SHORT, check_equal, check_output, said
 
+from vlockstep import keys
 from vlockstep.errors import HostError
-from vlockstep.ft import keys
 from vlockstep.testing import Pair, PairError
 from vlockstep.testing.plugin import MakePair
 

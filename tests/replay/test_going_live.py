@@ -14,6 +14,7 @@ from vlockstep.machine.world import Outcome, WorldChanged
 from vlockstep.replay.entry import Entry, Kind
 from vlockstep.replay.recorder import Recorder
 from vlockstep.replay.replayer import Replayer, Sequence
+from vlockstep.replay.live import Continuation
 from vlockstep.replay.simulated import SimulatedWorld
 
 CAPACITY = 64 * 512
@@ -67,7 +68,7 @@ def take_over(
                 if "_random" not in object.__getattribute__(self, "__dict__"):
                     SimulatedWorld.__init__(
                         self, seed, console, {1: disk},
-                        clock=replayer.clock, console_offset=len(console.text),
+                        start=Continuation(replayer.clock), console_offset=len(console.text),
                     )  # fmt: skip
                 return object.__getattribute__(self, name)
 

@@ -28,7 +28,7 @@ from vlockstep.machine.report import GuestError
 from vlockstep.replay import recorder
 from vlockstep.replay.devices import ConsoleFile, Disk
 from vlockstep.replay.entry import Entry, Kind
-from vlockstep.replay.live import LiveWorld
+from vlockstep.replay.live import Continuation, LiveWorld
 from vlockstep.replay.logfile import LogReader, LogWriter
 from vlockstep.replay.recorder import Recorder
 from vlockstep.replay.replayer import EndOfLog, Replayer, Sequence
@@ -168,7 +168,7 @@ def test_checkpoints_come_regularly_and_cover_memory() -> None:
 
 
 def test_clocks_of_a_live_world_never_go_back() -> None:
-    start = LiveWorld(Console(), clock=(1 << 50, 1 << 62))
+    start = LiveWorld(Console(), start=Continuation((1 << 50, 1 << 62)))
     assert start.walltime(0) == 1 << 62
     values = [start.cycles(0) for _ in range(100)]
     assert values == sorted(values) and values[0] >= 1 << 50

@@ -11,7 +11,7 @@ from vlockstep.cli import output
 
 keys = typer.Typer(
     no_args_is_help=True,
-    help="Make keys for the logging channel.",
+    help="Make keys for the logging channel and the switch.",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: vlockstep keys new pair-keys",
 )
@@ -19,7 +19,7 @@ keys = typer.Typer(
 
 @keys.callback()
 def _group() -> None:
-    """Make keys for the logging channel."""
+    """Make keys for the logging channel and the switch."""
 
 
 @keys.command(epilog="Example: vlockstep keys new pair-keys")
@@ -30,17 +30,19 @@ def new(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON.")] = False,
 ) -> None:
-    """Make keys for a primary, a secondary and an operator, and tell who needs which.
+    """Make keys for a pair, its operator and its switch, and tell who needs which.
 
-    Give the directory with the copied files to `primary`, `secondary` and `switchover` as --keys.
+    Give the directory with the copied files to `primary`, `secondary`, `switchover` and `switch`
+    as --keys.
     """
-    from vlockstep.ft.keys import Party, create
+    from vlockstep.keys import Party, create
 
     create(directory)
     needs = {
-        Party.PRIMARY: (Party.SECONDARY, Party.OPERATOR),
-        Party.SECONDARY: (Party.PRIMARY,),
+        Party.PRIMARY: (Party.SECONDARY, Party.OPERATOR, Party.SWITCH),
+        Party.SECONDARY: (Party.PRIMARY, Party.SWITCH),
         Party.OPERATOR: (Party.PRIMARY,),
+        Party.SWITCH: (Party.PRIMARY, Party.SECONDARY),
     }
     copies = {
         str(party): [f"{party}.key_secret", *(f"{peer}.key" for peer in peers)]

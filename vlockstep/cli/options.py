@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import uuid
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,8 +13,10 @@ import typer
 from vlockstep.errors import HostError, UsageError
 
 if TYPE_CHECKING:
-    from vlockstep.machine.config import GuestConfig
+    from vlockstep.keys import Keys
+    from vlockstep.machine.config import GuestConfig, NetConfig
     from vlockstep.machine.image import Image
+    from vlockstep.net.station import Station
     from vlockstep.replay.attach import Devices
     from vlockstep.replay.live import Console
 
@@ -48,6 +51,26 @@ BlockOptions = Annotated[
         show_default=False,
     ),
 ]
+NetOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--net",
+        metavar="NAME=BACKEND",
+        help="What a NIC of the guest is connected to: tap:IFACE, an existing tap device, or "
+        "switch:ENDPOINT, where `vlockstep switch` listens; with ,pcap=FILE to capture. Repeat it "
+        "for each NIC.",
+        show_default=False,
+    ),
+]
+MacOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--net-mac",
+        metavar="NAME=MAC",
+        help="The address of a NIC; by default one made from the guest's name.",
+        show_default=False,
+    ),
+]
 ConsoleOption = Annotated[
     str,
     typer.Option(
@@ -69,19 +92,66 @@ DumpcoreOption = Annotated[
 
 
 @dataclass(frozen=True)
+class Attached:
+    """A guest's open disks, its NICs by handle, and their part of its configuration by name."""
+
+    devices: Devices
+    nics: dict[int, Station]
+    nets: dict[str, NetConfig]
+
+
+@dataclass(frozen=True)
 class Guest:
     """What a guest is started from. `files` are those it was read from or writes to."""
 
     image: Image
     config: GuestConfig
-    devices: Devices
+    attached: Attached
     files: tuple[Path, ...]
 
 
+@dataclass(frozen=True)
+class Network:
+    """What the options say of the guest's NICs. `guest` tells a switch whose they are: both
+    replicas of one guest say the same."""
+
+    backends: list[str] | None
+    macs: list[str] | None
+    keys: Keys | None = None
+    guest: Callable[[], str] = lambda: uuid.uuid4().hex
+
+    def connect(self, image: Image, devices: Devices) -> Attached:
+        """Connect the NICs; they join the disks."""
+        from vlockstep.machine.config import NetConfig
+        from vlockstep.machine.image import DeviceKind
+        from vlockstep.net import attach
+
+        options = [attach.NetOption.parse(text) for text in self.backends or []]
+        macs = attach.addresses(Path(image.name).stem, options, self.macs or [])
+        handles = {d.name: d.handle for d in image.devices if d.kind is DeviceKind.NET}
+        for name in macs:
+            if name not in handles:
+                known = ", ".join(sorted(handles)) or "none"
+                raise UsageError(f"{image.name} declares no NIC {name!r} (declared: {known})")
+        if not options:
+            return Attached(devices, {}, {})
+        stations = attach.connect(options, macs, self.guest(), self.keys)
+        return Attached(
+            devices,
+            {handles[name]: station for name, station in stations.items()},
+            {name: NetConfig(mac) for name, mac in macs.items()},
+        )
+
+
 def open_guest(
-    reference: str, arguments: list[str] | None, memory: int, cpu: str, blocks: list[str] | None
+    reference: str,
+    arguments: list[str] | None,
+    memory: int,
+    cpu: str,
+    blocks: list[str] | None,
+    network: Network,
 ) -> Guest:
-    """Open the image and the disks that the options name."""
+    """Open the image, and the disks and NICs that the options name."""
     from vlockstep.machine.boot import check_devices
     from vlockstep.machine.bundled import open_image
     from vlockstep.machine.config import MIB, GuestConfig
@@ -94,10 +164,13 @@ def open_guest(
     except UnicodeEncodeError as error:
         raise UsageError("the guest's command line is not valid UTF-8") from error
     devices = attach(image, options)
-    config = GuestConfig(image.digest, memory * MIB, tuple(arguments or ()), cpu, devices.blocks)
+    attached = network.connect(image, devices)
+    config = GuestConfig(
+        image.digest, memory * MIB, tuple(arguments or ()), cpu, devices.blocks, attached.nets
+    )
     check_devices(image, config)
     files = [path for path in (Path(reference), *(o.path for o in options)) if path.exists()]
-    return Guest(image, config, devices, tuple(files))
+    return Guest(image, config, attached, tuple(files))
 
 
 def open_console(target: str, files: Iterable[Path] = ()) -> Console:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from vlockstep.ft.timing import Timing
     from vlockstep.machine.image import Image
     from vlockstep.machine.world import Outcome
-    from vlockstep.replay.attach import Devices
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:7700"
 
@@ -114,6 +113,8 @@ def primary(
     keys: KeysOption = None,
     memory: options.MemoryOption = options.DEFAULT_MEMORY_MB,
     blocks: options.BlockOptions = None,
+    nets: options.NetOptions = None,
+    macs: options.MacOptions = None,
     console: SharedConsoleOption = options.STDOUT,
     log: LogOption = None,
     cpu: options.CpuOption = options.DEFAULT_CPU,
@@ -132,23 +133,26 @@ def primary(
 
     Waits for the secondary first. The exit status is the guest's.
     """
-    guest = options.open_guest(image, arguments, memory, cpu, blocks)
+    from vlockstep.ft.arbiter import DirectoryArbiter
+    from vlockstep.keys import Party
+
+    judge = DirectoryArbiter(arbiter, _name("primary"))
+    own = _load(keys, Party.PRIMARY)
+    network = options.Network(nets, macs, own, judge.guest)
+    guest = options.open_guest(image, arguments, memory, cpu, blocks, network)
     timing = _timing(heartbeat, misses, max_lag, max_log, wait)
 
     def start(process: Callable[..., Process]) -> Outcome:
         from vlockstep.ft import channel
-        from vlockstep.ft.arbiter import DirectoryArbiter
-        from vlockstep.ft.keys import Party
 
-        listener = channel.listen(listen, _load(keys, Party.PRIMARY))
-        judge = DirectoryArbiter(arbiter, _name("primary"))
+        listener = channel.listen(listen, own)
         generation = judge.start()
         if console != options.STDOUT:
             options.open_console(console, guest.files)
         return process(channel=listener, arbiter=judge).run_primary(guest.config, generation)
 
     places = _Places(crash_at, pause_at, stop_at)
-    _replicate(start, guest.image, guest.devices, console, log, dumpcore, timing, places, as_json)
+    _replicate(start, guest.image, guest.attached, console, log, dumpcore, timing, places, as_json)
 
 
 def secondary(
@@ -159,6 +163,8 @@ def secondary(
     ] = DEFAULT_ENDPOINT,
     keys: KeysOption = None,
     blocks: options.BlockOptions = None,
+    nets: options.NetOptions = None,
+    macs: options.MacOptions = None,
     console: SharedConsoleOption = options.STDOUT,
     log: LogOption = None,
     heartbeat: HeartbeatOption = 50,
@@ -174,24 +180,26 @@ def secondary(
 
     Memory, CPU and the guest's command line are the primary's. The exit status is the guest's.
     """
+    from vlockstep.ft.arbiter import DirectoryArbiter
+    from vlockstep.keys import Party
     from vlockstep.machine.bundled import open_image
     from vlockstep.replay.attach import BlockOption, attach
 
     opened = open_image(image)
     devices = attach(opened, [BlockOption.parse(text) for text in blocks or []])
+    judge = DirectoryArbiter(arbiter, _name("secondary"))
+    own = _load(keys, Party.SECONDARY)
+    attached = options.Network(nets, macs, own, judge.guest).connect(opened, devices)
     timing = _timing(heartbeat, misses, 1000, 64, wait)
 
     def start(process: Callable[..., Process]) -> Outcome:
         from vlockstep.ft import channel
-        from vlockstep.ft.arbiter import DirectoryArbiter
-        from vlockstep.ft.keys import Party
 
-        connector = channel.connect(connect, _load(keys, Party.SECONDARY))
-        judge = DirectoryArbiter(arbiter, _name("secondary"))
+        connector = channel.connect(connect, own)
         return process(channel=connector, arbiter=judge).run_secondary()
 
     places = _Places(crash_at, pause_at, stop_at)
-    _replicate(start, opened, devices, console, log, dumpcore, timing, places, as_json)
+    _replicate(start, opened, attached, console, log, dumpcore, timing, places, as_json)
 
 
 def switchover(
@@ -205,8 +213,8 @@ def switchover(
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
 ) -> None:
     """Ask a healthy pair to swap roles. The guest notices nothing."""
-    from vlockstep.ft.keys import Party
     from vlockstep.ft.operator import request_switchover
+    from vlockstep.keys import Party
 
     generation = request_switchover(endpoint, _load(keys, Party.OPERATOR), wait)
     if as_json:
@@ -224,7 +232,7 @@ def _timing(heartbeat: int, misses: int, max_lag: int, max_log: int, wait: int) 
 
 
 def _load(directory: Path | None, party: Any) -> Any:
-    from vlockstep.ft import keys
+    from vlockstep import keys
 
     return None if directory is None else keys.load(directory, party)
 
@@ -264,7 +272,7 @@ class _Places(NamedTuple):
 def _replicate(
     start: Callable[[Callable[..., Process]], Outcome],
     image: Image,
-    devices: Devices,
+    attached: options.Attached,
     console: str,
     log: Path | None,
     dumpcore: Path | None,
@@ -283,9 +291,11 @@ def _replicate(
     setting = Setting(
         image=image,
         console=ConsoleStream() if console == options.STDOUT else ConsoleFile(Path(console)),
-        disks=devices.disks,
-        blocks=devices.blocks,
-        local=devices.local,
+        disks=attached.devices.disks,
+        blocks=attached.devices.blocks,
+        local=attached.devices.local,
+        nics=attached.nics,
+        nets=attached.nets,
         timing=timing,
         log=log,
         core_directory=dumpcore,

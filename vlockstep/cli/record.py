@@ -50,6 +50,8 @@ def record(
     arguments: options.GuestArguments = None,
     memory: options.MemoryOption = options.DEFAULT_MEMORY_MB,
     blocks: options.BlockOptions = None,
+    nets: options.NetOptions = None,
+    macs: options.MacOptions = None,
     console: options.ConsoleOption = options.STDOUT,
     cpu: options.CpuOption = options.DEFAULT_CPU,
     dumpcore: options.DumpcoreOption = None,
@@ -67,13 +69,17 @@ def record(
     from vlockstep.replay.logfile import LogWriter
     from vlockstep.replay.recorder import Recorder
 
-    guest = options.open_guest(image, arguments, memory, cpu, blocks)
+    guest = options.open_guest(
+        image, arguments, memory, cpu, blocks, options.Network(nets, macs)
+    )
+    attached = guest.attached
     machine = Machine(guest.image, guest.config)
     machine.core_directory = dumpcore
     options.refuse_overwriting(log, "log", guest.files)
-    world = LiveWitness(options.open_console(console, (*guest.files, log)), guest.devices.disks)
+    output_file = options.open_console(console, (*guest.files, log))
+    world = LiveWitness(output_file, attached.devices.disks, attached.nics)
     progress = LogInProgress(LogWriter(log, guest.config))
-    recorder = Recorder(world, machine, progress.append, guest.devices.local)
+    recorder = Recorder(world, machine, progress.append, attached.devices.local)
     start = time.monotonic()
     ending = None
     try:

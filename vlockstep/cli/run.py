@@ -15,6 +15,8 @@ def run(
     arguments: options.GuestArguments = None,
     memory: options.MemoryOption = options.DEFAULT_MEMORY_MB,
     blocks: options.BlockOptions = None,
+    nets: options.NetOptions = None,
+    macs: options.MacOptions = None,
     console: options.ConsoleOption = options.STDOUT,
     cpu: options.CpuOption = options.DEFAULT_CPU,
     dumpcore: options.DumpcoreOption = None,
@@ -26,10 +28,14 @@ def run(
     from vlockstep.cli.execution import LiveWitness, execute
     from vlockstep.machine.machine import Machine
 
-    guest = options.open_guest(image, arguments, memory, cpu, blocks)
+    guest = options.open_guest(
+        image, arguments, memory, cpu, blocks, options.Network(nets, macs)
+    )
+    attached = guest.attached
     machine = Machine(guest.image, guest.config)
     machine.core_directory = dumpcore
-    world = LiveWitness(options.open_console(console, guest.files), guest.devices.disks)
+    output_file = options.open_console(console, guest.files)
+    world = LiveWitness(output_file, attached.devices.disks, attached.nics)
     ending = execute(machine, world, world)
     if as_json:
         output.emit(ending.to_dict(), sys.stderr)

@@ -10,6 +10,7 @@ A directory serves one protected guest.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -95,6 +96,20 @@ class DirectoryArbiter:
                 "the arbiter needs a directory that both hosts can write, with hard links"
             ) from error
         return Verdict.WON
+
+    def guest(self) -> str:
+        """A name for the guest that this directory serves: whoever asks first makes it up."""
+        draft = self.path / f".guest-{uuid.uuid4().hex}"
+        name = self.path / "guest"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            draft.write_text(uuid.uuid4().hex)
+            with contextlib.suppress(FileExistsError):
+                os.link(draft, name)
+            draft.unlink()
+            return name.read_text()
+        except OSError as error:
+            raise ArbiterError(f"cannot write in {self.path}: {error.strerror}") from error
 
     def end(self, generation: int) -> None:
         try:

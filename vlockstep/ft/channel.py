@@ -6,18 +6,17 @@ later; who listens stays. Without keys only addresses of this machine are accept
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import zmq
 import zmq.utils.monitor
 from zmq.auth.thread import ThreadAuthenticator
 
+from vlockstep.endpoint import authenticate, check_endpoint, present
 from vlockstep.errors import HostError, UsageError
-from vlockstep.ft.keys import Keys, Party
 from vlockstep.ft.messages import MAX_MESSAGE
+from vlockstep.keys import Keys, Party
 
 _LINGER = 500
 _RECONNECT = 5
@@ -58,30 +57,6 @@ _MONITORED = (
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
-
-
-def check_endpoint(endpoint: str, encrypted: bool) -> None:
-    """`tcp://HOST:PORT` or `ipc://PATH`; without encryption, of this machine only."""
-    parts = urlsplit(endpoint)
-    try:
-        port = parts.port
-    except ValueError:
-        port = None
-    if parts.scheme == "ipc" and (parts.netloc or parts.path):
-        return
-    if parts.scheme != "tcp" or not parts.hostname or port is None:
-        raise UsageError(f"{endpoint!r} is no address: write tcp://HOST:PORT or ipc://PATH")
-    if encrypted or parts.hostname == "localhost":
-        return
-    try:
-        local = ipaddress.ip_address(parts.hostname).is_loopback
-    except ValueError:
-        local = False
-    if not local:
-        raise UsageError(
-            f"{endpoint} is not an address of this machine alone, and there are no keys: "
-            "make some with `vlockstep keys new DIR` and give both replicas --keys DIR"
-        )
 
 
 class Channel:
@@ -157,12 +132,7 @@ def listen(endpoint: str, keys: Keys | None) -> Channel:
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     authenticator = None
     if keys is not None:
-        authenticator = ThreadAuthenticator(context)
-        authenticator.start()
-        authenticator.configure_curve_callback("*", _Accept(set(keys.peers.values())))
-        socket.setsockopt(zmq.CURVE_SERVER, 1)
-        socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
-        socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+        authenticator = authenticate(context, socket, keys, (Party.SECONDARY, Party.OPERATOR))
     channel = Channel(socket, authenticator)
     try:
         socket.bind(endpoint)
@@ -179,9 +149,7 @@ def connect(endpoint: str, keys: Keys | None) -> Channel:
     socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT)
     if keys is not None:
-        socket.setsockopt(zmq.CURVE_SERVERKEY, keys.peers[Party.PRIMARY])
-        socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
-        socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+        present(socket, keys, Party.PRIMARY)
     channel = Channel(socket)  # it watches before there is anything to see
     try:
         socket.connect(endpoint)
@@ -189,16 +157,6 @@ def connect(endpoint: str, keys: Keys | None) -> Channel:
         channel.close()
         raise UsageError(f"cannot connect to {endpoint}: {error.strerror}") from error
     return channel
-
-
-class _Accept:
-    """The credentials provider that pyzmq asks about each client's public key, Z85-encoded."""
-
-    def __init__(self, accepted: set[bytes]) -> None:
-        self._accepted = accepted
-
-    def callback(self, domain: str, key: bytes) -> bool:
-        return key in self._accepted
 
 
 def _socket(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket[bytes]:

@@ -12,11 +12,11 @@ from vlockstep.ft.faults import Fault, Place
 from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.protocol import Claim
 from vlockstep.ft.timing import Timing
-from vlockstep.machine.config import BlockConfig
+from vlockstep.machine.config import BlockConfig, NetConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
-from vlockstep.machine.position import Position
-from vlockstep.replay.live import BlockDevice, Console
+from vlockstep.net.station import Station
+from vlockstep.replay.live import BlockDevice, Console, Continuation, NetDevice
 
 
 class Host(Protocol):
@@ -32,10 +32,12 @@ class Host(Protocol):
         """Ask the arbiter, and call `arbiter_answered` some time later."""
 
     def inputs(
-        self, clock: tuple[int, int], pause: Callable[[], None], not_before: Position
+        self,
+        nics: Mapping[int, NetDevice],
+        pause: Callable[[], None],
+        start: Continuation,
     ) -> Inputs:
-        """The host's clocks, disks and timers for a guest whose clocks stand at `clock`, and which
-        gets no interrupt before a position."""
+        """The host's clocks and timers, and these NICs."""
 
     def launch(self, run: Callable[[], None]) -> None:
         """Start the guest's thread."""
@@ -55,15 +57,17 @@ class Host(Protocol):
 
 @dataclass(frozen=True)
 class Setting:
-    """What a replica is made of. `disks` are by handle, `blocks` by name; `local` are the handles
-    of disks of which each replica has its own copy. At `stops` the guest calls
-    `Host.look_around`."""
+    """What a replica is made of. `disks` and `nics` are by handle, `blocks` and `nets` by name;
+    `local` are the handles of disks of which each replica has its own copy. At `stops` the guest
+    calls `Host.look_around`."""
 
     image: Image
     console: Console
     disks: Mapping[int, BlockDevice]
     blocks: Mapping[str, BlockConfig]
     local: frozenset[int] = frozenset()
+    nics: Mapping[int, Station] = field(default_factory=dict)
+    nets: Mapping[str, NetConfig] = field(default_factory=dict)
     timing: Timing = field(default_factory=Timing)
     log: Path | None = None
     core_directory: Path | None = None

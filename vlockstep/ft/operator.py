@@ -9,8 +9,8 @@ import zmq
 from vlockstep.errors import HostError
 from vlockstep.ft import messages
 from vlockstep.ft.channel import Arrived, Connected, Rejected, connect
-from vlockstep.ft.keys import Keys
 from vlockstep.ft.messages import MessageError, Switchover, SwitchoverDone
+from vlockstep.keys import Keys
 
 
 def request_switchover(endpoint: str, keys: Keys | None, wait: float) -> int:

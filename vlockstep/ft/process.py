@@ -25,9 +25,8 @@ from vlockstep.ft.replica import Replica
 from vlockstep.ft.timing import MILLISECOND
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.machine import Machine
-from vlockstep.machine.position import Position
 from vlockstep.machine.world import Outcome
-from vlockstep.replay.live import BlockDevice, Console, LiveWorld
+from vlockstep.replay.live import BlockDevice, Console, Continuation, LiveWorld, NetDevice
 
 _ACCIDENTS = 5
 """So many connections in a row do not fail by accident."""
@@ -58,6 +57,7 @@ class Process:
         self._status_at: int | None = 0 if status else None
         self._console: Console = setting.console
         self._disks: Mapping[int, BlockDevice] = setting.disks
+        self._network = [fd for nic in setting.nics.values() for fd in nic.descriptors()]
         self._fault = setting.fault
         self._answers: queue.SimpleQueue[Verdict | None] = queue.SimpleQueue()
         self._wake_receive, self._wake_send = socket.socketpair()
@@ -85,8 +85,14 @@ class Process:
         for watched in (self._wake_receive, *self._channel.sockets):
             poller.register(watched, zmq.POLLIN)
         replica = self._replica
+        collecting = False
         try:
             while replica.result is None:
+                if collecting != replica.collecting:
+                    collecting = replica.collecting
+                    change = poller.register if collecting else poller.unregister
+                    for descriptor in self._network:
+                        change(descriptor)
                 due = replica.deadline()
                 if self._status_at is not None:
                     due = min(due, self._status_at)
@@ -157,11 +163,12 @@ class Process:
         threading.Thread(target=ask, name="arbiter", daemon=True).start()
 
     def inputs(
-        self, clock: tuple[int, int], pause: Callable[[], None], not_before: Position
+        self,
+        nics: Mapping[int, NetDevice],
+        pause: Callable[[], None],
+        start: Continuation,
     ) -> Inputs:
-        return LiveWorld(
-            self._console, self._disks, clock=clock, pause=pause, not_before=not_before
-        )
+        return LiveWorld(self._console, self._disks, nics, pause=pause, start=start)
 
     def launch(self, run: Callable[[], None]) -> None:
         if self._fault is not None and self._fault.place.seconds is not None:

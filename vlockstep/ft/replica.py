@@ -13,7 +13,7 @@ from typing import Any
 from vlockstep.errors import HostError, UsageError, VlockstepError
 from vlockstep.ft import messages
 from vlockstep.ft.faults import Stage
-from vlockstep.ft.handoff import Appended, Received, Visiting
+from vlockstep.ft.guest import Guest
 from vlockstep.ft.host import Host, Setting
 from vlockstep.ft.messages import (
     Goodbye,
@@ -24,7 +24,7 @@ from vlockstep.ft.messages import (
     Switchover,
     SwitchoverDone,
 )
-from vlockstep.ft.outputs import Inputs, Output, OutputQueue, ProtectedWorld
+from vlockstep.ft.outputs import Output, OutputQueue
 from vlockstep.ft.primary import Primary
 from vlockstep.ft.protocol import (
     NEVER,
@@ -47,21 +47,17 @@ from vlockstep.ft.protocol import (
     Verdict,
 )
 from vlockstep.ft.secondary import Secondary
+from vlockstep.ft.standby import StandbyNics
 from vlockstep.ft.timing import MILLISECOND
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.machine import Machine
-from vlockstep.machine.position import BOOT, Position
-from vlockstep.machine.report import GuestError
-from vlockstep.machine.world import Outcome, World
+from vlockstep.machine.world import Outcome
 from vlockstep.replay.entry import Entry, Kind
 from vlockstep.replay.logfile import LogWriter
-from vlockstep.replay.recorder import Recorder
-from vlockstep.replay.replayer import Divergence, Replayer, Source
+from vlockstep.replay.replayer import Divergence
 
 _FLUSH = 4 * MILLISECOND
 """Entries without an output wait so long for company."""
-
-
 _LOG_FLUSH = 100 * MILLISECOND
 """How often the log file gets what there is."""
 
@@ -73,40 +69,40 @@ class Replica:
     def __init__(self, setting: Setting, host: Host, instance: str) -> None:
         self.result: Outcome | VlockstepError | None = None
         self.role: Primary | Secondary
-        self.machine: Machine | None = None
         self._setting = setting
         self._host = host
         self._instance = instance
-        self._local = {h: d for h, d in setting.disks.items() if h in setting.local}
+        self._nics = StandbyNics(setting.nics)
         self._queue = OutputQueue(
             setting.console,
             setting.disks,
+            self._nics.by_handle,
             about_to_perform=self._about_to_perform,
             performed=lambda output: self._strike(Stage.RELEASE, output.sequence),
         )
         self._config: GuestConfig | None = None
-        self._appended = Appended(host.wake, host.condition())
-        self._received = Received(host.wake, host.condition())
-        self._replayer: Replayer | None = None
-        self._inputs: Inputs | None = None
+        self._guest: Guest | None = None
         self._log: LogWriter | None = None
         self._peer: bytes = b""
         self._operators: list[bytes] = []
-        self._outcome: Outcome | GuestError | None = None
-        self._failure: BaseException | None = None
         self._going_live: GoLive | None = None
-        self._drained = False
         self._finishing = False
         self._flush_at = NEVER
         self._log_flush_at = 0
-        self._cycles_ahead: int | None = None
-        self._stops = list(setting.stops)
+
+    @property
+    def machine(self) -> Machine | None:
+        return None if self._guest is None else self._guest.machine
+
+    @property
+    def collecting(self) -> bool:
+        """Whether `turn` looks after the NICs: a secondary's belong to the host's thread."""
+        return self._nics.collecting
 
     # What the host calls
 
     def start_primary(self, config: GuestConfig, generation: int) -> None:
         """Wait for a secondary, then run the guest."""
-        self._config = config
         self.role = Primary(
             self._setting.timing,
             generation,
@@ -114,8 +110,7 @@ class Replica:
             config.to_dict(),
             self._host.now(),
         )
-        self.machine = self._make_machine(config)
-        self._open_log(config)
+        self._make_guest(config)
 
     def start_secondary(self) -> None:
         """Follow a primary, whose guest this one's becomes."""
@@ -164,12 +159,15 @@ class Replica:
         """See what the guest did, and what time demands."""
         if self.result is not None:
             return
-        self._see_guest()
+        if self.collecting and not self._nics.collect(self._host.now()):
+            self._host.wake()
+        if self._guest is not None:
+            self._see_guest(self._guest)
         if self.result is None:
             self._act(self.role.tick(self._host.now()))
-        if isinstance(self.role, Primary):
+        if isinstance(self.role, Primary) and self._guest is not None:
             too_much = self._queue.bytes > self._setting.timing.max_log
-            self._appended.slow(too_much or self.role.slowed(self._host.now()))
+            self._guest.appended.slow(too_much or self.role.slowed(self._host.now()))
 
     def status(self) -> dict[str, Any]:
         """What a person would like to know, in plain types."""
@@ -220,23 +218,22 @@ class Replica:
 
     # What the guest did
 
-    def _see_guest(self) -> None:
+    def _see_guest(self, guest: Guest) -> None:
         now = self._host.now()
-        if self._failure is not None:
-            self._guest_failed(now, self._failure)
+        if guest.failure is not None:
+            self._guest_failed(now, guest.failure)
         elif self._finishing:
             self._finish()
-        elif isinstance(self.role, Secondary) and self._replayer is not None:
-            executed = self._replayer.sequence
-            if executed != self.role.executed:
-                self._act(self.role.progressed(now, executed))
-            if self._going_live is not None and (self._drained or self._outcome is not None):
+        elif isinstance(self.role, Secondary) and guest.executed is not None:
+            if guest.executed != self.role.executed:
+                self._act(self.role.progressed(now, guest.executed))
+            if self._going_live is not None and (guest.live or guest.outcome is not None):
                 self._now_live(now, self._going_live, self.role)
         if isinstance(self.role, Primary):
-            self._take_entries(now, self.role)
+            self._take_entries(now, self.role, guest)
 
-    def _take_entries(self, now: int, primary: Primary) -> None:
-        appended = self._appended
+    def _take_entries(self, now: int, primary: Primary, guest: Guest) -> None:
+        appended = guest.appended
         if now < self._flush_at and not appended.urgent and not appended.waiting:
             if self._flush_at == NEVER and appended.next > primary.next:
                 self._flush_at = now + _FLUSH
@@ -249,12 +246,10 @@ class Replica:
             self._act(primary.append(now, entries))
             self._strike(Stage.SENT, primary.next - 1)
         if held and primary.state is State.HOLDING:
-            assert self.machine is not None
-            self._act(primary.held(now, self.machine.position))
+            self._act(primary.held(now, guest.machine.position))
 
     def _guest_failed(self, now: int, failure: BaseException) -> None:
         if isinstance(failure, Divergence) and isinstance(self.role, Secondary):
-            self._failure = None
             self._event("diverged", report=failure.report())
             self._act(self.role.diverged(now, str(failure)))
             self.result = failure
@@ -279,8 +274,7 @@ class Replica:
                 self._release(end, until)
             case Deliver(entries):
                 self._keep(entries)
-                self._compare_clocks(entries)
-                self._received.put(entries)
+                self._running.feed(entries)
             case Forget(end):
                 self._queue.forget(end)
             case Start(config):
@@ -292,9 +286,9 @@ class Replica:
             case Follow(generation, next):
                 self._follow(generation, next)
             case Hold():
-                self._hold()
+                self._running.hold()
             case Resume():
-                self._appended.hold(False)
+                self._running.appended.hold(False)
             case Reply(generation, reason):
                 self._reply(SwitchoverDone(generation, reason))
             case Tell(text):
@@ -327,19 +321,12 @@ class Replica:
             self._host.send(messages.encode(message), operator)
         self._operators.clear()
 
-    def _hold(self) -> None:
-        """Hold the guest, wherever it is."""
-        self._appended.hold(True)
-        if self._inputs is not None:
-            self._inputs.wake()
-        if self.machine is not None:
-            self.machine.kick()
-
     def _finish(self) -> None:
         """The guest has ended, and every output is where it belongs."""
-        if self._outcome is None:
+        ending = self._running.outcome
+        if ending is None:
             return  # its thread has not come to its end yet, and will wake us
-        outcome = self._outcome if isinstance(self._outcome, Outcome) else self._outcome.outcome
+        outcome = ending if isinstance(ending, Outcome) else ending.outcome
         self._event(
             "finished",
             status=outcome.status,
@@ -348,114 +335,61 @@ class Replica:
             registers=outcome.registers.to_dict(),
             memory_digest=outcome.memory_digest.hex(),
         )
-        self.result = self._outcome
+        self.result = ending
 
     # The guest
 
-    def _make_machine(self, config: GuestConfig) -> Machine:
-        fault = self._setting.fault
-        breaks = [(place.position, place.text) for place in self._stops if place.position]
-        if fault is not None and fault.place.position is not None:
-            breaks.append((fault.place.position, ""))
-        breaks.sort()
-        machine = Machine(
-            self._setting.image, config, count_blocks=any(p.blocks for p, _ in breaks)
+    @property
+    def _running(self) -> Guest:
+        """The guest, where the protocol knows that there is one."""
+        assert self._guest is not None
+        return self._guest
+
+    def _make_guest(self, config: GuestConfig) -> None:
+        self._config = config
+        self._guest = Guest(
+            self._setting, self._host, config, self._queue, self._nics, self._generation
         )
-        machine.core_directory = self._setting.core_directory
+        if self._setting.log is not None:
+            self._log = LogWriter(self._setting.log, config)
 
-        def arrive() -> None:
-            _, text = breaks.pop(0)
-            if text:
-                self._host.look_around(text, machine)
-            elif fault is not None:
-                fault.strike()
-            if breaks:
-                machine.break_at(breaks[0][0], arrive)
-
-        if breaks:
-            machine.break_at(breaks[0][0], arrive)
-        return machine
-
-    def _start(self, config: dict[str, Any]) -> None:
+    def _start(self, data: dict[str, Any]) -> None:
         if isinstance(self.role, Primary):
-            world = self._primary_world((0, 0), BOOT)
+            self._nics.announce()
+            self._running.run_live()
         else:
             try:
-                self._config = GuestConfig.from_dict(config)
-                self._check_disks(self._config)
-                self.machine = self._make_machine(self._config)
+                config = GuestConfig.from_dict(data)
+                self._check_devices(config)
+                self._make_guest(config)
             except VlockstepError as error:
                 self._send(Goodbye(str(error)))
                 self.result = error
                 return
-            self._open_log(self._config)
-            world = self._secondary_world(0, (0, 0))
+            self._running.run_following()
         self._event("started")
-        self._host.launch(lambda: self._run_guest(world))
 
-    def _check_disks(self, config: GuestConfig) -> None:
-        """The disks given to this replica must be those that the primary's guest has."""
-        ours = self._setting.blocks
-        for name, theirs in config.blocks.items():
-            if name not in ours:
+    def _check_devices(self, config: GuestConfig) -> None:
+        """The devices given to this replica must be those that the primary's guest has."""
+        blocks, nets = self._setting.blocks, self._setting.nets
+        for name, block in config.blocks.items():
+            if name not in blocks:
                 raise UsageError(f"the guest has a disk {name!r}: give it with --block {name}=PATH")
-            if ours[name] != theirs:
+            if blocks[name] != block:
                 raise UsageError(
-                    f"the disk {name!r} is not the primary's: {ours[name]} here, {theirs} there"
+                    f"the disk {name!r} is not the primary's: {blocks[name]} here, {block} there"
+                )
+        for name, net in config.nets.items():
+            if name not in nets:
+                raise UsageError(f"the guest has a NIC {name!r}: give it with --net {name}=BACKEND")
+            if nets[name] != net:
+                raise UsageError(
+                    f"the NIC {name!r} is not the primary's: {nets[name]} here, {net} there; "
+                    f"give both --net-mac {name}={net.mac}"
                 )
 
-    def _run_guest(self, world: World) -> None:
-        assert self.machine is not None
-        try:
-            self._outcome = self.machine.run(world)
-        except GuestError as error:
-            self._outcome = error
-        except BaseException as error:
-            self._failure = error
-        self._host.wake()
-
-    def _primary_world(self, clock: tuple[int, int], not_before: Position) -> World:
-        assert self.machine is not None
-        appended = self._appended
-        self._inputs = self._host.inputs(clock, appended.pause, not_before)
-        world = ProtectedWorld(self._inputs, self._queue, appended, self._local)
-        append = appended.append
-        if self._watches_entries():
-
-            def append(entry: Entry) -> None:
-                self._visit(appended.next)
-                self._strike(Stage.ENTRY, appended.next)
-                appended.append(entry)
-
-        return Recorder(world, self.machine, append, self._setting.local)
-
-    def _secondary_world(self, next: int, clock: tuple[int, int]) -> World:
-        assert self.machine is not None
-        source: Source = self._received
-        if self._watches_entries():
-            source = Visiting(self._received, next, self._visit)
-        self._replayer = Replayer(
-            source,
-            self.machine,
-            local=dict(self._local),
-            suppressed=self._queue.add,
-            sequence=next,
-            clock=clock,
-        )
-        return self._replayer
-
-    def _watches_entries(self) -> bool:
-        fault = self._setting.fault
-        return any(place.stage is Stage.ENTRY for place in self._stops) or (
-            fault is not None and fault.place.stage is Stage.ENTRY
-        )
-
-    def _visit(self, entry: int) -> None:
-        """The guest is about to make or take `entry`: stop if that is wanted."""
-        for place in self._stops:
-            if place.stage is Stage.ENTRY and place.entry == entry:
-                assert self.machine is not None
-                self._host.look_around(place.text, self.machine)
+    def _generation(self) -> int:
+        return (self._going_live or self.role).generation
 
     # Changing roles
 
@@ -463,40 +397,12 @@ class Replica:
         """Let the guest execute what was received, and then meet this host."""
         assert isinstance(self.role, Secondary)
         self._going_live = action
-        self._drained = False
-        self._appended = Appended(
-            self._host.wake, self._host.condition(), self.role.received_entries
-        )
-        self._received.finish(self._install_live)
+        self._running.go_live(self.role.received_entries, action.not_before)
         self._host.wake()
-
-    def _install_live(self) -> None:
-        """In the guest's thread, which has taken the last entry."""
-        assert self.machine is not None and self._replayer is not None
-        assert self._going_live is not None
-        cycles, walltime = self._replayer.clock
-        if self._cycles_ahead is not None:
-            cycles = max(cycles, self._host.now() + self._cycles_ahead)
-        not_before = self._going_live.not_before
-        self.machine.replace_world(self._primary_world((cycles, walltime), not_before))
-        self._drained = True
-        self._host.wake()
-
-    def _compare_clocks(self, entries: list[Entry]) -> None:
-        """Learn how far the guest's time-stamp counter is ahead of this host's clock, to let it go
-        on without a jump. The entry that was fastest to get here tells best."""
-        for kind, _, _, value, _ in reversed(entries):
-            if kind == Kind.CYCLES:
-                assert isinstance(value, int)
-                ahead = value - self._host.now()
-                if self._cycles_ahead is None or ahead > self._cycles_ahead:
-                    self._cycles_ahead = ahead
-                return
 
     def _now_live(self, now: int, action: GoLive, secondary: Secondary) -> None:
         assert self._config is not None
         self._going_live = None
-        self._replayer = None
         self.role = Primary(
             self._setting.timing,
             action.generation,
@@ -508,18 +414,12 @@ class Replica:
             outputs=secondary.outputs,
             ended=secondary.ended,
         )
+        self._nics.announce()
         self._event("live", generation=action.generation, protected=action.protected)
         self._act(self.role.begin(now))
 
     def _follow(self, generation: int, next: int) -> None:
-        """The guest is held in a call of the primary's World; it goes on as a secondary's."""
-        assert self.machine is not None and self._inputs is not None
-        self._received = Received(self._host.wake, self._host.condition())
-        clock = self._inputs.clock()
-        self._cycles_ahead = clock[0] - self._host.now()
-        self.machine.replace_world(self._secondary_world(next, clock))
-        self._inputs.leave()
-        self._inputs = None
+        """The guest is held, and goes on as a secondary's."""
         self.role = Secondary(
             self._setting.timing,
             self._instance,
@@ -528,14 +428,10 @@ class Replica:
             generation=generation,
             next=next,
         )
-        self._appended.leave()
+        self._running.follow(next)
         self._event("following", generation=generation)
 
     # Log, faults, events
-
-    def _open_log(self, config: GuestConfig) -> None:
-        if self._setting.log is not None:
-            self._log = LogWriter(self._setting.log, config)
 
     def _keep(self, entries: list[Entry]) -> None:
         """Write to the log file. A full disk costs the file, not the guest's protection."""

@@ -1,4 +1,4 @@
-"""The Solo5 hvt hypercalls, version 2, and our `timer`: one method each, found by port."""
+"""The Solo5 hvt hypercalls, version 2, and our own from 0x40 on: a method each, found by port."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OK, AGAIN, EINVAL, EUNSPEC = range(4)
 COOKIE_SIZE = 512
 NAMES = {
     1: "walltime", 2: "puts", 3: "poll", 4: "block write", 5: "block read", 6: "net write",
-    7: "net read", 8: "halt", 0x40: "timer",
+    7: "net read", 8: "halt", 0x40: "timer", 0x41: "generation",
 }  # fmt: skip
 
 _MAX_TRANSFER = 16 << 20
@@ -136,6 +136,10 @@ class Hypercalls:
             length = min(COOKIE_SIZE, self._memory.size - cookie)
             trap = self._memory.read(cookie, max(length, 1))
         self._machine.halt(status, trap)
+
+    def _generation(self, at: int, pointer: int) -> None:
+        self._memory.writable(pointer, 8)
+        struct.pack_into("<Q", self._ram, pointer, self._machine.world.generation(at))
 
     def _timer(self, at: int, pointer: int) -> None:
         period, vector = self._request("<QI", pointer, 16)

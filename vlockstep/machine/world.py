@@ -42,6 +42,9 @@ class World(Protocol):
     def walltime(self, at: int) -> int:
         """Nanoseconds since the epoch."""
 
+    def generation(self, at: int) -> int:
+        """Which primary rules: a number that rises with every failover; 0 if unprotected."""
+
     def poll(self, at: int, timeout: int) -> int:
         """Wait up to `timeout` ns for a frame; the set of ready handles, bit = handle."""
 

@@ -28,6 +28,7 @@ _TYPES: dict[int, tuple[type, ...]] = {
     int(Kind.BLOCK_WRITE): (bytes,),
     int(Kind.INTERRUPT): (int,),
     int(Kind.END): (bytes,),
+    int(Kind.GENERATION): (int,),
 }
 
 

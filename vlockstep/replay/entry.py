@@ -34,6 +34,7 @@ class Kind(IntEnum):
     BLOCK_WRITE = 7  #  the digest of handle, offset and data
     INTERRUPT = 8  #    the vector
     END = 9  #          a packed `End`
+    GENERATION = 10  #  which primary rules
 
 
 OUTPUTS = frozenset({Kind.CONSOLE, Kind.NET_WRITE, Kind.BLOCK_WRITE, Kind.END})

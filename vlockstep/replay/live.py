@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import select
+import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from vlockstep.machine.blockcounter import NEVER
@@ -35,15 +39,65 @@ class NetDevice(Protocol):
 
     def waiting(self) -> bool: ...
 
+    def descriptors(self) -> tuple[int, ...]:
+        """What becomes readable when a frame comes, after `waiting` has said no."""
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """Where an execution goes on that another World began.
+
+    The guest's clocks stand at `clock`, (cycles, ns since the epoch), and never go back. Before
+    the position `not_before` no interrupt comes. `waited` is an exit in which the guest waits
+    already, and since when by `time.monotonic_ns`. `generation` tells which primary rules.
+    """
+
+    clock: tuple[int, int] = (0, 0)
+    not_before: Position = BOOT
+    waited: tuple[int, int] | None = None
+    generation: Callable[[], int] = lambda: 0
+
+
+class Bell:
+    """Wakes one thread that waits, also for file descriptors to become readable.
+
+    Whoever waits clears it, looks whether there is cause to go on, and only then waits.
+    """
+
+    def __init__(self, descriptors: Iterable[int] = ()) -> None:
+        self._receive, self._send = socket.socketpair()
+        self._receive.setblocking(False)
+        self._rung = False
+        self._poll = select.poll()
+        for descriptor in (self._receive.fileno(), *descriptors):
+            self._poll.register(descriptor, select.POLLIN)
+
+    def ring(self) -> None:
+        if not self._rung:
+            self._rung = True
+            self._send.send(b"!")
+
+    def clear(self) -> None:
+        if self._rung:
+            with contextlib.suppress(BlockingIOError):
+                self._receive.recv(16)
+            self._rung = False
+
+    def wait(self, seconds: float) -> None:
+        """Sleeps whole milliseconds, unless woken. A descriptor that fails is left out from then
+        on."""
+        for descriptor, event in self._poll.poll(-(-seconds * 1000 // 1)):
+            if descriptor == self._receive.fileno():
+                self._rung = True
+            elif not event & select.POLLIN:
+                self._poll.unregister(descriptor)
+
 
 class LiveWorld:
     """Inputs from this host, outputs to it.
 
-    `clock` is where the guest's clocks stand, (cycles, ns since the epoch), when another replica
-    has run it before: they go on from there and never back. `console_offset` is how much console
-    text there has been. `pause` is called in every round of a wait, and may block or raise
-    `WorldChanged`; `wake` starts a round, also when a NIC has got a frame. Before the position
-    `not_before` no interrupt comes.
+    `console_offset` is how much console text there has been. `pause` is called in every round of
+    a wait, and may block or raise `WorldChanged`; `wake` starts a round.
     """
 
     def __init__(
@@ -52,20 +106,18 @@ class LiveWorld:
         disks: Mapping[int, BlockDevice] | None = None,
         nics: Mapping[int, NetDevice] | None = None,
         *,
-        clock: tuple[int, int] = (0, 0),
+        start: Continuation | None = None,
         console_offset: int = 0,
         pause: Callable[[], None] = lambda: None,
-        not_before: Position = BOOT,
     ) -> None:
+        self._start = start = start or Continuation()
         self._console = console
         self._disks = disks or {}
         self._nics = nics or {}
-        self._zero = time.perf_counter_ns() - clock[0]
-        self._floor = clock[1]
+        self._zero = time.perf_counter_ns() - start.clock[0]
         self._console_offset = console_offset
-        self._wake = threading.Event()
+        self._bell = Bell(fd for nic in self._nics.values() for fd in nic.descriptors())
         self._pause = pause
-        self._not_before = not_before
         self._ticker: _Ticker | None = None
         self._backoff = 1
         self._waiting_since_exit = -1
@@ -76,18 +128,27 @@ class LiveWorld:
         return time.perf_counter_ns() - self._zero
 
     def walltime(self, at: int) -> int:
-        return max(time.time_ns(), self._floor)
+        return max(time.time_ns(), self._start.clock[1])
 
     def poll(self, at: int, timeout: int) -> int:
-        deadline = time.monotonic() + timeout / 1e9
+        since = time.monotonic_ns()
+        if self._start.waited is not None and self._start.waited[0] == at:
+            since = self._start.waited[1]
+        deadline = (since + timeout) / 1e9
         while True:
-            self._wake.clear()
+            self._bell.clear()
             self._pause()
-            ready = sum(1 << handle for handle, nic in self._nics.items() if nic.waiting())
+            ready = 0
+            for handle, nic in self._nics.items():
+                if nic.waiting():
+                    ready |= 1 << handle
             left = deadline - time.monotonic()
             if ready or left <= 0:
                 return ready
-            self._wake.wait(min(left, _MAX_WAIT))
+            self._bell.wait(min(left, _MAX_WAIT))
+
+    def generation(self, at: int) -> int:
+        return self._start.generation()
 
     def net_read(self, at: int, handle: int, limit: int) -> bytes | None:
         return self._nics[handle].read(limit)
@@ -99,9 +160,9 @@ class LiveWorld:
         ticker = self._ticker
         if ticker is None or not ticker.pending:
             return None
-        if position < self._not_before:
-            same = position.exits == self._not_before.exits
-            return self._not_before.blocks if same else NEVER
+        not_before = self._start.not_before
+        if position < not_before:
+            return not_before.blocks if position.exits == not_before.exits else NEVER
         if position.exits != self._waiting_since_exit:
             self._waiting_since_exit, self._backoff = position.exits, 1
             return position.blocks
@@ -112,18 +173,18 @@ class LiveWorld:
     def interrupt(self, position: Position, enabled: bool) -> int | None:
         self._pause()
         ticker = self._ticker
-        if ticker is None or not ticker.pending or not enabled or position < self._not_before:
+        if ticker is None or not ticker.pending or not enabled:
             return None
-        return ticker.take()
+        return None if position < self._start.not_before else ticker.take()
 
     def wait_interrupt(self, position: Position) -> int:
         assert self._ticker is not None
         while True:
-            self._wake.clear()
+            self._bell.clear()
             self._pause()
             if self._ticker.pending:
                 return self._ticker.take()
-            self._wake.wait(_MAX_WAIT)
+            self._bell.wait(_MAX_WAIT)
 
     # Outputs
 
@@ -143,7 +204,7 @@ class LiveWorld:
 
         def notify() -> None:
             kick()
-            self._wake.set()
+            self._bell.ring()
 
         self._ticker = _Ticker(period / 1e9, vector, notify) if period else None
 
@@ -154,7 +215,7 @@ class LiveWorld:
 
     def wake(self) -> None:
         """Let the guest look again if it waits here. From any thread."""
-        self._wake.set()
+        self._bell.ring()
 
     def clock(self) -> tuple[int, int]:
         """Where the guest's clocks stand, for whoever runs it next."""

@@ -33,6 +33,7 @@ from vlockstep.replay.entry import (
     _BLOCK_WRITE,
     _INTERRUPT,
     _END,
+    _GENERATION,
 ) = map(int, Kind)
 
 CHECKPOINT_INTERVAL = 512
@@ -84,6 +85,11 @@ class Recorder:
         value = self._world.walltime(at)
         self._log(_WALLTIME, at, value)
         return value
+
+    def generation(self, at: int) -> int:
+        generation = self._world.generation(at)
+        self._log(_GENERATION, at, generation)
+        return generation
 
     def poll(self, at: int, timeout: int) -> int:
         ready = self._world.poll(at, timeout)

@@ -37,6 +37,7 @@ from vlockstep.replay.entry import (
     _BLOCK_WRITE,
     _INTERRUPT,
     _END,
+    _GENERATION,
 ) = Kind
 
 
@@ -168,6 +169,12 @@ class Replayer:
         value = self._take(_WALLTIME, at)
         assert isinstance(value, int)
         self._walltime = value
+        self.sequence += 1
+        return value
+
+    def generation(self, at: int) -> int:
+        value = self._take(_GENERATION, at)
+        assert isinstance(value, int)
         self.sequence += 1
         return value
 

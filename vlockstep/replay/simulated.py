@@ -6,9 +6,9 @@ import random
 from collections.abc import Callable, Mapping
 
 from vlockstep.machine.blockcounter import NEVER
-from vlockstep.machine.position import BOOT, Position
+from vlockstep.machine.position import Position
 from vlockstep.machine.world import Outcome
-from vlockstep.replay.live import BlockDevice, Console
+from vlockstep.replay.live import BlockDevice, Console, Continuation
 
 _EPOCH = 1_700_000_000_000_000_000
 _MEAN_BLOCKS_BETWEEN_INTERRUPTS = 20_000
@@ -24,18 +24,19 @@ class SimulatedWorld:
         console: Console,
         disks: Mapping[int, BlockDevice] | None = None,
         *,
-        clock: tuple[int, int] = (0, 0),
+        start: Continuation | None = None,
         console_offset: int = 0,
         pause: Callable[[], None] = lambda: None,
-        not_before: Position = BOOT,
     ) -> None:
+        start = start or Continuation()
         self._pause = pause
-        self._not_before = not_before
+        self._generation = start.generation
+        self._not_before = start.not_before
         self._random = random.Random(seed)
         self._console = console
         self._disks = disks or {}
-        self._cycles = clock[0]
-        self._skew = max(clock[1], _EPOCH) - clock[0]
+        self._cycles = start.clock[0]
+        self._skew = max(start.clock[1], _EPOCH) - start.clock[0]
         self._console_offset = console_offset
         self._vector = 0
         self._next: Position | None = None
@@ -48,6 +49,9 @@ class SimulatedWorld:
 
     def walltime(self, at: int) -> int:
         return self.cycles(at) + self._skew
+
+    def generation(self, at: int) -> int:
+        return self._generation()
 
     def poll(self, at: int, timeout: int) -> int:
         self._pause()

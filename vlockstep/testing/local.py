@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -32,6 +32,7 @@ from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.world import Outcome
+from vlockstep.replay.live import Continuation, NetDevice
 from vlockstep.replay.simulated import SimulatedWorld
 from vlockstep.testing.shared import SharedConsole, SharedDisk, Watched
 from vlockstep.testing.stepping import GuestThread, QuietCondition
@@ -162,9 +163,12 @@ class LocalReplica:
         self._pair.judge(self, claim)
 
     def inputs(
-        self, clock: tuple[int, int], pause: Callable[[], None], not_before: Position
+        self,
+        nics: Mapping[int, NetDevice],
+        pause: Callable[[], None],
+        start: Continuation,
     ) -> Inputs:
-        return self._pair.inputs(clock, pause, not_before)
+        return self._pair.inputs(pause, start)
 
     def launch(self, run: Callable[[], None]) -> None:
         self._guest.launch(run, self.machine)
@@ -402,17 +406,14 @@ class LocalPair:
             return Verdict.TAKEN_OVER
         return Verdict.LOST
 
-    def inputs(
-        self, clock: tuple[int, int], pause: Callable[[], None], not_before: Position
-    ) -> Inputs:
+    def inputs(self, pause: Callable[[], None], start: Continuation) -> Inputs:
         self._takeovers += 1
         return SimulatedWorld(
             self.seed * 1000 + self._takeovers,
             self.console,
             self._disks,
-            clock=clock,
+            start=start,
             pause=pause,
-            not_before=not_before,
         )
 
     def _sides(self, name: str) -> tuple[LocalReplica, LocalReplica]:

@@ -70,7 +70,7 @@ class Pair:
         common = ["--arbiter", self.arbiter, "--console", self.console, "--heartbeat", heartbeat_ms]
         common += [option for place in stop_at for option in ("--stop-at", place)]
         if self.keys is not None:
-            from vlockstep.ft import keys as key_files
+            from vlockstep import keys as key_files
 
             key_files.create(self.keys)
         faults = [("--crash-at", crash_at), ("--pause-at", pause_at)]
@@ -163,7 +163,7 @@ class Pair:
 
     def switchover(self, wait: float = 10) -> int:
         """Ask the pair to swap roles; the generation that rules then. `HostError` says why not."""
-        from vlockstep.ft import keys
+        from vlockstep import keys
         from vlockstep.ft.operator import request_switchover
 
         party = keys.Party.OPERATOR

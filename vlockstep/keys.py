@@ -1,4 +1,4 @@
-"""Keys of a pair: CURVE key pairs of the primary, the secondary and the operator, as files.
+"""Keys of a pair: CURVE key pairs of its replicas, its operator and its switch, as files.
 
 `NAME.key` is public, `NAME.key_secret` is not. Each party needs its own secret key and the public
 keys of those it talks to; the secret ones of the others may be deleted from its copy.
@@ -22,6 +22,16 @@ class Party(StrEnum):
     PRIMARY = "primary"
     SECONDARY = "secondary"
     OPERATOR = "operator"
+    SWITCH = "switch"
+
+
+_NEEDED = {
+    Party.PRIMARY: (Party.SECONDARY,),
+    Party.SECONDARY: (Party.PRIMARY,),
+    Party.OPERATOR: (Party.PRIMARY,),
+    Party.SWITCH: (Party.PRIMARY, Party.SECONDARY),
+}
+"""Whose public keys each cannot do without. Replicas need the switch's if they use one."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,14 @@ class Keys:
     public: bytes
     secret: bytes
     peers: dict[Party, bytes]
+
+    def of(self, party: Party) -> bytes:
+        """The public key of `party`. Raises `UsageError` if it is not there."""
+        if party not in self.peers:
+            raise UsageError(
+                f"among the keys {party}.key, the public key of the {party}, is missing"
+            )
+        return self.peers[party]
 
 
 def create(directory: Path) -> list[Path]:
@@ -70,7 +88,7 @@ def load(directory: Path, party: Party) -> Keys:
         raise UsageError(f"{directory}: {error}") from error
     if secret is None:
         raise UsageError(f"{secret_file} holds no secret key")
-    needed = Party.SECONDARY if party is Party.PRIMARY else Party.PRIMARY
-    if needed not in peers:
-        raise UsageError(f"{directory} lacks {needed}.key, the public key of the peer")
+    for needed in _NEEDED[party]:
+        if needed not in peers:
+            raise UsageError(f"{directory} lacks {needed}.key, the public key of the {needed}")
     return Keys(public, secret, peers)

@@ -1,0 +1,77 @@
+"""What the logging channel and the switch's ports have in common: addresses, and CURVE."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+import zmq
+from zmq.auth.thread import ThreadAuthenticator
+
+from vlockstep.errors import UsageError
+from vlockstep.keys import Keys, Party
+
+
+def check_endpoint(endpoint: str, encrypted: bool) -> None:
+    """`tcp://HOST:PORT` or `ipc://PATH`; without encryption, of this machine only."""
+    parts = urlsplit(endpoint)
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.scheme == "ipc" and (parts.netloc or parts.path):
+        return
+    if parts.scheme != "tcp" or not parts.hostname or port is None:
+        raise UsageError(f"{endpoint!r} is no address: write tcp://HOST:PORT or ipc://PATH")
+    if encrypted or parts.hostname == "localhost":
+        return
+    try:
+        local = ipaddress.ip_address(parts.hostname).is_loopback
+    except ValueError:
+        local = False
+    if not local:
+        raise UsageError(
+            f"{endpoint} is not an address of this machine alone, and there are no keys: "
+            "make some with `vlockstep keys new DIR` and give --keys DIR to both ends"
+        )
+
+
+def authenticate(
+    context: zmq.Context[zmq.Socket[bytes]],
+    socket: zmq.Socket[bytes],
+    keys: Keys,
+    accepted: Iterable[Party],
+) -> ThreadAuthenticator:
+    """Let only those of `accepted` that `keys` has connect to `socket`, which is not bound yet.
+
+    There can be one such socket in a context. Stop the authenticator after closing it.
+    """
+    authenticator = ThreadAuthenticator(context)
+    authenticator.start()
+    public = {keys.peers[party] for party in accepted if party in keys.peers}
+    authenticator.configure_curve_callback("*", _Accept(public))
+    socket.setsockopt(zmq.CURVE_SERVER, 1)
+    _identify(socket, keys)
+    return authenticator
+
+
+def present(socket: zmq.Socket[bytes], keys: Keys, server: Party) -> None:
+    """Show these keys to `server`, and talk to nobody else."""
+    socket.setsockopt(zmq.CURVE_SERVERKEY, keys.of(server))
+    _identify(socket, keys)
+
+
+def _identify(socket: zmq.Socket[bytes], keys: Keys) -> None:
+    socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
+    socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+
+
+class _Accept:
+    """The credentials provider that pyzmq asks about each client's public key, Z85-encoded."""
+
+    def __init__(self, accepted: set[bytes]) -> None:
+        self._accepted = accepted
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        return key in self._accepted

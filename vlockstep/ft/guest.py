@@ -1,0 +1,219 @@
+"""The guest's side of a replica: its machine, the World that it runs in, and its thread.
+
+What a `Guest` does in the guest's thread says so; everything else happens in the host's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from vlockstep.ft.faults import Stage
+from vlockstep.ft.handoff import Appended, Received, Visiting
+from vlockstep.ft.host import Host, Setting
+from vlockstep.ft.outputs import Inputs, OutputQueue, ProtectedWorld
+from vlockstep.ft.standby import StandbyNics
+from vlockstep.machine.config import GuestConfig
+from vlockstep.machine.machine import Machine
+from vlockstep.machine.position import Position
+from vlockstep.machine.report import GuestError
+from vlockstep.machine.world import Outcome, World
+from vlockstep.replay.entry import Entry, Kind
+from vlockstep.replay.live import Continuation
+from vlockstep.replay.recorder import Recorder
+from vlockstep.replay.replayer import Replayer, Source
+
+
+class Guest:
+    """Runs `config`'s guest as a primary's or a secondary's, and changes from one to the other.
+
+    Its outputs go to `queue`. `generation` tells which primary rules.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        host: Host,
+        config: GuestConfig,
+        queue: OutputQueue,
+        nics: StandbyNics,
+        generation: Callable[[], int],
+    ) -> None:
+        self.outcome: Outcome | GuestError | None = None
+        """How it ended."""
+        self.failure: BaseException | None = None
+        """Why it could not go on."""
+        self.live = False
+        """It has executed all that was received, and meets this host."""
+        self._setting = setting
+        self._host = host
+        self._queue = queue
+        self._nics = nics
+        self._generation = generation
+        self._local = {h: d for h, d in setting.disks.items() if h in setting.local}
+        self.appended = Appended(host.wake, host.condition())
+        self._received = Received(self._ran_dry, host.condition())
+        self._replayer: Replayer | None = None
+        self._inputs: Inputs | None = None
+        self._cycles_ahead: int | None = None
+        self._idle_since = 0
+        self.machine = self._make_machine(config)
+
+    # As a primary's
+
+    def run_live(self) -> None:
+        """From boot, as a primary's."""
+        world = self._live_world(Continuation(generation=self._generation))
+        self._host.launch(lambda: self._run(world))
+
+    def hold(self) -> None:
+        """Stop it, wherever it is; `appended.waiting` tells when it stands."""
+        self.appended.hold(True)
+        if self._inputs is not None:
+            self._inputs.wake()
+        self.machine.kick()
+
+    def follow(self, next: int) -> None:
+        """It is held in a call of the primary's World, and goes on as a secondary's."""
+        assert self._inputs is not None
+        self.live = False
+        self._received = Received(self._ran_dry, self._host.condition())
+        clock = self._inputs.clock()
+        self._cycles_ahead = clock[0] - self._host.now()
+        self.machine.replace_world(self._following_world(next, clock))
+        self._inputs.leave()
+        self._inputs = None
+        self._nics.stand_by()
+        self.appended.leave()
+
+    # As a secondary's
+
+    def run_following(self) -> None:
+        """From boot, as a secondary's."""
+        world = self._following_world(0, (0, 0))
+        self._nics.stand_by()
+        self._host.launch(lambda: self._run(world))
+
+    @property
+    def executed(self) -> int | None:
+        """How many entries it has executed; None if it does not follow."""
+        return None if self._replayer is None else self._replayer.sequence
+
+    def feed(self, entries: list[Entry]) -> None:
+        """Let it execute these, too."""
+        self._compare_clocks(entries)
+        self._nics.logged(self._host.now(), entries)
+        self._received.put(entries)
+
+    def go_live(self, next: int, not_before: Position) -> None:
+        """Let it execute what was received, up to entry `next`, and then meet this host.
+
+        It gets no interrupt before a position; `live` tells when it is done."""
+        self._nics.go_live(self._host.now())
+        self.appended = Appended(self._host.wake, self._host.condition(), next)
+        self._received.finish(lambda: self._install_live(not_before))
+
+    def _compare_clocks(self, entries: Sequence[Entry]) -> None:
+        """Learn how far the guest's time-stamp counter is ahead of this host's clock, to let it go
+        on without a jump. The entry that was fastest to get here tells best."""
+        for kind, _, _, value, _ in reversed(entries):
+            if kind == Kind.CYCLES:
+                assert isinstance(value, int)
+                ahead = value - self._host.now()
+                if self._cycles_ahead is None or ahead > self._cycles_ahead:
+                    self._cycles_ahead = ahead
+                return
+
+    # In the guest's thread
+
+    def _run(self, world: World) -> None:
+        try:
+            self.outcome = self.machine.run(world)
+        except GuestError as error:
+            self.outcome = error
+        except BaseException as error:
+            self.failure = error
+        self._host.wake()
+
+    def _ran_dry(self) -> None:
+        """It has executed all there is."""
+        self._idle_since = self._host.now()
+        self._host.wake()
+
+    def _install_live(self, not_before: Position) -> None:
+        """It has taken the last entry."""
+        assert self._replayer is not None
+        cycles, walltime = self._replayer.clock
+        if self._cycles_ahead is not None:
+            cycles = max(cycles, self._host.now() + self._cycles_ahead)
+        waited = (self.machine.exits, self._idle_since)
+        start = Continuation((cycles, walltime), not_before, waited, self._generation)
+        self.machine.replace_world(self._live_world(start))
+        self.live = True
+        self._host.wake()
+
+    def _visit(self, entry: int) -> None:
+        """It is about to make or take `entry`: stop if that is wanted."""
+        for place in self._setting.stops:
+            if place.stage is Stage.ENTRY and place.entry == entry:
+                self._host.look_around(place.text, self.machine)
+
+    # Machine and Worlds
+
+    def _make_machine(self, config: GuestConfig) -> Machine:
+        fault = self._setting.fault
+        breaks = [(place.position, place.text) for place in self._setting.stops if place.position]
+        if fault is not None and fault.place.position is not None:
+            breaks.append((fault.place.position, ""))
+        breaks.sort()
+        machine = Machine(
+            self._setting.image, config, count_blocks=any(p.blocks for p, _ in breaks)
+        )
+        machine.core_directory = self._setting.core_directory
+
+        def arrive() -> None:
+            _, text = breaks.pop(0)
+            if text:
+                self._host.look_around(text, machine)
+            elif fault is not None:
+                fault.strike()
+            if breaks:
+                machine.break_at(breaks[0][0], arrive)
+
+        if breaks:
+            machine.break_at(breaks[0][0], arrive)
+        return machine
+
+    def _live_world(self, start: Continuation) -> World:
+        appended = self.appended
+        self._inputs = self._host.inputs(self._nics.by_handle, appended.pause, start)
+        world = ProtectedWorld(self._inputs, self._queue, appended, self._local)
+        append = appended.append
+        if self._watches_entries():
+
+            def append(entry: Entry) -> None:
+                self._visit(appended.next)
+                if self._setting.fault is not None:
+                    self._setting.fault.reached(Stage.ENTRY, appended.next)
+                appended.append(entry)
+
+        return Recorder(world, self.machine, append, self._setting.local)
+
+    def _following_world(self, next: int, clock: tuple[int, int]) -> World:
+        source: Source = self._received
+        if self._watches_entries():
+            source = Visiting(self._received, next, self._visit)
+        self._replayer = Replayer(
+            source,
+            self.machine,
+            local=dict(self._local),
+            suppressed=self._queue.add,
+            sequence=next,
+            clock=clock,
+        )
+        return self._replayer
+
+    def _watches_entries(self) -> bool:
+        fault = self._setting.fault
+        return any(place.stage is Stage.ENTRY for place in self._setting.stops) or (
+            fault is not None and fault.place.stage is Stage.ENTRY
+        )

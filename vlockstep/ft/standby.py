@@ -1,0 +1,139 @@
+"""What a secondary's NIC has received and the log has not shown.
+
+The NICs of both replicas may receive the same frames: all of them if the network sends to both
+what is for the guest, as `vlockstep switch` does, and otherwise what it floods. The primary logs
+what its guest reads. What remains when the secondary goes live was lost with the primary, or came
+while nobody was live; the guest finds it waiting, and no client has to send it again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+
+from vlockstep.ft.timing import SECOND
+from vlockstep.net.nic import MAX_FRAME
+from vlockstep.net.station import Station
+from vlockstep.replay.entry import Entry, Kind
+
+_HORIZON = 2 * SECOND
+"""A frame that is older is forgotten."""
+_LIMIT = 4096
+_BURST = 256
+_ARRIVED, _LOGGED = 1, -1
+_NET_READ = int(Kind.NET_READ)
+
+
+class StandbyNics:
+    """A guest's NICs on either replica, `by_handle`.
+
+    While its replica is the secondary they belong to the host's thread, which calls `collect` and
+    `logged`. After `go_live` the guest's thread reads, until `stand_by`. Times are in nanoseconds.
+    """
+
+    def __init__(self, stations: Mapping[int, Station]) -> None:
+        self.by_handle = {handle: StandbyNic(station) for handle, station in stations.items()}
+        self.collecting = False
+        self._nics = list(self.by_handle.values())
+
+    def stand_by(self) -> None:
+        self.collecting = bool(self._nics)
+        for nic in self._nics:
+            nic.stand_by()
+
+    def collect(self, now: int) -> bool:
+        """Take what has come; False if that was not all."""
+        complete = [nic.collect(now) for nic in self._nics]
+        return all(complete)
+
+    def logged(self, now: int, entries: Iterable[Entry]) -> None:
+        """The primary made these entries. They do not tell which NIC a frame came from."""
+        if not self.collecting:
+            return
+        for kind, _, _, frame, _ in entries:
+            if kind == _NET_READ and frame is not None:
+                assert isinstance(frame, bytes)
+                for nic in self._nics:
+                    nic.logged(now, frame)
+
+    def go_live(self, now: int) -> None:
+        if self.collecting:
+            self.collecting = False
+            for nic in self._nics:
+                nic.go_live(now)
+
+    def announce(self) -> None:
+        """Let the network send the guest's frames here."""
+        for nic in self._nics:
+            nic.announce()
+
+
+class StandbyNic:
+    """One of them; a `NetDevice`."""
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+        self._recent: deque[tuple[int, bytes, int]] = deque()
+        self._balance: Counter[bytes] = Counter()
+        """How much oftener a frame arrived than it was logged, lately."""
+        self._kept: deque[bytes] = deque()
+        self.descriptors = station.descriptors
+        self.write = station.write
+        self.announce = station.announce
+        self.connected = station.connected
+
+    # While secondary
+
+    def stand_by(self) -> None:
+        self._kept.clear()
+
+    def collect(self, now: int) -> bool:
+        """Take what has come; False if that was not all."""
+        for _ in range(_BURST):
+            frame = self._station.read(MAX_FRAME)
+            if frame is None:
+                return True
+            self._note(now, frame, _ARRIVED)
+        return False
+
+    def logged(self, now: int, frame: bytes) -> None:
+        """The primary's guest has read this frame."""
+        self._note(now, frame, _LOGGED)
+
+    def go_live(self, now: int) -> None:
+        """Keep for the guest what the log has not shown, in the order in which it came."""
+        self._expire(now)
+        while self._recent:
+            _, frame, step = self._recent.pop()
+            if step == _ARRIVED and self._balance[frame] > 0:
+                self._balance[frame] -= 1
+                self._kept.appendleft(frame)
+        self._balance.clear()
+
+    def _note(self, now: int, frame: bytes, step: int) -> None:
+        self._recent.append((now, frame, step))
+        self._balance[frame] += step
+        self._expire(now)
+
+    def _expire(self, now: int) -> None:
+        recent, balance = self._recent, self._balance
+        while recent and (recent[0][0] < now - _HORIZON or len(recent) > _LIMIT):
+            _, frame, step = recent.popleft()
+            left = balance[frame]
+            if left * step > 0:
+                left -= step
+                balance[frame] = left
+            if not left:
+                del balance[frame]
+
+    # While primary
+
+    def waiting(self) -> bool:
+        return bool(self._kept) or self._station.waiting()
+
+    def read(self, limit: int) -> bytes | None:
+        while self._kept:
+            frame = self._kept.popleft()
+            if len(frame) <= limit:
+                return frame
+        return self._station.read(limit)

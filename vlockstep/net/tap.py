@@ -1,0 +1,113 @@
+"""A NIC on a tap device of the host (Linux)."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import struct
+import sys
+
+from vlockstep.errors import HostError, UsageError
+from vlockstep.net.nic import MAX_FRAME, MIN_FRAME, Counters
+
+_DEVICE = "/dev/net/tun"
+# Linux, include/uapi/linux/if_tun.h, sockios.h and if.h
+_TUNSETIFF = 0x400454CA
+_IFF_TAP = 0x0002
+_IFF_NO_PI = 0x1000
+_SIOCGIFFLAGS = 0x8913
+_IFF_UP = 0x0001
+_IFF_RUNNING = 0x0040
+_REQUEST = "16sH22x"
+_NAME_SIZE = 16
+
+
+class Tap:
+    """A `Nic` on the existing tap device `interface`, which is up and that nobody else holds."""
+
+    def __init__(self, interface: str) -> None:
+        if not sys.platform.startswith("linux"):
+            raise UsageError("tap devices exist on Linux only; use switch:ENDPOINT")
+        if not 0 < len(interface.encode()) < _NAME_SIZE or "\0" in interface:
+            raise UsageError(f"{interface!r} is no name of a network device")
+        self._name = interface.encode()
+        if _flags(self._name) is None:  # opening it would make a new one
+            raise HostError(
+                f"there is no network device {interface}; make one with: "
+                f"ip tuntap add {interface} mode tap && ip link set {interface} up"
+            )
+        self.counters = Counters()
+        self._next: bytes | None = None
+        try:
+            self._fd = os.open(_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise HostError(f"cannot open {_DEVICE}: {error.strerror}") from error
+        try:
+            request = struct.pack(_REQUEST, self._name, _IFF_TAP | _IFF_NO_PI)
+            fcntl.ioctl(self._fd, _TUNSETIFF, request)
+        except OSError as error:
+            os.close(self._fd)
+            why = {
+                errno.EBUSY: "another process holds it",
+                errno.EPERM: "it belongs to another user, and this process lacks CAP_NET_ADMIN",
+                errno.EINVAL: "it is no tap device; make one with: ip tuntap add NAME mode tap",
+            }.get(error.errno or 0, error.strerror)
+            raise HostError(f"cannot attach to {interface}: {why}") from error
+
+    def descriptors(self) -> tuple[int, ...]:
+        return (self._fd,)
+
+    def waiting(self) -> bool:
+        if self._next is None:
+            self._next = self._receive(MAX_FRAME)
+        return self._next is not None
+
+    def read(self, limit: int) -> bytes | None:
+        while True:
+            frame, self._next = self._next, None
+            if frame is None:
+                frame = self._receive(limit + 1)
+                if frame is None:
+                    return None
+            if MIN_FRAME <= len(frame) <= limit:
+                self.counters.received += 1
+                self.counters.received_bytes += len(frame)
+                return frame
+            self.counters.receive_dropped += 1
+
+    def _receive(self, size: int) -> bytes | None:
+        try:
+            return os.read(self._fd, size)
+        except OSError:  # nothing there, or the device is down
+            return None
+
+    def write(self, frame: bytes) -> None:
+        try:
+            os.write(self._fd, frame)
+        except OSError:
+            self.counters.send_dropped += 1
+        else:
+            self.counters.sent += 1
+            self.counters.sent_bytes += len(frame)
+
+    def connected(self) -> bool:
+        flags = _flags(self._name) or 0
+        return bool(flags & _IFF_UP and flags & _IFF_RUNNING)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _flags(name: bytes) -> int | None:
+    """Of a network device; None if there is none of that name."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        try:
+            answer = fcntl.ioctl(any_socket, _SIOCGIFFLAGS, struct.pack(_REQUEST, name, 0))
+        except OSError:
+            return None
+    flags: int = struct.unpack(_REQUEST, answer)[1]
+    return flags
