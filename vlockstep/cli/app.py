@@ -16,6 +16,7 @@ from vlockstep.cli.pair import primary, secondary, switchover
 from vlockstep.cli.record import record
 from vlockstep.cli.replay import replay
 from vlockstep.cli.run import run
+from vlockstep.cli.switch import switch
 
 
 def _print_version(wanted: bool) -> None:
@@ -58,5 +59,6 @@ app.command(
     epilog="Example: vlockstep secondary ledger --arbiter /tmp/pair --block disk=/tmp/ledger.img"
 )(secondary)
 app.command(epilog="Example: vlockstep switchover tcp://127.0.0.1:7700")(switchover)
+app.command(epilog="Example: vlockstep switch --uplink passt --forward 8080:80")(switch)
 app.add_typer(log, name="log")
 app.add_typer(keys, name="keys")

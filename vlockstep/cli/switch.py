@@ -1,0 +1,201 @@
+"""`vlockstep switch`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vlockstep.cli import output
+from vlockstep.errors import UsageError
+
+if TYPE_CHECKING:
+    from vlockstep.net.passt import PasstNetwork
+    from vlockstep.net.switch import Uplink
+
+DEFAULT_ENDPOINT = "tcp://127.0.0.1:7710"
+_MAX_AGEING = 10**6
+
+
+def switch(
+    listen: Annotated[
+        str, typer.Option("--listen", metavar="ENDPOINT", help="tcp://HOST:PORT or ipc://PATH.")
+    ] = DEFAULT_ENDPOINT,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            "--keys",
+            metavar="DIR",
+            help="Encrypt, and take only replicas with keys from `vlockstep keys new`; needed for "
+            "any address that is not of this machine alone.",
+            show_default=False,
+        ),
+    ] = None,
+    uplinks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--uplink",
+            metavar="UPLINK",
+            help="A network outside: tap:IFACE, or passt for the host's own (one guest at most). "
+            "May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    forwards: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--forward",
+            metavar="HOSTPORT:GUESTPORT",
+            help="With --uplink passt: lead a port of this host's 127.0.0.1 to the guest; /udp "
+            "behind it for UDP. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    guest_ip: Annotated[
+        str | None,
+        typer.Option(
+            "--guest-ip",
+            metavar="ADDR/LEN",
+            help="With --uplink passt: the guest's address, 10.0.2.15/24 if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    gateway: Annotated[
+        str | None,
+        typer.Option(
+            "--gateway",
+            metavar="ADDR",
+            help="With --uplink passt: the guest's gateway, 10.0.2.2 if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    ageing: Annotated[
+        float,
+        typer.Option("--ageing", metavar="S", help="Forget a MAC address silent for so long."),
+    ] = 300,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Events and counters as JSON lines on stderr.")
+    ] = False,
+) -> None:
+    """Connect the NICs of guests with each other, and with networks outside.
+
+    Give --net NAME=switch:ENDPOINT to both replicas of a guest. Ctrl-C ends the switch, which
+    then prints its counters.
+    """
+    from vlockstep import keys as key_files
+    from vlockstep.endpoint import check_endpoint
+    from vlockstep.net.fabric import Fabric
+    from vlockstep.net.switch import SECOND, Switch
+
+    if not 0 < ageing <= _MAX_AGEING:
+        raise UsageError(f"--ageing is from above 0 to {_MAX_AGEING} seconds, not {ageing:g}")
+    check_endpoint(listen, keys is not None)
+    wanted = _check_uplinks(uplinks or [])
+    network = _passt_network("passt" in wanted, forwards, guest_ip, gateway)
+    loaded = None if keys is None else key_files.load(keys, key_files.Party.SWITCH)
+    observe = _print_json if as_json else _print_event
+    with ExitStack() as stack:
+        opened = [_open_uplink(text, network, stack) for text in wanted]
+        fabric = Fabric(int(ageing * SECOND))
+        running = Switch(listen, loaded, fabric, opened, observe, status=as_json)
+        stack.callback(running.close)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: running.stop())
+        running.run()
+        if not as_json:
+            _print_counters(running.ports())
+
+
+def _check_uplinks(texts: list[str]) -> list[str]:
+    for text in texts:
+        kind, _, device = text.partition(":")
+        if text != "passt" and (kind != "tap" or not device):
+            raise UsageError(f"{text!r} is no uplink: write --uplink tap:IFACE or --uplink passt")
+        if texts.count(text) > 1:
+            raise UsageError(f"--uplink {text} is given twice")
+    return texts
+
+
+def _passt_network(
+    used: bool, forwards: list[str] | None, guest_ip: str | None, gateway: str | None
+) -> PasstNetwork | None:
+    from vlockstep.net.passt import DEFAULT_GATEWAY, DEFAULT_GUEST, PasstNetwork
+
+    if used:
+        return PasstNetwork.parse(
+            DEFAULT_GUEST if guest_ip is None else guest_ip,
+            DEFAULT_GATEWAY if gateway is None else gateway,
+            forwards or (),
+        )
+    given = (("--forward", forwards), ("--guest-ip", guest_ip), ("--gateway", gateway))
+    for option, value in given:
+        if value:
+            raise UsageError(f"{option} is for passt: give --uplink passt as well")
+    return None
+
+
+def _open_uplink(text: str, network: PasstNetwork | None, stack: ExitStack) -> Uplink:
+    from vlockstep.net.switch import Uplink
+
+    if text == "passt":
+        from vlockstep.net.passt import Passt
+
+        assert network is not None
+        passt = Passt(network)
+        stack.callback(passt.close)
+        return Uplink(text, passt, passt.explain, passt.introduce)
+    from vlockstep.net.tap import Tap
+
+    device = text.removeprefix("tap:")
+    tap = Tap(device)
+    stack.callback(tap.close)
+    return Uplink(text, tap, lambda: f"the device is down; ip link set {device} up")
+
+
+def _print_json(event: dict[str, Any]) -> None:
+    print(json.dumps(event), file=sys.stderr, flush=True)
+
+
+def _print_event(event: dict[str, Any]) -> None:
+    """One line for people."""
+    text = {
+        "listening": "listening on {endpoint}",
+        "port-connected": "{mac} connected from {name}",
+        "port-disconnected": "{mac} disconnected from {name}",
+        "port-refused": "refused: {reason}",
+        "uplink": "the uplink {name} is up",
+        "uplink-lost": "the uplink {name} is lost: {reason}",
+    }.get(event["event"])
+    if text is not None:
+        print(f"vlockstep: {text.format(**event)}", file=sys.stderr, flush=True)
+
+
+def _print_counters(ports: list[dict[str, Any]]) -> None:
+    headers = (
+        "port",
+        "MAC",
+        "frames in",
+        "bytes in",
+        "frames out",
+        "bytes out",
+        "dropped",
+        "moves",
+    )
+    names = ("received", "received_bytes", "sent", "sent_bytes")
+    rows = [
+        (
+            port["name"] if port["up"] else f"{port['name']} (gone)",
+            port["mac"] or "-",
+            *(str(port[name]) for name in names),
+            str(port["malformed"] + port["overflowed"]),
+            str(port["moves"]),
+        )
+        for port in ports
+    ]
+    if rows:
+        output.table(headers, rows)
