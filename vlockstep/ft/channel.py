@@ -6,7 +6,7 @@ later; who listens stays. Without keys only addresses of this machine are accept
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 import zmq
@@ -50,6 +50,7 @@ class Rejected:
 
 
 Event = Arrived | Connected | Disconnected | Rejected
+_POLLIN = int(zmq.POLLIN)
 _MONITORED = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_DISCONNECTED
@@ -87,13 +88,16 @@ class Channel:
             raise
         return True
 
-    def events(self) -> Iterator[Event]:
-        """What has happened, messages before the loss of a connection."""
+    def events(self, ready: Container[object]) -> Iterator[Event]:
+        """What has happened, messages before the loss of a connection. `ready` are those of the
+        `sockets` that a poll found readable."""
         while frames := _try(self._socket):
             if self.listens and len(frames) == 2:
                 yield Arrived(frames[0], frames[1])
             elif not self.listens and len(frames) == 1:
                 yield Arrived(b"", frames[0])
+        if self._monitor not in ready:
+            return
         while frames := _try(self._monitor):
             event = zmq.utils.monitor.parse_monitor_message(frames)
             match event["event"]:
@@ -116,12 +120,9 @@ class Channel:
 
 
 def _try(socket: zmq.Socket[bytes]) -> list[bytes] | None:
-    try:
-        return socket.recv_multipart(zmq.NOBLOCK)
-    except zmq.ZMQError as error:
-        if error.errno == zmq.EAGAIN:
-            return None
-        raise
+    if not int(socket.getsockopt(zmq.EVENTS)) & _POLLIN:  # ten times as fast as an exception
+        return None
+    return socket.recv_multipart(zmq.NOBLOCK)
 
 
 def listen(endpoint: str, keys: Keys | None) -> Channel:

@@ -7,16 +7,17 @@ from collections import deque
 from collections.abc import Callable
 
 from vlockstep.machine.world import WorldChanged
-from vlockstep.replay.entry import Entry
+from vlockstep.replay.entry import OUTPUTS, Entry
 from vlockstep.replay.replayer import Source
 
 
 class Appended:
     """Primary: entries that the guest makes, on their way out.
 
-    `wake` is called when there is something to take, again when it is `urgent`, and when the guest
-    has stopped as asked. The guest waits in `append`, before its entry counts, or in `pause`
-    while it is held or slowed.
+    `wake` is called when there is something to take after a `take` that found nothing, when it is
+    `urgent`, and when the guest has stopped as asked. The guest waits in `append`, before its
+    entry counts, or in `pause` while it is held or slowed. The entry of an output can be taken
+    only when the output is `made`: nobody may acknowledge what is not there to be released.
     """
 
     def __init__(
@@ -25,7 +26,7 @@ class Appended:
         self.next = next
         self._wake = wake
         self._entries: list[Entry] = []
-        self._told = False
+        self._told = self._making = False
         self.urgent = False
         self._condition = condition
         self._held = self._slowed = self._left = self._closed = False
@@ -37,16 +38,22 @@ class Appended:
     def append(self, entry: Entry) -> None:
         if self._closed:
             self._wait()
+        if entry[0] in OUTPUTS:
+            self._making = True
         self._entries.append(entry)
         self.next += 1
         if not self._told:
             self._told = True
             self._wake()
 
-    def hurry(self) -> None:
-        """The last entry has an output, which waits for its acknowledgement."""
-        if not self.urgent:
+    def made(self, urgent: bool) -> None:
+        """The output of the last entry is made, or queued: then it is urgent."""
+        self._making = False
+        if urgent and not self.urgent:
             self.urgent = True
+            self._wake()
+        elif not self._told:
+            self._told = True
             self._wake()
 
     def pause(self) -> None:
@@ -67,10 +74,13 @@ class Appended:
     # The other thread
 
     def take(self) -> list[Entry]:
-        """All entries that have not been taken."""
+        """All entries that have not been taken. After any, look again without being woken."""
         self._told = self.urgent = False
         entries = self._entries[:]
+        if self._making and entries and entries[-1][0] in OUTPUTS:
+            entries.pop()
         del self._entries[: len(entries)]
+        self._told = bool(entries)
         return entries
 
     def hold(self, held: bool) -> None:

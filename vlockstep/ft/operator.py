@@ -26,7 +26,7 @@ def request_switchover(endpoint: str, keys: Keys | None, wait: float) -> int:
     try:
         while (left := deadline - time.monotonic()) > 0:
             poller.poll(int(left * 1000) + 1)
-            for event in channel.events():
+            for event in channel.events(channel.sockets):
                 match event:
                     case Connected():
                         channel.send(messages.encode(Switchover()), b"")

@@ -66,6 +66,7 @@ class OutputQueue:
         self._lock = threading.Lock()
         self._queue: deque[Output] = deque()
         self._console_offset = 0
+        self._forgotten = 0
         self.bytes = 0
         """Queued; what limits the queue is the protocol's business."""
 
@@ -75,6 +76,8 @@ class OutputQueue:
             if kind is Kind.CONSOLE:
                 offset = self._console_offset
                 self._console_offset += len(data)
+            if sequence < self._forgotten:
+                return
             assert not self._queue or self._queue[-1].sequence < sequence
             self._queue.append(Output(sequence, kind, handle, offset, data))
             self.bytes += len(data)
@@ -97,8 +100,10 @@ class OutputQueue:
             self._performed(output)
 
     def forget(self, end: int) -> None:
-        """Drop all outputs of entries before `end`: another replica has made them."""
+        """Drop all outputs of entries before `end`, also those to come: another replica has made
+        them."""
         with self._lock:
+            self._forgotten = end
             while self._queue and self._queue[0].sequence < end:
                 self.bytes -= len(self._queue.popleft().data)
 
@@ -170,6 +175,7 @@ class ProtectedWorld:
     def block_write(self, at: int, handle: int, offset: int, data: bytes) -> None:
         if handle in self._local:
             self._local[handle].write(offset, data)
+            self._appended.made(urgent=False)
         else:
             self._add(Kind.BLOCK_WRITE, handle, offset, data)
 
@@ -179,4 +185,4 @@ class ProtectedWorld:
 
     def _add(self, kind: Kind, handle: int, offset: int, data: bytes) -> None:
         self._queue.add(self._appended.next - 1, kind, handle, offset, data)
-        self._appended.hurry()
+        self._appended.made(urgent=True)

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import zmq
@@ -20,7 +20,7 @@ from vlockstep.ft.channel import Arrived, Channel, Connected, Disconnected, Even
 from vlockstep.ft.host import Setting
 from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.primary import Primary
-from vlockstep.ft.protocol import Claim, State, Verdict
+from vlockstep.ft.protocol import NEVER, Claim, State, Verdict
 from vlockstep.ft.replica import Replica
 from vlockstep.ft.timing import MILLISECOND
 from vlockstep.machine.config import GuestConfig
@@ -31,6 +31,8 @@ from vlockstep.replay.live import BlockDevice, Console, Continuation, LiveWorld,
 _ACCIDENTS = 5
 """So many connections in a row do not fail by accident."""
 _MAX_POLL = 3_600_000
+_COLLECT = 5 * MILLISECOND
+"""Frames for a secondary wait so long for company."""
 _STATUS_INTERVAL = 100 * MILLISECOND
 
 
@@ -57,7 +59,7 @@ class Process:
         self._status_at: int | None = 0 if status else None
         self._console: Console = setting.console
         self._disks: Mapping[int, BlockDevice] = setting.disks
-        self._network = [fd for nic in setting.nics.values() for fd in nic.descriptors()]
+        self._descriptors = [fd for nic in setting.nics.values() for fd in nic.descriptors()]
         self._fault = setting.fault
         self._answers: queue.SimpleQueue[Verdict | None] = queue.SimpleQueue()
         self._wake_receive, self._wake_send = socket.socketpair()
@@ -85,20 +87,16 @@ class Process:
         for watched in (self._wake_receive, *self._channel.sockets):
             poller.register(watched, zmq.POLLIN)
         replica = self._replica
-        collecting = False
+        network = _Network(poller, self._descriptors)
         try:
             while replica.result is None:
-                if collecting != replica.collecting:
-                    collecting = replica.collecting
-                    change = poller.register if collecting else poller.unregister
-                    for descriptor in self._network:
-                        change(descriptor)
-                due = replica.deadline()
+                network.watch(replica.collecting)
+                due = min(replica.deadline(), network.collect_at)
                 if self._status_at is not None:
                     due = min(due, self._status_at)
                 left = max(0, due - self.now())
-                poller.poll(min(-(-left // MILLISECOND), _MAX_POLL))
-                self._turn(replica)
+                ready = poller.poll(min(-(-left // MILLISECOND), _MAX_POLL))
+                self._turn(replica, network, {watched for watched, _ in ready})
         finally:
             replica.close()
             self._channel.close()
@@ -109,14 +107,17 @@ class Process:
             raise result
         return result
 
-    def _turn(self, replica: Replica) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while self._wake_receive.recv(4096):
-                pass
-        for event in self._channel.events():
+    def _turn(self, replica: Replica, network: _Network, ready: set[Any]) -> None:
+        if self._wake_receive in ready:
+            with contextlib.suppress(BlockingIOError):
+                while len(self._wake_receive.recv(4096)) == 4096:
+                    pass
+        for event in self._channel.events(ready):
             self._happened(replica, event)
         while not self._answers.empty():
             replica.arbiter_answered(self._answers.get())
+        if network.due(ready, self.now()):
+            replica.collect()
         replica.turn()
         if self._status_at is not None and self.now() >= self._status_at:
             self._status_at = self.now() + _STATUS_INTERVAL
@@ -199,3 +200,32 @@ class Process:
     def observe(self, event: dict[str, Any]) -> None:
         with self._observing:  # events come from several threads, and each is one line
             self._observe({"time": time.time(), **event})
+
+
+class _Network:
+    """When a secondary looks after its NICs: soon after a frame has come, but not for each."""
+
+    def __init__(self, poller: zmq.Poller, descriptors: Sequence[int]) -> None:
+        self._poller = poller
+        self._descriptors = descriptors
+        self._watching = False
+        self.collect_at = NEVER
+
+    def watch(self, collecting: bool) -> None:
+        """Let the poller watch the NICs if they are to be collected from and no frame has come."""
+        wanted = collecting and self.collect_at == NEVER
+        if wanted != self._watching:
+            self._watching = wanted
+            for descriptor in self._descriptors:
+                if wanted:
+                    self._poller.register(descriptor, zmq.POLLIN)
+                else:
+                    self._poller.unregister(descriptor)
+
+    def due(self, ready: set[Any], now: int) -> bool:
+        if now >= self.collect_at:
+            self.collect_at = NEVER
+            return True
+        if self._watching and not ready.isdisjoint(self._descriptors):
+            self.collect_at = now + _COLLECT
+        return False

@@ -96,7 +96,7 @@ class Replica:
 
     @property
     def collecting(self) -> bool:
-        """Whether `turn` looks after the NICs: a secondary's belong to the host's thread."""
+        """Whether the host's thread looks after the NICs: it does for a secondary."""
         return self._nics.collecting
 
     # What the host calls
@@ -155,12 +155,15 @@ class Replica:
         """An operator asks, on this side, to swap roles."""
         self._act(self.role.switchover(self._host.now()))
 
+    def collect(self) -> None:
+        """Take the frames that NICs have received while `collecting`."""
+        if self.collecting:
+            self._nics.collect(self._host.now())
+
     def turn(self) -> None:
         """See what the guest did, and what time demands."""
         if self.result is not None:
             return
-        if self.collecting and not self._nics.collect(self._host.now()):
-            self._host.wake()
         if self._guest is not None:
             self._see_guest(self._guest)
         if self.result is None:
@@ -238,9 +241,9 @@ class Replica:
             if self._flush_at == NEVER and appended.next > primary.next:
                 self._flush_at = now + _FLUSH
             return
-        self._flush_at = NEVER
         held = appended.waiting
         entries = appended.take()
+        self._flush_at = now + _FLUSH if entries else NEVER
         if entries:
             self._keep(entries)
             self._act(primary.append(now, entries))
@@ -420,6 +423,7 @@ class Replica:
 
     def _follow(self, generation: int, next: int) -> None:
         """The guest is held, and goes on as a secondary's."""
+        self._flush_at = NEVER
         self.role = Secondary(
             self._setting.timing,
             self._instance,

@@ -19,7 +19,6 @@ from vlockstep.replay.entry import Entry, Kind
 _HORIZON = 2 * SECOND
 """A frame that is older is forgotten."""
 _LIMIT = 4096
-_BURST = 256
 _ARRIVED, _LOGGED = 1, -1
 _NET_READ = int(Kind.NET_READ)
 
@@ -41,10 +40,10 @@ class StandbyNics:
         for nic in self._nics:
             nic.stand_by()
 
-    def collect(self, now: int) -> bool:
-        """Take what has come; False if that was not all."""
-        complete = [nic.collect(now) for nic in self._nics]
-        return all(complete)
+    def collect(self, now: int) -> None:
+        """Take what has come."""
+        for nic in self._nics:
+            nic.collect(now)
 
     def logged(self, now: int, entries: Iterable[Entry]) -> None:
         """The primary made these entries. They do not tell which NIC a frame came from."""
@@ -87,14 +86,13 @@ class StandbyNic:
     def stand_by(self) -> None:
         self._kept.clear()
 
-    def collect(self, now: int) -> bool:
-        """Take what has come; False if that was not all."""
-        for _ in range(_BURST):
+    def collect(self, now: int) -> None:
+        """Take what has come, but no more than would be kept."""
+        for _ in range(_LIMIT):
             frame = self._station.read(MAX_FRAME)
             if frame is None:
-                return True
+                return
             self._note(now, frame, _ARRIVED)
-        return False
 
     def logged(self, now: int, frame: bytes) -> None:
         """The primary's guest has read this frame."""
@@ -102,6 +100,7 @@ class StandbyNic:
 
     def go_live(self, now: int) -> None:
         """Keep for the guest what the log has not shown, in the order in which it came."""
+        self.collect(now)
         self._expire(now)
         while self._recent:
             _, frame, step = self._recent.pop()
