@@ -15,15 +15,17 @@ from vlockstep.keys import Keys, Party
 
 def check_endpoint(endpoint: str, encrypted: bool) -> None:
     """`tcp://HOST:PORT` or `ipc://PATH`; without encryption, of this machine only."""
-    parts = urlsplit(endpoint)
+    wrong = UsageError(f"{endpoint!r} is no address: write tcp://HOST:PORT or ipc://PATH")
     try:
+        endpoint.encode()
+        parts = urlsplit(endpoint)
         port = parts.port
-    except ValueError:
-        port = None
+    except ValueError as error:
+        raise wrong from error
     if parts.scheme == "ipc" and (parts.netloc or parts.path):
         return
     if parts.scheme != "tcp" or not parts.hostname or port is None:
-        raise UsageError(f"{endpoint!r} is no address: write tcp://HOST:PORT or ipc://PATH")
+        raise wrong
     if encrypted or parts.hostname == "localhost":
         return
     try:

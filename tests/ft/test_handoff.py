@@ -30,18 +30,35 @@ def test_an_output_that_is_not_queued_yet_cannot_be_acknowledged() -> None:
     entries.append(CLOCK)
     entries.append(FRAME)
     assert entries.take() == [CLOCK]
-    assert not entries.urgent
-    entries.made(urgent=True)
+    entries.made()
+    entries.pause()
     assert entries.urgent
     assert len(wakes) == 2
     assert entries.take() == [FRAME]
 
 
-def test_a_local_output_wakes_whoever_found_nothing() -> None:
+def test_outputs_leave_when_the_guest_pauses_or_has_made_many() -> None:
+    entries, wakes = appended()
+    for count in range(1, 17):
+        assert not entries.urgent, count
+        entries.append(FRAME)
+        entries.made()
+    assert entries.urgent
+    assert len(wakes) == 2
+    assert len(entries.take()) == 16
+    entries.pause()
+    assert not entries.urgent
+    entries.append(FRAME)
+    entries.made()
+    entries.pause()
+    assert entries.urgent
+
+
+def test_an_output_that_was_not_taken_wakes_whoever_found_nothing() -> None:
     entries, wakes = appended()
     entries.append(FRAME)
     assert entries.take() == []
-    entries.made(urgent=False)
+    entries.made()
     assert len(wakes) == 2
     assert entries.take() == [FRAME]
 

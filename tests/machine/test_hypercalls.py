@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -20,12 +21,17 @@ from support import (
     machine_of,
     make_image,
     net_config,
+    record,
+    replay,
     sample,
 )
 
 from vlockstep.machine.config import MIB, GuestConfig
 from vlockstep.machine.image import DeviceKind
 from vlockstep.machine.report import GuestError
+from vlockstep.machine.world import World
+from vlockstep.replay.entry import Kind
+from vlockstep.replay.live import LiveWorld
 from vlockstep.replay.simulated import SimulatedWorld
 
 OK, AGAIN, EINVAL, EUNSPEC = range(4)
@@ -36,9 +42,7 @@ DISK, NET0, NET1 = 1, 2, 3
 CAPACITY = 8192
 
 
-def ask(
-    number: int, request: bytes, world: ScriptedWorld, buffer: bytes = b""
-) -> tuple[bytes, bytes]:
+def ask(number: int, request: bytes, world: World, buffer: bytes = b"") -> tuple[bytes, bytes]:
     """Make one hypercall; the request and the buffer afterwards."""
     image = make_image(
         hypercall(number, REQUEST) + halt(), {REQUEST: request, BUFFER: buffer}, DEVICES
@@ -210,6 +214,41 @@ def test_timer_takes_sane_periods_and_free_vectors(period: int, vector: int, res
     assert world.seen == ([("timer", 0, period, vector)] if result == OK else [])
 
 
+class Ruled(ScriptedWorld):
+    """As which generation its guest runs is in its script."""
+
+    def generation(self, at: int) -> int:
+        self.seen.append(("generation", at))
+        return self._answer("generation", None)  # type: ignore[return-value]
+
+
+def test_generation_is_the_worlds() -> None:
+    for generation in (0, 1, 0xFEDCBA9876543210):
+        world = Ruled(generation=[generation])
+        request, _ = ask(0x41, struct.pack("<QI", UNTOUCHED, UNTOUCHED), world)
+        assert request == struct.pack("<QI", generation, UNTOUCHED)
+        assert world.seen == [("generation", 0)]
+
+
+@pytest.mark.parametrize("world", [LiveWorld, lambda console: SimulatedWorld(3, console, {})])
+def test_generation_is_0_if_nobody_protects_the_guest(world: Callable[[Console], World]) -> None:
+    request, _ = ask(0x41, struct.pack("<Q", UNTOUCHED), world(Console()))
+    assert request == bytes(8)
+
+
+def test_generation_is_replayed() -> None:
+    """A guest that halts with the generation as its status."""
+    code = hypercall(0x41, REQUEST) + hypercall(0x41, REQUEST) + hypercall(8, REQUEST - 8)
+    image = make_image(code, {REQUEST: bytes(8)})
+    recording = record(image, config_for(image), Ruled(generation=[7, 9]))
+    assert recording.outcome.status == 9
+    assert [e[:4] for e in recording.entries[:2]] == [
+        (Kind.GENERATION, 0, 0, 7),
+        (Kind.GENERATION, 1, 0, 9),
+    ]
+    assert replay(image, config_for(image), recording.entries) == recording.outcome
+
+
 def test_halt_gives_status_and_cookie() -> None:
     for cookie, expected in ((0, b""), (BUFFER, b"trap".ljust(512, b"\0"))):
         image = make_image(
@@ -271,13 +310,13 @@ def test_data_outside_memory_is_a_guest_error(number: int, request_: bytes) -> N
     fails(number, request_, f"hypercall on port {0x500 + number:#x}: .*outside|limit")
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6, 7, 8, 0x40])
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6, 7, 8, 0x40, 0x41])
 def test_requests_outside_memory_are_guest_errors(number: int) -> None:
     for address in (END - 4, END, 0xFFFFFFFF, 0x8000):
         fails(number, b"", "outside", address)
 
 
-@pytest.mark.parametrize("number", [1, 3, 4, 5, 6, 7, 0x40])
+@pytest.mark.parametrize("number", [1, 3, 4, 5, 6, 7, 0x40, 0x41])
 def test_answers_never_go_to_read_only_memory(number: int) -> None:
     fails(number, b"", "outside writable", 0x10000)
     fails(number, b"", "read-only in this image", TEXT)

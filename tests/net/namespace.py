@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -26,7 +27,7 @@ def namespace() -> Iterator[None]:
     if os.geteuid() != 0:
         (pytest.fail if "CI" in os.environ else pytest.skip)("needs root, for a network namespace")
     libc = ctypes.CDLL(None, use_errno=True)
-    with open("/proc/thread-self/ns/net", "rb") as before:
+    with Path("/proc/thread-self/ns/net").open("rb") as before:
         if libc.unshare(_CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), "cannot make a network namespace")
         try:

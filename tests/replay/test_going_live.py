@@ -12,9 +12,9 @@ from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.world import Outcome, WorldChanged
 from vlockstep.replay.entry import Entry, Kind
+from vlockstep.replay.live import Continuation
 from vlockstep.replay.recorder import Recorder
 from vlockstep.replay.replayer import Replayer, Sequence
-from vlockstep.replay.live import Continuation
 from vlockstep.replay.simulated import SimulatedWorld
 
 CAPACITY = 64 * 512

@@ -69,9 +69,7 @@ def record(
     from vlockstep.replay.logfile import LogWriter
     from vlockstep.replay.recorder import Recorder
 
-    guest = options.open_guest(
-        image, arguments, memory, cpu, blocks, options.Network(nets, macs)
-    )
+    guest = options.open_guest(image, arguments, memory, cpu, blocks, options.Network(nets, macs))
     attached = guest.attached
     machine = Machine(guest.image, guest.config)
     machine.core_directory = dumpcore

@@ -28,9 +28,7 @@ def run(
     from vlockstep.cli.execution import LiveWitness, execute
     from vlockstep.machine.machine import Machine
 
-    guest = options.open_guest(
-        image, arguments, memory, cpu, blocks, options.Network(nets, macs)
-    )
+    guest = options.open_guest(image, arguments, memory, cpu, blocks, options.Network(nets, macs))
     attached = guest.attached
     machine = Machine(guest.image, guest.config)
     machine.core_directory = dumpcore

@@ -10,14 +10,17 @@ from vlockstep.machine.world import WorldChanged
 from vlockstep.replay.entry import OUTPUTS, Entry
 from vlockstep.replay.replayer import Source
 
+_MANY_OUTPUTS = 16
+
 
 class Appended:
     """Primary: entries that the guest makes, on their way out.
 
     `wake` is called when there is something to take after a `take` that found nothing, when it is
-    `urgent`, and when the guest has stopped as asked. The guest waits in `append`, before its
-    entry counts, or in `pause` while it is held or slowed. The entry of an output can be taken
-    only when the output is `made`: nobody may acknowledge what is not there to be released.
+    `urgent` since the guest pauses after an output or has made several, and when the guest has
+    stopped as asked. The guest waits in `append`, before its entry counts, or in `pause` while it
+    is held or slowed. The entry of an output can be taken only when the output is `made`: nobody
+    may acknowledge what is not there to be released.
     """
 
     def __init__(
@@ -27,6 +30,7 @@ class Appended:
         self._wake = wake
         self._entries: list[Entry] = []
         self._told = self._making = False
+        self._outputs = 0
         self.urgent = False
         self._condition = condition
         self._held = self._slowed = self._left = self._closed = False
@@ -46,19 +50,28 @@ class Appended:
             self._told = True
             self._wake()
 
-    def made(self, urgent: bool) -> None:
-        """The output of the last entry is made, or queued: then it is urgent."""
+    def made(self) -> None:
+        """The output of the last entry is made, or queued."""
         self._making = False
-        if urgent and not self.urgent:
-            self.urgent = True
-            self._wake()
+        self._outputs += 1
+        if self._outputs == _MANY_OUTPUTS:
+            self._hurry()
         elif not self._told:
             self._told = True
             self._wake()
 
     def pause(self) -> None:
+        """The guest has nothing to do, or could be stopped here."""
+        if self._outputs:
+            self._hurry()
         if self._closed:
             self._wait()
+
+    def _hurry(self) -> None:
+        self._outputs = 0
+        if not self.urgent:
+            self.urgent = True
+            self._wake()
 
     def _wait(self) -> None:
         with self._condition:

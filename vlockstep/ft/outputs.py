@@ -175,7 +175,7 @@ class ProtectedWorld:
     def block_write(self, at: int, handle: int, offset: int, data: bytes) -> None:
         if handle in self._local:
             self._local[handle].write(offset, data)
-            self._appended.made(urgent=False)
+            self._appended.made()
         else:
             self._add(Kind.BLOCK_WRITE, handle, offset, data)
 
@@ -185,4 +185,4 @@ class ProtectedWorld:
 
     def _add(self, kind: Kind, handle: int, offset: int, data: bytes) -> None:
         self._queue.add(self._appended.next - 1, kind, handle, offset, data)
-        self._appended.made(urgent=True)
+        self._appended.made()

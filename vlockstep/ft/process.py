@@ -108,7 +108,7 @@ class Process:
         return result
 
     def _turn(self, replica: Replica, network: _Network, ready: set[Any]) -> None:
-        if self._wake_receive in ready:
+        if self._wake_receive.fileno() in ready:  # what a Poller calls a socket of Python
             with contextlib.suppress(BlockingIOError):
                 while len(self._wake_receive.recv(4096)) == 4096:
                     pass

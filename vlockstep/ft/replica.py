@@ -95,6 +95,11 @@ class Replica:
         return None if self._guest is None else self._guest.machine
 
     @property
+    def made(self) -> int:
+        """Entries that the guest has made as a primary's, also those that were not sent yet."""
+        return 0 if self._guest is None else self._guest.appended.next
+
+    @property
     def collecting(self) -> bool:
         """Whether the host's thread looks after the NICs: it does for a secondary."""
         return self._nics.collecting

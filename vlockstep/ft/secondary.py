@@ -271,12 +271,9 @@ class Secondary(Role):
                 if entry[0] == Kind.END:
                     self.ended = sequence
         self.received_entries += len(fresh)
-        actions: list[Action] = [Deliver(fresh)] if fresh else []
-        return [
-            *actions,
-            *self._forget(message.released),
-            self._answer(now, message.sent, message.lease),
-        ]
+        answer = self._answer(now, message.sent, message.lease)
+        deliver: list[Action] = [Deliver(fresh)] if fresh else []
+        return [answer, *deliver, *self._forget(message.released)]
 
     def _forget(self, released: int) -> list[Action]:
         released = min(released, self.received_entries)

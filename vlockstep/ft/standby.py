@@ -8,8 +8,9 @@ while nobody was live; the guest finds it waiting, and no client has to send it 
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from vlockstep.ft.timing import SECOND
 from vlockstep.net.nic import MAX_FRAME
@@ -19,7 +20,6 @@ from vlockstep.replay.entry import Entry, Kind
 _HORIZON = 2 * SECOND
 """A frame that is older is forgotten."""
 _LIMIT = 4096
-_ARRIVED, _LOGGED = 1, -1
 _NET_READ = int(Kind.NET_READ)
 
 
@@ -67,14 +67,24 @@ class StandbyNics:
             nic.announce()
 
 
+@dataclass(slots=True)
+class _Sight:
+    """A frame that arrived here or was logged, until the other has happened, too."""
+
+    time: int
+    frame: bytes
+    arrived: bool
+    matched: bool = False
+
+
 class StandbyNic:
     """One of them; a `NetDevice`."""
 
     def __init__(self, station: Station) -> None:
         self._station = station
-        self._recent: deque[tuple[int, bytes, int]] = deque()
-        self._balance: Counter[bytes] = Counter()
-        """How much oftener a frame arrived than it was logged, lately."""
+        self._recent: deque[_Sight] = deque()
+        self._unmatched: dict[bytes, deque[_Sight]] = {}
+        """Of equal frames, in order; either all arrived or all were logged."""
         self._kept: deque[bytes] = deque()
         self.descriptors = station.descriptors
         self.write = station.write
@@ -92,38 +102,45 @@ class StandbyNic:
             frame = self._station.read(MAX_FRAME)
             if frame is None:
                 return
-            self._note(now, frame, _ARRIVED)
+            self._note(now, frame, arrived=True)
 
     def logged(self, now: int, frame: bytes) -> None:
         """The primary's guest has read this frame."""
-        self._note(now, frame, _LOGGED)
+        self._note(now, frame, arrived=False)
 
     def go_live(self, now: int) -> None:
         """Keep for the guest what the log has not shown, in the order in which it came."""
         self.collect(now)
         self._expire(now)
-        while self._recent:
-            _, frame, step = self._recent.pop()
-            if step == _ARRIVED and self._balance[frame] > 0:
-                self._balance[frame] -= 1
-                self._kept.appendleft(frame)
-        self._balance.clear()
+        self._kept.extend(s.frame for s in self._recent if s.arrived and not s.matched)
+        self._recent.clear()
+        self._unmatched.clear()
 
-    def _note(self, now: int, frame: bytes, step: int) -> None:
-        self._recent.append((now, frame, step))
-        self._balance[frame] += step
+    def _note(self, now: int, frame: bytes, arrived: bool) -> None:
         self._expire(now)
+        equal = self._unmatched.get(frame)
+        if equal and equal[0].arrived != arrived:
+            self._drop(equal.popleft(), equal)
+        else:
+            sight = _Sight(now, frame, arrived)
+            self._recent.append(sight)
+            self._unmatched.setdefault(frame, deque()).append(sight)
+            self._expire(now)
 
     def _expire(self, now: int) -> None:
-        recent, balance = self._recent, self._balance
-        while recent and (recent[0][0] < now - _HORIZON or len(recent) > _LIMIT):
-            _, frame, step = recent.popleft()
-            left = balance[frame]
-            if left * step > 0:
-                left -= step
-                balance[frame] = left
-            if not left:
-                del balance[frame]
+        recent = self._recent
+        while recent and (
+            recent[0].matched or recent[0].time < now - _HORIZON or len(recent) > _LIMIT
+        ):
+            sight = recent.popleft()
+            if not sight.matched:
+                equal = self._unmatched[sight.frame]
+                self._drop(equal.popleft(), equal)
+
+    def _drop(self, sight: _Sight, equal: deque[_Sight]) -> None:
+        sight.matched = True
+        if not equal:
+            del self._unmatched[sight.frame]
 
     # While primary
 

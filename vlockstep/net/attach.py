@@ -32,6 +32,10 @@ class NetOption:
     @classmethod
     def parse(cls, text: str) -> NetOption:
         """Read `NAME=tap:IFACE` or `NAME=switch:ENDPOINT`, each with `,pcap=FILE` or without."""
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"the network {text!r} is not valid UTF-8") from error
         name, _, backend = text.partition("=")
         backend, _, capture = backend.partition(_PCAP)
         kind, _, target = backend.partition(":")
@@ -51,14 +55,16 @@ def parse_mac(text: str) -> tuple[str, str]:
     mac = mac.lower()
     if not name or not _MAC.fullmatch(mac):
         raise UsageError(f"{text!r}: write --net-mac NAME=MAC, such as net=02:00:00:00:00:01")
-    if int(mac[:2], 16) & 1:
-        raise UsageError(f"{mac} addresses a group; a NIC's address begins with an even byte")
+    if mac == "00:00:00:00:00:00" or int(mac[:2], 16) & 1:
+        raise UsageError(f"{mac} addresses a group or nobody; the first byte must be even")
     return name, mac
 
 
 def default_mac(guest: str, name: str) -> str:
     """A locally administered address that is the same wherever this guest runs."""
-    octets = bytearray(hashlib.blake2b(f"{guest}/{name}".encode(), digest_size=6).digest())
+    name = f"{guest}/{name}"
+    digest = hashlib.blake2b(name.encode(errors="backslashreplace"), digest_size=6).digest()
+    octets = bytearray(digest)
     octets[0] = octets[0] & 0xFC | 0x02
     return octets.hex(":")
 

@@ -26,10 +26,12 @@ class Capture:
         self.descriptors = nic.descriptors
         self.waiting = nic.waiting
         self.connected = nic.connected
+        self._fd = -1
         try:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
             os.write(self._fd, struct.pack("<IHHIIII", _MAGIC, 2, 4, 0, 0, MAX_FRAME, _ETHERNET))
         except OSError as error:
+            self._end()
             raise HostError(f"cannot write the capture {path}: {error.strerror}") from error
 
     def read(self, limit: int) -> bytes | None:
@@ -45,9 +47,12 @@ class Capture:
     def close(self) -> None:
         self._nic.close()
         with self._lock:
-            if self._fd >= 0:
-                os.close(self._fd)
-                self._fd = -1
+            self._end()
+
+    def _end(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
     def _keep(self, frame: bytes) -> None:
         seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
@@ -60,5 +65,4 @@ class Capture:
             except OSError:
                 written = 0
             if written < len(record):
-                os.close(self._fd)
-                self._fd = -1
+                self._end()

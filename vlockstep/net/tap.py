@@ -30,9 +30,9 @@ class Tap:
     def __init__(self, interface: str) -> None:
         if not sys.platform.startswith("linux"):
             raise UsageError("tap devices exist on Linux only; use switch:ENDPOINT")
-        if not 0 < len(interface.encode()) < _NAME_SIZE or "\0" in interface:
+        self._name = os.fsencode(interface)
+        if not 0 < len(self._name) < _NAME_SIZE or "\0" in interface:
             raise UsageError(f"{interface!r} is no name of a network device")
-        self._name = interface.encode()
         if _flags(self._name) is None:  # opening it would make a new one
             raise HostError(
                 f"there is no network device {interface}; make one with: "
@@ -43,16 +43,20 @@ class Tap:
         try:
             self._fd = os.open(_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            raise HostError(f"cannot open {_DEVICE}: {error.strerror}") from error
+            raise HostError(
+                f"cannot open {_DEVICE}: {error.strerror}; tap devices need it"
+            ) from error
         try:
             request = struct.pack(_REQUEST, self._name, _IFF_TAP | _IFF_NO_PI)
             fcntl.ioctl(self._fd, _TUNSETIFF, request)
         except OSError as error:
             os.close(self._fd)
             why = {
-                errno.EBUSY: "another process holds it",
-                errno.EPERM: "it belongs to another user, and this process lacks CAP_NET_ADMIN",
-                errno.EINVAL: "it is no tap device; make one with: ip tuntap add NAME mode tap",
+                errno.EBUSY: "another process holds it; end that, or make another tap device",
+                errno.EPERM: "it belongs to another user; make one of your own with: "
+                "ip tuntap add NAME mode tap user USER",
+                errno.EINVAL: "it is no tap device with a single queue; "
+                "make one with: ip tuntap add NAME mode tap",
             }.get(error.errno or 0, error.strerror)
             raise HostError(f"cannot attach to {interface}: {why}") from error
 

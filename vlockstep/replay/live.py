@@ -89,7 +89,7 @@ class Bell:
         for descriptor, event in self._poll.poll(-(-seconds * 1000 // 1)):
             if descriptor == self._receive.fileno():
                 self._rung = True
-            elif not event & select.POLLIN:
+            elif event != select.POLLIN:
                 self._poll.unregister(descriptor)
 
 

@@ -305,9 +305,8 @@ class LocalPair:
 
     def run_to_entry(self, entry: int) -> None:
         """Until the primary's guest has made so many entries, or has ended."""
-        role = self.primary.replica.role
-        assert isinstance(role, Primary)
-        self.run(lambda: role.next >= entry or not self.primary.alive)
+        primary = self.primary
+        self.run(lambda: primary.replica.made >= entry or not primary.alive)
 
     def run_to(self, position: Position) -> None:
         """Until the primary's guest is at or after a position of exits, or has ended."""

@@ -1,0 +1,99 @@
+"""What a guest's NIC hears."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vlockstep.net.nic import MAX_FRAME, Counters
+from vlockstep.net.station import Station
+
+MAC = bytes.fromhex("020000000001")
+MACS = st.binary(min_size=6, max_size=6)
+
+
+class MemoryNic:
+    """A `Nic` that receives these frames, and keeps in `sent` what is sent."""
+
+    def __init__(self, *frames: bytes) -> None:
+        self.counters = Counters()
+        self.incoming = deque(frames)
+        self.sent: list[bytes] = []
+        self.closed = False
+
+    def descriptors(self) -> tuple[int, ...]:
+        return (7, 8)
+
+    def waiting(self) -> bool:
+        return bool(self.incoming)
+
+    def read(self, limit: int) -> bytes | None:
+        while self.incoming:
+            frame = self.incoming.popleft()
+            if len(frame) <= limit:
+                return frame
+        return None
+
+    def write(self, frame: bytes) -> None:
+        self.sent.append(frame)
+
+    def connected(self) -> bool:
+        return bool(self.sent)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def frame(destination: str, payload: bytes = b"payload") -> bytes:
+    return bytes.fromhex(destination.replace(":", "")) + bytes(6) + b"\x88\xb5" + payload
+
+
+@pytest.mark.parametrize(
+    ("destination", "heard"),
+    [
+        ("02:00:00:00:00:01", True),
+        ("ff:ff:ff:ff:ff:ff", True),
+        ("01:00:5e:00:00:01", True),
+        ("33:33:00:00:00:01", True),
+        ("03:00:00:00:00:01", True),
+        ("02:00:00:00:00:02", False),
+        ("00:00:00:00:00:01", False),
+        ("00:00:00:00:00:00", False),
+        ("fe:ff:ff:ff:ff:ff", False),
+    ],
+)
+def test_frames_to_it_to_groups_and_to_all(destination: str, heard: bool) -> None:
+    sent = frame(destination)
+    assert Station(MemoryNic(sent), MAC).read(MAX_FRAME) == (sent if heard else None)
+
+
+@given(st.lists(st.one_of(MACS, st.just(MAC))))
+def test_what_is_for_others_is_passed_over(destinations: list[bytes]) -> None:
+    frames = [frame(mac.hex(), bytes([n % 256])) for n, mac in enumerate(destinations)]
+    station = Station(MemoryNic(*frames), MAC)
+    heard = list(iter(lambda: station.read(MAX_FRAME), None))
+    assert heard == [f for f in frames if f[:6] == MAC or f[0] % 2]
+
+
+def test_the_shortest_frames() -> None:
+    """A header and nothing else; and no longer than the guest takes."""
+    own, long = frame(MAC.hex(), b""), frame(MAC.hex(), b"x")
+    station = Station(MemoryNic(long, own), MAC)
+    assert station.read(14) == own
+    assert station.read(14) is None
+
+
+def test_the_rest_is_the_nics_own() -> None:
+    nic = MemoryNic(frame(MAC.hex()))
+    station = Station(nic, MAC)
+    assert station.counters is nic.counters
+    assert station.descriptors() == (7, 8)
+    assert station.waiting() and not station.connected()
+    sent = frame("02:00:00:00:00:02")
+    station.write(sent)
+    assert (nic.sent, station.connected()) == ([sent], True)
+    station.close()
+    assert nic.closed
