@@ -1,4 +1,5 @@
-/* The hypercalls of Solo5 hvt, and `timer`, which vlockstep adds. Failure is a result code. */
+/* The hypercalls of Solo5 hvt, and `timer` and `generation`, which vlockstep adds. Failure is a
+ * result code. */
 #ifndef HYPERCALL_H
 #define HYPERCALL_H
 
@@ -15,6 +16,7 @@ enum hypercall {
     HYPERCALL_NET_READ = 7,
     HYPERCALL_HALT = 8,
     HYPERCALL_TIMER = 0x40,
+    HYPERCALL_GENERATION = 0x41,
 };
 
 enum result {
@@ -143,6 +145,16 @@ static inline int32_t hypercall_timer(uint64_t period_ns, uint32_t vector)
     } request = {period_ns, vector, RESULT_EUNSPEC};
     hypercall(HYPERCALL_TIMER, &request);
     return request.result;
+}
+
+/* Which machine is in charge: a number that rises with every failover; 0 if there is no other. */
+static inline uint64_t hypercall_generation(void)
+{
+    struct {
+        uint64_t generation;
+    } request = {0};
+    hypercall(HYPERCALL_GENERATION, &request);
+    return request.generation;
 }
 
 #endif

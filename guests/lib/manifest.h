@@ -36,6 +36,7 @@ struct manifest {
 };
 
 #define BLOCK_DEVICE(NAME) {.name = NAME, .type = DEVICE_BLOCK}
+#define NET_DEVICE(NAME) {.name = NAME, .type = DEVICE_NET}
 #define DEVICES(...) {{.type = DEVICE_RESERVED}, __VA_ARGS__}
 
 /* At file scope, once per guest: GUEST_MANIFEST() or GUEST_MANIFEST(BLOCK_DEVICE("disk"), ...). */

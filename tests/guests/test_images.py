@@ -71,9 +71,9 @@ def test_notes_and_interpreter_are_those_of_solo5(name: str) -> None:
 def test_devices_are_those_of_the_source(name: str) -> None:
     source = (GUESTS / f"{name}.c").read_text()
     (manifest,) = re.findall(r"GUEST_MANIFEST\((.*?)\);", source)
-    declared = re.findall(r'BLOCK_DEVICE\("(\w+)"\)', manifest)
+    declared = re.findall(r'(BLOCK|NET)_DEVICE\("(\w+)"\)', manifest)
     found = [(d.name, d.kind) for d in sample(name).devices]
-    assert found == [("", DeviceKind.RESERVED), *((n, DeviceKind.BLOCK) for n in declared)]
+    assert found == [("", DeviceKind.RESERVED), *((n, DeviceKind[kind]) for kind, n in declared)]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from support import Console, MemoryDisk, config_for, disk_config, machine_of, sample
+from support import Console, MemoryDisk, config_for, disk_config, machine_of, net_config, sample
 
 from vlockstep.machine.config import MIB
 from vlockstep.replay.simulated import SimulatedWorld
@@ -19,7 +19,8 @@ def run(name: str, *arguments: str, capacity: int = 64 * 512, seed: int = 1) -> 
     """Status and console text."""
     image, console = sample(name), Console()
     blocks = disk_config(capacity) if image.device("disk") else {}
-    config = config_for(image, *arguments, memory=16 * MIB, blocks=blocks)
+    nets = net_config("net") if image.device("net") else {}
+    config = config_for(image, *arguments, memory=64 * MIB, blocks=blocks, nets=nets)
     with machine_of(image, config) as machine:
         world = SimulatedWorld(seed, console, {1: MemoryDisk(capacity)})
         return machine.run(world).status, console.text
@@ -35,7 +36,7 @@ def test_numbers_that_are_none_and_unknown_options_are_refused_with_status_2(nam
     status, text = run(name, "--nonsense=1")
     assert (status, text) == (2, "unknown option: --nonsense=1\n")
     for option in documented(name):
-        if option == "kind":
+        if option in ("kind", "ipv4"):
             continue
         for value in ("x", "-1", "1x", "99999999999999999999999"):
             status, text = run(name, f"--{option}={value}")

@@ -18,6 +18,11 @@ _DESCRIPTIONS = {
     "fault": "raises the guest error that --kind=K names; without it lists the kinds",
     "hello": "greets, repeats its command line, and halts with --status=N",
     "ledger": "keeps a chained ledger on console and disk, so that any lost input shows",
+    "echo": "answers every TCP connection and UDP datagram to port 7 with what it says",
+    "kv": "a server of the Redis protocol, on TCP port 6379",
+    "kv-disk": "the same with a log on its disk, from which it recovers",
+    "stream": "sends a stream of numbers without end to whoever connects to TCP port 7007",
+    "web": "an HTTP server with a page that tells which replica serves it",
     "preempt": "two threads race while timer interrupts switch between them",
     "sort": "pure computation: sorts random numbers and prints their hash",
 }

@@ -1,0 +1,29 @@
+#include "icmp.h"
+
+#include "checksum.h"
+#include "counters.h"
+#include "memory.h"
+#include "wire.h"
+
+void icmp_input(const struct packet *packet)
+{
+    const struct icmp_header *request = (const void *)packet->data;
+    if (packet->length < sizeof *request) {
+        counters.too_short++;
+        return;
+    }
+    if (checksum_end(checksum_add(0, packet->data, packet->length))) {
+        counters.bad_checksum++;
+        return;
+    }
+    if (request->type != ICMP_ECHO || request->code || packet->length > ipv4_room()) {
+        counters.unknown_protocol++;
+        return;
+    }
+    struct icmp_header *reply = (void *)ipv4_payload();
+    memcpy(reply, packet->data, packet->length);
+    reply->type = ICMP_ECHO_REPLY;
+    reply->checksum = 0;
+    reply->checksum = checksum_end(checksum_add(0, reply, packet->length));
+    ipv4_send(packet->from, PROTOCOL_ICMP, packet->length);
+}
