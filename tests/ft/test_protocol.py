@@ -266,9 +266,9 @@ def test_left_before_the_start_it_stops(noticed: Callable[..., list[Action]]) ->
     secondary = Secondary(TIMING, "me", "image", START)
     secondary.received(START, Welcome(PROTOCOL, 1, 0, {}))
     now = START
-    while now < START + TIMING.dead:
+    while now < START + TIMING.starting:
         now += TIMING.interval
-        actions = secondary.tick(now) if now < START + TIMING.dead else noticed(secondary, now)
+        actions = secondary.tick(now) if now < START + TIMING.starting else noticed(secondary, now)
     assert isinstance(actions[-1], Stop)
 
 
@@ -381,3 +381,28 @@ def test_every_state_is_in_the_table_and_leads_to_states_in_it() -> None:
 def test_a_step_outside_the_table_is_a_bug() -> None:
     with pytest.raises(AssertionError):
         protected()._to(State.WAITING)
+
+
+# Both
+
+
+def claims_after(role: Primary | Secondary, noticed: str) -> int:
+    """How long after the peer was last heard `role` claims, in ms."""
+    now = START
+    if noticed == "lost connection":
+        role.disconnected(now)
+    while True:
+        now += MS
+        if any(isinstance(action, Claim) for action in role.tick(now)):
+            return (now - START) // MS
+
+
+@pytest.mark.parametrize("noticed", ["silence", "lost connection"])
+@pytest.mark.parametrize("make", [protected, following])
+def test_one_without_a_network_lets_the_other_claim_first(
+    make: Callable[[], Primary | Secondary], noticed: str
+) -> None:
+    usual = claims_after(make(), noticed)
+    isolated = make()
+    isolated.isolated = True
+    assert claims_after(isolated, noticed) == usual + TIMING.dead // MS

@@ -123,13 +123,13 @@ class Primary(Role):
             case State.WAITING:
                 return self._started + self.timing.patience
             case State.WELCOMING:
-                return self._heard + self.timing.dead
+                return self._heard + self._dead_after
             case State.PARTED:
-                return self._parted + self.timing.interval // 2
+                return self._parted + self.timing.interval // 2 + self._deference
             case State.CLAIMING:
                 return self._retry
             case State.PROTECTED | State.HOLDING | State.HANDED_OVER | State.FINISHING:
-                dead = self._heard + self.timing.dead
+                dead = self._heard + self._dead_after
                 return min(self._asked + self.timing.interval, dead, self._hold_until)
             case _:
                 return NEVER
@@ -300,7 +300,7 @@ class Primary(Role):
                 if now - self._started >= self.timing.patience:
                     return self._stop("no secondary came; start one, or use `vlockstep run`")
             case State.PARTED:
-                if now - self._parted >= self.timing.interval // 2:
+                if now >= self._parted + self.timing.interval // 2 + self._deference:
                     return self._claim()
             case State.HANDED_OVER:
                 if silent:

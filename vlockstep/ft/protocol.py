@@ -21,6 +21,9 @@ Suspicion proves nothing: the peer may be alive behind a broken network. So a se
 to go live, and a primary that wants to go on alone, must both raise the **generation** by a
 compare-and-set at the arbiter, and only one can. Who loses, or gets no answer, emits nothing.
 
+*Isolation.* If both replicas live and cannot hear each other, the one that the guest's clients can
+reach should go on. So one whose NICs have no network waits longer before it claims.
+
 *Lease.* Between the secondary's last answer and its going live the primary might still release an
 output, acknowledged long ago, over what the new primary has written since. So an answer is also a
 promise: the secondary will not go live for the lease that was asked for, counted from when it
@@ -239,6 +242,8 @@ class Role:
         self.timing = timing
         self.state = state
         self.generation = generation
+        self.isolated = False
+        """The guest's network cannot be reached from here."""
         self._heard = now
         self._asked = now
         self._ticked = now
@@ -266,7 +271,18 @@ class Role:
         if now - self._ticked > self.timing.dead // 2:
             self._heard = now
         self._ticked = now
-        return now - self._heard >= self.timing.dead
+        return now >= self._heard + self._dead_after
+
+    @property
+    def _dead_after(self) -> int:
+        """Of silence."""
+        starting = self.state in (State.WELCOMING, State.READY)
+        return self.timing.starting if starting else self.timing.dead + self._deference
+
+    @property
+    def _deference(self) -> int:
+        """How much longer to wait before claiming, so that the peer can claim first."""
+        return self.timing.dead if self.isolated else 0
 
     def _claim(self, alone: bool = True) -> list[Action]:
         if self.state is not State.CLAIMING:

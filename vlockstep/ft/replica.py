@@ -89,6 +89,7 @@ class Replica:
         self._finishing = False
         self._flush_at = NEVER
         self._log_flush_at = 0
+        self._network_at = 0
 
     @property
     def machine(self) -> Machine | None:
@@ -144,6 +145,7 @@ class Replica:
     def disconnected(self) -> None:
         """The connection to the peer dropped."""
         if self.result is None:
+            self.role.isolated = self._nics.isolated
             self._act(self.role.disconnected(self._host.now()))
 
     def probe(self) -> None:
@@ -172,10 +174,17 @@ class Replica:
         if self._guest is not None:
             self._see_guest(self._guest)
         if self.result is None:
+            self._look_at_network()
             self._act(self.role.tick(self._host.now()))
         if isinstance(self.role, Primary) and self._guest is not None:
             too_much = self._queue.bytes > self._setting.timing.max_log
             self._guest.appended.slow(too_much or self.role.slowed(self._host.now()))
+
+    def _look_at_network(self) -> None:
+        now = self._host.now()
+        if now >= self._network_at:
+            self._network_at = now + self._setting.timing.interval // 2
+            self.role.isolated = self._nics.isolated
 
     def status(self) -> dict[str, Any]:
         """What a person would like to know, in plain types."""

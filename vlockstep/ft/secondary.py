@@ -85,15 +85,15 @@ class Secondary(Role):
         """When to call `tick` at the latest."""
         match self.state:
             case State.PARTED:
-                due = self._still_until
+                due = self._still_until + self._deference
             case State.CLAIMING:
                 return self._retry
             case State.JOINING | State.DRAINED:
                 due = self._asked + self.timing.interval
             case State.READY:
-                due = self._heard + self.timing.dead
+                due = self._heard + self._dead_after
             case State.FOLLOWING | State.TAKING_OVER:
-                dead = max(self._heard + self.timing.dead, self._still_until)
+                dead = max(self._heard + self._dead_after, self._still_until)
                 due = min(self._asked + self.timing.interval, dead)
             case _:
                 return NEVER
@@ -205,7 +205,7 @@ class Secondary(Role):
             case State.FOLLOWING | State.TAKING_OVER | State.DRAINED:
                 return self._heartbeat(now) + self._progress(now)
             case State.PARTED:
-                if now >= self._still_until:
+                if now >= self._still_until + self._deference:
                     return self._claim()
                 return self._progress(now)
             case State.CLAIMING:

@@ -61,6 +61,11 @@ class StandbyNics:
             for nic in self._nics:
                 nic.go_live(now)
 
+    @property
+    def isolated(self) -> bool:
+        """Whether there are NICs, and none has a network."""
+        return bool(self._nics) and not any(nic.connected() for nic in self._nics)
+
     def announce(self) -> None:
         """Let the network send the guest's frames here."""
         for nic in self._nics:

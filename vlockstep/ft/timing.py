@@ -38,6 +38,11 @@ class Timing:
         return self.interval * self.misses
 
     @property
+    def starting(self) -> int:
+        """Of silence before the guest has started: while nobody is live, haste gains nothing."""
+        return max(self.dead, 5 * SECOND)
+
+    @property
     def min_lease(self) -> int:
         return self.interval
 
