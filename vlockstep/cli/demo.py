@@ -30,7 +30,12 @@ _SEEDS = 1_000_000
 def demo(
     arguments: options.GuestArguments = None,
     guest: Annotated[
-        str, typer.Option("--guest", metavar="IMAGE", help="A bundled guest, or an image's path.")
+        str,
+        typer.Option(
+            "--guest",
+            metavar="IMAGE",
+            help="A bundled guest, or an image's path; kv shows clients on a network.",
+        ),
     ] = "ledger",
     lines: Annotated[
         int, typer.Option("--lines", metavar="N", min=1, help="The length of the ledger.")
@@ -41,7 +46,7 @@ def demo(
             "--kill",
             metavar="PLACE",
             help="Where the primary dies: entry:N, sent:N, write:N (half-way through the output), "
-            "release:N, exits:N[+BLOCKS] or time:SECONDS. By default a write that the seed "
+            "release:N, exits:N[+BLOCKS] or time:SECONDS (for kv, only this). By default the seed "
             "chooses.",
             show_default=False,
         ),
@@ -70,7 +75,9 @@ def demo(
     """Kill a primary in mid-write and see that its guest does not notice.
 
     Starts a primary and a secondary on this machine, kills the primary, and proves from the files
-    that remain that nothing was lost, repeated or changed. The exit status is 0 if all of it held.
+    that remain that nothing was lost, repeated or changed. With --guest kv, TCP clients of the
+    guest go on over their connections, if passt is installed. The exit status is 0 if all of it
+    held.
     """
     from vlockstep.demo.plan import make_plan
     from vlockstep.demo.screens import Quiet, choose
@@ -98,7 +105,8 @@ def demo(
         output.emit(facts.to_dict() | {"directory": str(directory) if kept else None})
     else:
         where = f"; the files are in {directory}" if kept else ""
-        screen.verdict(facts.ok, facts.note(), facts.verdict() + where)
+        notes = [*facts.notes(), _by_hand()] if plan.networked else facts.notes()
+        screen.verdict(facts.ok, notes, facts.verdict() + where)
     raise typer.Exit(0 if facts.ok else 1)
 
 
@@ -119,6 +127,17 @@ def _show(plan: Plan, directory: Path, screen: Quiet) -> Facts:
         facts.checks.append(check)
         screen.check(check)
     return facts
+
+
+def _by_hand() -> str:
+    """How to see another guest with a network."""
+    from vlockstep.cli.switch import DEFAULT_ENDPOINT
+    from vlockstep.demo.plan import ADDRESSES
+
+    return (
+        "with a browser: vlockstep switch --uplink passt --forward 8080:80, then "
+        f"vlockstep run web --net net=switch:{DEFAULT_ENDPOINT} -- {' '.join(ADDRESSES)}"
+    )
 
 
 def _directory(keep: Path | None) -> Path:

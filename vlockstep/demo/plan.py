@@ -10,21 +10,26 @@ from vlockstep.errors import UsageError
 from vlockstep.ft.faults import Place
 from vlockstep.machine.bundled import open_bundled, open_image
 from vlockstep.machine.image import DeviceKind, Image
+from vlockstep.net.passt import DEFAULT_GATEWAY, DEFAULT_GUEST
 from vlockstep.testing.ledger import BLOCK
 from vlockstep.testing.pair import DISK_SIZE
 
-LEDGER = "ledger"
+LEDGER, KV = "ledger", "kv"
+ADDRESSES = (f"--ipv4={DEFAULT_GUEST}", f"--ipv4-gateway={DEFAULT_GATEWAY}")
+"""Options of a guest that passt is to reach."""
 _ENTRIES_PER_LINE = 5
 """Of the ledger: poll, walltime, cycles, console, block write. Only where a fault is placed by
 chance depends on it."""
 _EARLIEST, _LATEST = 0.3, 0.6
 """Between which parts of a ledger a fault is placed by chance."""
+_BUSY = 1.2, 2.0
+"""Seconds between which one is placed when clients are at work."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`lines` is the length of a ledger, None for other guests; `memory` is in MiB; `chosen` tells
-    whether the place comes from the seed."""
+    """`lines` is the length of a ledger, None for other guests; `networked` tells whether there are
+    clients; `memory` is in MiB; `chosen` tells whether the place comes from the seed."""
 
     image: Image
     reference: str
@@ -35,11 +40,13 @@ class Plan:
     seed: int
     chosen: bool
     lines: int | None
+    networked: bool = False
 
     @property
     def guest(self) -> str:
-        """The guest and its arguments, for people."""
-        return " ".join([self.image.name.removesuffix(".hvt"), *self.arguments])
+        """The guest and its arguments, but for addresses, for people."""
+        shown = [argument for argument in self.arguments if argument not in ADDRESSES]
+        return " ".join([self.image.name.removesuffix(".hvt"), *shown])
 
     @property
     def deed(self) -> str:
@@ -59,20 +66,36 @@ def make_plan(
     """Choose what was left to chance. Raises `UsageError` for what cannot be."""
     image = open_image(reference)
     ledger = image.digest == open_bundled(LEDGER).digest
+    networked = image.digest == open_bundled(KV).digest
     if ledger:
         if any(argument.startswith("--lines=") for argument in arguments):
             raise UsageError("give the demo --lines N, not its guest")
         arguments = [f"--lines={lines}", *arguments]
+    elif networked:
+        if arguments:
+            raise UsageError(f"the demo gives {KV} its options: leave out {' '.join(arguments)}")
+        arguments = [*ADDRESSES]
+    elif any(device.kind is DeviceKind.NET for device in image.devices):
+        raise UsageError(f"of the guests with a network the demo shows {KV}: give --guest {KV}")
     count = lines if ledger else None
-    chosen = place is None and ledger
-    text = _choose(random.Random(seed), count) if place is None else place.removeprefix("at=")
-    Place.parse(text)
+    chosen = place is None and (ledger or networked)
+    chance = random.Random(seed)
+    text = _choose(chance, count, networked) if place is None else place.removeprefix("at=")
+    if Place.parse(text).seconds is None and networked:
+        raise UsageError(
+            f"{text}: what {KV} does depends on its clients; write --kill time:SECONDS"
+        )
     number = SIGSTOP if pause else SIGKILL
-    return Plan(image, reference, tuple(arguments), memory, text, number, seed, chosen, count)
+    return Plan(
+        image, reference, tuple(arguments), memory, text, number, seed, chosen, count, networked
+    )
 
 
-def _choose(chance: random.Random, lines: int | None) -> str:
-    """In the middle of a ledger; for a guest we know nothing of, its first output."""
+def _choose(chance: random.Random, lines: int | None, networked: bool) -> str:
+    """In the middle of a ledger, or of clients' work; for a guest we know nothing of, its first
+    output."""
+    if networked:
+        return f"time:{chance.uniform(*_BUSY):.3f}"
     if lines is None:
         return "write:0"
     entries = _ENTRIES_PER_LINE * lines

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGSTOP
 
+from vlockstep.demo.ping import PingVisitor
 from vlockstep.demo.plan import Plan, disk_sizes
+from vlockstep.demo.redis import RedisVisitor
 from vlockstep.demo.stage import Continued
 from vlockstep.demo.story import Story
+from vlockstep.demo.visits import Visitor
 from vlockstep.errors import VlockstepError
 from vlockstep.machine.image import Image
 from vlockstep.testing import Pair, Replayed, inspect_ledger, replay
@@ -33,12 +36,18 @@ def _check(name: str, faults: Sequence[str], text: str) -> Check:
 def prove(plan: Plan, pair: Pair, story: Story, continued: Continued | None) -> Iterator[Check]:
     """All checks, each as soon as it is made."""
     yield failover(story)
+    if story.network is not None:
+        if found := story.network.clients:
+            yield clients(found, story)
+            yield counters(found)
+        if pings := story.network.pings:
+            yield answers(pings[0], story)
     log = rerun(pair.log("secondary"), plan.image)
     yield console(pair.transcript, log, plan.lines)
     if plan.lines is not None:
         for name in disk_sizes(plan):
             yield ledger_disk(pair.transcript, pair.disk(name), plan.lines)
-    yield end_state(story, log)
+    yield execution(log) if plan.networked else end_state(story, log)
     if plan.signal is SIGSTOP:
         yield old_primary(continued)
 
@@ -62,6 +71,52 @@ def failover(story: Story) -> Check:
         return Check(name, False, f"B went live {-story.failover:.0f} ms before A was {plan.deed}")
     fault = "stop" if plan.signal is SIGSTOP else "death"
     return Check(name, True, f"{story.failover:.0f} ms from A's {fault} to B live")
+
+
+def clients(visitors: Sequence[RedisVisitor], story: Story) -> Check:
+    """Nobody's only connection ended, or brought an error."""
+    faults = [fault for visitor in visitors for fault in _absences(visitor, story)]
+    what = f"{len(visitors)} clients, one TCP connection each: no error, reset or reconnect"
+    return _check("clients", faults, what)
+
+
+def _absences(visitor: Visitor, story: Story) -> Iterator[str]:
+    """Why a client was not there from before the fault to the end."""
+    if visitor.trouble:
+        yield f"{visitor.name}: {visitor.trouble}"
+    struck, live = story.struck, story.live
+    if struck is None or not any(time < struck for time in visitor.answered):
+        yield f"{visitor.name} had no answer before the fault"
+    if live is None or not any(time > live["time"] for time in visitor.answered):
+        yield f"{visitor.name} had no answer from B"
+
+
+def counters(visitors: Sequence[RedisVisitor]) -> Check:
+    """Every INCR that was answered happened, and happened once. Each client has its own key."""
+    faults = [fault for visitor in visitors for fault in _miscounts(visitor)]
+    total = sum(len(visitor.replies) for visitor in visitors)
+    what = f"{total} INCR, each counted once: the replies are 1, 2, 3 …, GET agrees"
+    return _check("counters", faults, what)
+
+
+def _miscounts(visitor: RedisVisitor) -> Iterator[str]:
+    for number, reply in enumerate(visitor.replies, 1):
+        if reply != number:
+            yield f"{visitor.name}: the answer to INCR number {number} was {reply!r}"
+            break
+    count = len(visitor.replies)
+    if visitor.value != b"%d" % count:
+        yield f"{visitor.name}: GET says {visitor.value!r} after {count} answers to INCR"
+
+
+def answers(visitor: PingVisitor, story: Story) -> Check:
+    """Pings may be lost, or answered twice, as in any network; a wrong answer may not be."""
+    faults = [*_absences(visitor, story)]
+    if visitor.wrong:
+        faults.append(f"{visitor.wrong} answers to what was never said")
+    twice = sum(count > 1 for count in visitor.counts.values())
+    what = f"{len(visitor.counts)} of {visitor.sent} pings answered, {twice} of them twice"
+    return _check("answers", faults, f"{what}, none wrongly")
 
 
 def console(text: bytes, log: Replayed | str, lines: int | None) -> Check:
@@ -123,6 +178,15 @@ def end_state(story: Story, log: Replayed | str) -> Check:
         faults.append(f"status {finished['status']}, {log.status} in the replay")
     what = f"{len(registers)} registers and the RAM equal a fresh replay's"
     return _check(name, faults, f"{what} ({log.entries} entries)")
+
+
+def execution(log: Replayed | str) -> Check:
+    """What both replicas did is one execution: the log carries digests of all output, and of
+    registers and RAM."""
+    if isinstance(log, str):
+        return Check("execution", False, log)
+    what = f"a fresh replay of the log matches every digest ({log.entries} entries)"
+    return Check("execution", True, what)
 
 
 def old_primary(continued: Continued | None) -> Check:

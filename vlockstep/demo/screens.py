@@ -43,8 +43,8 @@ class Quiet:
 
     def check(self, check: Check) -> None: ...
 
-    def verdict(self, ok: bool, note: str, text: str) -> None:
-        """`note` is what there is to know besides."""
+    def verdict(self, ok: bool, notes: list[str], text: str) -> None:
+        """`notes` are what there is to know besides."""
 
 
 class Plain(Quiet):
@@ -62,7 +62,7 @@ class Plain(Quiet):
         for moment in fresh:
             _print(_moment(moment))
         self._told.update(fresh)
-        if story.began is None or story.finished or fresh:
+        if story.began is None or story.over is not None or fresh:
             return
         if self._due is None or story.seconds >= self._due:
             self._due = story.seconds + _LINE_EVERY
@@ -71,8 +71,9 @@ class Plain(Quiet):
     def check(self, check: Check) -> None:
         _print(f"{'ok' if check.ok else 'FAILED':<7} {check.name:<12} {check.text}")
 
-    def verdict(self, ok: bool, note: str, text: str) -> None:
-        _print(note)
+    def verdict(self, ok: bool, notes: list[str], text: str) -> None:
+        for note in notes:
+            _print(note)
         _print(text)
 
 
@@ -95,12 +96,12 @@ class Terminal(Quiet):
         self._last = story, console
         if now >= self._due:
             self._due = now + 1 / _FRAMES
-            self._live.update(picture(story, console_tail(console)), refresh=True)
+            self._live.update(picture(story, _lines(story, console)), refresh=True)
 
     def stop(self) -> None:
         if self._last is not None:
             story, console = self._last
-            self._live.update(picture(story, console_tail(console), whole=True), refresh=True)
+            self._live.update(picture(story, _lines(story, console), whole=True), refresh=True)
         self._live.stop()
         self._console.print()
 
@@ -112,8 +113,9 @@ class Terminal(Quiet):
         )
         self._console.print(row)
 
-    def verdict(self, ok: bool, note: str, text: str) -> None:
-        self._console.print(Text(note, "dim"))
+    def verdict(self, ok: bool, notes: list[str], text: str) -> None:
+        for note in notes:
+            self._console.print(Text(note, "dim"), soft_wrap=True)
         self._console.print(Text(text, "bold green" if ok else "bold red"))
 
 
@@ -135,7 +137,7 @@ def picture(story: Story, lines: list[str], *, whole: bool = False) -> Renderabl
     moments = story.moments if whole else story.moments[-_MOMENTS:]
     return Group(
         Padding(_replicas(story), (1, 0, 0, 0)),
-        _section("console"),
+        _section("console" if story.network is None else "network"),
         *_rows(lines, _CONSOLE_LINES, "dim"),
         _section("events"),
         *_moments(moments, 0 if whole else _MOMENTS),
@@ -212,8 +214,15 @@ def _summary(story: Story, console: Path) -> list[str]:
         if who == "B" and story.lag is not None:
             part += f", lag {_lag(story)}"
         parts.append(part)
+    if story.network is not None:
+        return [*parts, story.network.summary()] if story.network.visitors else parts
     last = console_tail(console)[-1:]
     return [*parts, *(line[:_EXCERPT] + "…" * (len(line) > _EXCERPT) for line in last)]
+
+
+def _lines(story: Story, console: Path) -> list[str]:
+    """What can be seen of the guest."""
+    return console_tail(console) if story.network is None else story.network.lines()
 
 
 def console_tail(path: Path) -> list[str]:

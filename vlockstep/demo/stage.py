@@ -12,10 +12,11 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGCONT, SIGSTOP
+from signal import SIGCONT, SIGSTOP, SIGTERM
 from typing import Protocol
 
 from vlockstep.demo.guard import Guard
+from vlockstep.demo.network import Network
 from vlockstep.demo.plan import Plan, disk_sizes
 from vlockstep.demo.story import Fate, Name, Story
 from vlockstep.errors import HostError
@@ -29,6 +30,8 @@ _SILENCE = 20.0
 """Seconds without a word from any replica: something is wrong."""
 _FAREWELL = 10.0
 """Seconds that a replica has to notice that it is no longer wanted."""
+_AFTERWARDS = 2.0
+"""Seconds for which clients go on after the failover."""
 _TAIL = 512
 _WHICH: dict[Name, Which] = {"A": "primary", "B": "secondary"}
 
@@ -41,7 +44,7 @@ class Screen(Protocol):
 @dataclass(frozen=True)
 class Continued:
     """What a primary did that was paused for `after` seconds. `written` are the files that changed
-    meanwhile, `exit_status` is None if it did not leave."""
+    meanwhile, and the network if frames came from it; `exit_status` is None if it did not leave."""
 
     after: float
     exit_status: int | None
@@ -71,27 +74,37 @@ def perform(plan: Plan, pair: Pair, screen: Screen) -> tuple[Story, Continued | 
 
     No process is left, whatever happens.
     """
-    story = Story(plan)
+    story = Story(plan, Network(pair.directory) if plan.networked else None)
     continued = None
     with ExitStack() as stack:
         guard = stack.enter_context(Guard())
+        if story.network is not None:
+            stack.callback(story.network.close)
+            story.network.start(guard)
+            story.tell(time.time(), story.network.describe())
         stack.callback(pair.close)
         try:
-            pair.start_primary()
+            pair.start_primary(*_options(story, "primary"))
         except PairError as error:
             raise HostError(_last_words(pair, "primary")) from error
         guard.watch(pair.process("primary").pid)
         fate: list[Fate] = []
         # A thread of its own, so that the moment does not depend on what else we are doing.
         threading.Thread(target=_witness, args=(plan, pair, fate), daemon=True).start()
-        pair.start_secondary("--connect", pair.endpoint)
+        pair.start_secondary("--connect", pair.endpoint, *_options(story, "secondary"))
         guard.watch(pair.process("secondary").pid)
         _follow(story, pair, fate, screen)
         if story.fault is not None and story.fault.exit_status is None:
             continued = _continue(story, pair)
             _refresh(story, pair, fate)
             screen.update(story, pair.console)
+        if story.network is not None:
+            story.network.stop()
     return story, continued
+
+
+def _options(story: Story, which: Which) -> tuple[str, ...]:
+    return () if story.network is None else story.network.options(which)
 
 
 def _witness(plan: Plan, pair: Pair, fate: list[Fate]) -> None:
@@ -132,6 +145,8 @@ def _follow(story: Story, pair: Pair, fate: list[Fate], screen: Screen) -> None:
     while True:
         before = story.now
         _refresh(story, pair, fate)
+        if story.network is not None:
+            _guide(story, story.network, pair)
         screen.update(story, pair.console)
         if story.now > before:
             heard_at = time.monotonic()
@@ -145,6 +160,22 @@ def _follow(story: Story, pair: Pair, fate: list[Fate], screen: Screen) -> None:
         if time.monotonic() - heard_at > _SILENCE:
             raise HostError(f"no word from the replicas for {_SILENCE:.0f} s")
         time.sleep(_TICK)
+
+
+def _guide(story: Story, network: Network, pair: Pair) -> None:
+    """Let clients come as soon as the guest is protected, and end it when they have left."""
+    now = time.time()
+    if not network.visitors:
+        if any(event["event"] == "started" for event in pair.events("secondary")):
+            story.tell(now, network.visit())
+    elif not network.left:
+        if story.live is not None and now > story.live["time"] + _AFTERWARDS:
+            network.dismiss()
+    elif story.over is None:
+        story.dismiss(now)
+        for who, which in _WHICH.items():
+            if who not in story.ended:
+                pair.process(which).signal(SIGTERM)
 
 
 def _refresh(story: Story, pair: Pair, fate: list[Fate]) -> None:
@@ -170,28 +201,31 @@ def _last_words(pair: Pair, which: Which) -> str:
 def _continue(story: Story, pair: Pair) -> Continued:
     """Let the old primary go on, when the guest has long ended elsewhere."""
     assert story.fault is not None
-    before = _fingerprints(pair)
+    before = _fingerprints(story, pair)
     now = time.time()
     primary = pair.process("primary")
     story.tell(now, "A is continued")
     primary.signal(SIGCONT)
     with suppress(PairError):
         primary.wait_exit(_FAREWELL)
-    after = _fingerprints(pair)
+    after = _fingerprints(story, pair)
     stopped = next((event for event in primary.events if event["event"] == "stopped"), None)
     return Continued(
         after=now - story.fault.time,
         exit_status=primary.exit_status,
         reason=stopped["reason"] if stopped else "",
-        written=tuple(path.name for path, found in before.items() if after[path] != found),
+        written=tuple(name for name, found in before.items() if after[name] != found),
     )
 
 
-def _fingerprints(pair: Pair) -> dict[Path, tuple[int, bytes]]:
-    """Of what a live replica emits to: the time of the last write, and the content."""
+def _fingerprints(story: Story, pair: Pair) -> dict[str, tuple[int, bytes]]:
+    """Of what a live replica emits to: the time of the last write and the content of a file, and
+    the number of frames."""
     found = {}
     for path in (pair.console, *pair.directory.glob("*.img")):
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "blake2b").digest()
-        found[path] = (path.stat().st_mtime_ns, digest)
+        found[path.name] = (path.stat().st_mtime_ns, digest)
+    if story.network is not None:
+        found["the network"] = (story.network.frames_from(pair.process("primary").pid), b"")
     return found

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from vlockstep.demo.network import Network
 from vlockstep.demo.plan import Plan
 from vlockstep.ft.protocol import State
 
 Name = Literal["A", "B"]
 """Who is who, whatever their roles: A is the primary at first."""
 Tone = Literal["", "good", "bad"]
+_LOST = "connection to the primary was lost"
 _UNPROTECTED = {State.WAITING.value, State.JOINING.value, State.ALONE.value}
 
 
@@ -53,8 +55,9 @@ class Player:
 class Story:
     """Events and fates, as they come, made into moments."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, network: Network | None = None) -> None:
         self.plan = plan
+        self.network = network
         self.players: dict[Name, Player] = {"A": Player(), "B": Player()}
         self.moments: list[Moment] = []
         self.began: float | None = None
@@ -63,22 +66,37 @@ class Story:
         """What the planned fault did to A; None as long as it has not struck."""
         self.live: Mapping[str, Any] | None = None
         self.finished: Mapping[str, Any] | None = None
+        """How the guest ended, as B saw it."""
+        self.over: float | None = None
+        """When it ended, or was ended since its clients had left."""
         self.max_lag: tuple[int, float] = (0, 0.0)
         """Entries and milliseconds."""
         self.ended: set[Name] = set()
         """Whose fate is known."""
         self._seen: dict[Name, int] = {"A": 0, "B": 0}
+        self._silent: float | None = None
+        """When B lost its connection to A."""
 
     @property
     def seconds(self) -> float:
         return self.now - self.began if self.began is not None else 0.0
 
     @property
+    def struck(self) -> float | None:
+        """When the fault struck. On a busy machine B may notice it before we do: A was dead when
+        its connection ended, unless it gave a sign of life after that."""
+        if self.fault is None:
+            return None
+        silent, alive = self._silent, self.players["A"].status.get("time", 0.0)
+        seen = self.fault.time
+        return seen if silent is None or silent < alive else min(seen, silent)
+
+    @property
     def failover(self) -> float | None:
         """Milliseconds from the fault to live."""
-        if self.fault is None or self.live is None:
+        if self.struck is None or self.live is None:
             return None
-        return float(self.live["time"] - self.fault.time) * 1000
+        return float(self.live["time"] - self.struck) * 1000
 
     @property
     def lag(self) -> tuple[int, float] | None:
@@ -118,13 +136,19 @@ class Story:
             name = signal.Signals(number).name
             player.state = f"paused ({name})" if paused else f"killed ({name})"
         elif player.state != "finished":
-            player.state = f"exited with status {fate.exit_status}"
+            dismissed = self.network is not None and self.over is not None
+            player.state = "ended" if dismissed else f"exited with status {fate.exit_status}"
         if who == "A" and number == self.plan.signal:
             self.fault = fate
             what = f"A is {self.plan.deed} at {self.plan.place}{_after(fate.tail)}"
             self.tell(fate.time, what, "bad")
-        elif player.state != "finished":
+        elif player.state not in ("finished", "ended"):
             self.tell(fate.time, f"{who}: {player.state}", "bad")
+
+    def dismiss(self, time: float) -> None:
+        """The clients have left, and the guest is no longer needed."""
+        self.over = time
+        self.tell(time, "the clients have left; the guest is ended")
 
     def tell(self, time: float, text: str, tone: Tone = "") -> None:
         began = time if self.began is None else self.began
@@ -148,6 +172,8 @@ class Story:
             case "started":
                 self.tell(event["time"], "B executes the same, a little later")
             case "notice":
+                if who == "B" and _LOST in event["text"]:
+                    self._silent = event["time"]
                 self.tell(event["time"], f"{who}: {event['text']}")
             case "diverged":
                 self.tell(event["time"], f"{who} has diverged", "bad")
@@ -165,6 +191,7 @@ class Story:
                 self.now = max(self.now, event["time"])
                 if who == "B":
                     self.finished = event
+                    self.over = event["time"]
                 self.tell(event["time"], f"{who}: the guest ended with status {event['status']}")
 
 

@@ -135,9 +135,8 @@ class Guest:
         self._host.wake()
 
     def _ran_dry(self) -> None:
-        """It has executed all there is."""
+        """It has executed all there is. The host looks at its progress from time to time."""
         self._idle_since = self._host.now()
-        self._host.wake()
 
     def _install_live(self, not_before: Position) -> None:
         """It has taken the last entry."""

@@ -135,13 +135,15 @@ _KINDS: tuple[type[Message], ...] = (
     Switchover, SwitchoverDone,
 )  # fmt: skip
 _NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
+_NAMES = {kind: [f.name for f in fields(kind)] for kind in _KINDS}
 _FIELD_TYPES = {"int": int, "str": str, "bytes": bytes, "dict[str, Any]": dict}
 _LAYOUTS = [[_FIELD_TYPES[str(f.type)] for f in fields(kind)] for kind in _KINDS]
 
 
 def encode(message: Message) -> bytes:
-    values = (getattr(message, f.name) for f in fields(message))
-    content: bytes = msgpack.packb((_NUMBERS[type(message)], *values))
+    kind = type(message)
+    values = [getattr(message, name) for name in _NAMES[kind]]
+    content: bytes = msgpack.packb([_NUMBERS[kind], *values])
     return struct.pack("<I", zlib.crc32(content)) + content
 
 
@@ -159,7 +161,8 @@ def decode(data: bytes) -> Message:
         raise MessageError(f"a malformed message ({error})") from error
     if layout is None or [type(v) for v in values] != layout:
         raise MessageError(f"a malformed message of kind {number}")
-    if any(type(v) is int and v < 0 for v in values):
-        raise MessageError(f"a negative number in a message of kind {number}")
+    for value in values:
+        if type(value) is int and value < 0:
+            raise MessageError(f"a negative number in a message of kind {number}")
     message: Message = _KINDS[number](*values)
     return message

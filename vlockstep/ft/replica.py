@@ -58,6 +58,8 @@ from vlockstep.replay.replayer import Divergence
 
 _FLUSH = 4 * MILLISECOND
 """Entries without an output wait so long for company."""
+_LOOK = 4 * MILLISECOND
+"""How soon the host looks what a secondary's guest has executed."""
 _LOG_FLUSH = 100 * MILLISECOND
 """How often the log file gets what there is."""
 
@@ -88,6 +90,7 @@ class Replica:
         self._going_live: GoLive | None = None
         self._finishing = False
         self._flush_at = NEVER
+        self._look_at = NEVER
         self._log_flush_at = 0
         self._network_at = 0
 
@@ -126,7 +129,7 @@ class Replica:
 
     def deadline(self) -> int:
         """When to call `turn` at the latest."""
-        return min(self.role.deadline(), self._flush_at)
+        return min(self.role.deadline(), self._flush_at, self._look_at)
 
     def arrived(self, peer: bytes, data: bytes) -> None:
         """Bytes from a peer."""
@@ -237,6 +240,8 @@ class Replica:
 
     def _see_guest(self, guest: Guest) -> None:
         now = self._host.now()
+        if now >= self._look_at:
+            self._look_at = NEVER
         if guest.failure is not None:
             self._guest_failed(now, guest.failure)
         elif self._finishing:
@@ -244,6 +249,8 @@ class Replica:
         elif isinstance(self.role, Secondary) and guest.executed is not None:
             if guest.executed != self.role.executed:
                 self._act(self.role.progressed(now, guest.executed))
+            if guest.executed < self.role.received_entries:
+                self._look_at = min(self._look_at, now + _LOOK)
             if self._going_live is not None and (guest.live or guest.outcome is not None):
                 self._now_live(now, self._going_live, self.role)
         if isinstance(self.role, Primary):

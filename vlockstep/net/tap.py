@@ -31,9 +31,10 @@ class Tap:
         if not sys.platform.startswith("linux"):
             raise UsageError("tap devices exist on Linux only; use switch:ENDPOINT")
         self._name = os.fsencode(interface)
+        self._control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         if not 0 < len(self._name) < _NAME_SIZE or "\0" in interface:
             raise UsageError(f"{interface!r} is no name of a network device")
-        if _flags(self._name) is None:  # opening it would make a new one
+        if self._flags() is None:  # opening it would make a new one
             raise HostError(
                 f"there is no network device {interface}; make one with: "
                 f"ip tuntap add {interface} mode tap && ip link set {interface} up"
@@ -97,21 +98,20 @@ class Tap:
             self.counters.sent_bytes += len(frame)
 
     def connected(self) -> bool:
-        flags = _flags(self._name) or 0
+        flags = self._flags() or 0
         return bool(flags & _IFF_UP and flags & _IFF_RUNNING)
 
     def close(self) -> None:
+        self._control.close()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
-
-def _flags(name: bytes) -> int | None:
-    """Of a network device; None if there is none of that name."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+    def _flags(self) -> int | None:
+        """Of the device; None if there is none of that name."""
         try:
-            answer = fcntl.ioctl(any_socket, _SIOCGIFFLAGS, struct.pack(_REQUEST, name, 0))
+            answer = fcntl.ioctl(self._control, _SIOCGIFFLAGS, struct.pack(_REQUEST, self._name, 0))
         except OSError:
             return None
-    flags: int = struct.unpack(_REQUEST, answer)[1]
-    return flags
+        flags: int = struct.unpack(_REQUEST, answer)[1]
+        return flags
