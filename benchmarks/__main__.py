@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import exits, pair, replay, sort
+from benchmarks import exits, network, pair, replay, sort
 from benchmarks.contest import Report
 
 Benchmark = Callable[[Path, int], Report]
@@ -22,6 +22,10 @@ BENCHMARKS: dict[str, tuple[Benchmark, int]] = {
     "pair-sort": (pair.sort, 7),
     "pair-preempt": (pair.preempt, 7),
     "failover": (pair.failover, 20),
+    "kv": (network.throughput, 5),
+    "kv-latency": (network.latency, 5),
+    "kv-log": (network.log, 1),
+    "kv-failover": (network.failover, 20),
 }
 """Each with as many rounds as it takes to see a few percent."""
 

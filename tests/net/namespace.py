@@ -1,52 +1,23 @@
-"""A network of its own for a test: devices, addresses and traffic stay inside."""
+"""Network namespaces for tests, which skip where there can be none."""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
-_CLONE_NEWNET = 0x40000000
-HOST = "10.0.0.1"
-GUEST = "10.0.0.2"
+from vlockstep.testing import network
+from vlockstep.testing.network import GUEST, HOST, add_bridge, add_tap, ip
 
-
-def ip(*arguments: object) -> None:
-    """Run ip(8) here."""
-    subprocess.run(["ip", *map(str, arguments)], check=True, timeout=10)
+__all__ = ["GUEST", "HOST", "add_bridge", "add_tap", "ip", "namespace"]
 
 
 @contextmanager
 def namespace() -> Iterator[None]:
-    """Put this thread, and what it starts, into a new network namespace with `lo` up."""
+    """A network of its own for the test's thread and what it starts."""
     if os.geteuid() != 0:
         (pytest.fail if "CI" in os.environ else pytest.skip)("needs root, for a network namespace")
-    libc = ctypes.CDLL(None, use_errno=True)
-    with Path("/proc/thread-self/ns/net").open("rb") as before:
-        if libc.unshare(_CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "cannot make a network namespace")
-        try:
-            ip("link", "set", "lo", "up")
-            yield
-        finally:
-            assert libc.setns(before.fileno(), _CLONE_NEWNET) == 0
-
-
-def add_tap(name: str, bridge: str | None = None) -> None:
-    ip("tuntap", "add", name, "mode", "tap")
-    if bridge:
-        ip("link", "set", name, "master", bridge)
-    ip("link", "set", name, "up")
-
-
-def add_bridge(name: str = "br0", *, hub: bool = False) -> None:
-    """A bridge with the address `HOST`; a `hub` sends every frame to all."""
-    learning = ["ageing_time", 0] if hub else []
-    ip("link", "add", name, "type", "bridge", *learning)
-    ip("addr", "add", f"{HOST}/24", "dev", name)
-    ip("link", "set", name, "up")
+    with network.namespace():
+        yield

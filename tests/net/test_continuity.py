@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from net.counting import Counting
+from vlockstep.testing.counting import Counting
 from net.namespace import GUEST, add_bridge, add_tap, ip, namespace
 
 from vlockstep.testing import Pair

@@ -31,7 +31,8 @@ class Pair:
 
     `disks` gives the size in bytes or the file of each of the guest's block devices; without it
     every one the manifest declares is `DISK_SIZE` bytes. Both replicas use the same file, or with
-    `local` each one its own copy. `memory` is in MiB, `delay` in seconds in each direction.
+    `local` each one its own copy. `memory` is in MiB, `delay` in seconds in each direction;
+    without `logs` they keep no log files.
     `crash_at` and `pause_at` are where the primary sends itself SIGKILL or SIGSTOP, `stop_at`
     where both guests wait for `go` (see `vlockstep primary --help`). The other options are for
     the commands.
@@ -48,6 +49,7 @@ class Pair:
         disks: Mapping[str, int | Path] | None = None,
         local: bool = False,
         memory: int = 64,
+        logs: bool = True,
         keys: bool = False,
         heartbeat_ms: int = 50,
         delay: float = 0.0,
@@ -67,6 +69,7 @@ class Pair:
         directory.mkdir(parents=True, exist_ok=True)
         self._files = self._make_disks(_declared(guest) if disks is None else disks, local)
         self._local = local
+        self._logs = logs
         common = ["--arbiter", self.arbiter, "--console", self.console, "--heartbeat", heartbeat_ms]
         common += [option for place in stop_at for option in ("--stop-at", place)]
         if self.keys is not None:
@@ -242,7 +245,7 @@ class Pair:
         ]
         keys = ["--keys", self.keys] if self.keys is not None else []
         arguments = [role, guest, *self._options[role], *keys, *blocks]
-        arguments += ["--log", self.log(role), "--json"]
+        arguments += ["--json", *(["--log", self.log(role)] if self._logs else [])]
         arguments += [*options, "--", *self.arguments] if role == "primary" else options
         self._processes[role] = ReplicaProcess(role, arguments, self._explain)
 

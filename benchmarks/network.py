@@ -1,0 +1,198 @@
+"""A server behind a network: what protection costs its clients, and how long a failover takes.
+
+redis-benchmark drives the guest `kv` over tap devices in a network namespace of the benchmark's
+own, which takes root. A pair's two taps are on a hub: both replicas receive every frame.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from statistics import mean, median
+
+from benchmarks.contest import Claim, Contestant, Report, interleave, ratio
+from vlockstep.replay.entry import Kind
+from vlockstep.replay.logfile import LogReader
+from vlockstep.testing import Pair
+from vlockstep.testing.counting import Counting
+from vlockstep.testing.network import GUEST, add_bridge, add_tap, namespace
+
+THROUGHPUT_TARGET = 0.8
+LATENCY_TARGET = 0.3
+PIPELINED_TARGET, SINGLE_TARGET = 25_000, 4_000
+GAP_TARGET = 150.0
+LOG_TARGET = 1.0
+
+_PIPELINED = ["-t", "set,get", "-P", "16", "-c", "50", "-n", "100000"]
+_SINGLE = ["-t", "set,get", "-P", "1", "-c", "50", "-n", "20000"]
+_ONE_CLIENT = ["-t", "set,get", "-P", "1", "-c", "1", "-n", "4000"]
+_numbers = itertools.count()
+
+
+def throughput(directory: Path, rounds: int) -> Report:
+    """Requests per second, mean of SET and GET. Two guests that have nothing to do with each other
+    tell what a second busy core alone costs on this machine."""
+
+    def two_at_once() -> float:
+        with ThreadPoolExecutor() as pool:
+            return min(pool.map(lambda _: _alone(_rate, _PIPELINED), range(2)))
+
+    single, primary = "kv, unprotected", "kv, primary with a live secondary"
+    figures = interleave(
+        [
+            Contestant(single, lambda: _alone(_rate, _PIPELINED)),
+            Contestant(primary, lambda: _protected(directory, _rate, _PIPELINED)),
+            Contestant("kv, two unprotected at once", two_at_once),
+            Contestant("kv, unprotected, no pipelining", lambda: _alone(_rate, _SINGLE)),
+        ],
+        rounds,
+    )
+    one = figures["kv, unprotected, no pipelining"]
+    claims = [
+        Claim("protected / unprotected", ratio(figures, primary, single), THROUGHPUT_TARGET),
+        Claim("unprotected, -P 16 -c 50", median(figures[single]), PIPELINED_TARGET, unit="/s"),
+        Claim("unprotected, -P 1 -c 50", median(one), SINGLE_TARGET, unit="/s"),
+    ]
+    return Report("kv: requests per second (redis-benchmark -P 16 -c 50)", "/s", figures, claims)
+
+
+def latency(directory: Path, rounds: int) -> Report:
+    """The median that one client waits, in milliseconds."""
+    single, primary = "kv, unprotected", "kv, primary with a live secondary"
+    figures = interleave(
+        [
+            Contestant(single, lambda: _alone(_wait, _ONE_CLIENT)),
+            Contestant(primary, lambda: _protected(directory, _wait, _ONE_CLIENT)),
+        ],
+        rounds,
+    )
+    added = median(b - a for a, b in zip(figures[single], figures[primary], strict=True))
+    claim = Claim("added by protection", added, LATENCY_TARGET, at_least=False, unit="ms")
+    return Report("kv: latency (redis-benchmark -P 1 -c 1)", "ms", figures, [claim])
+
+
+def log(directory: Path, rounds: int) -> Report:
+    """Bytes of the log, against what was received and how much happened."""
+
+    def measure() -> float:
+        with _pair(directory, logs=True) as pair:
+            _benchmark(_PIPELINED)
+            pair.crash("secondary")
+            pair.crash("primary")
+        file = pair.log("primary")
+        received = events = 0
+        for _, entries in LogReader(file).batches():
+            events += len(entries)
+            received += sum(
+                len(value)
+                for kind, _, _, value, _ in entries
+                if kind == Kind.NET_READ and isinstance(value, bytes)
+            )
+        return file.stat().st_size / (1.3 * received + 12 * events)
+
+    figures = interleave([Contestant("kv, pipelined", measure)], rounds)
+    worst = max(figures["kv, pipelined"])
+    claim = Claim("log / (1.3 × received + 12 × events)", worst, LOG_TARGET, at_least=False)
+    return Report("kv: size of the log", "", figures, [claim])
+
+
+def failover(directory: Path, rounds: int) -> Report:
+    """The longest that one of 5 clients waits when the primary is killed, in milliseconds."""
+    parts: dict[str, list[float]] = {}
+
+    def gap() -> float:
+        with _pair(directory) as pair, closing(Counting((GUEST, 6379), 5)) as clients:
+            clients.wait(500)
+            killed = time.time()
+            pair.process("primary").signal(signal.SIGKILL)
+            pair.wait_live("secondary")
+            clients.wait(100)
+            clients.stop()
+            events = {e["event"]: e["time"] for e in pair.events("secondary")}
+        longest = clients.longest * 1000
+        detected, live = events["notice"] - killed, events["live"] - killed
+        for name, value in (
+            ("to the detection", detected * 1000),
+            ("from there to live", (live - detected) * 1000),
+            ("beyond that, for the slowest client", longest - live * 1000),
+        ):
+            parts.setdefault(name, []).append(value)
+        return longest
+
+    figures = interleave([Contestant("longest wait of 5 clients", gap)], rounds)
+    waits = median(figures["longest wait of 5 clients"])
+    claim = Claim("longest wait, median", waits, GAP_TARGET, at_least=False, unit="ms")
+    return Report("kv: failover as clients see it", "ms", figures | parts, [claim])
+
+
+Figure = Callable[[list[dict[str, str]]], float]
+"""What is of interest in redis-benchmark's table: a row for each test."""
+
+
+def _rate(rows: list[dict[str, str]]) -> float:
+    return mean(float(row["rps"]) for row in rows)
+
+
+def _wait(rows: list[dict[str, str]]) -> float:
+    return mean(float(row["p50_latency_ms"]) for row in rows)
+
+
+def _benchmark(arguments: list[str]) -> list[dict[str, str]]:
+    command = ["redis-benchmark", "-h", GUEST, "--csv", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    return list(csv.DictReader(done.stdout.splitlines()))
+
+
+def _alone(figure: Figure, arguments: list[str]) -> float:
+    with namespace():
+        add_tap("tap0")
+        command = [sys.executable, "-m", "vlockstep", "run", "kv", "--net", "net=tap:tap0", "--"]
+        guest = subprocess.Popen([*command, f"--ipv4={GUEST}/24"], stdout=subprocess.PIPE)
+        try:
+            assert guest.stdout is not None
+            guest.stdout.readline()  # it says that it serves
+            return figure(_benchmark(arguments))
+        finally:
+            guest.kill()
+            guest.communicate()
+
+
+def _protected(directory: Path, figure: Figure, arguments: list[str]) -> float:
+    with _pair(directory) as pair:
+        found = figure(_benchmark(arguments))
+        assert pair.process("primary").status["state"] == "protected"
+        return found
+
+
+@contextmanager
+def _pair(directory: Path, logs: bool = False) -> Iterator[Pair]:
+    """Connected directly, without the relay that breaks the network in tests."""
+    with namespace():
+        add_bridge(hub=True)
+        for tap in ("tapa", "tapb"):
+            add_tap(tap, "br0")
+        pair = Pair(
+            "kv",
+            [f"--ipv4={GUEST}/24"],
+            directory=directory / f"pair-{next(_numbers)}",
+            memory=512,
+            logs=logs,
+            primary_options=["--net", "net=tap:tapa"],
+            secondary_options=["--net", "net=tap:tapb"],
+        )
+        try:
+            pair.start_primary()
+            pair.start_secondary("--connect", pair.endpoint)
+            for role in ("primary", "secondary"):
+                pair.process(role).wait_event("started")
+            yield pair
+        finally:
+            pair.close()
