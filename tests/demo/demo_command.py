@@ -1,7 +1,8 @@
-"""The command as a process."""
+"""The command as a process, and what it says."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 from vlockstep.testing.process import command, environment
@@ -15,3 +16,8 @@ def run(*arguments: object, **environ: str) -> subprocess.CompletedProcess[str]:
         env=environment() | environ,
         timeout=60,
     )
+
+
+def judged(out: str) -> dict[str, str]:
+    """The verdict on each check, in plain output."""
+    return dict(reversed(row) for row in re.findall(r"^(ok|FAILED) +(\w+(?: \w+)?)  ", out, re.M))

@@ -11,17 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from demo_command import run
+from demo_command import judged, run
 
 from vlockstep.testing.process import command, environment
 
 CHECKS = ["failover", "console", "disk", "end state"]
 CONTROL = re.compile(r"[^\n -~“”…]")
-
-
-def judged(out: str) -> dict[str, str]:
-    """The verdict on each check, in plain output."""
-    return dict(reversed(row) for row in re.findall(r"^(ok|FAILED) +(\w+(?: \w+)?)  ", out, re.M))
 
 
 def processes_naming(text: str) -> list[int]:

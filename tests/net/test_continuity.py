@@ -9,10 +9,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from vlockstep.testing.counting import Counting
 from net.namespace import GUEST, add_bridge, add_tap, ip, namespace
 
 from vlockstep.testing import Pair
+from vlockstep.testing.counting import Counting
 
 KV = (GUEST, 6379)
 KILLS = range(30)
@@ -64,9 +64,9 @@ def test_50_clients_outlive_a_killed_primary(tmp_path: Path, seed: int) -> None:
 @pytest.mark.parametrize("seed", KILLS[:BENCHMARKED])
 def test_redis_benchmark_outlives_a_killed_primary(tmp_path: Path, seed: int) -> None:
     with protected_kv(tmp_path) as pair, closing(Counting(KV, 5)) as clients:
+        command = "redis-benchmark -t set,incr,get -c 40 -P 4 -n 20000 --csv -h"
         benchmark = subprocess.Popen(
-            ["redis-benchmark", "-h", GUEST, "-t", "set,incr,get", "-c", "40", "-P", "4"]
-            + ["-n", "20000", "--csv"],
+            [*command.split(), GUEST],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

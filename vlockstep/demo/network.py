@@ -79,8 +79,8 @@ class Network:
         try:
             self.switch.wait_event("listening")
         except PairError as error:
-            word = _last_word(self.switch) or "it said nothing"
-            raise HostError(f"the switch did not start: {word}") from error
+            words = last_words(self.switch)
+            raise HostError(f"the switch did not start: {words}") from error
 
     def options(self, which: Which) -> tuple[str, ...]:
         """Of a replica, to be connected."""
@@ -162,7 +162,7 @@ class Network:
             self.switch.wait_event("uplink")
             self.port = port
         except PairError:
-            self.without = _last_word(self.switch) or "passt did not start"
+            self.without = last_words(self.switch)
             self.switch.close()
 
     def _spawn(self, guard: Guard, *options: str) -> None:
@@ -171,9 +171,10 @@ class Network:
         guard.watch(self._switch.pid)
 
 
-def _last_word(process: ReplicaProcess) -> str:
-    said = [line.removeprefix("vlockstep: ") for line in process.text if line]
-    return said[-1] if said else ""
+def last_words(process: ReplicaProcess) -> str:
+    """Why a process ended, as it said itself."""
+    words = [line.removeprefix("vlockstep: ") for line in process.text if line]
+    return "; ".join(words) or "it said nothing"
 
 
 def _free_port() -> int:

@@ -16,7 +16,7 @@ from signal import SIGCONT, SIGSTOP, SIGTERM
 from typing import Protocol
 
 from vlockstep.demo.guard import Guard
-from vlockstep.demo.network import Network
+from vlockstep.demo.network import Network, last_words
 from vlockstep.demo.plan import Plan, disk_sizes
 from vlockstep.demo.story import Fate, Name, Story
 from vlockstep.errors import HostError
@@ -86,7 +86,7 @@ def perform(plan: Plan, pair: Pair, screen: Screen) -> tuple[Story, Continued | 
         try:
             pair.start_primary(*_options(story, "primary"))
         except PairError as error:
-            raise HostError(_last_words(pair, "primary")) from error
+            raise _not_started(pair, "primary") from error
         guard.watch(pair.process("primary").pid)
         fate: list[Fate] = []
         # A thread of its own, so that the moment does not depend on what else we are doing.
@@ -156,7 +156,7 @@ def _follow(story: Story, pair: Pair, fate: list[Fate], screen: Screen) -> None:
         if story.began is None:
             for which in _WHICH.values():
                 if pair.process(which).exit_status is not None:
-                    raise HostError(_last_words(pair, which))
+                    raise _not_started(pair, which)
         if time.monotonic() - heard_at > _SILENCE:
             raise HostError(f"no word from the replicas for {_SILENCE:.0f} s")
         time.sleep(_TICK)
@@ -193,9 +193,9 @@ def _ending(process: ReplicaProcess) -> list[Fate]:
     return [] if process.exit_status is None else [Fate(time.time(), process.exit_status)]
 
 
-def _last_words(pair: Pair, which: Which) -> str:
-    words = [line.removeprefix("vlockstep: ") for line in pair.process(which).text if line]
-    return f"the {which} did not start the guest: {'; '.join(words) or 'it said nothing'}"
+def _not_started(pair: Pair, which: Which) -> HostError:
+    words = last_words(pair.process(which))
+    return HostError(f"the {which} did not start the guest: {words}")
 
 
 def _continue(story: Story, pair: Pair) -> Continued:
