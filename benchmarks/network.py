@@ -100,7 +100,9 @@ def log(directory: Path, rounds: int) -> Report:
 
     figures = interleave([Contestant("kv, pipelined", measure)], rounds)
     worst = max(figures["kv, pipelined"])
-    claim = Claim("log / (1.3 of the bytes received + 12 an event)", worst, LOG_TARGET, at_least=False)
+    claim = Claim(
+        "log / (1.3 of the bytes received + 12 an event)", worst, LOG_TARGET, at_least=False
+    )
     return Report("kv: size of the log", "", figures, [claim])
 
 
