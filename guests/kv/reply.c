@@ -85,7 +85,10 @@ void reply_ok(struct reply *reply)
 
 void reply_nil(struct reply *reply)
 {
-    send(reply, "$-1\r\n", 5);
+    if (reply->resp3)
+        send(reply, "_\r\n", 3);
+    else
+        send(reply, "$-1\r\n", 5);
 }
 
 static size_t head(char text[REPLY_HEAD_MAX], char kind, int64_t value)
@@ -103,6 +106,13 @@ void reply_array(struct reply *reply, size_t elements)
 {
     char text[REPLY_HEAD_MAX];
     send(reply, text, head(text, '*', (int64_t)elements));
+}
+
+void reply_map(struct reply *reply, size_t pairs)
+{
+    char text[REPLY_HEAD_MAX];
+    send(reply, text, reply->resp3 ? head(text, '%', (int64_t)pairs)
+                                   : head(text, '*', 2 * (int64_t)pairs));
 }
 
 void reply_bulk(struct reply *reply, struct bytes value)

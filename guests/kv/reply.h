@@ -1,4 +1,4 @@
-/* RESP2 replies, straight into the connection's send buffer.
+/* Replies in RESP2, or RESP3 if the client asked for it, straight into the connection's send buffer.
  *
  * A reply of at most REPLY_SMALL bytes always has room, since no request is begun without. For a
  * longer one reply_reserve makes room first: what the send buffer cannot take now waits in memory
@@ -20,6 +20,7 @@ struct reply {
     struct tcp *connection;
     uint8_t *waiting;
     size_t size, used, sent; /* of what is waiting */
+    bool resp3;
 };
 
 /* Sends what is waiting. True if nothing waits any more and a small reply has room. */
@@ -42,6 +43,8 @@ void reply_value(struct reply *reply, struct bytes value);
 
 /* Parts of a reply that has been reserved. */
 void reply_array(struct reply *reply, size_t elements);
+/* Pairs of names and values; an array of both in RESP2. */
+void reply_map(struct reply *reply, size_t pairs);
 void reply_bulk(struct reply *reply, struct bytes value);
 
 #endif

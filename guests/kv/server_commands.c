@@ -75,7 +75,7 @@ void command_config(struct client *client, const struct bytes *arguments, size_t
             asked[i] |= glob_match(arguments[j], text_of(settings[i][0]));
         matching += asked[i];
     }
-    reply_array(&client->reply, 2 * matching);
+    reply_map(&client->reply, matching);
     for (size_t i = 0; i < SETTINGS; i++) {
         if (!asked[i])
             continue;
@@ -233,8 +233,9 @@ static void reply_pair(struct reply *reply, struct bytes name, struct bytes valu
 
 void command_hello(struct client *client, const struct bytes *arguments, size_t count)
 {
-    if (count > 1 && !bytes_equal(arguments[1], LITERAL("2"))) {
-        reply_error(&client->reply, "NOPROTO this server speaks version 2 of the protocol");
+    bool resp3 = count > 1 ? bytes_equal(arguments[1], LITERAL("3")) : client->reply.resp3;
+    if (count > 1 && !resp3 && !bytes_equal(arguments[1], LITERAL("2"))) {
+        reply_error(&client->reply, "NOPROTO this server speaks versions 2 and 3 of the protocol");
         return;
     }
     bool named = count == 4 && bytes_spell(arguments[2], "SETNAME");
@@ -245,11 +246,12 @@ void command_hello(struct client *client, const struct bytes *arguments, size_t 
     if (!reply_reserve(&client->reply, REPLY_SMALL) ||
         (named && !set_name(client, arguments[3])))
         return;
-    reply_array(&client->reply, 14);
+    client->reply.resp3 = resp3;
+    reply_map(&client->reply, 7);
     reply_pair(&client->reply, LITERAL("server"), LITERAL("redis"));
     reply_pair(&client->reply, LITERAL("version"), LITERAL("7.0.0"));
     reply_bulk(&client->reply, LITERAL("proto"));
-    reply_integer(&client->reply, 2);
+    reply_integer(&client->reply, resp3 ? 3 : 2);
     reply_bulk(&client->reply, LITERAL("id"));
     reply_integer(&client->reply, (int64_t)client->id);
     reply_pair(&client->reply, LITERAL("mode"), LITERAL("standalone"));

@@ -89,13 +89,23 @@ void arp_learn(uint32_t address, const uint8_t mac[6])
         send_waiting(entry);
 }
 
+static void request(uint32_t address)
+{
+    emit(ARP_REQUEST, (const uint8_t *)"\xff\xff\xff\xff\xff\xff",
+         (const uint8_t *)"\0\0\0\0\0\0", address);
+}
+
+void arp_announce(void)
+{
+    request(ipv4_address());
+}
+
 static void ask(struct entry *entry)
 {
     if (entry->asked && net_now() - entry->asked < QUERY_INTERVAL)
         return;
     entry->asked = net_now();
-    emit(ARP_REQUEST, (const uint8_t *)"\xff\xff\xff\xff\xff\xff",
-         (const uint8_t *)"\0\0\0\0\0\0", entry->address);
+    request(entry->address);
 }
 
 void arp_doubt(uint32_t address)

@@ -6,6 +6,8 @@
 #include <stdint.h>
 
 void arp_start(void);
+/* Tells all hosts of the network our link address (RFC 5227, section 2.3). */
+void arp_announce(void);
 void arp_input(const uint8_t *packet, size_t length);
 
 /* A host of this network was seen to have this link address. */

@@ -41,6 +41,7 @@ void net_start(const struct boot_info *boot, const char *name)
     ipv4_start(&config, mtu < FRAME_MTU ? mtu : FRAME_MTU);
     udp_start();
     tcp_start(device_seed());
+    arp_announce();
 }
 
 uint64_t net_now(void)

@@ -35,11 +35,15 @@ class Lan(ScriptedWorld):
         self._started = False
         self._waiting: list[bytes] = []
         self._sent: list[bytes] = []
+        self.greeting: list[bytes] = []
+        """What it sent before it first slept."""
         self.sleeps: list[int] = []
 
     def poll(self, at: int, timeout: int) -> int:
         self.sleeps.append(timeout)
         sent, self._sent = self._sent, []
+        if not self._started:
+            self.greeting = sent
         try:
             frames = self._script.send(sent) if self._started else next(self._script)
         except StopIteration:

@@ -17,6 +17,16 @@ HOUR = 3600 * SECOND
 CONNECTIONS = 128
 
 
+def test_it_announces_its_address_at_the_start() -> None:
+    def script() -> Script:
+        yield []
+
+    (greeting,) = run("echo", script()).greeting
+    address = bytes(map(int, lan.GUEST.split(".")))
+    assert greeting[:14] == b"\xff" * 6 + lan.GUEST_MAC + b"\x08\x06"
+    assert greeting[20:42] == b"\0\1" + lan.GUEST_MAC + address + bytes(6) + address
+
+
 def test_arp_requests_for_the_guest_are_answered_and_no_others() -> None:
     def script() -> Script:
         yield []

@@ -144,9 +144,13 @@ def listen(endpoint: str, keys: Keys | None) -> Channel:
 
 
 def connect(endpoint: str, keys: Keys | None) -> Channel:
-    """Connect to a listener at `endpoint`, now or as soon as there is one."""
+    """Connect to a listener at `endpoint`, now or as soon as there is one.
+
+    Each connection has a context of its own: the thread of an older one may belong to another
+    network namespace.
+    """
     check_endpoint(endpoint, keys is not None)
-    socket = _socket(zmq.Context.instance(), zmq.DEALER)
+    socket = _socket(zmq.Context(), zmq.DEALER)
     socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT)
     if keys is not None:

@@ -5,6 +5,7 @@
 #include "checksum.h"
 #include "hash.h"
 #include "host.h"
+#include "ipv4.h"
 #include "services.h"
 #include "wire.h"
 
@@ -187,8 +188,9 @@ static void check_arp(const struct arp_packet *packet)
 {
     CHECK(packet->hardware == swap16(ARP_ETHERNET) && packet->protocol == swap16(ETHERTYPE_IPV4));
     CHECK(packet->hardware_size == MAC_SIZE && packet->protocol_size == 4);
-    CHECK(swap32(packet->sender) == OWN_ADDRESS && !memcmp(packet->sender_mac, host_mac, MAC_SIZE));
-    CHECK(packet->target != packet->sender);
+    CHECK(swap32(packet->sender) == ipv4_address());
+    CHECK(!memcmp(packet->sender_mac, host_mac, MAC_SIZE));
+    CHECK(packet->target != packet->sender || packet->operation == swap16(ARP_REQUEST));
 }
 
 static void check_segment(uint32_t to, const uint8_t *data, size_t length)
