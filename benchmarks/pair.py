@@ -102,20 +102,25 @@ def failover(directory: Path, rounds: int) -> Report:
 
 @contextmanager
 def _pair(directory: Path, guest: str, *arguments: str) -> Iterator[Pair]:
-    """Connected directly, without the relay that breaks the network in tests."""
-    disks = {"disk": 64 << 20} if guest == "ledger" else {}
     pair = Pair(
         guest,
         arguments,
         directory=directory / f"pair-{next(_numbers)}",
-        disks=disks,
+        disks={"disk": 64 << 20} if guest == "ledger" else {},
         memory=512,
     )
+    with connected(pair):
+        yield pair
+
+
+@contextmanager
+def connected(pair: Pair) -> Iterator[None]:
+    """The pair runs, connected directly, without the relay that breaks the network in tests."""
     try:
         pair.start_primary()
         pair.start_secondary("--connect", pair.endpoint)
         for role in ("primary", "secondary"):
             pair.process(role).wait_event("started")
-        yield pair
+        yield
     finally:
         pair.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -19,6 +19,21 @@ def note(text: str) -> None:
 def emit(data: Any, file: TextIO | None = None) -> None:
     """A line of JSON."""
     print(json.dumps(data), file=file)
+
+
+def observer(lines: Mapping[str, str], as_json: bool) -> Callable[[dict[str, Any]], None]:
+    """What prints events on standard error: each as JSON, or those that `lines` has a format for,
+    by their name, as a line for people."""
+
+    def print_json(event: dict[str, Any]) -> None:
+        print(json.dumps(event), file=sys.stderr, flush=True)
+
+    def print_line(event: dict[str, Any]) -> None:
+        text = lines.get(event["event"])
+        if text is not None:
+            print(f"vlockstep: {text.format(**event)}", file=sys.stderr, flush=True)
+
+    return print_json if as_json else print_line
 
 
 def fields(rows: Iterable[tuple[str, object]], file: TextIO | None = None) -> None:

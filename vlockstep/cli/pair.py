@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 import typer
 
-from vlockstep.cli import options
+from vlockstep.cli import options, output
 from vlockstep.errors import HostError, UsageError
 
 if TYPE_CHECKING:
@@ -101,6 +101,19 @@ StopOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Events and status as JSON lines on stderr.")
 ]
+
+_EVENTS = {
+    "waiting": "waiting for a secondary at {endpoint}",
+    "joining": "joining the primary at {endpoint}",
+    "started": "the guest runs, protected",
+    "live": "live as generation {generation}",
+    "following": "following the new primary, generation {generation}",
+    "reached": "the guest stops at {place}; press Enter to go on",
+    "diverged": "{report}",
+    "notice": "{text}",
+    "rejected": "rejected: {reason}",
+}
+"""For people."""
 
 
 def primary(
@@ -302,7 +315,7 @@ def _replicate(
         fault=places.fault(),
         stops=places.stop_places(),
     )
-    observe = _print_json if as_json else _print_event
+    observe = output.observer(_EVENTS, as_json)
     try:
         status = start(partial(Process, setting, observe=observe, status=as_json)).status
     except GuestError as error:
@@ -313,24 +326,3 @@ def _replicate(
 
 def _leave(number: int, _frame: object) -> NoReturn:
     raise HostError(f"stopped by {signal.Signals(number).name}")
-
-
-def _print_json(event: dict[str, Any]) -> None:
-    print(json.dumps(event), file=sys.stderr, flush=True)
-
-
-def _print_event(event: dict[str, Any]) -> None:
-    """One line for people."""
-    text = {
-        "waiting": "waiting for a secondary at {endpoint}",
-        "joining": "joining the primary at {endpoint}",
-        "started": "the guest runs, protected",
-        "live": "live as generation {generation}",
-        "following": "following the new primary, generation {generation}",
-        "reached": "the guest stops at {place}; press Enter to go on",
-        "diverged": "{report}",
-        "notice": "{text}",
-        "rejected": "rejected: {reason}",
-    }.get(event["event"])
-    if text is not None:
-        print(f"vlockstep: {text.format(**event)}", file=sys.stderr, flush=True)

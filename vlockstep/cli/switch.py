@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +18,15 @@ if TYPE_CHECKING:
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:7710"
 _MAX_AGEING = 10**6
+_EVENTS = {
+    "listening": "listening on {endpoint}",
+    "port-connected": "{mac} connected from {name}",
+    "port-disconnected": "{mac} disconnected from {name}",
+    "port-refused": "refused: {reason}",
+    "uplink": "the uplink {name} is up",
+    "uplink-lost": "the uplink {name} is lost: {reason}",
+}
+"""For people."""
 
 
 def switch(
@@ -98,7 +105,7 @@ def switch(
     wanted = _check_uplinks(uplinks or [])
     network = _passt_network("passt" in wanted, forwards, guest_ip, gateway)
     loaded = None if keys is None else key_files.load(keys, key_files.Party.SWITCH)
-    observe = _print_json if as_json else _print_event
+    observe = output.observer(_EVENTS, as_json)
     with ExitStack() as stack:
         opened = [_open_uplink(text, network, stack) for text in wanted]
         fabric = Fabric(int(ageing * SECOND))
@@ -155,24 +162,6 @@ def _open_uplink(text: str, network: PasstNetwork | None, stack: ExitStack) -> U
     tap = Tap(device)
     stack.callback(tap.close)
     return Uplink(text, tap, lambda: f"the device is down; ip link set {device} up")
-
-
-def _print_json(event: dict[str, Any]) -> None:
-    print(json.dumps(event), file=sys.stderr, flush=True)
-
-
-def _print_event(event: dict[str, Any]) -> None:
-    """One line for people."""
-    text = {
-        "listening": "listening on {endpoint}",
-        "port-connected": "{mac} connected from {name}",
-        "port-disconnected": "{mac} disconnected from {name}",
-        "port-refused": "refused: {reason}",
-        "uplink": "the uplink {name} is up",
-        "uplink-lost": "the uplink {name} is lost: {reason}",
-    }.get(event["event"])
-    if text is not None:
-        print(f"vlockstep: {text.format(**event)}", file=sys.stderr, flush=True)
 
 
 def _print_counters(ports: list[dict[str, Any]]) -> None:

@@ -19,8 +19,9 @@ from vlockstep.ft.messages import MAX_MESSAGE
 from vlockstep.keys import Keys, Party
 
 _LINGER = 500
-_RECONNECT = 5
-"""Milliseconds; well below the time for which a lost connection is no reason to part."""
+_RECONNECT, _RECONNECT_MAX = 5, 200
+"""Milliseconds until the first attempt, well below the time for which a lost connection is no
+reason to part, and between later ones."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ def connect(endpoint: str, keys: Keys | None) -> Channel:
     socket = _socket(zmq.Context(), zmq.DEALER)
     socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX)
     if keys is not None:
         present(socket, keys, Party.PRIMARY)
     channel = Channel(socket)  # it watches before there is anything to see

@@ -45,7 +45,7 @@ _QUEUE = 4 * WINDOW
 HEARTBEAT = 50
 DEAD = 150
 """Milliseconds between ZeroMQ's heartbeats, and of silence after which a connection is over."""
-_RECONNECT = 5
+_RECONNECT, _RECONNECT_MAX = 5, 200
 _REPEAT = 100
 """Milliseconds after which an unanswered Hello is said again."""
 _LOOK = 1000
@@ -305,6 +305,7 @@ def _open(keys: Keys | None) -> zmq.Socket[bytes]:
     socket.setsockopt(zmq.ROUTING_ID, b"p" + uuid.uuid4().bytes)
     socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX)
     limit(socket)
     return socket
 
