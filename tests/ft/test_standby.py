@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import struct
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from net.memory_nic import MemoryNic
 
 from vlockstep.ft.standby import StandbyNic, StandbyNics
 from vlockstep.ft.timing import MILLISECOND, SECOND
-from vlockstep.net.nic import MAX_FRAME, Counters
+from vlockstep.net.nic import MAX_FRAME
 from vlockstep.net.station import Station
 from vlockstep.replay.entry import Entry, Kind
 
@@ -22,36 +22,6 @@ OTHER = bytes.fromhex("020000000002")
 START = 100 * SECOND
 HORIZON = 2 * SECOND
 LIMIT = 4096
-
-
-class MemoryNic:
-    """A `Nic` that receives what is put into `incoming`, and keeps in `outgoing` what is sent."""
-
-    def __init__(self) -> None:
-        self.counters = Counters()
-        self.incoming: deque[bytes] = deque()
-        self.outgoing: list[bytes] = []
-
-    def descriptors(self) -> tuple[int, ...]:
-        return ()
-
-    def waiting(self) -> bool:
-        return bool(self.incoming)
-
-    def read(self, limit: int) -> bytes | None:
-        while self.incoming:
-            frame = self.incoming.popleft()
-            if len(frame) <= limit:
-                return frame
-        return None
-
-    def write(self, frame: bytes) -> None:
-        self.outgoing.append(frame)
-
-    def connected(self) -> bool:
-        return True
-
-    def close(self) -> None: ...
 
 
 def frame(number: int, size: int = 60, to: bytes = MAC) -> bytes:
@@ -238,7 +208,7 @@ def test_announce_sends_a_reverse_arp_request() -> None:
     """RFC 903, in the packet format of RFC 826."""
     nic = MemoryNic()
     StandbyNics({1: Station(nic, MAC)}).announce()
-    (sent,) = nic.outgoing
+    (sent,) = nic.sent
     assert len(sent) == 60
     destination, source, kind = struct.unpack_from("!6s6sH", sent)
     assert (destination, source, kind) == (b"\xff" * 6, MAC, 0x8035)

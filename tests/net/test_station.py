@@ -2,49 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from net.memory_nic import MemoryNic
 
-from vlockstep.net.nic import MAX_FRAME, Counters
+from vlockstep.net.nic import MAX_FRAME
 from vlockstep.net.station import Station
 
 MAC = bytes.fromhex("020000000001")
 MACS = st.binary(min_size=6, max_size=6)
-
-
-class MemoryNic:
-    """A `Nic` that receives these frames, and keeps in `sent` what is sent."""
-
-    def __init__(self, *frames: bytes) -> None:
-        self.counters = Counters()
-        self.incoming = deque(frames)
-        self.sent: list[bytes] = []
-        self.closed = False
-
-    def descriptors(self) -> tuple[int, ...]:
-        return (7, 8)
-
-    def waiting(self) -> bool:
-        return bool(self.incoming)
-
-    def read(self, limit: int) -> bytes | None:
-        while self.incoming:
-            frame = self.incoming.popleft()
-            if len(frame) <= limit:
-                return frame
-        return None
-
-    def write(self, frame: bytes) -> None:
-        self.sent.append(frame)
-
-    def connected(self) -> bool:
-        return bool(self.sent)
-
-    def close(self) -> None:
-        self.closed = True
 
 
 def frame(destination: str, payload: bytes = b"payload") -> bytes:
