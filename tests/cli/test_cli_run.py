@@ -16,7 +16,10 @@ from cli_command import ROOT, Command, argv, environment, run_process
 import vlockstep as api
 from vlockstep.machine import bundled
 
-COMMANDS = [["run"], ["record"], ["replay"], ["log", "show"], ["guests"]]
+COMMANDS = [
+    *(["run"], ["record"], ["replay"], ["log", "show"], ["guests"], ["demo"], ["keys", "new"]),
+    *(["primary"], ["secondary"], ["switchover"], ["switch"]),
+]
 
 
 def test_the_guest_has_stdout_and_its_status_is_the_exit_status() -> None:

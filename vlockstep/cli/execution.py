@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from types import FrameType
-from typing import Any, Literal, NoReturn, Protocol
+from typing import Any, Literal, NoReturn
 
 from vlockstep.cli import GUEST_THREAD
 from vlockstep.machine.coredump import write_core
@@ -25,8 +25,7 @@ from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.report import GuestError, disassemble
-from vlockstep.machine.world import Outcome, World
-from vlockstep.replay.live import LiveWorld
+from vlockstep.machine.world import World
 
 ABORT_STATUS = 255
 """What Solo5 guests halt with after a trap or a failed assertion."""
@@ -95,23 +94,7 @@ def stop(machine: Machine, end: Literal["until", "log"]) -> NoReturn:
     raise Stopped(Ending(end, machine.position, registers, digest, code=code, core=core))
 
 
-class Witness(Protocol):
-    """Knows the outcome once the guest has ended: a guest error does not carry all of it."""
-
-    outcome: Outcome | None
-
-
-class LiveWitness(LiveWorld):
-    outcome: Outcome | None = None
-
-    def end(self, outcome: Outcome) -> None:
-        super().end(outcome)
-        self.outcome = outcome
-
-
-def execute(
-    machine: Machine, world: World, witness: Witness, tick: Callable[[], None] = lambda: None
-) -> Ending:
+def execute(machine: Machine, world: World, tick: Callable[[], None] = lambda: None) -> Ending:
     """Run the guest, calling `tick` twice a second, until it ends.
 
     Signals that ask this process to end raise `KeyboardInterrupt` or `SystemExit`.
@@ -121,7 +104,7 @@ def execute(
 
     def body() -> None:
         try:
-            result.set_result(_run(machine, world, witness))
+            result.set_result(_run(machine, world))
         except BaseException as error:
             result.set_exception(error)
         finally:
@@ -142,15 +125,13 @@ def execute(
             return result.result()
 
 
-def _run(machine: Machine, world: World, witness: Witness) -> Ending:
+def _run(machine: Machine, world: World) -> Ending:
     try:
         outcome, error = machine.run(world), None
     except Stopped as stopped:
         return stopped.ending
     except GuestError as raised:
-        error = raised
-        assert witness.outcome is not None
-        outcome = witness.outcome
+        outcome, error = raised.outcome, raised
     core = error.core if error else None
     if outcome.status == ABORT_STATUS and machine.core_directory is not None:
         core = write_core(machine.core_directory, machine.image, machine.memory, outcome.registers)

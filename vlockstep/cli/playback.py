@@ -15,22 +15,13 @@ from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
-from vlockstep.machine.world import Outcome
 from vlockstep.replay.attach import BlockOption, Devices, attach
 from vlockstep.replay.entry import Entry, Kind
-from vlockstep.replay.replayer import Replayer, Sequence
+from vlockstep.replay.replayer import Sequence
 
 Suppressed = Callable[[int, Kind, int, int, bytes], None]
 
 _ENTRY = "entry:"
-
-
-class ReplayWitness(Replayer):
-    outcome: Outcome | None = None
-
-    def end(self, outcome: Outcome) -> None:
-        super().end(outcome)
-        self.outcome = outcome
 
 
 class Script:

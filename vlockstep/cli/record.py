@@ -64,8 +64,9 @@ def record(
     The exit status is the guest's, and 1 after a guest error. A recording that is interrupted
     leaves a log that can be replayed as far as it goes.
     """
-    from vlockstep.cli.execution import LiveWitness, execute
+    from vlockstep.cli.execution import execute
     from vlockstep.machine.machine import Machine
+    from vlockstep.replay.live import LiveWorld
     from vlockstep.replay.logfile import LogWriter
     from vlockstep.replay.recorder import Recorder
 
@@ -75,13 +76,13 @@ def record(
     machine.core_directory = dumpcore
     options.refuse_overwriting(log, "log", guest.files)
     output_file = options.open_console(console, (*guest.files, log))
-    world = LiveWitness(output_file, attached.devices.disks, attached.nics)
+    world = LiveWorld(output_file, attached.devices.disks, attached.nics)
     progress = LogInProgress(LogWriter(log, guest.config))
     recorder = Recorder(world, machine, progress.append, attached.devices.local)
     start = time.monotonic()
     ending = None
     try:
-        ending = execute(machine, recorder, world, progress.flush)
+        ending = execute(machine, recorder, progress.flush)
     finally:
         progress.seal()
         seconds = time.monotonic() - start

@@ -53,7 +53,7 @@ def replay(
     from vlockstep.cli import playback
     from vlockstep.cli.execution import execute
     from vlockstep.replay.logfile import LogReader
-    from vlockstep.replay.replayer import Divergence
+    from vlockstep.replay.replayer import Divergence, Replayer
 
     until_entry, until_position = playback.parse_until(until)
     reader = LogReader(log)
@@ -64,14 +64,14 @@ def replay(
     entries = reader.entries()
     script = playback.Script(entries, machine, until_entry)
     files = [log, *(disk.path for disk in devices.disks.values())]
-    world = playback.ReplayWitness(
+    world = Replayer(
         script,
         machine,
         local={handle: devices.disks[handle] for handle in devices.local},
         suppressed=playback.console_printer(console, files),
     )
     try:
-        ending = execute(machine, world, world)
+        ending = execute(machine, world)
         if ending.end in ("halt", "error") and next(entries, None) is not None:
             raise LogError(f"{log}: there are entries after the guest's end")
     except Divergence as error:

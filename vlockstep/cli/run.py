@@ -25,16 +25,17 @@ def run(
     ] = False,
 ) -> None:
     """Run a guest. The exit status is the guest's, and 1 after a guest error."""
-    from vlockstep.cli.execution import LiveWitness, execute
+    from vlockstep.cli.execution import execute
     from vlockstep.machine.machine import Machine
+    from vlockstep.replay.live import LiveWorld
 
     guest = options.open_guest(image, arguments, memory, cpu, blocks, options.Network(nets, macs))
     attached = guest.attached
     machine = Machine(guest.image, guest.config)
     machine.core_directory = dumpcore
     output_file = options.open_console(console, guest.files)
-    world = LiveWitness(output_file, attached.devices.disks, attached.nics)
-    ending = execute(machine, world, world)
+    world = LiveWorld(output_file, attached.devices.disks, attached.nics)
+    ending = execute(machine, world)
     if as_json:
         output.emit(ending.to_dict(), sys.stderr)
     else:
