@@ -26,7 +26,14 @@ from vlockstep.replay.entry import Kind
 from vlockstep.replay.logfile import LogReader
 from vlockstep.testing import Pair
 from vlockstep.testing.counting import Counting
-from vlockstep.testing.network import GUEST, add_bridge, add_tap, namespace
+from vlockstep.testing.network import (
+    GUEST,
+    PRIMARY_NET,
+    SECONDARY_NET,
+    add_pair_network,
+    add_tap,
+    namespace,
+)
 
 THROUGHPUT_TARGET = 0.8
 LATENCY_TARGET = 0.3
@@ -182,17 +189,15 @@ def _protected(directory: Path, figure: Figure, arguments: list[str]) -> float:
 @contextmanager
 def _pair(directory: Path, logs: bool = False) -> Iterator[Pair]:
     with namespace():
-        add_bridge(hub=True)
-        for tap in ("tapa", "tapb"):
-            add_tap(tap, "br0")
+        add_pair_network()
         pair = Pair(
             "kv",
             [f"--ipv4={GUEST}/24"],
             directory=directory / f"pair-{next(_numbers)}",
             memory=512,
             logs=logs,
-            primary_options=["--net", "net=tap:tapa"],
-            secondary_options=["--net", "net=tap:tapb"],
+            primary_options=PRIMARY_NET,
+            secondary_options=SECONDARY_NET,
         )
         with connected(pair):
             yield pair

@@ -12,6 +12,13 @@ from zmq.auth.thread import ThreadAuthenticator
 from vlockstep.errors import UsageError
 from vlockstep.keys import Keys, Party
 
+HANDSHAKE_FAILED = (
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+"""Events of a socket's monitor: a connection failed before it stood."""
+
 
 def check_endpoint(endpoint: str, encrypted: bool) -> None:
     """`tcp://HOST:PORT` or `ipc://PATH`; without encryption, of this machine only."""

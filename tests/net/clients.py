@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 import redis
-from namespace import GUEST, add_bridge, add_tap, namespace
+from namespace import GUEST, PRIMARY_NET, SECONDARY_NET, add_pair_network, namespace
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -32,9 +32,7 @@ _RTMGRP_LINK, _IFF_RUNNING = 1, 0x40
 def lan() -> Iterator[None]:
     """A network of the test's own, on which the devices tapa and tapb receive every frame."""
     with namespace():
-        add_bridge(hub=True)
-        add_tap("tapa", "br0")
-        add_tap("tapb", "br0")
+        add_pair_network()
         yield
 
 
@@ -77,8 +75,8 @@ def protected(guest: str, directory: Path, *, misses: int = PROMPT, **more: Any)
         guest,
         ARGUMENTS,
         directory=directory,
-        primary_options=["--misses", misses, "--net", "net=tap:tapa"],
-        secondary_options=["--misses", misses, "--net", "net=tap:tapb"],
+        primary_options=["--misses", misses, *PRIMARY_NET],
+        secondary_options=["--misses", misses, *SECONDARY_NET],
         **more,
     )
 

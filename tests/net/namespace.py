@@ -9,9 +9,28 @@ from contextlib import contextmanager
 import pytest
 
 from vlockstep.testing import network
-from vlockstep.testing.network import GUEST, HOST, add_bridge, add_tap, ip
+from vlockstep.testing.network import (
+    GUEST,
+    HOST,
+    PRIMARY_NET,
+    SECONDARY_NET,
+    add_bridge,
+    add_pair_network,
+    add_tap,
+    ip,
+)
 
-__all__ = ["GUEST", "HOST", "add_bridge", "add_tap", "ip", "namespace"]
+__all__ = [
+    "GUEST",
+    "HOST",
+    "PRIMARY_NET",
+    "SECONDARY_NET",
+    "add_bridge",
+    "add_pair_network",
+    "add_tap",
+    "ip",
+    "namespace",
+]
 
 
 @contextmanager

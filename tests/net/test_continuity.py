@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from net.namespace import GUEST, add_bridge, add_tap, ip, namespace
+from net.namespace import GUEST, PRIMARY_NET, SECONDARY_NET, add_pair_network, ip, namespace
 
 from vlockstep.testing import Pair
 from vlockstep.testing.counting import Counting
@@ -25,16 +25,14 @@ pytestmark = pytest.mark.external("ip")
 def protected_kv(directory: Path) -> Iterator[Pair]:
     """A pair that runs kv, each replica on a tap of its own; the network is a hub."""
     with namespace():
-        add_bridge(hub=True)
-        for tap in ("tapa", "tapb"):
-            add_tap(tap, "br0")
+        add_pair_network()
         with Pair(
             "kv",
             [f"--ipv4={GUEST}/24"],
             directory=directory,
             memory=64,
-            primary_options=["--net", "net=tap:tapa"],
-            secondary_options=["--net", "net=tap:tapb"],
+            primary_options=PRIMARY_NET,
+            secondary_options=SECONDARY_NET,
         ) as pair:
             yield pair
 

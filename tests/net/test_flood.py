@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from net.namespace import add_bridge, add_tap, namespace
+from net.namespace import PRIMARY_NET, SECONDARY_NET, add_pair_network, namespace
 from support import DATA, hypercall, make_image
 
 from vlockstep.machine.image import DeviceKind
@@ -34,15 +34,13 @@ def flooder(tmp_path: Path) -> Path:
 
 def test_a_flooding_guest_is_slowed_and_survives_its_primary(flooder: Path, tmp_path: Path) -> None:
     with namespace():
-        add_bridge(hub=True)
-        for tap in ("tapa", "tapb"):
-            add_tap(tap, "br0")
+        add_pair_network()
         with Pair(
             flooder,
             directory=tmp_path / "pair",
             logs=False,
-            primary_options=["--net", "net=tap:tapa", "--max-log", LIMIT_MIB],
-            secondary_options=["--net", "net=tap:tapb"],
+            primary_options=[*PRIMARY_NET, "--max-log", LIMIT_MIB],
+            secondary_options=SECONDARY_NET,
         ) as pair:
             primary, secondary = pair.process("primary"), pair.process("secondary")
             primary.wait_status(lambda status: status["entries"] > 20_000)

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from net.namespace import GUEST, add_bridge, add_tap, ip, namespace
+from net.namespace import GUEST, PRIMARY_NET, SECONDARY_NET, add_pair_network, add_tap, namespace
 from net.switch_tools import running
 
 from vlockstep.testing import Pair
@@ -48,15 +48,13 @@ def test_on_a_switch_with_a_tap_uplink(tmp_path: Path, keys: bool) -> None:
 
 def test_on_a_bridge_that_learns(tmp_path: Path) -> None:
     with namespace():
-        add_bridge()
-        for tap in ("tapa", "tapb"):
-            add_tap(tap, "br0")
+        add_pair_network(hub=False)
         with Pair(
             "kv",
             ADDRESS,
             directory=tmp_path,
-            primary_options=["--net", "net=tap:tapa"],
-            secondary_options=["--net", "net=tap:tapb"],
+            primary_options=PRIMARY_NET,
+            secondary_options=SECONDARY_NET,
         ) as pair:
             outlive(pair)
 
@@ -64,17 +62,14 @@ def test_on_a_bridge_that_learns(tmp_path: Path) -> None:
 def test_a_switchover_moves_the_address(tmp_path: Path) -> None:
     """On a bridge that learns, with the old primary alive and its port in place."""
     with namespace():
-        add_bridge()
-        ip("link", "set", "br0", "type", "bridge", "ageing_time", 30000)
-        for tap in ("tapa", "tapb"):
-            add_tap(tap, "br0")
+        add_pair_network(hub=False)
         with (
             Pair(
                 "kv",
                 ADDRESS,
                 directory=tmp_path,
-                primary_options=["--net", "net=tap:tapa"],
-                secondary_options=["--net", "net=tap:tapb"],
+                primary_options=PRIMARY_NET,
+                secondary_options=SECONDARY_NET,
             ) as pair,
             closing(Counting(KV, 10)) as clients,
         ):

@@ -13,7 +13,7 @@ import zmq
 import zmq.utils.monitor
 from zmq.auth.thread import ThreadAuthenticator
 
-from vlockstep.endpoint import authenticate, check_endpoint, present
+from vlockstep.endpoint import HANDSHAKE_FAILED, authenticate, check_endpoint, present
 from vlockstep.errors import HostError, UsageError
 from vlockstep.ft.messages import MAX_MESSAGE
 from vlockstep.keys import Keys, Party
@@ -52,13 +52,7 @@ class Rejected:
 
 Event = Arrived | Connected | Disconnected | Rejected
 _POLLIN = int(zmq.POLLIN)
-_MONITORED = (
-    zmq.EVENT_HANDSHAKE_SUCCEEDED
-    | zmq.EVENT_DISCONNECTED
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-)
+_MONITORED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | HANDSHAKE_FAILED
 
 
 class Channel:

@@ -13,6 +13,7 @@ from vlockstep.keys import Keys
 from vlockstep.net.nic import Nic
 from vlockstep.net.pcap import Capture
 from vlockstep.net.port import SwitchPort
+from vlockstep.net.portmessages import parse_mac as to_bytes
 from vlockstep.net.station import Station
 from vlockstep.net.tap import Tap
 
@@ -97,9 +98,7 @@ def connect(
         for option in options:
             mac = macs[option.name]
             try:
-                stations[option.name] = Station(
-                    _open(option, mac, guest, keys), bytes.fromhex(mac.replace(":", ""))
-                )
+                stations[option.name] = Station(_open(option, mac, guest, keys), to_bytes(mac))
             except (HostError, UsageError) as error:
                 raise type(error)(f"NIC {option.name!r}: {error}") from error
     except BaseException:

@@ -19,7 +19,7 @@ from collections import deque
 import zmq
 import zmq.utils.monitor
 
-from vlockstep.endpoint import check_endpoint, present
+from vlockstep.endpoint import HANDSHAKE_FAILED, check_endpoint, present
 from vlockstep.errors import HostError, UsageError
 from vlockstep.keys import Keys, Party
 from vlockstep.net.nic import MAX_FRAME, MIN_FRAME, Counters
@@ -42,8 +42,8 @@ from vlockstep.net.portmessages import (
 
 _QUEUE = 4 * WINDOW
 """Messages. Nobody who keeps to the window gets there."""
-HEARTBEAT = 50
-DEAD = 150
+_HEARTBEAT = 50
+_DEAD = 150
 """Milliseconds between ZeroMQ's heartbeats, and of silence after which a connection is over."""
 _RECONNECT, _RECONNECT_MAX = 5, 200
 _REPEAT = 100
@@ -52,16 +52,11 @@ _LOOK = 1000
 _POLLIN = int(zmq.POLLIN)
 _ACCIDENTS = 5
 """So many connections in a row do not fail by accident."""
-_ERROR_EVENTS = (
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-)
 _MONITORED = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_DISCONNECTED
     | zmq.EVENT_MONITOR_STOPPED
-    | _ERROR_EVENTS
+    | HANDSHAKE_FAILED
 )
 
 
@@ -281,7 +276,7 @@ class SwitchPort:
             self._linked = True
         elif event == zmq.EVENT_DISCONNECTED:
             self._linked = self._welcome = False
-        elif event & _ERROR_EVENTS:
+        elif event & HANDSHAKE_FAILED:
             if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                 self._failure = "the switch does not accept this key"
             else:
@@ -316,5 +311,5 @@ def limit(socket: zmq.Socket[bytes]) -> None:
     socket.setsockopt(zmq.SNDHWM, _QUEUE)
     socket.setsockopt(zmq.RCVHWM, _QUEUE)
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, DEAD)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _DEAD)

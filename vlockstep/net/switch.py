@@ -20,7 +20,7 @@ import zmq
 import zmq.utils.monitor
 from zmq.auth.thread import ThreadAuthenticator
 
-from vlockstep.endpoint import authenticate, check_endpoint
+from vlockstep.endpoint import HANDSHAKE_FAILED, authenticate, check_endpoint
 from vlockstep.errors import HostError, UsageError
 from vlockstep.keys import Keys, Party
 from vlockstep.net.fabric import Fabric, PortCounters, PortId
@@ -53,11 +53,6 @@ _REMEMBERED = 256
 """Ports that are gone, and refusals, of which something is kept."""
 _HANDSHAKE = 5000
 """Milliseconds for which a connection may stay without having said who it is."""
-_FAILED = (
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-)
 _WHO, _PING, _WELCOME = encode(Who()), encode(Ping()), encode(Welcome(PROTOCOL))
 
 
@@ -121,7 +116,7 @@ class Switch:
         self._wake_receive, self._wake_send = socket.socketpair()
         self._wake_send.setblocking(False)
         self._router, self._authenticator = _open(keys)
-        self._monitor = self._router.get_monitor_socket(zmq.EVENT_DISCONNECTED | _FAILED)
+        self._monitor = self._router.get_monitor_socket(zmq.EVENT_DISCONNECTED | HANDSHAKE_FAILED)
         self._poller = zmq.Poller()
         for watched in (self._router, self._monitor, self._wake_receive):
             self._poller.register(watched, zmq.POLLIN)

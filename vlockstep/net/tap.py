@@ -31,16 +31,24 @@ class Tap:
         if not sys.platform.startswith("linux"):
             raise UsageError("tap devices exist on Linux only; use switch:ENDPOINT")
         self._name = os.fsencode(interface)
-        self._control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         if not 0 < len(self._name) < _NAME_SIZE or "\0" in interface:
             raise UsageError(f"{interface!r} is no name of a network device")
+        self.counters = Counters()
+        self._next: bytes | None = None
+        self._fd = -1
+        self._control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            self._attach(interface)
+        except BaseException:
+            self.close()
+            raise
+
+    def _attach(self, interface: str) -> None:
         if self._flags() is None:  # opening it would make a new one
             raise HostError(
                 f"there is no network device {interface}; make one with: "
                 f"ip tuntap add {interface} mode tap && ip link set {interface} up"
             )
-        self.counters = Counters()
-        self._next: bytes | None = None
         try:
             self._fd = os.open(_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
@@ -51,7 +59,6 @@ class Tap:
             request = struct.pack(_REQUEST, self._name, _IFF_TAP | _IFF_NO_PI)
             fcntl.ioctl(self._fd, _TUNSETIFF, request)
         except OSError as error:
-            os.close(self._fd)
             why = {
                 errno.EBUSY: "another process holds it; end that, or make another tap device",
                 errno.EPERM: "it belongs to another user; make one of your own with: "

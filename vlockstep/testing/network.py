@@ -49,6 +49,17 @@ def add_tap(name: str, bridge: str | None = None) -> None:
     ip("link", "set", name, "up")
 
 
+PRIMARY_NET, SECONDARY_NET = (["--net", f"net=tap:{tap}"] for tap in ("tapa", "tapb"))
+"""Options of the replicas on the network of `add_pair_network`."""
+
+
+def add_pair_network(*, hub: bool = True) -> None:
+    """A bridge with a tap device for each replica; on a `hub` both receive every frame."""
+    add_bridge(hub=hub)
+    for tap in ("tapa", "tapb"):
+        add_tap(tap, "br0")
+
+
 def add_bridge(name: str = "br0", *, hub: bool = False) -> None:
     """A bridge with the address `HOST`; a `hub` sends every frame to all."""
     learning = ["ageing_time", 0] if hub else []
