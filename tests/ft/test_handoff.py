@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 
 from vlockstep.ft.handoff import Appended
@@ -22,7 +23,8 @@ class Console:
 
 def appended() -> tuple[Appended, list[None]]:
     wakes: list[None] = []
-    return Appended(lambda: wakes.append(None), threading.Condition()), wakes
+    wake = functools.partial(wakes.append, None)
+    return Appended(wake, wake, threading.Condition()), wakes
 
 
 def test_an_output_that_is_not_queued_yet_cannot_be_acknowledged() -> None:

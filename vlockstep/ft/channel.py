@@ -6,7 +6,7 @@ later; who listens stays. Without keys only addresses of this machine are accept
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import zmq
@@ -56,7 +56,11 @@ _MONITORED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | HANDSHAKE_
 
 
 class Channel:
-    """One socket and its monitor. `sockets` are what to poll for reading."""
+    """One socket and its monitor.
+
+    Wait until one of `descriptors` becomes readable, but only after `pending` has said no: what
+    the socket does by the way may take the sign that something came. One thread at a time.
+    """
 
     def __init__(
         self, socket: zmq.Socket[bytes], authenticator: ThreadAuthenticator | None = None
@@ -64,7 +68,7 @@ class Channel:
         self._socket = socket
         self._authenticator = authenticator
         self._monitor = socket.get_monitor_socket(_MONITORED)
-        self.sockets = (self._socket, self._monitor)
+        self.descriptors = (int(socket.FD), int(self._monitor.FD))
         self.listens = socket.getsockopt(zmq.TYPE) == zmq.ROUTER
 
     @property
@@ -83,16 +87,17 @@ class Channel:
             raise
         return True
 
-    def events(self, ready: Container[object]) -> Iterator[Event]:
-        """What has happened, messages before the loss of a connection. `ready` are those of the
-        `sockets` that a poll found readable."""
+    def pending(self) -> bool:
+        """Whether there are events."""
+        return _readable(self._socket) or _readable(self._monitor)
+
+    def events(self) -> Iterator[Event]:
+        """What has happened, messages before the loss of a connection."""
         while frames := _try(self._socket):
             if self.listens and len(frames) == 2:
                 yield Arrived(frames[0], frames[1])
             elif not self.listens and len(frames) == 1:
                 yield Arrived(b"", frames[0])
-        if self._monitor not in ready:
-            return
         while frames := _try(self._monitor):
             event = zmq.utils.monitor.parse_monitor_message(frames)
             match event["event"]:
@@ -115,9 +120,11 @@ class Channel:
 
 
 def _try(socket: zmq.Socket[bytes]) -> list[bytes] | None:
-    if not int(socket.getsockopt(zmq.EVENTS)) & _POLLIN:  # ten times as fast as an exception
-        return None
-    return socket.recv_multipart(zmq.NOBLOCK)
+    return socket.recv_multipart(zmq.NOBLOCK) if _readable(socket) else None
+
+
+def _readable(socket: zmq.Socket[bytes]) -> bool:
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & _POLLIN)
 
 
 def listen(endpoint: str, keys: Keys | None) -> Channel:

@@ -1,6 +1,7 @@
 """The guest's side of a replica: its machine, the World that it runs in, and its thread.
 
-What a `Guest` does in the guest's thread says so; everything else happens in the host's.
+What a `Guest` does in the guest's thread says so; everything else happens in a turn of the
+replica.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Guest:
         self._nics = nics
         self._generation = generation
         self._local = {h: d for h, d in setting.disks.items() if h in setting.local}
-        self.appended = Appended(host.wake, host.condition())
+        self.appended = Appended(host.wake, host.hurry, host.condition())
         self._received = Received(self._ran_dry, host.condition())
         self._replayer: Replayer | None = None
         self._inputs: Inputs | None = None
@@ -109,7 +110,7 @@ class Guest:
 
         It gets no interrupt before a position; `live` tells when it is done."""
         self._nics.go_live(self._host.now())
-        self.appended = Appended(self._host.wake, self._host.condition(), next)
+        self.appended = Appended(self._host.wake, self._host.hurry, self._host.condition(), next)
         self._received.finish(lambda: self._install_live(not_before))
 
     def _compare_clocks(self, entries: Sequence[Entry]) -> None:

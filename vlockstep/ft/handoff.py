@@ -16,18 +16,23 @@ _MANY_OUTPUTS = 16
 class Appended:
     """Primary: entries that the guest makes, on their way out.
 
-    `wake` is called when there is something to take after a `take` that found nothing, when it is
-    `urgent` since the guest pauses after an output or has made several, and when the guest has
-    stopped as asked. The guest waits in `append`, before its entry counts, or in `pause` while it
-    is held or slowed. The entry of an output can be taken only when the output is `made`: nobody
-    may acknowledge what is not there to be released.
+    `wake` is called when there is something to take after a `take` that found nothing, and when
+    the guest has stopped as asked; `hurry` when it is `urgent`, since the guest pauses after an
+    output or has made several. The guest waits in `append`, before its entry counts, or in `pause`
+    while it is held or slowed. The entry of an output can be taken only when the output is `made`:
+    nobody may acknowledge what is not there to be released.
     """
 
     def __init__(
-        self, wake: Callable[[], None], condition: threading.Condition, next: int = 0
+        self,
+        wake: Callable[[], None],
+        hurry: Callable[[], None],
+        condition: threading.Condition,
+        next: int = 0,
     ) -> None:
         self.next = next
         self._wake = wake
+        self._hurry = hurry
         self._entries: list[Entry] = []
         self._told = self._making = False
         self._outputs = 0
@@ -55,7 +60,7 @@ class Appended:
         self._making = False
         self._outputs += 1
         if self._outputs == _MANY_OUTPUTS:
-            self._hurry()
+            self._send_off()
         elif not self._told:
             self._told = True
             self._wake()
@@ -63,15 +68,15 @@ class Appended:
     def pause(self) -> None:
         """The guest has nothing to do, or could be stopped here."""
         if self._outputs:
-            self._hurry()
+            self._send_off()
         if self._closed:
             self._wait()
 
-    def _hurry(self) -> None:
+    def _send_off(self) -> None:
         self._outputs = 0
         if not self.urgent:
             self.urgent = True
-            self._wake()
+            self._hurry()
 
     def _wait(self) -> None:
         with self._condition:

@@ -48,6 +48,10 @@ class Host(Protocol):
     def wake(self) -> None:
         """From the guest's thread: there is something to do. `turn` is called soon."""
 
+    def hurry(self) -> None:
+        """From the guest's thread, as `wake`, but sooner: `turn` may be called before this
+        returns, unless another thread is in it."""
+
     def look_around(self, place: str, machine: Machine) -> None:
         """From the guest's thread: it is at a place where it was to stop. May wait."""
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import select
 import time
-
-import zmq
 
 from vlockstep.errors import HostError
 from vlockstep.ft import messages
@@ -19,14 +18,15 @@ def request_switchover(endpoint: str, keys: Keys | None, wait: float) -> int:
     Raises `HostError` if it cannot, or has not within `wait` seconds.
     """
     channel = connect(endpoint, keys)
-    poller = zmq.Poller()
-    for watched in channel.sockets:
-        poller.register(watched, zmq.POLLIN)
+    poller = select.poll()
+    for descriptor in channel.descriptors:
+        poller.register(descriptor, select.POLLIN)
     deadline = time.monotonic() + wait
     try:
         while (left := deadline - time.monotonic()) > 0:
-            poller.poll(int(left * 1000) + 1)
-            for event in channel.events(channel.sockets):
+            if not channel.pending():
+                poller.poll(int(left * 1000) + 1)
+            for event in channel.events():
                 match event:
                     case Connected():
                         channel.send(messages.encode(Switchover()), b"")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import select
 import socket
 import sys
 import threading
@@ -11,8 +12,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-import zmq
 
 from vlockstep.errors import HostError, VlockstepError
 from vlockstep.ft.arbiter import Arbiter, ArbiterError
@@ -65,6 +64,10 @@ class Process:
         self._wake_receive, self._wake_send = socket.socketpair()
         self._wake_receive.setblocking(False)
         self._wake_send.setblocking(False)
+        self._turning = threading.Lock()
+        """For what the host's thread and a guest that hurries both do."""
+        self._due = 0
+        """Until when the host's thread sleeps."""
         self._replica = Replica(setting, self, uuid.uuid4().hex)
 
     def run_primary(self, config: GuestConfig, generation: int) -> Outcome:
@@ -83,20 +86,17 @@ class Process:
     # The loop
 
     def _run(self) -> Outcome:
-        poller = zmq.Poller()
-        for watched in (self._wake_receive, *self._channel.sockets):
-            poller.register(watched, zmq.POLLIN)
+        poller = select.poll()
+        for descriptor in (self._wake_receive.fileno(), *self._channel.descriptors):
+            poller.register(descriptor, select.POLLIN)
         replica = self._replica
         network = _Network(poller, self._descriptors)
         try:
             while replica.result is None:
                 network.watch(replica.collecting)
-                due = min(replica.deadline(), network.collect_at)
-                if self._status_at is not None:
-                    due = min(due, self._status_at)
-                left = max(0, due - self.now())
-                ready = poller.poll(min(-(-left // MILLISECOND), _MAX_POLL))
-                self._turn(replica, network, {watched for watched, _ in ready})
+                ready = poller.poll(self._wait(replica, network))
+                with self._turning:
+                    self._turn(replica, network, {descriptor for descriptor, _ in ready})
         finally:
             replica.close()
             self._channel.close()
@@ -107,12 +107,23 @@ class Process:
             raise result
         return result
 
-    def _turn(self, replica: Replica, network: _Network, ready: set[Any]) -> None:
-        if self._wake_receive.fileno() in ready:  # what a Poller calls a socket of Python
+    def _wait(self, replica: Replica, network: _Network) -> int:
+        """Until when to sleep, in milliseconds from now."""
+        with self._turning:
+            self._due = min(replica.deadline(), network.collect_at)
+            if self._status_at is not None:
+                self._due = min(self._due, self._status_at)
+            if self._channel.pending():
+                return 0
+        left = max(0, self._due - self.now())
+        return min(-(-left // MILLISECOND), _MAX_POLL)
+
+    def _turn(self, replica: Replica, network: _Network, ready: set[int]) -> None:
+        if self._wake_receive.fileno() in ready:
             with contextlib.suppress(BlockingIOError):
                 while len(self._wake_receive.recv(4096)) == 4096:
                     pass
-        for event in self._channel.events(ready):
+        for event in self._channel.events():
             self._happened(replica, event)
         while not self._answers.empty():
             replica.arbiter_answered(self._answers.get())
@@ -185,6 +196,22 @@ class Process:
         with contextlib.suppress(BlockingIOError):  # then it is full of reasons to wake
             self._wake_send.send(b"!")
 
+    def hurry(self) -> None:
+        if not self._turning.acquire(blocking=False):
+            self.wake()
+            return
+        try:
+            self._replica.turn()
+            missed = (
+                self._channel.pending()
+                or self._replica.result is not None
+                or self._replica.deadline() < self._due
+            )
+        finally:
+            self._turning.release()
+        if missed:
+            self.wake()
+
     def look_around(self, place: str, machine: Machine) -> None:
         self.observe(
             {
@@ -205,7 +232,7 @@ class Process:
 class _Network:
     """When a secondary looks after its NICs: soon after a frame has come, but not for each."""
 
-    def __init__(self, poller: zmq.Poller, descriptors: Sequence[int]) -> None:
+    def __init__(self, poller: select.poll, descriptors: Sequence[int]) -> None:
         self._poller = poller
         self._descriptors = descriptors
         self._watching = False
@@ -218,11 +245,11 @@ class _Network:
             self._watching = wanted
             for descriptor in self._descriptors:
                 if wanted:
-                    self._poller.register(descriptor, zmq.POLLIN)
+                    self._poller.register(descriptor, select.POLLIN)
                 else:
                     self._poller.unregister(descriptor)
 
-    def due(self, ready: set[Any], now: int) -> bool:
+    def due(self, ready: set[int], now: int) -> bool:
         if now >= self.collect_at:
             self.collect_at = NEVER
             return True

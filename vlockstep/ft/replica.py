@@ -2,8 +2,8 @@
 
 It carries out the actions of its role object and tells it what the guest does. What differs
 between a process with sockets and threads, and a test in virtual time, it leaves to its `Host`:
-so both run the same code. Apart from `_run_guest` and what the guest calls from there, everything
-happens in the host's one thread.
+so both run the same code. What the guest's thread does is in `guest`; everything here happens in
+one thread at a time: the host's, or the guest's when it hurries.
 """
 
 from __future__ import annotations

@@ -181,6 +181,9 @@ class LocalReplica:
     def wake(self) -> None:
         self._woken = True
 
+    def hurry(self) -> None:
+        self.wake()
+
     def look_around(self, place: str, machine: Machine) -> None:
         raise AssertionError("a local pair is stepped, not stopped")
 
