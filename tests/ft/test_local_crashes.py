@@ -20,7 +20,7 @@ def test_the_short_run_has_as_many_entries_as_these_tests_crash_at() -> None:
         assert pair.primary.replica.status()["entries"] == ENTRIES
         assert pair.primary.registers() == pair.secondary.registers()
         assert pair.primary.memory_digest() == pair.secondary.memory_digest()
-        assert set(pair.emissions) == {"primary"}
+        assert set(pair.emitters) == {"primary"}
         check_ledger(pair.transcript, pair.disk(), LINES)
 
 
@@ -45,8 +45,8 @@ def check_survivor(pair: LocalPair, log: Path) -> None:
     assert pair.secondary.state == "FINISHED", pair.secondary.events
     check_ledger(pair.transcript, pair.disk(), LINES)
     if pair.secondary.happened("live"):
-        first = pair.emissions.index("secondary") if "secondary" in pair.emissions else 0
-        assert set(pair.emissions[first:]) <= {"secondary"}
+        first = pair.emitters.index("secondary") if "secondary" in pair.emitters else 0
+        assert set(pair.emitters[first:]) <= {"secondary"}
     replayed = replay(log)
     assert replayed.registers == pair.secondary.registers()
     assert replayed.memory_digest == pair.secondary.memory_digest()
@@ -77,7 +77,7 @@ def test_the_primary_goes_on_alone_when_the_secondary_dies(half: int) -> None:
             pair.crash("secondary", silently=entry % 3 == 0)
             pair.run()
             assert pair.primary.state == "FINISHED"
-            assert set(pair.emissions) == {"primary"}
+            assert set(pair.emitters) == {"primary"}
             check_ledger(pair.transcript, pair.disk(), LINES)
 
 

@@ -15,11 +15,11 @@ def one_goes_on(pair: LocalPair) -> str:
     """Run to the end; who finished. The other stopped, and wrote nothing after the first write of
     who finished."""
     pair.run()
-    assert sorted(r.state for r in pair.replicas) == ["FINISHED", "STOPPED"]
-    winner = next(r.name for r in pair.replicas if r.state == "FINISHED")
-    if winner in pair.emissions:
-        switched = pair.emissions.index(winner) if winner == "secondary" else 0
-        assert set(pair.emissions[switched:]) == {winner}
+    assert sorted(r.state for r in pair.hosts) == ["FINISHED", "STOPPED"]
+    winner = next(r.name for r in pair.hosts if r.state == "FINISHED")
+    if winner in pair.emitters:
+        switched = pair.emitters.index(winner) if winner == "secondary" else 0
+        assert set(pair.emitters[switched:]) == {winner}
     check_ledger(pair.transcript, pair.disk(), LINES)
     return winner
 
@@ -38,7 +38,7 @@ def test_the_loser_of_a_partition_stays_silent_after_it_heals() -> None:
         with LocalPair("ledger", ARGUMENTS) as pair:
             pair.run_to_entry(entry)
             pair.cut()
-            pair.run(lambda: any(r.generation == 2 for r in pair.replicas))
+            pair.run(lambda: any(r.generation == 2 for r in pair.hosts))
             pair.heal()
             one_goes_on(pair)
 
@@ -64,10 +64,10 @@ def test_a_connection_that_is_made_again_resumes_where_it_was_lost() -> None:
 
 def both_finish(pair: LocalPair) -> None:
     pair.run()
-    assert [r.state for r in pair.replicas] == ["FINISHED", "FINISHED"]
-    assert pair.generation == 1
+    assert [r.state for r in pair.hosts] == ["FINISHED", "FINISHED"]
+    assert pair.arbiter.generation == 1
     assert pair.primary.registers() == pair.secondary.registers()
-    assert set(pair.emissions) == {"primary"}
+    assert set(pair.emitters) == {"primary"}
     check_ledger(pair.transcript, pair.disk(), LINES)
 
 
@@ -77,10 +77,10 @@ def test_a_primary_that_wakes_up_too_late_emits_nothing() -> None:
             pair.run_to_entry(entry)
             pair.pause("primary")
             pair.wait_live()
-            written = len(pair.emissions)
+            written = len(pair.emitters)
             pair.resume("primary")
             assert one_goes_on(pair) == "secondary"
-            assert set(pair.emissions[written:]) <= {"secondary"}
+            assert set(pair.emitters[written:]) <= {"secondary"}
 
 
 def test_a_secondary_that_wakes_up_too_late_stops() -> None:
@@ -96,19 +96,19 @@ def test_nobody_goes_on_without_the_arbiter() -> None:
     for entry in ENTRIES:
         with LocalPair("ledger", ARGUMENTS) as pair:
             pair.run_to_entry(entry)
-            pair.arbiter_reachable = False
+            pair.arbiter.reachable = False
             pair.cut()
-            pair.run(lambda: all(r.state == "CLAIMING" for r in pair.replicas))
-            written = len(pair.emissions)
+            pair.run(lambda: all(r.state == "CLAIMING" for r in pair.hosts))
+            written = len(pair.emitters)
             until = pair.now + 2_000_000_000
             pair.run_until(until)
-            assert len(pair.emissions) == written
-            assert all(r.state == "CLAIMING" for r in pair.replicas)
-            pair.arbiter_reachable = True
+            assert len(pair.emitters) == written
+            assert all(r.state == "CLAIMING" for r in pair.hosts)
+            pair.arbiter.reachable = True
             one_goes_on(pair)
 
 
 def test_the_arbiter_is_not_needed_while_both_are_well() -> None:
     with LocalPair("ledger", ARGUMENTS) as pair:
-        pair.arbiter_reachable = False
+        pair.arbiter.reachable = False
         both_finish(pair)

@@ -17,8 +17,8 @@ def test_roles_swap_at_any_entry(asked: str) -> None:
             pair.run_to_entry(entry)
             pair.switchover(asked)
             pair.run()
-            assert [r.state for r in pair.replicas] == ["FINISHED", "FINISHED"]
-            assert {r.generation for r in pair.replicas} <= {1, 2}
+            assert [r.state for r in pair.hosts] == ["FINISHED", "FINISHED"]
+            assert {r.generation for r in pair.hosts} <= {1, 2}
             assert pair.primary.registers() == pair.secondary.registers()
             assert pair.primary.memory_digest() == pair.secondary.memory_digest()
             check_ledger(pair.transcript, pair.disk(), LINES)
@@ -28,10 +28,10 @@ def test_roles_swap_back_and_forth() -> None:
     with LocalPair("ledger", ("--lines=12", "--pause=1", "--work=100")) as pair:
         for swap in range(6):
             pair.switchover("primary" if swap % 2 == 0 else "secondary")
-            assert pair.generation == swap + 2
+            assert pair.arbiter.generation == swap + 2
             assert pair.secondary.live == (swap % 2 == 0)
         pair.run()
-        assert [r.state for r in pair.replicas] == ["FINISHED", "FINISHED"]
+        assert [r.state for r in pair.hosts] == ["FINISHED", "FINISHED"]
         check_ledger(pair.transcript, pair.disk(), 12)
 
 
@@ -57,7 +57,7 @@ def test_either_may_die_during_a_switchover(victim: str) -> None:
     for steps in range(60):
         with LocalPair("ledger", ARGUMENTS) as pair:
             pair.run_to_entry(7)
-            pair.primary.do(pair.primary.replica.switch_over)
+            pair.primary.do("switchover", pair.primary.replica.switch_over)
             for _ in range(steps):
                 pair.step()
             pair.crash(victim)
@@ -71,13 +71,13 @@ def test_a_partition_during_a_switchover_leaves_one() -> None:
     for steps in range(60):
         with LocalPair("ledger", ARGUMENTS) as pair:
             pair.run_to_entry(7)
-            pair.primary.do(pair.primary.replica.switch_over)
+            pair.primary.do("switchover", pair.primary.replica.switch_over)
             for _ in range(steps):
                 pair.step()
             pair.cut()
             out = b"ledger done" in pair.transcript
             pair.run()
-            finished = [r for r in pair.replicas if r.state == "FINISHED"]
+            finished = [r for r in pair.hosts if r.state == "FINISHED"]
             # Both may finish if the guest's last output was out before the cut.
             assert len(finished) == 1 or out
             check_ledger(pair.transcript, pair.disk(), LINES)
@@ -89,7 +89,7 @@ def test_interrupts_go_on_after_a_switchover() -> None:
         pair.switchover()
         assert pair.secondary.live
         pair.run()
-        assert [r.state for r in pair.replicas] == ["FINISHED", "FINISHED"]
+        assert [r.state for r in pair.hosts] == ["FINISHED", "FINISHED"]
         assert pair.primary.registers() == pair.secondary.registers()
 
 

@@ -165,9 +165,8 @@ class Guest:
         if fault is not None and fault.place.position is not None:
             breaks.append((fault.place.position, ""))
         breaks.sort()
-        machine = Machine(
-            self._setting.image, config, count_blocks=any(p.blocks for p, _ in breaks)
-        )
+        count_blocks = any(position.blocks for position, _ in breaks)
+        machine = self._host.machine(self._setting.image, config, count_blocks)
         machine.core_directory = self._setting.core_directory
 
         def arrive() -> None:

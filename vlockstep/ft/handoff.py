@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable
+from typing import Any, Protocol
 
 from vlockstep.machine.world import WorldChanged
 from vlockstep.replay.entry import OUTPUTS, Entry
 from vlockstep.replay.replayer import Source
 
 _MANY_OUTPUTS = 16
+
+
+class Condition(Protocol):
+    """What the guest's thread waits on, as `threading.Condition`."""
+
+    def __enter__(self) -> object: ...
+    def __exit__(self, *exc: Any) -> object: ...
+    def wait(self) -> object: ...
+    def notify_all(self) -> None: ...
 
 
 class Appended:
@@ -27,7 +36,7 @@ class Appended:
         self,
         wake: Callable[[], None],
         hurry: Callable[[], None],
-        condition: threading.Condition,
+        condition: Condition,
         next: int = 0,
     ) -> None:
         self.next = next
@@ -130,7 +139,7 @@ class Received:
     entry calls its function, which installs the new World, and raises `WorldChanged`.
     """
 
-    def __init__(self, idle: Callable[[], None], condition: threading.Condition) -> None:
+    def __init__(self, idle: Callable[[], None], condition: Condition) -> None:
         self._idle = idle
         self._entries: deque[Entry] = deque()
         self._condition = condition

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from vlockstep.ft.faults import Fault, Place
+from vlockstep.ft.handoff import Condition
 from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.protocol import Claim
 from vlockstep.ft.timing import Timing
-from vlockstep.machine.config import BlockConfig, NetConfig
+from vlockstep.machine.config import BlockConfig, GuestConfig, NetConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
 from vlockstep.net.station import Station
@@ -42,7 +42,10 @@ class Host(Protocol):
     def launch(self, run: Callable[[], None]) -> None:
         """Start the guest's thread."""
 
-    def condition(self) -> threading.Condition:
+    def machine(self, image: Image, config: GuestConfig, count_blocks: bool) -> Machine:
+        """What runs the guest; `count_blocks` as for a `Machine`."""
+
+    def condition(self) -> Condition:
         """What the guest's thread waits on."""
 
     def wake(self) -> None:

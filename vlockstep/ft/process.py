@@ -16,6 +16,7 @@ from typing import Any
 from vlockstep.errors import HostError, VlockstepError
 from vlockstep.ft.arbiter import Arbiter, ArbiterError
 from vlockstep.ft.channel import Arrived, Channel, Connected, Disconnected, Event, Rejected
+from vlockstep.ft.handoff import Condition
 from vlockstep.ft.host import Setting
 from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.primary import Primary
@@ -23,6 +24,7 @@ from vlockstep.ft.protocol import NEVER, Claim, State, Verdict
 from vlockstep.ft.replica import Replica
 from vlockstep.ft.timing import MILLISECOND
 from vlockstep.machine.config import GuestConfig
+from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.world import Outcome
 from vlockstep.replay.live import BlockDevice, Console, Continuation, LiveWorld, NetDevice
@@ -189,7 +191,10 @@ class Process:
             timer.start()
         threading.Thread(target=run, name="guest", daemon=True).start()
 
-    def condition(self) -> threading.Condition:
+    def machine(self, image: Image, config: GuestConfig, count_blocks: bool) -> Machine:
+        return Machine(image, config, count_blocks=count_blocks)
+
+    def condition(self) -> Condition:
         return threading.Condition()
 
     def wake(self) -> None:

@@ -1,0 +1,231 @@
+"""The `Host` of a simulated replica."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from vlockstep.errors import VlockstepError
+from vlockstep.ft.handoff import Condition
+from vlockstep.ft.host import Setting
+from vlockstep.ft.outputs import Inputs
+from vlockstep.ft.primary import Primary
+from vlockstep.ft.protocol import NEVER, Claim
+from vlockstep.ft.replica import Replica
+from vlockstep.machine.config import GuestConfig
+from vlockstep.machine.image import Image
+from vlockstep.machine.machine import Machine
+from vlockstep.machine.position import Position
+from vlockstep.machine.registers import Registers
+from vlockstep.machine.world import Outcome
+from vlockstep.replay.entry import Entry
+from vlockstep.replay.live import Continuation, NetDevice
+from vlockstep.sim.sinks import SimulatedNic
+from vlockstep.sim.task import GuestTask, TaskCondition
+
+if TYPE_CHECKING:
+    from vlockstep.sim.simulation import Simulation
+
+
+class _Crashed(BaseException):
+    """The host is gone, in the middle of whatever it did."""
+
+
+class _Replica(Replica):
+    """Keeps its log, to be replayed afterwards."""
+
+    def __init__(self, setting: Setting, host: SimulatedHost, instance: str) -> None:
+        super().__init__(setting, host, instance)
+        self.entries: list[Entry] = []
+
+    def _keep(self, entries: list[Entry]) -> None:
+        self.entries += entries
+        super()._keep(entries)
+
+
+class SimulatedHost:
+    """One side of a simulated pair, by the role it began in.
+
+    Everything that the host does and the rest of the world could notice, or that the rest of the
+    world does to it, is a *point*: a message sent or received, a step of the guest, a turn, an
+    output (before it, and with half of it made), a claim and its verdict. Between two points only
+    memory changes, which dies with the host: so a crash at every point is a crash everywhere.
+    `watch` is called at each one with its name.
+    """
+
+    def __init__(self, simulation: Simulation, name: str, listens: bool) -> None:
+        self.name = name
+        self.listens = listens
+        self.events: list[dict[str, Any]] = []
+        self.crashed = False
+        self.paused = False
+        self.points = 0
+        self.watch: Callable[[str], None] = lambda what: None
+        self.hurries = False
+        """A guest that hurries carries out the turn itself, instead of waking the host."""
+        self.nics: dict[int, SimulatedNic] = {}
+        self.task = GuestTask()
+        self.replica: _Replica
+        self._simulation = simulation
+        self._missed: list[Callable[[], None]] = []
+        self._woken = False
+
+    def equip(self, setting: Setting) -> None:
+        self.replica = _Replica(setting, self, self.name)
+
+    # For tests
+
+    @property
+    def alive(self) -> bool:
+        """It may still do something."""
+        return not self.crashed and not self.paused and self.replica.result is None
+
+    @property
+    def over(self) -> bool:
+        """It will never do anything again."""
+        return self.crashed or self.replica.result is not None
+
+    @property
+    def state(self) -> str:
+        return self.replica.role.state.name
+
+    @property
+    def generation(self) -> int:
+        return self.replica.role.generation
+
+    @property
+    def live(self) -> bool:
+        """Whether it may make outputs."""
+        return self.state in ("PROTECTED", "ALONE", "HOLDING", "FINISHING") or (
+            self.state == "FINISHED" and isinstance(self.replica.role, Primary)
+        )
+
+    @property
+    def outcome(self) -> Outcome | VlockstepError | None:
+        return self.replica.result
+
+    @property
+    def guest(self) -> Machine:
+        assert self.replica.machine is not None, f"{self.name} has no guest yet"
+        return self.replica.machine
+
+    @property
+    def position(self) -> Position:
+        return self.guest.position
+
+    def registers(self) -> Registers:
+        """Of the guest where it stands, or where it ended."""
+        return self.guest.outcome.registers if self.guest.outcome else self.guest.registers()
+
+    def memory_digest(self) -> bytes:
+        if self.guest.outcome:
+            return self.guest.outcome.memory_digest
+        return self.guest.memory.digest()
+
+    def happened(self, event: str) -> bool:
+        return self.count(event) > 0
+
+    def count(self, event: str) -> int:
+        return sum(e["event"] == event for e in self.events)
+
+    # What the simulation calls
+
+    def point(self, what: str) -> None:
+        self.points += 1
+        self.watch(what)
+        if self.crashed:
+            raise _Crashed
+
+    def do(self, what: str, action: Callable[[], None]) -> None:
+        """Let something happen to the host, and let its guest react. A host that is paused makes
+        up for it later."""
+        if self.over:
+            return
+        if self.paused:
+            self._missed.append(lambda: self.do(what, action))
+            return
+        try:
+            self.point(what)
+            action()
+            self.task.settle()
+            while self._woken and not self.over:
+                self._woken = False
+                self.replica.turn()
+                self.task.settle()
+        except _Crashed:
+            pass
+        self._simulation.acted(self)
+        if self.over:
+            self.replica.close()
+
+    def step(self) -> None:
+        """Let the guest go to the end of its next exit."""
+        if self.alive and self.task.can_step():
+            self._woken = True
+            self.do("step", self.task.step)
+
+    def resume(self) -> None:
+        self.paused = False
+        missed, self._missed = self._missed, []
+        for action in missed:
+            action()
+        self.do("turn", self.replica.turn)
+
+    def deadline(self) -> int:
+        return self.replica.deadline() if self.alive else NEVER
+
+    def close(self) -> None:
+        self.task.kill()
+        self.replica.close()
+        if self.replica.machine is not None:
+            self.replica.machine.close()
+
+    def strike(self) -> None:
+        """A `Fault` struck."""
+        self.crashed = True
+        raise _Crashed
+
+    # Host
+
+    def now(self) -> int:
+        return self._simulation.now
+
+    def send(self, data: bytes, peer: bytes) -> bool:
+        self.point("send")
+        return self._simulation.network.send(self, data, peer)
+
+    def claim(self, claim: Claim) -> None:
+        self.point("claim")
+        self._simulation.arbiter.claim(self, claim)
+
+    def inputs(
+        self,
+        nics: Mapping[int, NetDevice],
+        pause: Callable[[], None],
+        start: Continuation,
+    ) -> Inputs:
+        return self._simulation.inputs(self, nics, pause, start)
+
+    def machine(self, image: Image, config: GuestConfig, count_blocks: bool) -> Machine:
+        return self._simulation.make_machine(image, config, count_blocks)
+
+    def launch(self, run: Callable[[], None]) -> None:
+        self.task.launch(run, self.guest)
+
+    def condition(self) -> Condition:
+        return TaskCondition(self.task)
+
+    def wake(self) -> None:
+        self._woken = True
+
+    def hurry(self) -> None:
+        if self.hurries:
+            self.replica.turn()
+        else:
+            self._woken = True
+
+    def look_around(self, place: str, machine: Machine) -> None:
+        raise AssertionError("a simulated pair is stepped, not stopped")
+
+    def observe(self, event: dict[str, Any]) -> None:
+        self.events.append(event)

@@ -1,0 +1,297 @@
+"""A protected guest in virtual time: two hosts, and the world around them.
+
+The replicas are the ones that ship: `Replica` with its protocol objects, Recorder and Replayer.
+Only what they stand on is simulated: clocks, connection, arbiter, console, disks and network.
+Equal seeds and equal calls give equal executions.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from vlockstep.ft.faults import Fault, Place
+from vlockstep.ft.host import Setting
+from vlockstep.ft.outputs import Inputs
+from vlockstep.ft.protocol import NEVER
+from vlockstep.ft.timing import MILLISECOND, SECOND, Timing
+from vlockstep.machine.boot import check_devices
+from vlockstep.machine.config import MIB, BlockConfig, GuestConfig, NetConfig
+from vlockstep.machine.image import DeviceKind, Image
+from vlockstep.machine.machine import Machine
+from vlockstep.net.station import Station
+from vlockstep.replay.live import Continuation, NetDevice
+from vlockstep.sim.arbiter import SimulatedArbiter
+from vlockstep.sim.host import SimulatedHost
+from vlockstep.sim.network import Network
+from vlockstep.sim.sinks import SharedConsole, SharedDisk, SimulatedNic, Watched
+from vlockstep.sim.world import NetworkedWorld
+
+_START = SECOND
+_COLLECT = 5 * MILLISECOND
+GUEST_MAC = "02:00:00:00:00:01"
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How long things take, in nanoseconds: from the least to the greatest."""
+
+    message: tuple[int, int] = (50_000, 50_000)
+    verdict: tuple[int, int] = (50_000, 50_000)
+    step: tuple[int, int] = (20_000, 20_000)
+    """From one exit of a guest to the next."""
+
+
+@dataclass(frozen=True)
+class Emission:
+    """An output, and who made it. `generation` is None if that replica was no primary."""
+
+    time: int
+    host: str
+    generation: int | None
+    frame: bytes = b""
+
+
+class Simulation:
+    """A primary and a secondary of a guest, from before they meet.
+
+    `machine` makes the machine that runs the guest, `memory` is in MiB. `crash_at` is a `Place`
+    for the primary. In the directory `logs` each replica keeps its log as NAME.vlog. Use as a
+    context manager.
+    """
+
+    def __init__(
+        self,
+        image: Image,
+        arguments: tuple[str, ...],
+        *,
+        seed: int = 0,
+        memory: int = 16,
+        disk_size: int = 1 << 16,
+        timing: Timing | None = None,
+        conditions: Conditions | None = None,
+        machine: Callable[[Image, GuestConfig, bool], Machine] | None = None,
+        crash_at: str | None = None,
+        logs: Path | None = None,
+    ) -> None:
+        self.now = _START
+        self.seed = seed
+        self.conditions = conditions or Conditions()
+        self.chance = random.Random(seed)
+        self.console = SharedConsole()
+        self.emissions: list[Emission] = []
+        self.on_frame: Callable[[bytes], None] = lambda frame: None
+        """Takes each frame that the guest sends."""
+        self.make_machine = machine or _real_machine
+        self._events: list[tuple[int, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._stepping: set[str] = set()
+        self._worlds = 0
+        disks = [d for d in image.devices if d.kind is DeviceKind.BLOCK]
+        nics = [d for d in image.devices if d.kind is DeviceKind.NET]
+        self.disks = {d.handle: SharedDisk(disk_size) for d in disks}
+        self._handles = {d.name: d.handle for d in disks}
+        blocks = {d.name: BlockConfig(disk_size) for d in disks}
+        nets = {d.name: NetConfig(GUEST_MAC) for d in nics}
+        config = GuestConfig(image.digest, memory * MIB, arguments, blocks=blocks, nets=nets)
+        check_devices(image, config)
+
+        self.primary = SimulatedHost(self, "primary", listens=True)
+        self.secondary = SimulatedHost(self, "secondary", listens=False)
+        self.hosts = self.primary, self.secondary
+        self.network = Network(self, self.chance, self.conditions.message)
+        self.arbiter = SimulatedArbiter(self, self.chance, self.conditions.verdict)
+        for host in self.hosts:
+            host.nics = {d.handle: self._nic(host) for d in nics}
+            fault = None
+            if crash_at is not None and host is self.primary:
+                fault = Fault(Place.parse(crash_at), host.strike)
+            host.equip(
+                Setting(
+                    image,
+                    self._watched(host, self.console),
+                    {h: self._watched(host, disk) for h, disk in self.disks.items()},
+                    blocks,
+                    nics={h: Station(nic, _bytes(GUEST_MAC)) for h, nic in host.nics.items()},
+                    nets=nets,
+                    timing=timing or Timing(),
+                    log=logs and logs / f"{host.name}.vlog",
+                    fault=fault,
+                )
+            )
+        self.primary.replica.start_primary(config, self.arbiter.generation)
+        self.secondary.replica.start_secondary()
+        self.network.connect()
+
+    # Looking
+
+    @property
+    def transcript(self) -> bytes:
+        """What an observer of the console has seen."""
+        return bytes(self.console.content)
+
+    def disk(self, name: str = "disk") -> bytes:
+        return bytes(self.disks[self._handles[name]].content)
+
+    @property
+    def emitters(self) -> list[str]:
+        """Who made each output."""
+        return [emission.host for emission in self.emissions]
+
+    def peer(self, host: SimulatedHost) -> SimulatedHost:
+        return self.secondary if host is self.primary else self.primary
+
+    def host(self, name: str) -> SimulatedHost:
+        return self.primary if name == "primary" else self.secondary
+
+    # Driving
+
+    def step(self) -> bool:
+        """The next thing that happens. False if nothing can happen any more."""
+        due = min(host.deadline() for host in self.hosts)
+        if self._events and self._events[0][0] <= due:
+            time, _, action = heapq.heappop(self._events)
+            self.now = max(self.now, time)
+            action()
+            return True
+        if due == NEVER:
+            return False
+        self.now = max(self.now, due)
+        for host in self.hosts:
+            if host.deadline() <= self.now:
+                host.do("turn", host.replica.turn)
+        return True
+
+    def run(self, until: Callable[[], bool] = lambda: False, limit: int = 1_000_000) -> None:
+        """Step until something holds, or until nothing can happen any more."""
+        for _ in range(limit):
+            if until() or not self.step():
+                return
+        raise AssertionError(f"not finished after {limit} steps")
+
+    # Faults
+
+    def crash(self, name: str = "primary", *, silently: bool = False) -> None:
+        """A host is gone, in the middle of whatever it did. The peer's connection drops, unless
+        `silently`, as when a machine loses its power."""
+        host = self.host(name)
+        host.crashed = True
+        if not silently:
+            self.network.drop()
+
+    def pause(self, name: str = "primary") -> None:
+        self.host(name).paused = True
+
+    def resume(self, name: str = "primary") -> None:
+        self.host(name).resume()
+
+    def cut(self, *towards: str) -> None:
+        """Messages no longer arrive, in both directions or only towards the named hosts; the
+        connection stands."""
+        self.network.cut(set(towards or ("primary", "secondary")))
+
+    def heal(self) -> None:
+        """What was sent meanwhile arrives now."""
+        self.network.heal()
+
+    def drop(self) -> None:
+        """The connection breaks, with what is under way, and is made again a little later."""
+        self.network.drop()
+
+    # What the hosts and the rest of the world use
+
+    def at(self, time: int, action: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (time, next(self._order), action))
+
+    def after(self, delay: int, action: Callable[[], None]) -> None:
+        self.at(self.now + delay, action)
+
+    def acted(self, host: SimulatedHost) -> None:
+        """A host did something: perhaps its guest can take a step now."""
+        if host.alive and host.task.can_step() and host.name not in self._stepping:
+            self._stepping.add(host.name)
+
+            def step() -> None:
+                self._stepping.remove(host.name)
+                host.step()
+
+            self.after(self.chance.randint(*self.conditions.step), step)
+
+    def inputs(
+        self,
+        host: SimulatedHost,
+        nics: Mapping[int, NetDevice],
+        pause: Callable[[], None],
+        start: Continuation,
+    ) -> Inputs:
+        self._worlds += 1
+        return NetworkedWorld(
+            self.seed * 1000 + self._worlds,
+            self.console,
+            self.disks,
+            nics,
+            start=start,
+            pause=pause,
+            task=host.task,
+            now=host.now,
+            alarm=lambda delay: self.after(delay, lambda: host.do("alarm", host.task.wake)),
+        )
+
+    def broadcast(self, frame: bytes) -> None:
+        """A frame on the guest's network: both hosts are on a hub."""
+        for host in self.hosts:
+            for nic in host.nics.values():
+                nic.deliver(frame)
+
+    def _nic(self, host: SimulatedHost) -> SimulatedNic:
+        def send(frame: bytes) -> None:
+            host.point("output")
+            self._emitted(host, frame)
+            self.on_frame(frame)
+
+        def arrived() -> None:
+            host.do("frame", host.task.wake)
+            if host.replica.collecting:
+                self.after(_COLLECT, lambda: host.do("collect", host.replica.collect))
+
+        return SimulatedNic(send, arrived)
+
+    def _watched(self, host: SimulatedHost, sink: SharedConsole | SharedDisk) -> Watched:
+        def begin() -> None:
+            host.point("output")
+            self._emitted(host)
+
+        return Watched(sink, begin, lambda: host.point("half of an output"))
+
+    def _emitted(self, host: SimulatedHost, frame: bytes = b"") -> None:
+        generation = host.generation if host.live else None
+        self.emissions.append(Emission(self.now, host.name, generation, frame))
+
+    def close(self) -> None:
+        for host in self.hosts:
+            host.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _real_machine(image: Image, config: GuestConfig, count_blocks: bool) -> Machine:
+    return Machine(image, config, count_blocks=count_blocks)
+
+
+def _bytes(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))

@@ -1,0 +1,96 @@
+"""What both replicas of a simulated pair reach: a console, disks, and a network."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from vlockstep.net.nic import Counters
+
+
+class SharedDisk:
+    def __init__(self, size: int) -> None:
+        self.content = bytearray(size)
+
+    def read(self, offset: int, length: int) -> bytes | None:
+        return bytes(self.content[offset : offset + length])
+
+    def write(self, offset: int, data: bytes) -> None:
+        self.content[offset : offset + len(data)] = data
+
+
+class SharedConsole:
+    """`complaints` are what a person who reads it would see going wrong."""
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+        self.complaints: list[str] = []
+
+    def write(self, offset: int, data: bytes) -> None:
+        if offset > len(self.content):
+            self.complaints.append(f"console text was lost from {len(self.content)} to {offset}")
+        have = self.content[offset : offset + len(data)]
+        if not data.startswith(have):
+            self.complaints.append(f"console text at {offset} changed from {have!r} to {data!r}")
+        self.content[offset : offset + len(data)] = data
+
+
+class Watched:
+    """One replica's access to a shared disk or console. `begin` is called before each write, and
+    `halfway` when half of it is made."""
+
+    def __init__(
+        self,
+        sink: SharedDisk | SharedConsole,
+        begin: Callable[[], None],
+        halfway: Callable[[], None],
+    ) -> None:
+        self._sink = sink
+        self._begin = begin
+        self._halfway = halfway
+
+    def read(self, offset: int, length: int) -> bytes | None:
+        assert isinstance(self._sink, SharedDisk)
+        return self._sink.read(offset, length)
+
+    def write(self, offset: int, data: bytes) -> None:
+        self._begin()
+        self._sink.write(offset, data[: len(data) // 2])
+        self._halfway()
+        self._sink.write(offset, data)
+
+
+class SimulatedNic:
+    """One replica's connection to the network; a `Nic`. `send` takes what it sends, `arrived` is
+    called when there is a frame to read."""
+
+    def __init__(self, send: Callable[[bytes], None], arrived: Callable[[], None]) -> None:
+        self.counters = Counters()
+        self.plugged = True
+        self._send = send
+        self._arrived = arrived
+        self._frames: deque[bytes] = deque()
+
+    def deliver(self, frame: bytes) -> None:
+        if self.plugged:
+            self._frames.append(frame)
+            self._arrived()
+
+    def descriptors(self) -> tuple[int, ...]:
+        return ()
+
+    def waiting(self) -> bool:
+        return bool(self._frames)
+
+    def read(self, limit: int) -> bytes | None:
+        return self._frames.popleft() if self._frames else None
+
+    def write(self, frame: bytes) -> None:
+        if self.plugged:
+            self._send(frame)
+
+    def connected(self) -> bool:
+        return self.plugged
+
+    def close(self) -> None:
+        pass

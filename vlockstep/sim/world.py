@@ -1,0 +1,53 @@
+"""Inputs of a simulated host: those of a `SimulatedWorld`, and frames in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from vlockstep.replay.live import BlockDevice, Console, Continuation, NetDevice
+from vlockstep.replay.simulated import SimulatedWorld
+from vlockstep.sim.task import GuestTask
+
+
+class NetworkedWorld(SimulatedWorld):
+    """With NICs sleeping takes time: until a frame comes, or what `alarm` was told is over."""
+
+    def __init__(
+        self,
+        seed: int,
+        console: Console,
+        disks: Mapping[int, BlockDevice],
+        nics: Mapping[int, NetDevice],
+        *,
+        start: Continuation,
+        pause: Callable[[], None],
+        task: GuestTask,
+        now: Callable[[], int],
+        alarm: Callable[[int], None],
+    ) -> None:
+        super().__init__(seed, console, disks, start=start, pause=pause)
+        self._nics = nics
+        self._start = start
+        self._task = task
+        self._now = now
+        self._alarm = alarm
+
+    def poll(self, at: int, timeout: int) -> int:
+        if not self._nics:
+            return super().poll(at, timeout)
+        waited = self._start.waited
+        since = waited[1] if waited is not None and waited[0] == at else self._now()
+        while True:
+            self._pause()
+            ready = sum(1 << handle for handle, nic in self._nics.items() if nic.waiting())
+            left = since + timeout - self._now()
+            if ready or left <= 0:
+                return ready
+            self._alarm(left)
+            self._task.wait()
+
+    def net_read(self, at: int, handle: int, limit: int) -> bytes | None:
+        return self._nics[handle].read(limit)
+
+    def wake(self) -> None:
+        self._task.wake()
