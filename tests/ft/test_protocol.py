@@ -28,6 +28,7 @@ from vlockstep.ft.protocol import (
     Claim,
     Deliver,
     Done,
+    Follow,
     GoLive,
     Release,
     Send,
@@ -64,7 +65,7 @@ def protected() -> Primary:
     assert sent(actions, Welcome) and primary.state is State.WELCOMING
     assert sent(primary.received(START, Answer(0, 0, 0, 0)), Query)
     assert primary.state is State.PROTECTED
-    assert Start({}) in primary.received(START, Answer(START, 0, 0, 0))
+    assert Start({}) in primary.received(START, Answer(START, 1, 0, 0))
     return primary
 
 
@@ -144,6 +145,20 @@ def test_entries_not_acknowledged_are_sent_again_to_a_secondary_that_comes_back(
     assert primary.state is State.PROTECTED
     batches = [codec.decode(b.entries) for b in sent(actions, Batch) if isinstance(b, Batch)]
     assert [first for first, _ in batches] == [1, 2]
+
+
+def test_a_batch_is_sent_again_once_when_an_answer_to_what_followed_shows_that_it_got_lost() -> (
+    None
+):
+    primary = protected()
+    for at in range(3):
+        primary.append(START + at * MS, [CLOCK])
+    assert not sent(primary.received(START + 9 * MS, Answer(START + MS, 0, 2, 0)), Batch)
+    late = Answer(START + 3 * MS, 0, 2, 0)
+    assert [b.entries for b in sent(primary.received(START + 9 * MS, late), Batch)] == [
+        codec.encode(2, [CLOCK])
+    ]
+    assert not sent(primary.received(START + 9 * MS, late), Batch)
 
 
 @pytest.mark.parametrize(
@@ -287,11 +302,10 @@ def test_an_entry_twice_is_taken_once() -> None:
     assert secondary.received_entries == 3
 
 
-def test_a_gap_is_not_acknowledged_but_asked_for_once() -> None:
+def test_a_gap_is_not_acknowledged() -> None:
     secondary = following()
-    (hello,) = sent(secondary.received(START, batch(3, [CLOCK])), Hello)
-    assert isinstance(hello, Hello) and hello.next == 0
-    assert secondary.received(START, batch(4, [CLOCK])) == []
+    assert secondary.received(START, batch(3, [CLOCK])) == [Send(Answer(START, 50 * MS, 0, 0))]
+    assert secondary.received_entries == 0
 
 
 def test_a_malformed_batch_ends_the_replica() -> None:
@@ -347,6 +361,24 @@ def test_it_takes_over_only_when_all_is_executed() -> None:
     took_over, live = secondary.arbiter_answered(START, Verdict.WON)
     assert took_over == Send(TookOver(2))
     assert live == GoLive(2, protected=True, not_before=Position(1, 7))
+
+
+def test_a_handover_is_repeated_until_it_is_answered() -> None:
+    primary = protected()
+    primary.switchover(START)
+    handover = sent(primary.held(START, Position(1, 7)), Handover)
+    assert sent(primary.tick(START + TIMING.interval), Handover) == handover
+    successor = Primary(TIMING, 2, "image", {}, START, state=State.PROTECTED)
+    (took_over,) = successor.received(START, handover[0])
+    assert took_over == Send(TookOver(2))
+    assert Follow(2, 0) in primary.received(START, TookOver(2))
+
+
+def test_who_handed_over_does_not_follow_one_that_has_gone_on_alone_since() -> None:
+    primary = protected()
+    primary.switchover(START)
+    primary.held(START, Position(1, 7))
+    assert isinstance(primary.received(START, TookOver(3))[-1], Stop)
 
 
 def test_a_primary_may_overrule_a_takeover_that_released_nothing() -> None:

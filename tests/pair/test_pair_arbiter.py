@@ -49,27 +49,37 @@ def test_processes_race(tmp_path: Path) -> None:
 
 
 def test_only_the_next_generation_can_be_claimed(tmp_path: Path) -> None:
-    arbiter = DirectoryArbiter(tmp_path, "a")
-    assert arbiter.current() == 0
-    assert arbiter.start() == 1
-    for expected, verdict in (
-        (0, Verdict.LOST),
-        (2, Verdict.LOST),
-        (1, Verdict.WON),
-        (1, Verdict.LOST),
-        (2, Verdict.WON),
+    first, second = DirectoryArbiter(tmp_path, "a"), DirectoryArbiter(tmp_path, "b")
+    assert first.current() == 0
+    assert first.start() == 1
+    for arbiter, expected, verdict in (
+        (second, 0, Verdict.LOST),
+        (second, 2, Verdict.LOST),
+        (first, 1, Verdict.WON),
+        (second, 1, Verdict.LOST),
+        (second, 2, Verdict.WON),
+        (first, 1, Verdict.LOST),
     ):
         assert arbiter.claim(Claim(expected, alone=True)) is verdict
-    assert arbiter.current() == 3
+    assert first.current() == 3
+
+
+def test_who_was_not_told_that_it_won_learns_so_when_it_asks_again(tmp_path: Path) -> None:
+    arbiter = DirectoryArbiter(tmp_path, "a")
+    arbiter.start()
+    claim = Claim(1, alone=True)
+    assert [arbiter.claim(claim) for _ in range(2)] == [Verdict.WON] * 2
+    assert arbiter.current() == 2
+    assert arbiter.claim(Claim(1, alone=False)) is Verdict.LOST
 
 
 def test_loser_learns_that_the_winner_does_not_want_to_be_alone(tmp_path: Path) -> None:
-    arbiter = DirectoryArbiter(tmp_path, "a")
-    arbiter.start()
-    assert arbiter.claim(Claim(1, alone=False)) is Verdict.WON
-    assert arbiter.claim(Claim(1, alone=True)) is Verdict.TAKEN_OVER
-    assert arbiter.claim(Claim(2, alone=True)) is Verdict.WON
-    assert arbiter.claim(Claim(1, alone=True)) is Verdict.LOST
+    first, second = DirectoryArbiter(tmp_path, "a"), DirectoryArbiter(tmp_path, "b")
+    first.start()
+    assert second.claim(Claim(1, alone=False)) is Verdict.WON
+    assert first.claim(Claim(1, alone=True)) is Verdict.TAKEN_OVER
+    assert first.claim(Claim(2, alone=True)) is Verdict.WON
+    assert second.claim(Claim(1, alone=True)) is Verdict.LOST
 
 
 def test_starting_again(tmp_path: Path) -> None:

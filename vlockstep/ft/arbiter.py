@@ -44,6 +44,7 @@ class DirectoryArbiter:
     def __init__(self, path: Path, name: str) -> None:
         self.path = path
         self.name = name
+        self._replica = uuid.uuid4().hex
 
     def current(self) -> int:
         """The generation that rules; 0 before the first."""
@@ -70,13 +71,14 @@ class DirectoryArbiter:
 
     def claim(self, claim: Claim) -> Verdict:
         if self.current() != claim.expected:
-            return self._lost(claim)
+            return self._taken(claim)
         draft = self.path / f".claim-{uuid.uuid4().hex}"
         owner = {
             "owner": self.name,
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "alone": claim.alone,
+            "replica": self._replica,
         }
         try:
             with draft.open("x") as file:
@@ -86,7 +88,7 @@ class DirectoryArbiter:
             try:
                 os.link(draft, self._file(claim.expected + 1))
             except FileExistsError:
-                return Verdict.WON if draft.stat().st_nlink == 2 else self._lost(claim)
+                return Verdict.WON if draft.stat().st_nlink == 2 else self._taken(claim)
             finally:
                 draft.unlink()
             self._sync()
@@ -123,19 +125,27 @@ class DirectoryArbiter:
     def _scan(self) -> tuple[int, bool]:
         """The highest generation, and whether it has ended."""
         try:
-            names = [entry.name for entry in self.path.iterdir()]
+            with os.scandir(self.path) as entries:
+                matches = (_NAME.fullmatch(entry.name) for entry in entries)
+                found = ((int(m[1]), m[2] is not None) for m in matches if m)
+                return max(found, default=(0, False))
         except OSError as error:
             raise ArbiterError(f"cannot read the arbiter {self.path}: {error.strerror}") from error
-        found = [match for match in map(_NAME.fullmatch, names) if match]
-        return max(((int(m[1]), m[2] is not None) for m in found), default=(0, False))
 
-    def _lost(self, claim: Claim) -> Verdict:
+    def _taken(self, claim: Claim) -> Verdict:
+        """The generation has an owner; that may be this replica, which was not told so when it
+        claimed it, since the directory failed right after."""
         generation = claim.expected + 1
         try:
-            taken_over = not json.loads(self._file(generation).read_text())["alone"]
+            owner = json.loads(self._file(generation).read_text())
+            alone, ours = bool(owner["alone"]), owner["replica"] == self._replica
         except (OSError, ValueError, KeyError, TypeError):
             return Verdict.LOST
-        return Verdict.TAKEN_OVER if taken_over and self.current() == generation else Verdict.LOST
+        if self.current() != generation:
+            return Verdict.LOST
+        if ours and alone == claim.alone:
+            return Verdict.WON
+        return Verdict.LOST if alone else Verdict.TAKEN_OVER
 
     def _owner(self, generation: int) -> str:
         try:

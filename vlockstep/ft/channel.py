@@ -8,15 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import zmq
-import zmq.utils.monitor
-from zmq.auth.thread import ThreadAuthenticator
 
-from vlockstep.endpoint import HANDSHAKE_FAILED, authenticate, check_endpoint, present
+from vlockstep.endpoint import (
+    HANDSHAKE_FAILED,
+    authenticate,
+    check_endpoint,
+    monitor_event,
+    present,
+)
 from vlockstep.errors import HostError, UsageError
 from vlockstep.ft.messages import MAX_MESSAGE
 from vlockstep.keys import Keys, Party
+
+if TYPE_CHECKING:
+    from zmq.auth.thread import ThreadAuthenticator
 
 _LINGER = 500
 _RECONNECT, _RECONNECT_MAX = 5, 200
@@ -99,8 +107,8 @@ class Channel:
             elif not self.listens and len(frames) == 1:
                 yield Arrived(b"", frames[0])
         while frames := _try(self._monitor):
-            event = zmq.utils.monitor.parse_monitor_message(frames)
-            match event["event"]:
+            event = monitor_event(frames)
+            match event:
                 case zmq.EVENT_HANDSHAKE_SUCCEEDED:
                     yield Connected()
                 case zmq.EVENT_DISCONNECTED:
@@ -108,7 +116,7 @@ class Channel:
                 case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                     yield Rejected("the peer does not accept this replica's key", True)
                 case _:
-                    certain = event["event"] == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+                    certain = event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
                     yield Rejected("the peer does not speak with these keys, or with none", certain)
 
     def close(self) -> None:

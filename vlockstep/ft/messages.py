@@ -156,10 +156,11 @@ def decode(data: bytes) -> Message:
         raise MessageError("a message with a wrong checksum")
     try:
         number, *values = msgpack.unpackb(content)
-        layout = _LAYOUTS[number] if type(number) is int and number >= 0 else None
-    except (ValueError, TypeError, IndexError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise MessageError(f"a malformed message ({error})") from error
-    if layout is None or [type(v) for v in values] != layout:
+    if type(number) is not int or not 0 <= number < len(_KINDS):
+        raise MessageError("a message of no kind there is")
+    if [type(v) for v in values] != _LAYOUTS[number]:
         raise MessageError(f"a malformed message of kind {number}")
     for value in values:
         if type(value) is int and value < 0:

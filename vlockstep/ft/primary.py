@@ -24,6 +24,7 @@ from vlockstep.ft.messages import (
 from vlockstep.ft.protocol import (
     NEVER,
     Action,
+    Announce,
     Done,
     Follow,
     Hold,
@@ -47,11 +48,12 @@ HOLD_LIMIT = 2 * SECOND
 
 
 class _Sent(NamedTuple):
-    """A batch that the secondary has not acknowledged."""
+    """A batch that the secondary has not acknowledged, and when it was sent last."""
 
     first: int
     end: int
     content: bytes
+    at: int
 
 
 class Primary(Role):
@@ -92,6 +94,7 @@ class Primary(Role):
         self._ended = ended
         self._instance = ""
         self._running = state is not State.WAITING
+        self._announced = False
         self._lease_until = 0
         self._round_trip = 0
         self._held: Position | None = None
@@ -123,7 +126,7 @@ class Primary(Role):
             case State.WAITING:
                 return self._started + self.timing.patience
             case State.WELCOMING:
-                return self._heard + self._dead_after
+                return self._next_look
             case State.PARTED:
                 return self._parted + self.timing.interval // 2 + self._deference
             case State.CLAIMING:
@@ -138,7 +141,8 @@ class Primary(Role):
 
     def begin(self, now: int) -> list[Action]:
         """Once, after all that the guest was sent has been executed."""
-        return self._release(now)
+        more = self._release(now) if self._outputs else self.performed(now, self.next)
+        return [*self._announce(now), *more]
 
     def append(self, now: int, entries: list[Entry]) -> list[Action]:
         """The guest made these exits. Sent as one batch."""
@@ -151,7 +155,7 @@ class Primary(Role):
         if self.state is State.ALONE:
             return self._release(now)
         content = codec.encode(first, entries)
-        self._sent.append(_Sent(first, self.next, content))
+        self._sent.append(_Sent(first, self.next, content, now))
         self._sent_bytes += len(content)
         self._pace.append((self.next, now))
         if self.state in (State.PARTED, State.CLAIMING):
@@ -174,7 +178,9 @@ class Primary(Role):
             ]
         if self._instance not in ("", message.instance):
             return [Send(Refuse("another secondary follows this primary"))]
-        if self.state in (State.ALONE, State.FINISHING, State.FINISHED, State.CLAIMING):
+        if self.state is State.CLAIMING:
+            return []  # if this replica dies before it owns the generation, the secondary may
+        if self.state in (State.ALONE, State.FINISHED):
             return [Send(Refuse("the primary has gone on alone; this replica cannot follow"))]
         oldest = self._sent[0].first if self._sent else self.next
         if not oldest <= message.next <= self.next:
@@ -188,9 +194,9 @@ class Primary(Role):
             self._to(State.WELCOMING)
         elif self.state is State.PARTED:
             self._to(State.PROTECTED)
-        for batch in self._sent:
-            if batch.end > message.next:
-                actions.append(Send(Batch(now, self.lease, self.released, batch.content)))
+        actions += self._send_again(now, message.next)
+        if self.state is State.FINISHING:
+            actions.append(Send(Finished(now)))
         return actions
 
     def received(self, now: int, message: Message) -> list[Action]:
@@ -211,12 +217,19 @@ class Primary(Role):
                 State.PROTECTED, State.HOLDING, State.PARTED, State.HANDED_OVER
             ):  # fmt: skip
                 return self._claim_alone(f"the secondary has left: {reason}")
-            case TookOver(generation) if self.state is State.HANDED_OVER:
+            case TookOver(generation) if (
+                self.state is State.HANDED_OVER and generation == self.generation + 1
+            ):
                 self._to(State.SWAPPED)
                 return [Follow(generation, self.next), Reply(generation, "")]
+            case TookOver() if self.state is State.FINISHING:
+                self._to(State.FINISHED)  # it did not know that nothing was left to do
+                return [Done()]
             case TookOver(generation) if generation > self.generation:
                 return self._stop(f"the peer is live as generation {generation}")
             case Query() | Batch() if self.state is State.ALONE:
+                return [Send(TookOver(self.generation))]
+            case Handover():
                 return [Send(TookOver(self.generation))]
             case Query(sent):
                 return [Send(Answer(sent, 0, 0, 0))]
@@ -267,7 +280,7 @@ class Primary(Role):
         self.generation += 1
         self._forget_secondary()
         alone = Tell(f"going on alone as generation {self.generation}")
-        return [alone, *self._start(), Resume(), *self._release(now)]
+        return [alone, *self._start(), *self._announce(now), Resume(), *self._release(now)]
 
     def switchover(self, now: int) -> list[Action]:
         """An operator asks to swap roles."""
@@ -305,12 +318,13 @@ class Primary(Role):
             case State.HANDED_OVER:
                 if silent:
                     return self._claim_alone("the secondary did not take over")
-                return self._heartbeat(now)
+                beat = self._heartbeat(now)
+                return [*beat, *self._handover()] if beat else []
             case State.FINISHING:
                 if silent:
                     self._to(State.FINISHED)
                     return [Done()]
-                return self._heartbeat(now)
+                return [Send(Finished(now)) for _ in self._heartbeat(now)]
             case State.CLAIMING:
                 return self._retry_claim(now)
         return []
@@ -325,19 +339,35 @@ class Primary(Role):
             raise MessageError("an answer to what was never asked")
         start: list[Action] = []
         if answer.echo:
-            start = self._start()
             self._round_trip = now - answer.echo
             self._lease_until = max(self._lease_until, answer.echo + answer.lease)
+            if now < self._lease_until:
+                start = [*self._start(), *self._announce(now)]
         self.acknowledged = max(self.acknowledged, answer.received)
         self.executed = max(self.executed, answer.executed)
         while self._sent and self._sent[0].end <= self.acknowledged:
             self._sent_bytes -= len(self._sent.popleft().content)
         while self._pace and self._pace[0][0] <= self.executed:
             self._pace.popleft()
+        lost = self._sent and self._sent[0].at < answer.echo
         if self.state is State.FINISHING and answer.echo >= self._finished_at:
             self._to(State.FINISHED)
             return [Done()]
-        return start + self._release(now)
+        again = self._send_again(now, answer.received) if lost else []
+        return [*start, *again, *self._release(now)]
+
+    def _send_again(self, now: int, received: int) -> list[Action]:
+        """What was sent after entry `received`."""
+        if self.state not in (
+            State.PROTECTED, State.HOLDING, State.HANDED_OVER, State.FINISHING
+        ):  # fmt: skip
+            return []
+        self._sent = deque(batch._replace(at=now) for batch in self._sent)
+        return [
+            Send(Batch(now, self.lease, self.released, batch.content))
+            for batch in self._sent
+            if batch.end > received
+        ]
 
     def _start(self) -> list[Action]:
         """Let the guest run, if it does not yet."""
@@ -345,6 +375,13 @@ class Primary(Role):
             return []
         self._running = True
         return [Start(self._config)]
+
+    def _announce(self, now: int) -> list[Action]:
+        """Once, when it is sure that no other replica is live."""
+        if self._announced or not (self.state is State.ALONE or now < self._lease_until):
+            return []
+        self._announced = True
+        return [Announce()]
 
     def _release(self, now: int) -> list[Action]:
         """Release what the output rule and the lease permit."""
@@ -369,6 +406,10 @@ class Primary(Role):
             return []
         self._to(State.HANDED_OVER)
         self._hold_until = NEVER
+        return self._handover()
+
+    def _handover(self) -> list[Action]:
+        assert self._held is not None
         return [Send(Handover(self.next, *self._held))]
 
     def _call_off(self, reason: str) -> list[Action]:

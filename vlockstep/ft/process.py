@@ -104,10 +104,18 @@ class Process:
             self._channel.close()
         result = replica.result
         if replica.role.state is State.FINISHED and isinstance(replica.role, Primary):
-            self._arbiter.end(replica.role.generation)
+            self._end(replica.role.generation)
         if isinstance(result, VlockstepError):
             raise result
         return result
+
+    def _end(self, generation: int) -> None:
+        """Without the arbiter's knowing, the guest has ended all the same."""
+        try:
+            self._arbiter.end(generation)
+        except ArbiterError as error:
+            text = f"{error}; the next start of this guest will be refused"
+            self.observe({"event": "notice", "text": text})
 
     def _wait(self, replica: Replica, network: _Network) -> int:
         """Until when to sleep, in milliseconds from now."""

@@ -33,12 +33,15 @@ span lies inside the secondary's. The lease follows the measured round trip.
 *Exactness.* A secondary that finds itself in another state than the log says stops, and says so;
 it never goes live.
 
-*Bounds.* The primary keeps what is not acknowledged, to send it again after a lost connection. If
-that, or the time by which the secondary's execution lags, exceeds its limit, the primary's guest
-waits.
+*Loss.* Messages arrive in order or not at all: connections drop, and what has a wrong checksum
+counts as lost. So an answer to what was sent after a batch acknowledges the batch too, or the
+batch was lost and is sent again. A handover is repeated until it is answered.
+
+*Bounds.* The primary keeps what is not acknowledged, to send it again after a loss. If that, or the
+time by which the secondary's execution lags, exceeds its limit, the primary's guest waits.
 
 *Start.* The primary welcomes a secondary, which says when it is ready; the primary then asks it for
-the first time, and starts the guest when that is answered. So a guest that runs has a secondary
+the first time, and starts the guest when that is answered within the lease. So a guest that runs has a secondary
 that would take over. A secondary that is left before that first question stops, since the primary
 may be waiting for another one.
 
@@ -133,6 +136,11 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class Announce:
+    """Primary: let the network send the guest's frames here."""
+
+
+@dataclass(frozen=True, slots=True)
 class Deliver:
     """Secondary: feed these to the guest."""
 
@@ -220,7 +228,7 @@ class Stop:
 
 
 Action = (
-    Send | Start | Deliver | Release | Forget | Claim | Hold | Resume | Follow | GoLive | Tell
+    Send | Start | Announce | Deliver | Release | Forget | Claim | Hold | Resume | Follow | GoLive | Tell
     | Reply | Done | Stop
 )  # fmt: skip
 NEVER = 1 << 63
@@ -272,6 +280,12 @@ class Role:
             self._heard = now
         self._ticked = now
         return now >= self._heard + self._dead_after
+
+    @property
+    def _next_look(self) -> int:
+        """When to look whether the peer is still silent, not to be taken for one that was
+        stopped."""
+        return min(self._heard + self._dead_after, self._ticked + self.timing.interval)
 
     @property
     def _dead_after(self) -> int:

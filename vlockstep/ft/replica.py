@@ -29,6 +29,7 @@ from vlockstep.ft.primary import Primary
 from vlockstep.ft.protocol import (
     NEVER,
     Action,
+    Announce,
     Claim,
     Deliver,
     Done,
@@ -102,6 +103,14 @@ class Replica:
     def made(self) -> int:
         """Entries that the guest has made as a primary's, also those that were not sent yet."""
         return 0 if self._guest is None else self._guest.appended.next
+
+    @property
+    def behind(self) -> int:
+        """Entries received that a secondary's guest has yet to take."""
+        executed = None if self._guest is None else self._guest.executed
+        if executed is None or not isinstance(self.role, Secondary):
+            return 0
+        return self.role.received_entries - executed
 
     @property
     def collecting(self) -> bool:
@@ -208,8 +217,11 @@ class Replica:
         return status
 
     def close(self) -> None:
-        if self._log is not None:
-            self._log.close()
+        try:
+            if self._log is not None:
+                self._log.close()
+        except HostError as error:
+            self._lose_log(error)
 
     # What arrives
 
@@ -303,6 +315,8 @@ class Replica:
                 self._queue.forget(end)
             case Start(config):
                 self._start(config)
+            case Announce():
+                self._nics.announce()
             case Claim():
                 self._host.claim(action)
             case GoLive():
@@ -379,7 +393,6 @@ class Replica:
 
     def _start(self, data: dict[str, Any]) -> None:
         if isinstance(self.role, Primary):
-            self._nics.announce()
             self._running.run_live()
         else:
             try:
@@ -438,7 +451,6 @@ class Replica:
             outputs=secondary.outputs,
             ended=secondary.ended,
         )
-        self._nics.announce()
         self._event("live", generation=action.generation, protected=action.protected)
         self._act(self.role.begin(now))
 
@@ -459,7 +471,7 @@ class Replica:
     # Log, faults, events
 
     def _keep(self, entries: list[Entry]) -> None:
-        """Write to the log file. A full disk costs the file, not the guest's protection."""
+        """Write to the log file."""
         if self._log is None:
             return
         try:
@@ -468,8 +480,12 @@ class Replica:
                 self._log.flush()
                 self._log_flush_at = self._host.now() + _LOG_FLUSH
         except HostError as error:
-            self._log = None
-            self._event("notice", text=f"{error}; the log file ends here")
+            self._lose_log(error)
+
+    def _lose_log(self, error: HostError) -> None:
+        """A full disk costs the log file, not the guest's protection or its status."""
+        self._log = None
+        self._event("notice", text=f"{error}; the log file ends here")
 
     def _about_to_perform(self, output: Output) -> None:
         fault = self._setting.fault

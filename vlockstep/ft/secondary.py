@@ -73,7 +73,6 @@ class Secondary(Role):
         self._told = next
         self._told_at = now
         self._still_until = 0
-        self._resending = False
         self.outputs: deque[int] = deque()
         """Entries with outputs that the primary is not known to have released."""
         self.ended: int | None = None
@@ -91,7 +90,7 @@ class Secondary(Role):
             case State.JOINING | State.DRAINED:
                 due = self._asked + self.timing.interval
             case State.READY:
-                due = self._heard + self._dead_after
+                due = self._next_look
             case State.FOLLOWING | State.TAKING_OVER:
                 dead = max(self._heard + self._dead_after, self._still_until)
                 due = min(self._asked + self.timing.interval, dead)
@@ -115,7 +114,7 @@ class Secondary(Role):
         if self.state is State.READY and isinstance(message, Batch | Query):
             self._to(State.FOLLOWING)
         match message:
-            case Query() | Batch() | Hello() if self.state is State.LIVE:
+            case Query() | Batch() | Hello() | Handover() if self.state is State.LIVE:
                 return [Send(TookOver(self.generation))]
             case Welcome():
                 return self._welcomed(message)
@@ -129,14 +128,16 @@ class Secondary(Role):
                 return [*self._forget(released), self._answer(now, sent, lease)]
             case Handover(next, exits, blocks) if self.state is State.FOLLOWING:
                 if next != self.received_entries:
-                    return [self._hello(now)]
+                    return []  # something before it got lost, and will be sent again
                 self._not_before = Position(exits, blocks)
                 self._to(State.TAKING_OVER)
                 return self._take_over()
-            case Finished(sent) if self.state is State.FOLLOWING:
+            case Finished(sent) if self.state is State.FOLLOWING and self.ended is not None:
                 actions = [*self._forget(self.received_entries), self._answer(now, sent, 0)]
                 self._to(State.DRAINED)
                 return actions + self._done()
+            case Finished(sent) if self.state is State.DRAINED:
+                return [self._answer(now, sent, 0)]
             case Goodbye(reason) if self.state in (State.FOLLOWING, State.PARTED):
                 return [Tell(f"the primary has left: {reason}"), *self._claim()]
             case TookOver(generation) if generation > self.generation and self.state in (
@@ -242,7 +243,6 @@ class Secondary(Role):
             return self._stop(f"the primary speaks protocol {message.version}, not {PROTOCOL}")
         if message.next != self.received_entries:
             return []
-        self._resending = False
         if self.state is State.JOINING:
             self._to(State.READY)
             self.generation = message.generation
@@ -259,11 +259,8 @@ class Secondary(Role):
         except LogError as error:
             return self.diverged(now, str(error))
         if first > self.received_entries:
-            # Something before it got lost. Ask once; the answer begins with a Welcome.
-            if self._resending:
-                return []
-            self._resending = True
-            return [self._hello(now)]
+            # Something before it got lost; this answer tells.
+            return [self._answer(now, message.sent, message.lease)]
         fresh = entries[self.received_entries - first :]
         for sequence, entry in enumerate(fresh, self.received_entries):
             if entry[0] in OUTPUTS:

@@ -21,9 +21,11 @@ class SimulatedArbiter:
         self.generation = 1
         self.owner = simulation.hosts[0]
         self.reachable = True
-        self.loses_answers = False
+        self.deaf = False
+        """It decides, but its answers get lost."""
         self.slowness = 1
-        self._alone = True
+        self.alone = False
+        """Whether the owner has nobody that follows."""
         self._simulation = simulation
         self._chance = chance
         self._delays = delays
@@ -31,7 +33,7 @@ class SimulatedArbiter:
     def claim(self, host: SimulatedHost, claim: Claim) -> None:
         def judge() -> None:
             verdict = self.verdict(host, claim) if self.reachable else None
-            heard = None if self.loses_answers else verdict
+            heard = None if self.deaf else verdict
             self._simulation.after(
                 self._delay(),
                 lambda: host.do("verdict", lambda: host.replica.arbiter_answered(heard)),
@@ -42,12 +44,12 @@ class SimulatedArbiter:
     def verdict(self, host: SimulatedHost, claim: Claim) -> Verdict:
         if self.generation == claim.expected:
             self.generation += 1
-            self.owner, self._alone = host, claim.alone
+            self.owner, self.alone = host, claim.alone
             return Verdict.WON
         if self.generation == claim.expected + 1:
-            if self.owner is host and self._alone == claim.alone:
+            if self.owner is host and self.alone == claim.alone:
                 return Verdict.WON  # it did not hear so the first time
-            if not self._alone:
+            if not self.alone:
                 return Verdict.TAKEN_OVER
         return Verdict.LOST
 

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from vlockstep.sim.simulation import Simulation
 
 
+EFFECTS = frozenset({"send", "claim", "output", "half of an output"})
+"""Points at which the world is about to get something from a host."""
+
+
 class _Crashed(BaseException):
     """The host is gone, in the middle of whatever it did."""
 
@@ -63,10 +67,14 @@ class SimulatedHost:
         self.watch: Callable[[str], None] = lambda what: None
         self.hurries = False
         """A guest that hurries carries out the turn itself, instead of waking the host."""
+        self.slowness = 1
+        """How much longer than others its guest takes from exit to exit."""
+        self.diverges = False
+        """Its guest will lose count of its exits when it has entries to find that out by."""
         self.nics: dict[int, SimulatedNic] = {}
         self.task = GuestTask()
         self.replica: _Replica
-        self._simulation = simulation
+        self.simulation = simulation
         self._missed: list[Callable[[], None]] = []
         self._woken = False
 
@@ -136,16 +144,17 @@ class SimulatedHost:
         if self.crashed:
             raise _Crashed
 
-    def do(self, what: str, action: Callable[[], None]) -> None:
-        """Let something happen to the host, and let its guest react. A host that is paused makes
-        up for it later."""
+    def do(self, what: str, action: Callable[[], None], turn: bool = True) -> None:
+        """Let something happen to the host, followed by a turn, and let its guest react. A host
+        that is paused makes up for it later."""
         if self.over:
             return
         if self.paused:
-            self._missed.append(lambda: self.do(what, action))
+            self._missed.append(lambda: self.do(what, action, turn))
             return
         try:
             self.point(what)
+            self._woken = self._woken or turn
             action()
             self.task.settle()
             while self._woken and not self.over:
@@ -154,22 +163,28 @@ class SimulatedHost:
                 self.task.settle()
         except _Crashed:
             pass
-        self._simulation.acted(self)
+        self.simulation.acted(self)
         if self.over:
             self.replica.close()
 
     def step(self) -> None:
         """Let the guest go to the end of its next exit."""
+        if self.diverges and self.replica.behind:
+            self.diverges = False
+            self.guest.exits += 1
         if self.alive and self.task.can_step():
-            self._woken = True
-            self.do("step", self.task.step)
+            self.do("step", self.task.step, turn=False)
 
     def resume(self) -> None:
         self.paused = False
         missed, self._missed = self._missed, []
         for action in missed:
             action()
-        self.do("turn", self.replica.turn)
+        self.do("turn", _nothing)
+
+    def plug(self, plugged: bool) -> None:
+        for nic in self.nics.values():
+            nic.plugged = plugged
 
     def deadline(self) -> int:
         return self.replica.deadline() if self.alive else NEVER
@@ -188,15 +203,15 @@ class SimulatedHost:
     # Host
 
     def now(self) -> int:
-        return self._simulation.now
+        return self.simulation.now
 
     def send(self, data: bytes, peer: bytes) -> bool:
         self.point("send")
-        return self._simulation.network.send(self, data, peer)
+        return self.simulation.network.send(self, data, peer)
 
     def claim(self, claim: Claim) -> None:
         self.point("claim")
-        self._simulation.arbiter.claim(self, claim)
+        self.simulation.arbiter.claim(self, claim)
 
     def inputs(
         self,
@@ -204,10 +219,10 @@ class SimulatedHost:
         pause: Callable[[], None],
         start: Continuation,
     ) -> Inputs:
-        return self._simulation.inputs(self, nics, pause, start)
+        return self.simulation.inputs(self, nics, pause, start)
 
     def machine(self, image: Image, config: GuestConfig, count_blocks: bool) -> Machine:
-        return self._simulation.make_machine(image, config, count_blocks)
+        return self.simulation.make_machine(image, config, count_blocks)
 
     def launch(self, run: Callable[[], None]) -> None:
         self.task.launch(run, self.guest)
@@ -229,3 +244,7 @@ class SimulatedHost:
 
     def observe(self, event: dict[str, Any]) -> None:
         self.events.append(event)
+
+
+def _nothing() -> None:
+    pass

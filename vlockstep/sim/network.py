@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vlockstep.sim.simulation import Simulation
 
 _RECONNECT = 5 * MILLISECOND
+_DAMAGED = 0.3
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +44,8 @@ class Network:
         self._chance = chance
         self._delays = delays
         self._cut: set[str] = set()
+        self.garbled: set[str] = set()
+        """To whom messages arrive damaged, some of them."""
         self._held: list[tuple[_Connection, SimulatedHost, bytes]] = []
         self._connections: list[_Connection] = []
 
@@ -122,6 +125,9 @@ class Network:
 
     def _deliver(self, connection: _Connection, receiver: SimulatedHost, data: bytes) -> None:
         origin = connection.peer if receiver.listens else b""
+        if receiver.name in self.garbled and self._chance.random() < _DAMAGED:
+            place = self._chance.randrange(len(data))
+            data = data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :]
         receiver.do("receive", lambda: receiver.replica.arrived(origin, data))
 
     def _delay(self) -> int:

@@ -165,7 +165,7 @@ class Simulation:
         self.now = max(self.now, due)
         for host in self.hosts:
             if host.deadline() <= self.now:
-                host.do("turn", host.replica.turn)
+                host.do("turn", _nothing)
         return True
 
     def run(self, until: Callable[[], bool] = lambda: False, limit: int = 1_000_000) -> None:
@@ -221,7 +221,7 @@ class Simulation:
                 self._stepping.remove(host.name)
                 host.step()
 
-            self.after(self.chance.randint(*self.conditions.step), step)
+            self.after(self.chance.randint(*self.conditions.step) * host.slowness, step)
 
     def inputs(
         self,
@@ -240,7 +240,9 @@ class Simulation:
             pause=pause,
             task=host.task,
             now=host.now,
-            alarm=lambda delay: self.after(delay, lambda: host.do("alarm", host.task.wake)),
+            alarm=lambda delay: self.after(
+                delay, lambda: host.do("alarm", host.task.wake, turn=False)
+            ),
         )
 
     def broadcast(self, frame: bytes) -> None:
@@ -256,7 +258,7 @@ class Simulation:
             self.on_frame(frame)
 
         def arrived() -> None:
-            host.do("frame", host.task.wake)
+            host.do("frame", host.task.wake, turn=False)
             if host.replica.collecting:
                 self.after(_COLLECT, lambda: host.do("collect", host.replica.collect))
 
@@ -295,3 +297,7 @@ def _real_machine(image: Image, config: GuestConfig, count_blocks: bool) -> Mach
 
 def _bytes(mac: str) -> bytes:
     return bytes.fromhex(mac.replace(":", ""))
+
+
+def _nothing() -> None:
+    pass

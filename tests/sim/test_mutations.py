@@ -1,0 +1,123 @@
+"""With any one guard of the protocol removed, the simulator finds a violation: it can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from vlockstep.ft import guest
+from vlockstep.ft.handoff import Received
+from vlockstep.ft.primary import Primary
+from vlockstep.ft.protocol import NEVER, Action, Claim, Release, State, Verdict
+from vlockstep.ft.secondary import Secondary
+from vlockstep.replay import codec
+from vlockstep.replay.entry import Kind
+from vlockstep.replay.replayer import Replayer
+from vlockstep.sim.arbiter import SimulatedArbiter
+from vlockstep.sim.execution import execute
+from vlockstep.sim.explore import explore, shrink
+from vlockstep.sim.schedule import Schedule
+from vlockstep.sim.sinks import SharedConsole
+
+SEEDS = range(3000)
+
+
+def without_output_rule(patch: pytest.MonkeyPatch) -> None:
+    """Outputs leave before the secondary has their entries."""
+    release = Primary._release
+
+    def hasty(self: Primary, now: int) -> list[Action]:
+        if self.state is State.PROTECTED and self._outputs and now < self._lease_until:
+            return [Release(self.next, self._lease_until)]
+        return release(self, now)
+
+    patch.setattr(Primary, "_release", hasty)
+
+
+def without_lease(patch: pytest.MonkeyPatch) -> None:
+    """An acknowledgement permits to release for ever."""
+    eternal = property(lambda self: NEVER, lambda self, value: None)
+    patch.setattr(Primary, "_lease_until", eternal, raising=False)
+
+
+def without_compare_and_set(patch: pytest.MonkeyPatch) -> None:
+    """Whoever claims a generation gets it."""
+    verdict = SimulatedArbiter.verdict
+
+    def generous(self: SimulatedArbiter, host: Any, claim: Claim) -> Verdict:
+        verdict(self, host, claim)
+        return Verdict.WON
+
+    patch.setattr(SimulatedArbiter, "verdict", generous)
+
+
+def without_sequence_check(patch: pytest.MonkeyPatch) -> None:
+    """A batch is taken for the next one, though some came before or got lost."""
+    batch = Secondary._batch
+
+    def careless(self: Secondary, now: int, message: Any) -> list[Action]:
+        first, _ = codec.decode(message.entries)
+        self.received_entries = first
+        return batch(self, now, message)
+
+    patch.setattr(Secondary, "_batch", careless)
+
+
+def without_suppression_of_outputs(patch: pytest.MonkeyPatch) -> None:
+    """Console text that is emitted again comes after what is there."""
+
+    def append(self: SharedConsole, offset: int, data: bytes) -> None:
+        self.content += data
+
+    patch.setattr(SharedConsole, "write", append)
+
+
+def without_draining(patch: pytest.MonkeyPatch) -> None:
+    """A secondary goes live without executing what it has received."""
+    finish = Received.finish
+
+    def abruptly(self: Received, function: Callable[[], None]) -> None:
+        self._entries.clear()
+        finish(self, function)
+
+    patch.setattr(Received, "finish", abruptly)
+
+
+def without_position_check(patch: pytest.MonkeyPatch) -> None:
+    """Entries are taken wherever the guest is."""
+
+    class Trusting(Replayer):
+        def _take(self, kind: Kind, exits: int, blocks: int = 0) -> Any:
+            return self._source.take()[3]
+
+        def cycles(self, at: int) -> int:
+            self._cycles = value = self._take(Kind.CYCLES, at)
+            self.sequence += 1
+            return int(value)
+
+    patch.setattr(guest, "Replayer", Trusting)
+
+
+@pytest.mark.parametrize(
+    "remove",
+    [
+        without_output_rule,
+        without_lease,
+        without_compare_and_set,
+        without_sequence_check,
+        without_suppression_of_outputs,
+        without_draining,
+        without_position_check,
+    ],
+)
+def test_a_guard_that_is_missing_is_missed(
+    remove: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove(monkeypatch)
+    failure = next((result for result in explore(SEEDS) if result.violations), None)
+    assert failure is not None
+    simple = shrink(failure)
+    assert simple.violations and len(simple.schedule.faults) <= len(failure.schedule.faults)
+    assert execute(Schedule.parse(str(simple.schedule))) == simple

@@ -1,0 +1,79 @@
+"""The simulator: crashes everywhere, random faults, and schedules that once went wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from vlockstep.sim.execution import execute
+from vlockstep.sim.explore import Cases, crash_everywhere, explore
+from vlockstep.sim.host import EFFECTS
+from vlockstep.sim.schedule import Schedule
+
+
+@pytest.mark.parametrize("guest", ["ledger/4", "tally/4", "real-ledger/2", "real-tally/2"])
+def test_crashes_of_the_primary_everywhere_and_of_the_secondary_later(guest: str) -> None:
+    cases = Cases()
+    wrong = [r for r in crash_everywhere(Schedule.parse(f"{guest} seed=1"), cases) if r.violations]
+    assert not wrong
+    assert cases.single > 25 and cases.double > 100
+
+
+@pytest.mark.parametrize("guest", ["preempt/3", "real-preempt/3"])
+def test_crashes_of_a_primary_with_interrupts(guest: str) -> None:
+    schedule = Schedule.parse(f"{guest} seed=2")
+    points = execute(schedule).points["primary"]
+    for point in range(1, points + 1):
+        assert not execute(Schedule.parse(f"{schedule} crash:primary@#{point}")).violations
+
+
+def test_every_kind_of_point_is_met() -> None:
+    met: set[str] = set()
+
+    def note(host: str, _point: int, what: str) -> None:
+        if host == "primary":
+            met.add(what)
+
+    for text in ("ledger/99 seed=1 drop@15000us cut:both@60000us+900000us", "tally/2 seed=1"):
+        assert not execute(Schedule.parse(text), note).violations
+    assert met >= EFFECTS | {"receive", "step", "turn", "frame", "verdict", "connected"}
+
+
+@pytest.mark.parametrize("first", range(0, 1200, 300))
+def test_random_faults(first: int) -> None:
+    assert [r for r in explore(range(first, first + 300)) if r.violations] == []
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_faults_with_real_guests(seed: int) -> None:
+    schedule = Schedule.random(seed)
+    text = f"real-{schedule}" if schedule.program != "preempt" else f"{schedule}"
+    assert not execute(Schedule.parse(text)).violations
+
+
+def test_equal_schedules_give_equal_executions() -> None:
+    for seed in range(20):
+        traces: list[list[tuple[str, int, str]]] = [[], []]
+        for trace in traces:
+            execute(Schedule.random(seed), lambda *point, to=trace: to.append(point))
+        assert traces[0] == traces[1]
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        # The secondary waited for ever for a primary that lost its power before the start.
+        "tally/1 seed=137 power:primary@1000us",
+        # The primary refused a secondary that came back while it was still asking the arbiter.
+        "ledger/4 seed=135 drop@7371us arbiter-slow@12678us+17722us crash:primary@60000us",
+        # It refused one that came back when the guest had ended.
+        "preempt/8 seed=119 drop@24000us crash:primary@91000us",
+        # A primary that had been stopped drew the guest's frames to itself when it woke up.
+        "tally/1 seed=2585 pause:primary@4510us+517528us",
+        "tally/5 seed=3865 arbiter-slow@6000us+8254us switchover:secondary@11000us "
+        "pause:secondary@11680us+358808us",
+        # The word that the guest had ended got lost, and the secondary had nothing left to do.
+        "preempt/1 seed=73 garble:secondary@4000us+154265us",
+    ],
+)
+def test_what_once_went_wrong(schedule: str) -> None:
+    assert not execute(Schedule.parse(schedule)).violations

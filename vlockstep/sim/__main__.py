@@ -1,0 +1,124 @@
+"""`python -m vlockstep.sim`"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+
+from vlockstep.errors import UsageError
+from vlockstep.sim.execution import Result, execute
+from vlockstep.sim.explore import Cases, crash_everywhere, explore, shrink
+from vlockstep.sim.schedule import TARGETS, Schedule
+
+_SHOWN = 5
+_INTERVAL = 0.5
+
+_DESCRIPTION = """\
+Execute protected guests in virtual time under many faults, and check what the world saw: nothing
+lost, nothing repeated that should not be, at most one replica live, survivors going on."""
+_EPILOG = f"""\
+examples:
+  python -m vlockstep.sim --seeds 10000
+  python -m vlockstep.sim --exhaustive real-ledger/2
+  python -m vlockstep.sim --schedule 'tally/3 seed=17 pause:primary@5000us+300000us'
+
+faults: {", ".join(TARGETS)}
+exit status: 0 if all is well, 1 if something went wrong, 2 for a wrong command line"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m vlockstep.sim",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--seeds", type=int, default=1000, help="random schedules (default: 1000)")
+    what.add_argument("--schedule", help="one schedule, as this command prints it")
+    what.add_argument(
+        "--exhaustive", metavar="GUEST/SIZE", help="crash the primary everywhere, then both"
+    )
+    parser.add_argument("--first", type=int, default=0, help="the first seed (default: 0)")
+    parser.add_argument("--json", action="store_true", help="the result, for programs")
+    options = parser.parse_args()
+    if options.seeds < 1 or options.first < 0:
+        parser.error("--seeds must be at least 1, and --first not negative")
+    cases = Cases()
+    try:
+        if options.schedule is not None:
+            results: Iterator[Result] = iter([execute(Schedule.parse(options.schedule))])
+        elif options.exhaustive is not None:
+            results = crash_everywhere(Schedule.parse(f"{options.exhaustive} seed=0"), cases)
+        else:
+            results = explore(range(options.first, options.first + options.seeds))
+    except UsageError as error:
+        parser.error(str(error))
+    sys.exit(_report(results, cases, options.json))
+
+
+def _report(results: Iterator[Result], cases: Cases, as_json: bool) -> int:
+    """Print what went wrong, each with a simpler schedule that does; the exit status."""
+    started = told = time.monotonic()
+    count, failures = 0, []
+    progress = sys.stderr.isatty()
+    for count, result in enumerate(results, 1):
+        if result.violations:
+            failures.append(result)
+            if len(failures) == _SHOWN:
+                break
+        if progress and time.monotonic() - told > _INTERVAL:
+            told = time.monotonic()
+            print(f"\r{count} executions", end="", file=sys.stderr, flush=True)
+    if progress:
+        print("\r\033[K", end="", file=sys.stderr)
+    seconds = time.monotonic() - started
+    found = [(result, shrink(result)) for result in failures]
+    if as_json:
+        print(json.dumps(_data(found, count, cases, seconds), indent=2))
+    else:
+        for result, simple in found:
+            _explain(result, simple)
+        crashes = f", {cases.single} crashes, {cases.double} double ones" if cases.single else ""
+        wrong = f"{len(found)} went wrong" if found else "all well"
+        print(f"{count} executions in {seconds:.1f} s{crashes}: {wrong}")
+    return 1 if found else 0
+
+
+def _data(
+    found: list[tuple[Result, Result]], count: int, cases: Cases, seconds: float
+) -> dict[str, object]:
+    return {
+        "executions": count,
+        "single": cases.single,
+        "double": cases.double,
+        "seconds": seconds,
+        "failures": [
+            {
+                "schedule": str(result.schedule),
+                "violations": result.violations,
+                "simpler": str(simple.schedule),
+                "simpler_violations": simple.violations,
+            }
+            for result, simple in found
+        ],
+    }
+
+
+def _explain(result: Result, simple: Result) -> None:
+    print(f"violation of {result.schedule}")
+    for violation in result.violations:
+        print(f"  {violation}")
+    print("to see it again, in a simpler execution:")
+    print(f"  python -m vlockstep.sim --schedule {shlex.quote(str(simple.schedule))}")
+    for violation in simple.violations:
+        print(f"  {violation}")
+    print()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""What must hold after an execution, seen from outside: what the world was shown, and by whom."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+
+from vlockstep.errors import VlockstepError
+from vlockstep.machine.world import Outcome
+from vlockstep.replay.replayer import Replayer, Sequence
+from vlockstep.sim.client import Client
+from vlockstep.sim.host import SimulatedHost
+from vlockstep.sim.schedule import Schedule
+from vlockstep.sim.scripted import BLOCK, RECORD
+from vlockstep.sim.simulation import Simulation
+from vlockstep.testing.ledger import BLOCK as LEDGER_BLOCK
+from vlockstep.testing.ledger import inspect_ledger
+
+_LINE = re.compile(rb"line (\d+) ([0-9a-f]{8}) ([0-9a-f]{8})\n")
+_REAL_LINE = re.compile(rb"ledger \d{6,} .*\n")
+_DONE = b"ledger done lines=%d chain=%016x\n"
+
+
+def violations(simulation: Simulation, schedule: Schedule, client: Client | None) -> Iterator[str]:
+    """Each in words; none if all is well."""
+    yield from simulation.console.complaints
+    yield from _emitters(simulation)
+    may_diverge = any(fault.kind == "diverge" for fault in schedule.faults)
+    yield from _survival(simulation, may_diverge)
+    for host in simulation.hosts:
+        if isinstance(host.outcome, Outcome):
+            yield from _replay(simulation, host, host.outcome)
+    finished = any(isinstance(host.outcome, Outcome) for host in simulation.hosts)
+    if client is not None:
+        yield from client.complaints
+        if finished and len(client.replies) < schedule.size:
+            yield f"the guest ended after {len(client.replies)} replies, not {schedule.size}"
+    elif schedule.real and schedule.program == "ledger":
+        yield from _real_ledger(simulation, schedule.size, finished)
+    elif not schedule.real:
+        yield from _ledger(simulation, schedule.size, finished)
+
+
+def _emitters(simulation: Simulation) -> Iterator[str]:
+    """At most one is live: generations never go back, and each has one owner."""
+    owners: dict[int, str] = {}
+    last = 0
+    for emission in simulation.emissions:
+        where = f"{emission.host} at {emission.time} ns"
+        if emission.generation is None:
+            yield f"an output by {where}, which is no primary"
+        elif emission.generation < last:
+            yield f"an output of generation {emission.generation} by {where}, after {last}"
+        elif owners.setdefault(emission.generation, emission.host) != emission.host:
+            yield f"an output of generation {emission.generation} by {where}, which is the other's"
+        else:
+            last = emission.generation
+
+
+def _survival(simulation: Simulation, may_diverge: bool) -> Iterator[str]:
+    """Who owns the generation goes on, or if it crashed, who was to take over."""
+    owner, arbiter = simulation.arbiter.owner, simulation.arbiter
+    if not simulation.primary.happened("started"):
+        return
+    if not owner.crashed:
+        if not isinstance(owner.outcome, Outcome):
+            yield f"{owner.name} is to go on, and did not: {owner.state}, {owner.outcome}"
+        return
+    heir = simulation.peer(owner)
+    if arbiter.alone or heir.crashed or (may_diverge and heir.happened("diverged")):
+        return
+    if not isinstance(heir.outcome, Outcome):
+        yield f"{heir.name} did not take over: {heir.state}, {heir.outcome}"
+
+
+def _replay(simulation: Simulation, host: SimulatedHost, outcome: Outcome) -> Iterator[str]:
+    """The log of who finished leads a fresh machine to the same end."""
+    guest = host.guest
+    with closing(simulation.make_machine(guest.image, guest.config, False)) as machine:
+        source = Sequence(iter(host.replica.entries))
+        try:
+            replayed = machine.run(Replayer(source, machine))
+        except VlockstepError as error:
+            yield f"the log of {host.name} does not replay: {error}"
+            return
+    if replayed != outcome:
+        yield f"the log of {host.name} replays to another end"
+
+
+def _ledger(simulation: Simulation, size: int, finished: bool) -> Iterator[str]:
+    """Each line once and in order, and on the disk before on the console."""
+    text = simulation.transcript
+    lines = text[: text.rfind(b"\n") + 1].splitlines(keepends=True)
+    if finished and (len(lines) != size or not text.endswith(b"\n")):
+        yield f"the guest ended with {len(lines)} lines, not {size}"
+    chain = 0
+    for number, line in enumerate(lines, 1):
+        match = _LINE.fullmatch(line)
+        if match is None or int(match[1]) != number:
+            yield f"line {number} is {line!r}"
+            return
+        if int(match[2], 16) != chain:
+            yield f"line {number} follows a line that nobody saw"
+        chain = int(match[3], 16)
+        block = RECORD.unpack_from(simulation.disk(), (number - 1) * BLOCK)
+        if block != (number, chain):
+            yield f"line {number} was printed with {chain:08x}, the disk has {block}"
+
+
+def _real_ledger(simulation: Simulation, size: int, finished: bool) -> Iterator[str]:
+    """The same of the guest that writes each line to its disk after it has printed it."""
+    text, disk = simulation.transcript, simulation.disk()
+    if finished:
+        report = inspect_ledger(text, disk, size)
+        yield from report.problems
+        return
+    lines = [line for line in text.splitlines(keepends=True) if _REAL_LINE.fullmatch(line)]
+    for count in (len(lines), len(lines) - 1):
+        if count < 1:
+            return
+        chain = int.from_bytes(disk[count * LEDGER_BLOCK - 8 : count * LEDGER_BLOCK], "little")
+        shown = b"".join(lines[:count]) + _DONE % (count, chain)
+        report = inspect_ledger(shown, disk[: count * LEDGER_BLOCK], count)
+        if report.ok:
+            return
+    yield f"the ledger is damaged before line {len(lines) - 1}: {report}"

@@ -1,0 +1,148 @@
+"""What happens in one simulated execution: a guest, a seed for everything that varies, faults.
+
+As text: `tally/3 seed=17 pause:primary@5ms+300ms crash:secondary@#41`. A fault strikes at a time
+since the start, and may last; a crash may also strike at one of the host's points.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass, replace
+from typing import Self
+
+from vlockstep.errors import UsageError
+
+PROGRAMS = ("ledger", "preempt", "tally")
+HOSTS = ("primary", "secondary")
+ONCE = {"crash": HOSTS, "power": HOSTS, "switchover": HOSTS, "diverge": ("secondary",), "drop": ()}
+"""Faults that strike, and whom. `power` is a crash that no connection tells of."""
+LASTING = {
+    "pause": HOSTS,
+    "unplug": HOSTS,
+    "cut": (*HOSTS, "both"),
+    "garble": (*HOSTS, "both"),
+    "arbiter-away": (),
+    "arbiter-deaf": (),
+    "arbiter-slow": (),
+}
+"""Faults that strike and pass. A `cut` names who is not reached, `garble` who gets messages with a
+flipped bit among others, `unplug` whose NIC has no network; an arbiter that is deaf decides, but
+its answers get lost."""
+TARGETS = ONCE | LASTING
+
+_FAULT = re.compile(
+    r"(?P<kind>[a-z-]+)(:(?P<target>[a-z]+))?@(#(?P<point>\d+)|(?P<at>\d+)us(\+(?P<for>\d+)us)?)"
+)
+_HEAD = re.compile(r"(?P<real>real-)?(?P<program>[a-z]+)/(?P<size>\d{1,4})")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`at` and `lasting` are in microseconds. With a `point` it strikes there instead."""
+
+    kind: str
+    target: str = ""
+    at: int = 0
+    lasting: int = 0
+    point: int | None = None
+
+    def __str__(self) -> str:
+        name = f"{self.kind}:{self.target}" if self.target else self.kind
+        if self.point is not None:
+            return f"{name}@#{self.point}"
+        return f"{name}@{self.at}us" + (f"+{self.lasting}us" if self.kind in LASTING else "")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        match = _FAULT.fullmatch(text)
+        if match is None:
+            raise UsageError(f"{text!r} is no fault: write KIND:TARGET@TIMEus[+TIMEus]")
+        kind, target, point = match["kind"], match["target"] or "", match["point"]
+        if kind not in TARGETS:
+            raise UsageError(f"no fault {kind!r}; there are {', '.join(TARGETS)}")
+        if target not in (TARGETS[kind] or ("",)):
+            raise UsageError(f"{text!r}: {kind} takes {' or '.join(TARGETS[kind]) or 'no target'}")
+        if point is not None and kind != "crash":
+            raise UsageError(f"{text!r}: only a crash strikes at a point")
+        if point is None and (match["for"] is not None) != (kind in LASTING):
+            raise UsageError(
+                f"{text!r}: {'+TIMEus tells how long' if kind in LASTING else 'this does not last'}"
+            )
+        return cls(
+            kind,
+            target,
+            int(match["at"] or 0),
+            int(match["for"] or 0),
+            None if point is None else int(point),
+        )
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """`real` guests run under the engine, others are scripted. `size` is the number of lines or
+    requests."""
+
+    program: str
+    size: int
+    seed: int
+    faults: tuple[Fault, ...] = ()
+    real: bool = False
+
+    def __str__(self) -> str:
+        name = f"{'real-' if self.real else ''}{self.program}/{self.size}"
+        return " ".join([name, f"seed={self.seed}", *map(str, self.faults)])
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        head, *rest = text.split() or [""]
+        match = _HEAD.fullmatch(head)
+        if match is None or match["program"] not in PROGRAMS:
+            raise UsageError(f"{head!r} is no guest: write {'/N, '.join(PROGRAMS)}/N")
+        if not rest or not re.fullmatch(r"seed=\d+", rest[0]):
+            raise UsageError(f"{text!r}: write seed=N behind the guest")
+        seed = int(rest[0].removeprefix("seed="))
+        faults = tuple(map(Fault.parse, rest[1:]))
+        return cls(match["program"], int(match["size"]), seed, faults, match["real"] is not None)
+
+    @classmethod
+    def random(cls, seed: int) -> Self:
+        """The schedule that `seed` stands for: a scripted guest, and up to five faults."""
+        chance = random.Random(f"schedule {seed}")
+        program = chance.choice(PROGRAMS)
+        horizon = int(10 ** chance.uniform(3.5, 5.8))
+        faults = sorted((_fault(chance, horizon) for _ in range(chance.randint(1, 5))), key=_time)
+        return cls(program, chance.randint(1, 8), seed, tuple(faults))
+
+    def simpler(self) -> list[Schedule]:
+        """Simpler schedules, the simplest first."""
+        found = [
+            replace(self, faults=self.faults[:i] + self.faults[i + 1 :])
+            for i in range(len(self.faults))
+        ]
+        found += [replace(self, size=size) for size in (self.size // 2, self.size - 1) if size]
+        for i, fault in enumerate(self.faults):
+            for simpler in (
+                replace(fault, lasting=fault.lasting // 2),
+                replace(fault, at=fault.at // 10 * 10),
+                replace(fault, at=fault.at // 1000 * 1000),
+            ):
+                if simpler != fault:
+                    found.append(
+                        replace(self, faults=(*self.faults[:i], simpler, *self.faults[i + 1 :]))
+                    )
+        return found
+
+
+def _fault(chance: random.Random, horizon: int) -> Fault:
+    kind = chance.choices(list(TARGETS), weights=[_WEIGHTS.get(k, 2) for k in TARGETS])[0]
+    target = chance.choice(TARGETS[kind] or ("",))
+    lasting = int(10 ** chance.uniform(3, 5.9)) if kind in LASTING else 0
+    return Fault(kind, target, chance.randint(0, horizon), lasting)
+
+
+def _time(fault: Fault) -> int:
+    return fault.at
+
+
+_WEIGHTS = {"crash": 6, "power": 3, "drop": 4, "diverge": 1}

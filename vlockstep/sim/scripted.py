@@ -1,0 +1,184 @@
+"""Guests without a CPU: small programs that make exits as a machine does, a hundred times as fast.
+
+Everything a scripted guest has computed is in its `chain`, a hash of every input and of the place
+of it, which its outputs show. So an input that is lost, doubled, changed or taken somewhere else
+shows in whatever follows it.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vlockstep.machine.config import GuestConfig
+from vlockstep.machine.image import Image
+from vlockstep.machine.position import Position
+from vlockstep.machine.registers import GENERAL, Registers
+from vlockstep.machine.world import Outcome, World, WorldChanged
+
+BLOCK = 16
+RECORD = struct.Struct("<QQ")
+"""A block of the ledger's disk: the line's number, and the chain."""
+REPLY = struct.Struct("<QQQ")
+"""What a reply holds: the request's number, the chain before it, and after it."""
+HEADER = 14
+
+_WORK = 20_000
+"""Blocks of computation between two exits of a guest with a timer."""
+_VECTOR = 32
+_ZERO = dict.fromkeys(GENERAL, 0)
+
+
+class ScriptedMachine:
+    """Has what a `Machine` has, as far as replicas use it.
+
+    The first argument in `config` is the number of lines or requests, and the second the program:
+    `ledger` writes a block and then prints a line for each, `preempt` does so with a timer, and
+    `tally` answers numbered requests.
+    """
+
+    def __init__(self, image: Image, config: GuestConfig, count_blocks: bool) -> None:
+        self.image = image
+        self.config = config
+        self.memory = _Memory(self)
+        self.core_directory: Path | None = None
+        self.outcome: Outcome | None = None
+        self.world: World
+        self.exits = 0
+        self.chain = 0
+        self._blocks = 0
+        self._timer = (0, 0)
+        self._breakpoint = Position(-1)
+        self._on_breakpoint: Callable[[], None] = lambda: None
+
+    @property
+    def position(self) -> Position:
+        return Position(self.exits, self._blocks)
+
+    def registers(self) -> Registers:
+        return Registers({**_ZERO, "rip": self.exits, "rax": self.chain})
+
+    def break_at(self, position: Position, action: Callable[[], None]) -> None:
+        self._breakpoint, self._on_breakpoint = position, action
+
+    def read_virtual(self, address: int, length: int) -> bytes:
+        return b""
+
+    def kick(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def replace_world(self, world: World) -> None:
+        self.world = world
+        if self._timer[0]:
+            world.timer(self.exits, *self._timer, self.kick)
+
+    def run(self, world: World) -> Outcome:
+        self.world = world
+        count, program = int(self.config.arguments[0]), self.config.arguments[1]
+        if program == "preempt":
+            self._arm_timer()
+        if program == "tally":
+            self._tally(count)
+        else:
+            self._ledger(count)
+        outcome = Outcome(0, "", self.position, self.registers(), self.memory.digest())
+        self._ask("end", outcome)
+        self.outcome = outcome
+        return outcome
+
+    # Programs
+
+    def _ledger(self, lines: int) -> None:
+        disk = self._handle("disk")
+        after = 0
+        for number in range(1, lines + 1):
+            self._input("poll", 1_000_000)
+            self._input("cycles")
+            before, after = after, self.chain
+            self._exit("block_write", disk, (number - 1) * BLOCK, RECORD.pack(number, after))
+            self._exit("console", b"line %d %08x %08x\n" % (number, before, after))
+
+    def _tally(self, requests: int) -> None:
+        nic = self._handle("net")
+        last, reply = 0, b""
+        while True:
+            self._exit("poll", 1_000_000_000)
+            while (frame := self._exit("net_read", nic, 1514)) is not None:
+                (number,) = struct.unpack_from("<Q", frame, HEADER)
+                if number == last + 1 and number > requests:
+                    return
+                if number == last + 1:
+                    before, last = self.chain, number
+                    self._input("cycles")
+                    addresses = frame[6:12] + frame[:6] + frame[12:HEADER]
+                    reply = addresses + REPLY.pack(number, before, self.chain)
+                if number == last:
+                    self._exit("net_write", nic, reply)
+
+    def _handle(self, name: str) -> int:
+        device = self.image.device(name)
+        assert device is not None
+        return device.handle
+
+    # What a machine does
+
+    def _input(self, call: str, *arguments: object) -> None:
+        """An exit whose value the guest takes into account."""
+        at = self.exits
+        self._mix(at, self._exit(call, *arguments))
+
+    def _exit(self, call: str, *arguments: object) -> Any:
+        """Serve an exit with a call of the World, and compute up to the next."""
+        value = self._ask(call, self.exits, *arguments)
+        self.exits += 1
+        self._blocks = 0
+        if self._breakpoint <= self.position:
+            self._on_breakpoint()
+        if self._timer[0]:
+            self._compute()
+        return value
+
+    def _compute(self) -> None:
+        while True:
+            stop = self._ask("stop_at", self.position)
+            if stop is None or stop >= _WORK:
+                return
+            self._blocks = max(stop, self._blocks + 1)
+            vector = self._ask("interrupt", self.position, True)
+            if vector is not None:
+                self._mix(*self.position, vector)
+
+    def _arm_timer(self) -> None:
+        self._timer = (1_000_000, _VECTOR)
+        self._exit("timer", *self._timer, self.kick)
+
+    def _ask(self, call: str, *arguments: object) -> Any:
+        while True:
+            try:
+                return getattr(self.world, call)(*arguments)
+            except WorldChanged:
+                continue
+
+    def _mix(self, *values: int) -> None:
+        self.chain = zlib.crc32(struct.pack(f"<{len(values)}Q", *values), self.chain)
+
+
+class _Memory:
+    """All the memory there is: the chain."""
+
+    def __init__(self, machine: ScriptedMachine) -> None:
+        self._machine = machine
+
+    size = 0
+
+    def digest(self) -> bytes:
+        return struct.pack("<Q", self._machine.chain)
+
+    def extents(self) -> list[tuple[int, int]]:
+        return []
