@@ -1,0 +1,73 @@
+"""`python -m vlockstep.sim`"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+
+import pytest
+
+from vlockstep.ft.protocol import Verdict
+from vlockstep.sim.__main__ import main
+from vlockstep.sim.arbiter import SimulatedArbiter
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["sim", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def test_all_is_well(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "--seeds", "20", "--first", "7") == 0
+    assert re.fullmatch(r"20 executions in .* s: all well\n", capsys.readouterr().out)
+
+
+def test_exhaustive(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "--exhaustive", "ledger/1", "--json") == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["executions"] == data["single"] + data["double"] > 50
+    assert data["failures"] == []
+
+
+def test_a_violation_comes_with_the_command_that_shows_it_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(SimulatedArbiter, "verdict", lambda *_: Verdict.WON)
+    assert run(monkeypatch, "--seeds", "400") == 1
+    out = capsys.readouterr().out
+    command = re.search(r"^  python -m vlockstep\.sim (.*)$", out, re.MULTILINE)
+    assert command is not None and "went wrong" in out
+    assert run(monkeypatch, *shlex.split(command[1])) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--schedule", "sort/3 seed=1"], "'sort/3' is no guest"),
+        (["--schedule", ""], "'' is no guest"),
+        (["--schedule", "tally/3"], "write seed=N"),
+        (["--schedule", "tally/3 seed=1 flood@3us"], "no fault 'flood'"),
+        (["--schedule", "tally/3 seed=1 crash@3us"], "crash takes primary or secondary"),
+        (["--schedule", "tally/3 seed=1 drop:primary@3us"], "drop takes no target"),
+        (["--schedule", "tally/3 seed=1 pause:primary@3us"], "+TIMEus tells how long"),
+        (["--schedule", "tally/3 seed=1 crash:primary@3us+4us"], "does not last"),
+        (["--schedule", "tally/3 seed=1 drop@#4"], "only a crash strikes at a point"),
+        (["--schedule", "tally/3 seed=1 crash:primary"], "is no fault"),
+        (["--exhaustive", "tally"], "'tally' is no guest"),
+        (["--seeds", "0"], "must be at least 1"),
+        (["--first", "-1"], "not negative"),
+    ],
+)
+def test_wrong_usage(
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(monkeypatch, *arguments) == 2
+    assert message in capsys.readouterr().err
