@@ -1,4 +1,5 @@
-"""Settings for all tests: repeatable hypothesis runs, and skips where a program is missing."""
+"""Settings for all tests: repeatable hypothesis runs, skips where a program is missing, and the
+table of faults."""
 
 from __future__ import annotations
 
@@ -18,3 +19,22 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if shutil.which(program) is None:
                 # CI installs what the tests need, and skips none.
                 (pytest.fail if "CI" in os.environ else pytest.skip)(f"needs {program}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What faults were injected, and what happened."""
+    rows = [
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, value in report.user_properties
+        if name == "fault"
+    ]
+    if rows:
+        from vlockstep.testing.faults import FAULTS
+        from vlockstep.testing.faults.table import render
+
+        order = [fault.name for fault in FAULTS]
+        terminalreporter.section("faults")
+        terminalreporter.write(render(sorted(rows, key=lambda row: order.index(row["fault"]))))

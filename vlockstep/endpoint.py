@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import zmq
-from zmq.auth.thread import ThreadAuthenticator
 
 from vlockstep.errors import UsageError
 from vlockstep.keys import Keys, Party
+
+if TYPE_CHECKING:
+    from zmq.auth.thread import ThreadAuthenticator
 
 HANDSHAKE_FAILED = (
     zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -18,6 +22,13 @@ HANDSHAKE_FAILED = (
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
 """Events of a socket's monitor: a connection failed before it stood."""
+
+
+def monitor_event(message: Sequence[bytes]) -> int:
+    """What happened, from a message of a socket's monitor. pyzmq's own parser brings asyncio, and
+    with it 3 MB."""
+    event: int = struct.unpack("=HI", message[0])[0]
+    return event
 
 
 def check_endpoint(endpoint: str, encrypted: bool) -> None:
@@ -56,6 +67,8 @@ def authenticate(
 
     There can be one such socket in a context. Stop the authenticator after closing it.
     """
+    from zmq.auth.thread import ThreadAuthenticator  # brings asyncio, too
+
     authenticator = ThreadAuthenticator(context)
     authenticator.start()
     public = {keys.peers[party] for party in accepted if party in keys.peers}

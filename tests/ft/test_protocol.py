@@ -21,7 +21,7 @@ from vlockstep.ft.messages import (
     TookOver,
     Welcome,
 )
-from vlockstep.ft.primary import Primary
+from vlockstep.ft.primary import MAX_BATCH, Primary
 from vlockstep.ft.protocol import (
     TRANSITIONS,
     Action,
@@ -266,6 +266,16 @@ def test_the_one_it_replaced_is_told_to_stop() -> None:
     old = protected()
     (reply,) = sent(alone.received(START, Query(START, 0, 0)), TookOver)
     assert any(isinstance(a, Stop) for a in old.received(START, reply))
+
+
+def test_entries_that_are_too_large_for_a_message_go_in_several() -> None:
+    primary = protected()
+    large: Entry = (Kind.BLOCK_READ, 0, 0, bytes(MAX_BATCH // 2), b"")
+    batches = sent(primary.append(START, [large] * 7), Batch)
+    sizes = [len(codec.decode(b.entries)[1]) for b in batches if isinstance(b, Batch)]
+    assert sizes == [1] * 7
+    firsts = [codec.decode(b.entries)[0] for b in batches if isinstance(b, Batch)]
+    assert firsts == list(range(7))
 
 
 # The secondary

@@ -166,3 +166,21 @@ def test_system_call_with_its_feature_enabled_is_a_guest_error() -> None:
     with machine_of(make_image(code)) as machine, pytest.raises(GuestError, match="SYSCALL") as e:
         machine.run(ScriptedWorld())
     assert e.value.registers["rip"] == TEXT + code.index(b"\x0f\x05")
+
+
+@pytest.mark.timeout(20)
+def test_a_handler_that_raises_its_own_exception_ends_the_guest() -> None:
+    """Without a page for its first instruction there is no block boundary at which to stop it."""
+    tables = trap_tables({6: HANDLER})
+    image = make_image({0: LOAD_TABLES + b"\x0f\x0b", 0x400: b"\x0f\x0b"}, tables)
+    with machine_of(image) as machine, pytest.raises(GuestError, match=r"#6.*again and again"):
+        machine.run(ScriptedWorld())
+
+
+def test_a_handler_that_is_needed_very_often_does_not_end_the_guest() -> None:
+    skip = bytes.fromhex("4883042402 48cf")  # add qword [rsp], 2; iretq
+    code = LOAD_TABLES + b"\x0f\x0b" * 3000 + halt()
+    tables = trap_tables({6: TEXT + 0x4000})
+    image = make_image({0: code, 0x4000: skip}, {**tables, HALT: struct.pack("<Qi", 0, 3)})
+    with machine_of(image) as machine:
+        assert machine.run(ScriptedWorld()).status == 3

@@ -336,3 +336,30 @@ def test_the_abi_guest_finds_all_as_it_should_be() -> None:
     assert outcome.status == 0, console.text
     assert console.text.endswith("abi ok\n") and "command line: --timer=1\n" in console.text
     assert disk.content[:512] == disk.content[-512:]
+
+
+def test_code_that_a_disk_gives_replaces_code_that_was_executed() -> None:
+    """On page tables of the guest's own, where the same memory is writable and executable."""
+    tables = [DATA + 0x4000, DATA + 0x5000, DATA + 0x6000]
+    code, outcome = DATA + 0x8000, DATA + 0x9000
+    old, new = (b"\xbb" + bytes((n, 0, 0, 0)) + b"\xc3" for n in (1, 2))  # mov ebx, n; ret
+    load_tables = b"\xb8" + struct.pack("<I", tables[0]) + b"\x0f\x22\xd8"  # mov cr3, rax
+    call = b"\xb8" + struct.pack("<I", code) + b"\xff\xd0"  # mov eax, code; call rax
+    keep = b"\x89\x1c\x25" + struct.pack("<I", outcome + 8)  # mov [outcome + 8], ebx
+    image = make_image(
+        load_tables + call + hypercall(5, REQUEST) + call + keep + hypercall(8, outcome),
+        {
+            REQUEST: block(DISK, 0, code, 512),
+            tables[0]: struct.pack("<Q", tables[1] | 3),
+            tables[1]: struct.pack("<Q", tables[2] | 3),
+            tables[2]: struct.pack("<4Q", *(n << 21 | 0x83 for n in range(4))),
+            code: old,
+            outcome: bytes(16),
+        },
+        DEVICES[:1],
+    )
+    config = config_for(image, blocks=disk_config(CAPACITY))
+    for count_blocks in (False, True):
+        with machine_of(image, config, count_blocks=count_blocks) as machine:
+            world = ScriptedWorld(block_read=[new.ljust(512, b"\0")])
+            assert machine.run(world).status == 2

@@ -10,15 +10,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support import (
     DATA,
+    HALT,
     IMAGES,
     RW,
     RX,
     TEXT,
     Elf,
     R,
+    ScriptedWorld,
     Segment,
     abi_note,
+    halt,
     machine_of,
+    make_image,
     manifest_note,
     note,
     sample,
@@ -101,6 +105,7 @@ REFUSED = {
         with_segments(Segment(TEXT, b"\xf4" * 9, RX, 8)),
     ),
     "nothing to load": ("nothing to load", with_segments()),
+    "too many headers": ("67 program headers", with_segments(*[Segment(0, b"", R, 0)] * 65)),
     "only empty segments": ("nothing to load", with_segments(Segment(TEXT, b"", RX, 0))),
     "entry outside": ("entry point 0x300000", with_segments(TEXT_SEGMENT, entry=0x300000)),
     "entry in data": (
@@ -160,6 +165,42 @@ def test_file_that_ends_within_a_segment_is_refused() -> None:
     assert notes
     with pytest.raises(ImageError, match="ends within the segment at 0x100000"):
         images.parse("cut.hvt", bytes(content))
+
+
+def test_segments_that_together_hold_more_than_the_file_are_refused() -> None:
+    content = bytearray(
+        with_segments(TEXT_SEGMENT, *(Segment(DATA * n, b"", R, DATA) for n in range(1, 9))).build()
+    )
+    for row in range(1, 9):
+        struct.pack_into("<Q", content, 64 + 56 * row + 8, 0)  # p_offset
+        struct.pack_into("<Q", content, 64 + 56 * row + 32, len(content))  # p_filesz
+    with pytest.raises(ImageError, match="hold more than the file"):
+        images.parse("again.hvt", bytes(content))
+
+
+@pytest.mark.timeout(10)
+def test_a_dynamic_segment_and_sections_without_end_cost_no_time() -> None:
+    content = bytearray(with_segments(TEXT_SEGMENT, Segment(0, b"", R, kind=2)).build())
+    struct.pack_into("<Q", content, 40, len(content))  # e_shoff
+    struct.pack_into("<H", content, 58, 0)  # e_shentsize; e_shnum is 0: see the first section
+    section = struct.pack("<IIQQQQIIQQ", 0, 0, 0, 0, 0, 1 << 40, 0, 0, 0, 0)
+    assert images.parse("long.hvt", bytes(content) + section).symbols == []
+
+
+def test_names_without_an_end_are_cut() -> None:
+    """Each symbol's name would be the rest of the file."""
+    content = bytearray(Elf().build())
+    symbols = struct.pack("<IBBHQQ", 0, 2, 0, 0, TEXT, 0) * 1000
+    names = b"x" * 10_000
+    at = len(content)
+    layout = struct.Struct("<IIQQQQIIQQ")
+    table = layout.pack(0, 2, 0, 0, at, len(symbols), 1, 0, 0, 24)
+    table += layout.pack(0, 3, 0, 0, at + len(symbols), len(names), 0, 0, 0, 0)
+    struct.pack_into("<Q", content, 40, at + len(symbols) + len(names))
+    struct.pack_into("<HH", content, 58, layout.size, 2)
+    image = images.parse("names.hvt", bytes(content) + symbols + names + table)
+    assert image.symbols == [(TEXT, "x" * 256)] * 1000
+    assert image.symbol(TEXT + 1) == (TEXT, "x" * 256)
 
 
 def test_missing_file_and_directory_are_image_errors(tmp_path: Path) -> None:
@@ -241,3 +282,11 @@ def test_damaged_section_headers_cost_the_symbols_and_nothing_else(
     struct.pack_into(layout, content, offset, value)
     image = images.parse("damaged.hvt", bytes(content))
     assert image.symbol(image.entry) in (None, sample("abi").symbol(image.entry))
+
+
+@pytest.mark.timeout(10)
+def test_code_full_of_endless_loops_is_run_as_fast_as_any() -> None:
+    """Each is watched, up to a limit."""
+    code = halt() + b"\xeb\xfe" * 450_000
+    with machine_of(make_image(code, {HALT: bytes(12)})) as machine:
+        assert machine.run(ScriptedWorld()).status == 0

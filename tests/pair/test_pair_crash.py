@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pair_checks import END, KILLED, LONG, LONG_LINES, SHORT, check_equal, check_log, check_output
+from pair_checks import END, KILLED, SHORT, check_equal, check_log, check_output
 
 from vlockstep.testing.plugin import MakePair
 
@@ -33,33 +33,6 @@ def test_secondary_dies_at(make_pair: MakePair, place: str) -> None:
     assert pair.wait_finished() == (0, KILLED)
     check_output(pair)
     check_log(pair, "primary")
-
-
-def test_crash_from_outside(make_pair: MakePair) -> None:
-    pair = make_pair("ledger", LONG)
-    pair.crash("primary")
-    assert pair.wait_live() == 2
-    assert pair.wait_finished() == (KILLED, 0)
-    check_output(pair, LONG_LINES)
-    check_log(pair, "secondary")
-
-
-def test_secondary_is_killed(make_pair: MakePair) -> None:
-    pair = make_pair("ledger", LONG)
-    pair.crash("secondary")
-    assert pair.wait_live("primary") == 2
-    assert pair.wait_finished() == (0, KILLED)
-    check_output(pair, LONG_LINES)
-    check_log(pair, "primary")
-
-
-def test_crash_over_a_slow_network(make_pair: MakePair) -> None:
-    """What the primary sent arrives 30 ms after its death."""
-    pair = make_pair("ledger", SHORT, crash_at="sent:60", delay=0.03)
-    assert pair.wait_live() == 2
-    assert pair.wait_finished() == (KILLED, 0)
-    check_output(pair)
-    check_log(pair, "secondary")
 
 
 def test_both_guests_are_equal_where_the_primary_dies(make_pair: MakePair) -> None:

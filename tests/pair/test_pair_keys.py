@@ -39,20 +39,6 @@ def test_each_party_needs_only_its_own_secret(make_pair: MakePair) -> None:
     assert pair.wait_finished() == (0, 0)
 
 
-def test_unknown_key(make_pair: MakePair, tmp_path: Path) -> None:
-    """A key that the primary does not accept, of somebody who knows the primary's."""
-    pair = make_pair("ledger", SHORT, keys=True, start=False)
-    assert pair.keys is not None
-    pair.start_primary()
-    others = tmp_path / "others"
-    keys.create(others)
-    (others / "primary.key").write_bytes((pair.keys / "primary.key").read_bytes())
-    pair.start_secondary("--keys", others)
-    assert pair.process("secondary").wait_exit() == 1
-    assert said(pair, "secondary", "does not accept this replica's key")
-    starts_with_the_right_key(pair)
-
-
 def test_keys_of_another_pair(make_pair: MakePair, tmp_path: Path) -> None:
     pair = make_pair("ledger", SHORT, keys=True, start=False)
     pair.start_primary()

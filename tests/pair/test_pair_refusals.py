@@ -2,31 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from pair_checks import LONG, LONG_LINES, SHORT, check_equal, check_output, said
+from pair_checks import SHORT, check_equal, check_output, said
 
-from vlockstep.machine.bundled import open_bundled
 from vlockstep.testing import PairError
 from vlockstep.testing.plugin import MakePair
-
-
-def test_other_image(make_pair: MakePair) -> None:
-    pair = make_pair("ledger", SHORT, start=False)
-    pair.start_primary()
-    pair.start_secondary(guest=_another_ledger(pair.directory))
-    assert pair.process("secondary").wait_exit() == 1
-    assert said(pair, "secondary", "refuses this replica: .*start both with the same image")
-    pair.start_secondary()
-    assert pair.wait_finished() == (0, 0)
-    check_output(pair)
-
-
-def _another_ledger(directory: Path) -> Path:
-    image = directory / "ledger.hvt"
-    image.write_bytes(open_bundled("ledger").content + b"\0")
-    return image
 
 
 def test_third_replica(make_pair: MakePair) -> None:
@@ -59,10 +39,12 @@ def test_second_primary(make_pair: MakePair) -> None:
 
 
 def test_primary_without_a_secondary(make_pair: MakePair) -> None:
+    """Its guest has never run, so it may be started again."""
     pair = make_pair("hello", start=False, primary_options=["--wait", 1])
-    pair.start_primary()
-    assert pair.process("primary").wait_exit() == 1
-    assert said(pair, "primary", "no secondary came")
+    for _ in range(2):
+        pair.start_primary()
+        assert pair.process("primary").wait_exit() == 1
+        assert said(pair, "primary", "no secondary came")
     assert pair.transcript == b""
 
 
@@ -71,21 +53,3 @@ def test_secondary_without_a_primary(make_pair: MakePair) -> None:
     pair.start_secondary()
     assert pair.process("secondary").wait_exit() == 1
     assert said(pair, "secondary", "no primary answered")
-
-
-def test_arbiter_that_cannot_be_reached(make_pair: MakePair) -> None:
-    """Whose claim gets no answer emits nothing, and asks until it gets one."""
-    pair = make_pair("ledger", LONG)
-    hidden = pair.directory / "hidden"
-    pair.arbiter.rename(hidden)
-    pair.crash("primary")
-    text = "the arbiter cannot be reached; nothing is emitted until it is"
-    pair.process("secondary").wait_event("notice", text=text)
-    transcript = pair.transcript
-    status = pair.process("secondary").wait_status(lambda s: "arbiter" in s["state"])
-    pair.process("secondary").wait_status(lambda s: s["time"] > status["time"] + 0.2)
-    assert pair.transcript == transcript
-    hidden.rename(pair.arbiter)
-    assert pair.wait_live() == 2
-    assert pair.process("secondary").wait_exit() == 0
-    check_output(pair, LONG_LINES)

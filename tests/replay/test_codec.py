@@ -16,7 +16,7 @@ from vlockstep.replay import codec
 from vlockstep.replay.entry import Checkpoint, End, Entry, Kind, describe
 
 U64 = st.integers(0, (1 << 64) - 1)
-CLOCK = st.integers(0, (1 << 63) - 1)
+VECTOR = st.integers(0, 255)
 SMALL = st.binary(max_size=20)
 NUMBERS = [Kind.CYCLES, Kind.WALLTIME, Kind.POLL, Kind.INTERRUPT]
 DATA = [Kind.NET_READ, Kind.BLOCK_READ]
@@ -31,7 +31,7 @@ def logs(draw: st.DrawFn) -> tuple[int, list[Entry]]:
         kind = draw(st.sampled_from([*NUMBERS, *DATA, *DIGESTS, Kind.END]))
         value: int | bytes | None
         if kind in NUMBERS:
-            value = draw(CLOCK if kind < Kind.POLL else U64)
+            value = draw(VECTOR if kind == Kind.INTERRUPT else U64)
         else:
             value = draw(st.none() | SMALL) if kind in DATA else draw(SMALL)
         blocks, checkpoint = draw(st.just(0) | U64), draw(st.just(b"") | SMALL)
@@ -57,7 +57,7 @@ def test_a_clock_read_takes_at_most_12_bytes_and_usually_6() -> None:
         assert len(codec.encode(5, entries)) - one <= most * len(list(steps)) + 4
 
 
-@given(CLOCK, CLOCK, st.integers(0, 127), st.sampled_from([Kind.CYCLES, Kind.WALLTIME]))
+@given(U64, U64, st.integers(0, 127), st.sampled_from([Kind.CYCLES, Kind.WALLTIME]))
 def test_no_clock_entry_is_larger_than_12_bytes(a: int, b: int, step: int, kind: Kind) -> None:
     first: Entry = (int(kind), 0, 0, a, b"")
     second: Entry = (int(kind), step, 0, b, b"")
@@ -65,7 +65,7 @@ def test_no_clock_entry_is_larger_than_12_bytes(a: int, b: int, step: int, kind:
 
 
 def test_clock_values_of_any_distance_are_kept() -> None:
-    top = (1 << 63) - 1
+    top = (1 << 64) - 1
     entries: list[Entry] = [(0, 0, 0, top, b""), (0, 1, 0, 0, b""), (1, 2, 0, top, b"")]
     entries += [(1, 3, 0, 0, b""), (1, 4, 0, top, b""), (0, 5, 0, top, b"")]
     assert codec.decode(codec.encode(0, entries)) == (0, entries)
@@ -145,7 +145,7 @@ def test_damaged_batches_are_log_errors(
         (0, 0, [(0, -1, 1)]),
         (0, 0, [(0, 0, -1)]),
         (0, 0, [(0, 0, 5), (0, 0, -6)]),
-        (0, 0, [(0, 0, (1 << 64) - 1), (0, 0, 1)]),
+        (0, 0, [(8, 0, 256)]),
         (0, 0, [(0, 0, b"")]),
         (0, 0, [(5, 0, 1)]),
         (0, 0, [(5, 0, None)]),

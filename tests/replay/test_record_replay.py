@@ -169,9 +169,10 @@ def test_checkpoints_come_regularly_and_cover_memory() -> None:
 
 def test_clocks_of_a_live_world_never_go_back() -> None:
     start = LiveWorld(Console(), start=Continuation((1 << 50, 1 << 62)))
-    assert start.walltime(0) == 1 << 62
-    values = [start.cycles(0) for _ in range(100)]
-    assert values == sorted(values) and values[0] >= 1 << 50
+    for read, first in ((start.walltime, 1 << 62), (start.cycles, 1 << 50)):
+        values = [read(0) for _ in range(100)]
+        assert first <= values[0] < first + 10**10
+        assert values == sorted(set(values)), "it goes back, or stands still"
 
 
 def test_a_failing_disk_is_replayed_without_any_disk() -> None:

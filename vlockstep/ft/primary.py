@@ -43,6 +43,8 @@ from vlockstep.machine.position import Position
 from vlockstep.replay import codec
 from vlockstep.replay.entry import OUTPUTS, Entry, Kind
 
+MAX_BATCH = 1 << 20
+"""Bytes of entries in a message, unless a single entry is longer."""
 HOLD_LIMIT = 2 * SECOND
 """A guest that makes no exit for so long cannot be switched over."""
 
@@ -54,6 +56,15 @@ class _Sent(NamedTuple):
     end: int
     content: bytes
     at: int
+
+
+def _batches(first: int, entries: list[Entry], now: int) -> list[_Sent]:
+    content = codec.encode(first, entries)
+    half = len(entries) // 2
+    if len(content) > MAX_BATCH and half:
+        later = _batches(first + half, entries[half:], now)
+        return _batches(first, entries[:half], now) + later
+    return [_Sent(first, first + len(entries), content, now)]
 
 
 class Primary(Role):
@@ -106,6 +117,11 @@ class Primary(Role):
     # What the runtime may look at
 
     @property
+    def idle(self) -> bool:
+        """Its guest has never run."""
+        return not self._running
+
+    @property
     def lease(self) -> int:
         """The lease to ask for: twice the round trip, but not beyond what counts as dead."""
         return min(max(self.timing.min_lease, 2 * self._round_trip), self.timing.dead)
@@ -145,7 +161,7 @@ class Primary(Role):
         return [*self._announce(now), *more]
 
     def append(self, now: int, entries: list[Entry]) -> list[Action]:
-        """The guest made these exits. Sent as one batch."""
+        """The guest made these exits. Sent as one batch, unless that would be too large."""
         first, self.next = self.next, self.next + len(entries)
         for sequence, entry in enumerate(entries, first):
             if entry[0] in OUTPUTS:
@@ -154,14 +170,14 @@ class Primary(Role):
                     self._ended = sequence
         if self.state is State.ALONE:
             return self._release(now)
-        content = codec.encode(first, entries)
-        self._sent.append(_Sent(first, self.next, content, now))
-        self._sent_bytes += len(content)
+        batches = _batches(first, entries, now)
+        self._sent.extend(batches)
+        self._sent_bytes += sum(len(batch.content) for batch in batches)
         self._pace.append((self.next, now))
         if self.state in (State.PARTED, State.CLAIMING):
             return []
         self._asked = now
-        return [Send(Batch(now, self.lease, self.released, content))]
+        return [Send(Batch(now, self.lease, self.released, b.content)) for b in batches]
 
     def connected(self, now: int, message: Hello) -> list[Action]:
         """A secondary wants to follow, for the first time or again."""

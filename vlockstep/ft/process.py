@@ -102,9 +102,9 @@ class Process:
         finally:
             replica.close()
             self._channel.close()
-        result = replica.result
-        if replica.role.state is State.FINISHED and isinstance(replica.role, Primary):
-            self._end(replica.role.generation)
+        result, role = replica.result, replica.role
+        if isinstance(role, Primary) and (role.state is State.FINISHED or role.idle):
+            self._end(role.generation)
         if isinstance(result, VlockstepError):
             raise result
         return result

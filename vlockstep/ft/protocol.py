@@ -41,9 +41,9 @@ batch was lost and is sent again. A handover is repeated until it is answered.
 time by which the secondary's execution lags, exceeds its limit, the primary's guest waits.
 
 *Start.* The primary welcomes a secondary, which says when it is ready; the primary then asks it for
-the first time, and starts the guest when that is answered within the lease. So a guest that runs has a secondary
-that would take over. A secondary that is left before that first question stops, since the primary
-may be waiting for another one.
+the first time, and starts the guest when that is answered within the lease. So a guest that runs
+has a secondary that would take over. A secondary that is left before that first question stops,
+since the primary may be waiting for another one.
 
 *Switchover.* The primary holds its guest, waits until every output is released and says
 `Handover`. The secondary executes to the same entry, claims the next generation and says
@@ -117,7 +117,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     _S.PARTED: frozenset({_S.PROTECTED, _S.FOLLOWING, _S.CLAIMING, _S.FINISHED, _S.STOPPED}),
     _S.CLAIMING: frozenset({_S.ALONE, _S.LIVE, _S.STOPPED}),
     _S.SWAPPED: frozenset(),
-    _S.LIVE: frozenset(),
+    _S.LIVE: frozenset({_S.STOPPED}),
     _S.FINISHED: frozenset(),
     _S.STOPPED: frozenset(),
 }
@@ -228,8 +228,8 @@ class Stop:
 
 
 Action = (
-    Send | Start | Announce | Deliver | Release | Forget | Claim | Hold | Resume | Follow | GoLive | Tell
-    | Reply | Done | Stop
+    Send | Start | Announce | Deliver | Release | Forget | Claim | Hold | Resume | Follow | GoLive
+    | Tell | Reply | Done | Stop
 )  # fmt: skip
 NEVER = 1 << 63
 

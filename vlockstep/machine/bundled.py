@@ -24,6 +24,7 @@ _DESCRIPTIONS = {
     "stream": "sends a stream of numbers without end to whoever connects to TCP port 7007",
     "web": "an HTTP server with a page that tells which replica serves it",
     "preempt": "two threads race while timer interrupts switch between them",
+    "tally": "answers numbered requests in raw frames, each number once",
     "sort": "pure computation: sorts random numbers and prints their hash",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from vlockstep.errors import LogError, UsageError
 
@@ -13,6 +13,7 @@ MEMORY_STEP = 2 * MIB
 MAX_MEMORY = 4096 * MIB
 DEFAULT_MEMORY = 512 * MIB
 COMMAND_LINE_SIZE = 8192
+_T = TypeVar("_T")
 _MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 CYCLE_FREQUENCY = 1_000_000_000
 """Hz of the guest's time-stamp counter: one cycle is one nanosecond."""
@@ -30,6 +31,8 @@ class BlockConfig:
     def __post_init__(self) -> None:
         if type(self.capacity) is not int or self.capacity < 0:
             raise UsageError(f"a disk of capacity {self.capacity!r}: it must be a number of bytes")
+        if type(self.local) is not bool or type(self.content) is not str:
+            raise UsageError("a disk is `local` or not, and its content's digest is a text")
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class NetConfig:
     mtu: int = 1500
 
     def __post_init__(self) -> None:
-        if not _MAC.fullmatch(str(self.mac)):
+        if type(self.mac) is not str or not _MAC.fullmatch(self.mac):
             raise UsageError(f"{self.mac!r} is no MAC address: write it as 02:00:00:00:00:01")
         if type(self.mtu) is not int or not 68 <= self.mtu <= 65535:
             raise UsageError(f"an MTU of {self.mtu!r}: it must be from 68 to 65535")
@@ -85,12 +88,18 @@ class GuestConfig:
         """The reverse of `to_dict`; `LogError` if `data` is not such a dict."""
         try:
             return cls(
-                image_digest=str(data["image_digest"]),
-                memory=int(data["memory"]),
-                arguments=tuple(str(a) for a in data["arguments"]),
-                cpu=str(data["cpu"]),
-                blocks={str(k): BlockConfig(**v) for k, v in data["blocks"].items()},
-                nets={str(k): NetConfig(**v) for k, v in data["nets"].items()},
+                image_digest=_typed(str, data["image_digest"]),
+                memory=_typed(int, data["memory"]),
+                arguments=tuple(_typed(str, a) for a in data["arguments"]),
+                cpu=_typed(str, data["cpu"]),
+                blocks={_typed(str, k): BlockConfig(**v) for k, v in data["blocks"].items()},
+                nets={_typed(str, k): NetConfig(**v) for k, v in data["nets"].items()},
             )
-        except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+        except (KeyError, TypeError, AttributeError, RecursionError, UsageError) as error:
             raise LogError(f"the guest configuration is malformed ({error})") from error
+
+
+def _typed(kind: type[_T], value: Any) -> _T:
+    if type(value) is not kind:
+        raise TypeError(f"{type(value).__name__} where {kind.__name__} should be")
+    return value

@@ -15,6 +15,7 @@ OUT, batches of registers, a block hook that is machine code. Facts that shape t
 from __future__ import annotations
 
 import ctypes
+import gc
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -171,6 +172,7 @@ class Engine:
         self._layout = _find_layout()
         self._uc, self._handle = _open(model)
         self._memory = memory
+        self._boot_tables = start.cr3
         _check(
             uclib.uc_mem_map_ptr(
                 self._handle, 0, ctypes.c_uint64(memory.size), uc_const.UC_PROT_ALL, memory.address
@@ -264,6 +266,13 @@ class Engine:
             ),
             f"set {register}",
         )
+
+    def write(self, address: int, content: bytes) -> None:
+        """Store what a device gives. Unicorn does not notice that, and would go on to execute the
+        code that was there. On the tables of boot no code is writable; on others it may be."""
+        self._memory.ram[address : address + len(content)] = content
+        if self["cr3"] != self._boot_tables:
+            self._uc.ctl_flush_tb()
 
     def give_counter(self, cycles: int, with_aux: bool) -> None:
         """Put the time-stamp counter, and for RDTSCP also IA32_TSC_AUX, where the guest gets it."""
@@ -420,6 +429,7 @@ def _find_layout() -> _Layout:
     interrupt = _provoke(b"\xcd\x80", uc_const.UC_HOOK_INTR)
     behind_sti = _provoke(b"\xfb\xeb\x00\xeb\x00", uc_const.UC_HOOK_BLOCK, 2)
     one_later = _provoke(b"\xfb\xeb\x00\xeb\x00", uc_const.UC_HOOK_BLOCK, 3)
+    gc.collect(1)  # an engine and its hooks refer to each other; together they are 14 MB
     candidates = [
         _Layout(code, code + 4, flight, hidden)
         for code, flight in _offsets(

@@ -101,7 +101,7 @@ class Hypercalls:
             result = EUNSPEC
             if content is not None:
                 assert len(content) == length
-                self._ram[data : data + length] = content
+                self._machine.engine.write(data, content)
                 result = OK
         struct.pack_into("<i", self._ram, pointer + 32, result)
 
@@ -126,7 +126,7 @@ class Hypercalls:
             struct.pack_into("<i", self._ram, pointer + 24, AGAIN)
             return
         assert len(frame) <= length
-        self._ram[data : data + len(frame)] = frame
+        self._machine.engine.write(data, frame)
         struct.pack_into("<Qi", self._ram, pointer + 16, len(frame), OK)
 
     def _halt(self, at: int, pointer: int) -> None:

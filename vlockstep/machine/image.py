@@ -12,11 +12,14 @@ from enum import IntEnum
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from elftools.common.exceptions import ELFError
+from elftools.common.utils import struct_parse
 from elftools.elf.elffile import ELFFile
 
 from vlockstep.errors import ImageError
+from vlockstep.machine import symbols
 
 LOAD_FLOOR = 0x100000
 _NOTE_ABI, _NOTE_MANIFEST = 0x31494241, 0x3154464D
@@ -25,6 +28,7 @@ _MANIFEST_VERSION, _MAX_ENTRIES = 1, 64
 _ENTRY = struct.Struct("<68sI16s8sB7x")
 _PF_X, _PF_W = 1, 2
 _MAX_IMAGE = 1 << 30
+_MAX_HEADERS = 64
 
 
 class DeviceKind(IntEnum):
@@ -77,16 +81,7 @@ class Image:
     @cached_property
     def symbols(self) -> list[tuple[int, str]]:
         """Addresses and names of functions, sorted by address; none if the table is damaged."""
-        try:
-            table = ELFFile(io.BytesIO(self.content)).get_section_by_name(".symtab")
-            found = [
-                (int(s["st_value"]), str(s.name))
-                for s in (table.iter_symbols() if table is not None else ())
-                if s["st_info"]["type"] == "STT_FUNC"
-            ]
-        except Exception:  # names are a convenience, and pyelftools fails in many ways
-            return []
-        return sorted(found)
+        return sorted(symbols.functions(self.content))
 
     def symbol(self, address: int) -> tuple[int, str] | None:
         """Start and name of the function that holds `address`."""
@@ -118,11 +113,16 @@ def parse(name: str, content: bytes) -> Image:
             )
         notes: dict[int, bytes] = {}
         segments = []
-        for segment in elf.iter_segments():
-            if segment["p_type"] == "PT_NOTE":
-                notes.update(_solo5_notes(segment.data()))
-            elif segment["p_type"] == "PT_LOAD" and segment["p_memsz"]:
-                segments.append(_segment(name, segment.header, segment.data()))
+        unread = len(content)
+        for row in _program_headers(name, elf):
+            data = content[row["p_offset"] : row["p_offset"] + row["p_filesz"]]
+            if row["p_type"] == "PT_NOTE":
+                notes.update(_solo5_notes(data))
+            elif row["p_type"] == "PT_LOAD" and row["p_memsz"]:
+                segments.append(_segment(name, row, data))
+                unread -= len(data)
+                if unread < 0:
+                    raise ImageError(f"{name}: the segments hold more than the file")
     except ImageError:
         raise
     except (ELFError, ValueError, KeyError, TypeError, IndexError, struct.error) as error:
@@ -143,7 +143,16 @@ def parse(name: str, content: bytes) -> Image:
     return Image(name, content, entry, tuple(segments), _devices(name, notes), digest)
 
 
-def _segment(name: str, header: dict[str, int], data: bytes) -> Segment:
+def _program_headers(name: str, elf: ELFFile) -> Iterator[dict[str, Any]]:
+    """Only these: pyelftools' own segments look at sections too, without a limit."""
+    count, size, start = (elf.header[n] for n in ("e_phnum", "e_phentsize", "e_phoff"))
+    if count > _MAX_HEADERS:
+        raise ImageError(f"{name}: {count} program headers; the limit is {_MAX_HEADERS}")
+    for index in range(count):
+        yield struct_parse(elf.structs.Elf_Phdr, elf.stream, start + index * size)
+
+
+def _segment(name: str, header: dict[str, Any], data: bytes) -> Segment:
     address, size, flags = header["p_vaddr"], header["p_memsz"], header["p_flags"]
     if address < LOAD_FLOOR:
         raise ImageError(f"{name}: segment at {address:#x} lies below {LOAD_FLOOR:#x}")

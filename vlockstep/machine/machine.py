@@ -5,7 +5,7 @@ by itself comes through its `World`, and each such exit is served inside the eng
 registers and memory are exact. The engine itself stops only
 
 - at a block boundary, when the block counter reaches its target: there interrupts are delivered;
-- at an invalid instruction or a HLT;
+- at an exception, an invalid instruction or a HLT;
 - for good.
 
 Counting costs a tenth of the speed, so it is on only while the guest has a timer armed or
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 from vlockstep.errors import UsageError
@@ -45,6 +46,10 @@ _INTERRUPT_FLAG = 1 << 9
 _SYSCALL_ENABLE = 1
 _SELF_LOOP = re.compile(rb"\xeb\xfe|\xf3\x90\xeb\xfc")
 """`jmp .`, and `pause` with a jump back to it: without interrupts, nothing follows them."""
+_MAX_SELF_LOOPS = 256
+"""In one segment. Each of them costs memory, and time when blocks are translated."""
+_MAX_UNREACHED = 1000
+"""How often in a row a handler's first instruction may raise an exception."""
 
 
 class Machine:
@@ -79,7 +84,7 @@ class Machine:
             raise
         for segment in image.segments:
             if segment.executable:
-                for match in _SELF_LOOP.finditer(segment.data):
+                for match in islice(_SELF_LOOP.finditer(segment.data), _MAX_SELF_LOOPS):
                     self.engine.watch_block(segment.address + match.start(), self._spinning)
         self._by_port = Hypercalls(self, image, config).by_port
         self.world: World
@@ -94,6 +99,9 @@ class Machine:
         self._stopping = False
         self._timed = False
         self._invalid_at: int | None = None
+        self._raised: int | None = None
+        self._handler: int | None = None
+        self._unreached = 0
         self._breakpoint: Position | None = None
         self._on_breakpoint: Callable[[], None] = lambda: None
         self._attentive = count_blocks
@@ -231,8 +239,10 @@ class Machine:
             self._fail(f"IN from port {port:#x}, which is no device")
 
     def _exception(self, vector: int) -> None:
-        if not self._over:
-            self._guarded(self._deliver_exception, vector)
+        """It is delivered at the stop that follows at once: RIP set within this hook would not be
+        exact in the exits after it."""
+        self._raised = vector
+        self.engine.stop_after_block()
 
     def _spinning(self, address: int) -> None:
         if self._over:
@@ -278,6 +288,9 @@ class Machine:
                 self._fail("SYSCALL, which this machine does not have")
                 return
             self._deliver(exceptions.INVALID_OPCODE)
+        elif self._raised is not None:
+            vector, self._raised = self._raised, None
+            self._deliver_exception(vector)
         elif status == INVALID_INSTRUCTION:
             self._deliver(exceptions.INVALID_OPCODE)
         elif status != OK:
@@ -341,15 +354,21 @@ class Machine:
 
     def _deliver(self, vector: int, code: int | None = None, software: bool = False) -> None:
         address = self.engine["cr2"]
-        try:
-            exceptions.deliver(self.engine, self.memory, vector, code, software)
-        except exceptions.TripleFault:
-            what = exceptions.name(vector)
-            if vector == exceptions.PAGE_FAULT and not software:
-                what += f" at address {address:#x}"
-            if code is not None:
-                what += f", error code {code:#x}"
-            self._fail(f"{what}, and the guest has no handler that can take it")
+        self._unreached = self._unreached + 1 if self.engine["rip"] == self._handler else 0
+        trouble = "which its handler raises itself, again and again"
+        if self._unreached <= _MAX_UNREACHED:
+            try:
+                exceptions.deliver(self.engine, self.memory, vector, code, software)
+                self._handler = self.engine["rip"]
+                return
+            except exceptions.TripleFault:
+                trouble = "and the guest has no handler that can take it"
+        what = exceptions.name(vector)
+        if vector == exceptions.PAGE_FAULT and not software:
+            what += f" at address {address:#x}"
+        if code is not None:
+            what += f", error code {code:#x}"
+        self._fail(f"{what}, {trouble}")
 
     def read_virtual(self, address: int, length: int) -> bytes:
         return paging.read(self.memory, self.engine["cr3"], address & (1 << 64) - 1, length)

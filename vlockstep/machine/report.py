@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-
-import capstone
+from typing import TYPE_CHECKING
 
 from vlockstep.errors import VlockstepError
 from vlockstep.machine.world import Outcome
+
+if TYPE_CHECKING:
+    import capstone
 
 _LONGEST_INSTRUCTION = 15
 _BEFORE, _AFTER = 6, 6
@@ -39,7 +41,7 @@ class GuestError(VlockstepError):
 def disassemble(rip: int, read: Read, symbol: Symbol) -> str:
     """A few instructions around `rip`, which is marked; earlier ones where a symbol tells where
     instructions begin."""
-    engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    engine = _disassembler()
     found = symbol(rip)
     rows: list[tuple[int, str]] = []
     if found is not None and rip - found[0] <= _MAX_BACK:
@@ -60,33 +62,33 @@ def _text(instruction: capstone.CsInsn) -> str:
     return f"{instruction.mnemonic} {instruction.op_str}".strip()
 
 
-_ENDS_BLOCK = frozenset(
-    {
-        capstone.CS_GRP_JUMP,
-        capstone.CS_GRP_CALL,
-        capstone.CS_GRP_RET,
-        capstone.CS_GRP_IRET,
-        capstone.CS_GRP_INT,
-    }
-)
+_ENDS_BLOCK = frozenset({"jump", "call", "ret", "iret", "int"})
+"""Capstone's names of groups of instructions."""
 _EXITS = frozenset({"in", "out", "rdtsc", "rdtscp", "hlt", "syscall", "sysenter"})
 
 
 def instruction_length(rip: int, read: Read) -> int:
     """0 if there is no instruction at `rip`."""
-    engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    engine = _disassembler()
     return next((size for _, size, _, _ in engine.disasm_lite(read(rip, 15), rip, 1)), 0)
 
 
 def block_ends_without_exit(rip: int, read: Read) -> bool:
     """Whether, after the exit at `rip`, execution reaches the end of its block without another."""
-    engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    engine = _disassembler()
     engine.detail = True
     for instruction in engine.disasm(read(rip, _MAX_BACK), rip):
         if instruction.address == rip:
             continue
         if instruction.mnemonic in _EXITS:
             return False
-        if _ENDS_BLOCK.intersection(instruction.groups):
+        if _ENDS_BLOCK.intersection(map(instruction.group_name, instruction.groups)):
             return True
     return False
+
+
+def _disassembler() -> capstone.Cs:
+    """Most guests never need one, and it takes 6 MB."""
+    import capstone
+
+    return capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)

@@ -17,9 +17,8 @@ import uuid
 from collections import deque
 
 import zmq
-import zmq.utils.monitor
 
-from vlockstep.endpoint import HANDSHAKE_FAILED, check_endpoint, present
+from vlockstep.endpoint import HANDSHAKE_FAILED, check_endpoint, monitor_event, present
 from vlockstep.errors import HostError, UsageError
 from vlockstep.keys import Keys, Party
 from vlockstep.net.nic import MAX_FRAME, MIN_FRAME, Counters
@@ -259,7 +258,7 @@ class SwitchPort:
     def _watch(self) -> None:
         while not self._closed:
             if self._monitor.poll(_LOOK if self._welcome or not self._linked else _REPEAT):
-                event = zmq.utils.monitor.recv_monitor_message(self._monitor)["event"]
+                event = monitor_event(self._monitor.recv_multipart())
                 self._notice(event)
             elif self._linked:
                 with self._lock:

@@ -17,10 +17,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import zmq
-import zmq.utils.monitor
 from zmq.auth.thread import ThreadAuthenticator
 
-from vlockstep.endpoint import HANDSHAKE_FAILED, authenticate, check_endpoint
+from vlockstep.endpoint import HANDSHAKE_FAILED, authenticate, check_endpoint, monitor_event
 from vlockstep.errors import HostError, UsageError
 from vlockstep.keys import Keys, Party
 from vlockstep.net.fabric import Fabric, PortCounters, PortId
@@ -291,7 +290,7 @@ class Switch:
 
     def _receive_monitor(self, now: int) -> None:
         while self._monitor.poll(0):
-            event = zmq.utils.monitor.recv_monitor_message(self._monitor)["event"]
+            event = monitor_event(self._monitor.recv_multipart())
             if event == zmq.EVENT_DISCONNECTED:
                 self._probes = deque(now + delay for delay in _PROBES)
             else:

@@ -2,8 +2,8 @@
 
 A batch is self-contained: `[first, exits, rows]`, where `first` is the sequence number of its
 first entry and `exits` that entry's exits. A row is `[kind, exits since the row before, value]`,
-with blocks and checkpoint appended if there are any. Clock values are differences to the clock
-value before them in the batch. A clock read takes at most 12 bytes, and usually 6.
+with blocks and checkpoint appended if there are any. Clock values are differences, modulo 2^64, to
+the clock value before them in the batch. A clock read takes at most 12 bytes, and usually 6.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import msgpack
 from vlockstep.errors import LogError
 from vlockstep.replay.entry import Entry, Kind
 
-_U64 = 1 << 64
+_MASK = (1 << 64) - 1
+_VECTORS = 256
 _BYTES_OR_NONE = (bytes, type(None))
 _TYPES: dict[int, tuple[type, ...]] = {
     int(Kind.CYCLES): (int,),
@@ -40,9 +41,9 @@ def encode(first: int, entries: Sequence[Entry]) -> bytes:
     rows: list[tuple[object, ...]] = []
     for kind, at, blocks, value, checkpoint in entries:
         if kind == 0:
-            value, cycles = value - cycles, value  # type: ignore[operator]
+            value, cycles = value - cycles & _MASK, value  # type: ignore[operator]
         elif kind == 1:
-            value, walltime = value - walltime, value  # type: ignore[operator]
+            value, walltime = value - walltime & _MASK, value  # type: ignore[operator]
         if blocks or checkpoint:
             rows.append((kind, at - exits, value, blocks, checkpoint))
         else:
@@ -69,21 +70,21 @@ def decode(data: bytes) -> tuple[int, list[Entry]]:
             else:
                 kind, step, value, blocks, checkpoint = row
                 if type(blocks) is not int or blocks < 0 or type(checkpoint) is not bytes:
-                    raise ValueError(f"bad position or checkpoint in a row of kind {kind}")
+                    raise ValueError("bad position or checkpoint")
             if (
-                type(value) not in _TYPES[kind]
-                or type(kind) is not int
+                type(kind) is not int
+                or type(value) not in _TYPES[kind]
                 or type(step) is not int
                 or step < 0
             ):
-                raise ValueError(f"bad row of kind {kind}")
+                raise ValueError("bad row")
+            if type(value) is int and (value < 0 or (kind == 8 and value >= _VECTORS)):
+                raise ValueError(f"value {value} out of range")
             exits += step
             if kind == 0:
-                value = cycles = cycles + value
+                value = cycles = cycles + value & _MASK
             elif kind == 1:
-                value = walltime = walltime + value
-            if type(value) is int and not 0 <= value < _U64:
-                raise ValueError(f"value {value} out of range")
+                value = walltime = walltime + value & _MASK
             entries.append((kind, exits, blocks, value, checkpoint))
     except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
         raise LogError(f"malformed batch of entries ({error})") from error

@@ -56,6 +56,8 @@ def block_write_digest(handle: int, offset: int, data: bytes) -> bytes:
     return output_digest(b"%d %d " % (handle, offset) + data)
 
 
+_WIDEST = 16
+"""Bytes of the widest register."""
 _CHUNK = 1 << 16
 _ZEROS = bytes(_CHUNK)
 SLICE = 1 << 20
@@ -91,11 +93,15 @@ class Checkpoint:
 
 
 def _to_bytes(value: int) -> int | bytes:
-    return value if value < 1 << 64 else value.to_bytes(16, "little")
+    return value if value < 1 << 64 else value.to_bytes(_WIDEST, "little")
 
 
-def _from_bytes(value: int | bytes) -> int:
-    return value if isinstance(value, int) else int.from_bytes(value, "little")
+def _from_bytes(value: object) -> int:
+    if type(value) is bytes and len(value) <= _WIDEST:
+        return int.from_bytes(value, "little")
+    if type(value) is not int or value < 0:
+        raise ValueError("a register that is none")
+    return value
 
 
 def slice_digest(memory: Memory, address: int) -> bytes:
@@ -130,10 +136,12 @@ class End:
     @classmethod
     def unpack(cls, data: bytes) -> End:
         try:
-            status, reason, registers, memory = msgpack.unpackb(data)
+            fields = msgpack.unpackb(data)
+            if [type(field) for field in fields] != [int, str, bytes, bytes]:
+                raise ValueError("fields of wrong types")
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise LogError(f"the end entry is malformed ({error})") from error
-        return cls(status, reason, registers, memory)
+        return cls(*fields)
 
 
 def describe(entry: Entry) -> str:

@@ -114,7 +114,9 @@ class LiveWorld:
         self._console = console
         self._disks = disks or {}
         self._nics = nics or {}
-        self._zero = time.perf_counter_ns() - start.clock[0]
+        now = time.perf_counter_ns()
+        self._zero = now - start.clock[0]
+        self._wall_zero = start.clock[1] - now
         self._console_offset = console_offset
         self._bell = Bell(fd for nic in self._nics.values() for fd in nic.descriptors())
         self._pause = pause
@@ -128,7 +130,11 @@ class LiveWorld:
         return time.perf_counter_ns() - self._zero
 
     def walltime(self, at: int) -> int:
-        return max(time.time_ns(), self._start.clock[1])
+        """Follows the host's when that is set forward, and goes on steadily when it is set back."""
+        wall = time.time_ns()
+        now = time.perf_counter_ns()  # after it, so that a pause between them makes no difference
+        self._wall_zero = max(self._wall_zero, wall - now)
+        return now + self._wall_zero
 
     def poll(self, at: int, timeout: int) -> int:
         since = time.monotonic_ns()

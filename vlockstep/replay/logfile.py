@@ -83,8 +83,8 @@ class LogWriter:
 
     def close(self) -> None:
         if not self._file.closed:
-            self.flush()
-            self._file.close()
+            with self._file:
+                self.flush()
 
     def __enter__(self) -> LogWriter:
         return self
@@ -118,6 +118,8 @@ class LogReader:
         try:
             fields = msgpack.unpackb(header)
             version = fields["version"]
+            if type(version) is not int:
+                raise ValueError("a version that is no number")
         except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
             raise LogError(f"{path}: malformed header ({error!r})") from error
         if version != VERSION:

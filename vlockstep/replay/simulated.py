@@ -11,6 +11,8 @@ from vlockstep.machine.world import Outcome
 from vlockstep.replay.live import BlockDevice, Console, Continuation
 
 _EPOCH = 1_700_000_000_000_000_000
+_LONGEST_SLEEP = 3_600_000_000_000
+"""Nanoseconds after which a guest that would sleep for ever is woken."""
 _MEAN_BLOCKS_BETWEEN_INTERRUPTS = 20_000
 
 
@@ -55,7 +57,7 @@ class SimulatedWorld:
 
     def poll(self, at: int, timeout: int) -> int:
         self._pause()
-        self._cycles += timeout
+        self._cycles += min(timeout, _LONGEST_SLEEP)
         return 0
 
     def net_read(self, at: int, handle: int, limit: int) -> bytes | None:

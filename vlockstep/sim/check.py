@@ -64,6 +64,8 @@ def _survival(simulation: Simulation, may_diverge: bool) -> Iterator[str]:
     if not simulation.primary.happened("started"):
         return
     if not owner.crashed:
+        if may_diverge and owner.happened("diverged"):
+            return
         if not isinstance(owner.outcome, Outcome):
             yield f"{owner.name} is to go on, and did not: {owner.state}, {owner.outcome}"
         return

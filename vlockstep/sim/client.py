@@ -7,7 +7,7 @@ from vlockstep.sim.scripted import HEADER, REPLY
 from vlockstep.sim.simulation import GUEST_MAC, Simulation
 
 _ADDRESSES = bytes.fromhex(GUEST_MAC.replace(":", "")) + bytes.fromhex("020000000002") + b"\x88\xb5"
-_AGAIN = 30 * MILLISECOND
+_PATIENCE = 30 * MILLISECOND
 _LEAST_FRAME = 60
 
 
@@ -24,17 +24,17 @@ class Client:
         simulation.on_frame = self._received
         simulation.after(MILLISECOND, self._ask)
 
-    def _ask(self) -> None:
-        """Send the request without a reply, now and some time later."""
+    def _ask(self, patience: int = _PATIENCE) -> None:
+        """Send the request without a reply, now and again after twice as long each time."""
         asked = len(self.replies)
 
         def again() -> None:
             if len(self.replies) == asked and not all(h.over for h in self._simulation.hosts):
-                self._ask()
+                self._ask(2 * patience)
 
         frame = _ADDRESSES + (asked + 1).to_bytes(8, "little")
         self._simulation.broadcast(frame.ljust(_LEAST_FRAME, b"\0"))
-        self._simulation.after(_AGAIN, again)
+        self._simulation.after(patience, again)
 
     def _received(self, frame: bytes) -> None:
         if frame[12:HEADER] != _ADDRESSES[12:]:

@@ -24,11 +24,15 @@ from vlockstep.sim.sinks import SimulatedNic
 from vlockstep.sim.task import GuestTask, TaskCondition
 
 if TYPE_CHECKING:
-    from vlockstep.sim.simulation import Simulation
+    from vlockstep.sim.simulation import Clock, Simulation
 
 
 EFFECTS = frozenset({"send", "claim", "output", "half of an output"})
 """Points at which the world is about to get something from a host."""
+
+
+_RATE = 1_000_000
+"""Of a clock that is exact."""
 
 
 class _Crashed(BaseException):
@@ -57,7 +61,7 @@ class SimulatedHost:
     `watch` is called at each one with its name.
     """
 
-    def __init__(self, simulation: Simulation, name: str, listens: bool) -> None:
+    def __init__(self, simulation: Simulation, name: str, clock: Clock, listens: bool) -> None:
         self.name = name
         self.listens = listens
         self.events: list[dict[str, Any]] = []
@@ -75,6 +79,7 @@ class SimulatedHost:
         self.task = GuestTask()
         self.replica: _Replica
         self.simulation = simulation
+        self._skew, self._rate = clock.skew, round(_RATE * (1 + clock.drift))
         self._missed: list[Callable[[], None]] = []
         self._woken = False
 
@@ -187,7 +192,9 @@ class SimulatedHost:
             nic.plugged = plugged
 
     def deadline(self) -> int:
-        return self.replica.deadline() if self.alive else NEVER
+        """When the replica wants a turn, by the simulation's clock."""
+        deadline = self.replica.deadline() if self.alive else NEVER
+        return NEVER if deadline == NEVER else -(-(deadline - self._skew) * _RATE // self._rate)
 
     def close(self) -> None:
         self.task.kill()
@@ -203,7 +210,7 @@ class SimulatedHost:
     # Host
 
     def now(self) -> int:
-        return self.simulation.now
+        return self._skew + self.simulation.now * self._rate // _RATE
 
     def send(self, data: bytes, peer: bytes) -> bool:
         self.point("send")

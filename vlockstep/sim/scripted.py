@@ -148,6 +148,7 @@ class ScriptedMachine:
         while True:
             stop = self._ask("stop_at", self.position)
             if stop is None or stop >= _WORK:
+                self._blocks = _WORK
                 return
             self._blocks = max(stop, self._blocks + 1)
             vector = self._ask("interrupt", self.position, True)

@@ -39,13 +39,23 @@ GUEST_MAC = "02:00:00:00:00:01"
 
 
 @dataclass(frozen=True)
+class Clock:
+    """It is `skew` nanoseconds ahead, and by the part `drift` of the time faster than another."""
+
+    skew: int = 0
+    drift: float = 0.0
+
+
+@dataclass(frozen=True)
 class Conditions:
-    """How long things take, in nanoseconds: from the least to the greatest."""
+    """How long things take, in nanoseconds: from the least to the greatest. The clocks are the
+    primary's and the secondary's."""
 
     message: tuple[int, int] = (50_000, 50_000)
     verdict: tuple[int, int] = (50_000, 50_000)
     step: tuple[int, int] = (20_000, 20_000)
     """From one exit of a guest to the next."""
+    clocks: tuple[Clock, Clock] = (Clock(), Clock())
 
 
 @dataclass(frozen=True)
@@ -102,8 +112,9 @@ class Simulation:
         config = GuestConfig(image.digest, memory * MIB, arguments, blocks=blocks, nets=nets)
         check_devices(image, config)
 
-        self.primary = SimulatedHost(self, "primary", listens=True)
-        self.secondary = SimulatedHost(self, "secondary", listens=False)
+        first, second = self.conditions.clocks
+        self.primary = SimulatedHost(self, "primary", first, listens=True)
+        self.secondary = SimulatedHost(self, "secondary", second, listens=False)
         self.hosts = self.primary, self.secondary
         self.network = Network(self, self.chance, self.conditions.message)
         self.arbiter = SimulatedArbiter(self, self.chance, self.conditions.verdict)

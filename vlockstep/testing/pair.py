@@ -35,7 +35,7 @@ class Pair:
     without `logs` they keep no log files.
     `crash_at` and `pause_at` are where the primary sends itself SIGKILL or SIGSTOP, `stop_at`
     where both guests wait for `go` (see `vlockstep primary --help`). The other options are for
-    the commands.
+    the commands, and `under` names, by process, a command that starts it, as env(1) would.
 
     As a context manager it is started on entry and closed on exit.
     """
@@ -58,6 +58,7 @@ class Pair:
         stop_at: Sequence[str] = (),
         primary_options: Sequence[object] = (),
         secondary_options: Sequence[object] = (),
+        under: Mapping[Which, Sequence[object]] | None = None,
     ) -> None:
         self.guest = guest
         self.arguments = list(arguments)
@@ -82,6 +83,8 @@ class Pair:
             "primary": [*common, "--mem", memory, *fault, *primary_options],
             "secondary": [*common, *secondary_options],
         }
+        self.under = dict(under or {})
+        """By process, the command under which it is started from now on."""
         self._processes: dict[Which, ReplicaProcess] = {}
         self.relay = Relay(delay)
 
@@ -205,7 +208,10 @@ class Pair:
 
     def disk(self, name: str = "disk", which: Which = "primary") -> bytes:
         """The content of a block device's file."""
-        return self._files[which][name].read_bytes()
+        return self.disk_file(name, which).read_bytes()
+
+    def disk_file(self, name: str = "disk", which: Which = "primary") -> Path:
+        return self._files[which][name]
 
     def log(self, which: Which) -> Path:
         """The process's log file."""
@@ -247,7 +253,9 @@ class Pair:
         arguments = [role, guest, *self._options[role], *keys, *blocks]
         arguments += ["--json", *(["--log", self.log(role)] if self._logs else [])]
         arguments += [*options, "--", *self.arguments] if role == "primary" else options
-        self._processes[role] = ReplicaProcess(role, arguments, self._explain)
+        self._processes[role] = ReplicaProcess(
+            role, arguments, self._explain, self.under.get(role, ())
+        )
 
     def _make_disks(
         self, disks: Mapping[str, int | Path], local: bool

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,9 +62,16 @@ class Snapshot:
 
 
 class ReplicaProcess:
-    """`vlockstep ROLE … --json`. `explain` is what a failed wait adds to its message."""
+    """`vlockstep ROLE … --json`. `explain` is what a failed wait adds to its message, `under` a
+    command that gets this one as its last arguments and becomes it, as env(1) does."""
 
-    def __init__(self, name: str, arguments: Sequence[object], explain: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[object],
+        explain: Callable[[], str],
+        under: Sequence[object] = (),
+    ) -> None:
         self.name = name
         self.events: list[dict[str, Any]] = []
         """What it reported, in order, but for the status."""
@@ -79,8 +86,9 @@ class ReplicaProcess:
         self._explain = explain
         self._changed = threading.Condition()
         self._gone = 0
+        self._ended = False
         self._process = subprocess.Popen(
-            command(*arguments),
+            [*map(str, under), *command(*arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -94,8 +102,8 @@ class ReplicaProcess:
 
     def signal(self, number: signal.Signals) -> None:
         """Does nothing to a process that has ended."""
-        with self._changed:
-            if self.exit_status is None:
+        with self._changed, suppress(ProcessLookupError):
+            if not self._ended:
                 os.kill(self.pid, number)
 
     def go(self) -> None:
@@ -111,6 +119,13 @@ class ReplicaProcess:
             if "registers" in event:
                 return Snapshot.of(event)
         raise PairError(f"the {self.name}'s guest was stopped nowhere\n\n{self._explain()}")
+
+    def generations(self) -> Iterator[int]:
+        """Those as which it went live, or on alone."""
+        for event in self.events:
+            alone = _ALONE.search(event.get("text", ""))
+            if event["event"] == "live" or alone:
+                yield int(alone[1] if alone else event["generation"])
 
     # Waiting
 
@@ -136,16 +151,7 @@ class ReplicaProcess:
     def wait_live(self, timeout: float = TIMEOUT) -> int:
         """The first generation as which it goes on alone, or as which it took over."""
 
-        def find() -> int | None:
-            for event in self.events:
-                if event["event"] == "live":
-                    return int(event["generation"])
-                alone = _ALONE.search(event.get("text", ""))
-                if alone:
-                    return int(alone[1])
-            return None
-
-        return self._wait("its going live", timeout, find)
+        return self._wait("its going live", timeout, lambda: next(self.generations(), None))
 
     def wait_reached(self, timeout: float = TIMEOUT) -> Snapshot:
         """The guest's state at the next place of `--stop-at`."""
@@ -221,6 +227,8 @@ class ReplicaProcess:
                     self.stops += 1
                     self._changed.notify_all()
                 continue
+            with self._changed:
+                self._ended = True
             self._reader.join()
             with self._changed:
                 self.exit_status = os.waitstatus_to_exitcode(status)

@@ -37,7 +37,7 @@ class _Flow:
         self.ended = False
         """The source has closed; the sink is told once the chunks are delivered."""
 
-    def read(self, due: float) -> None:
+    def read(self, due: float, flip: bool, truncate: bool) -> None:
         try:
             data = self.source.recv(_CHUNK)
         except BlockingIOError:
@@ -47,6 +47,11 @@ class _Flow:
         if not data:
             self.ended = True
             return
+        if flip:
+            data = data[:-1] + bytes([data[-1] ^ 1])
+        if truncate:
+            data = data[: len(data) // 2]
+            self.ended = True
         self.chunks.append((due, data))
         self.waiting += len(data)
 
@@ -86,6 +91,8 @@ class Relay:
         self._target: tuple[str, int] | None = None
         self._links: list[tuple[_Flow, _Flow]] = []
         self._cut: set[Direction] = set()
+        self._flipped: set[Direction] = set()
+        self._truncated: set[Direction] = set()
         self._lock = threading.Lock()
         self._closed = False
         self._wake_receive, self._wake_send = socket.socketpair()
@@ -107,13 +114,24 @@ class Relay:
     def cut(self, direction: Direction = "both") -> None:
         """Deliver nothing more in this direction. Connections stay open."""
         with self._lock:
-            self._cut |= {"to_primary", "to_secondary"} if direction == "both" else {direction}
+            self._cut |= _ways(direction)
+
+    def flip(self, direction: Direction = "both") -> None:
+        """Turn a bit at the end of each piece that comes in this direction."""
+        with self._lock:
+            self._flipped |= _ways(direction)
 
     def heal(self) -> None:
-        """Deliver again, first what has waited."""
+        """Deliver again, first what has waited, and unchanged."""
         with self._lock:
             self._cut.clear()
+            self._flipped.clear()
         self._wake()
+
+    def truncate(self, direction: Direction = "both") -> None:
+        """Deliver half of the next piece in this direction, then close its connection."""
+        with self._lock:
+            self._truncated |= _ways(direction)
 
     def drop(self) -> int:
         """Close all connections, in both directions; how many there were. New ones are welcome."""
@@ -182,7 +200,10 @@ class Relay:
         now = time.monotonic()
         for flow in self._flows():
             if not flow.ended and flow.waiting < _LIMIT:
-                flow.read(now + self.delay)
+                way = flow.direction
+                flow.read(now + self.delay, way in self._flipped, way in self._truncated)
+                if flow.ended:
+                    self._truncated.discard(way)
             flow.write(time.monotonic())
         for link in self._links[:]:
             if any(flow.ended and not flow.chunks for flow in link if flow in self._flows()):
@@ -206,6 +227,10 @@ class Relay:
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             end.setblocking(False)
         self._links.append((_Flow(near, far, "to_primary"), _Flow(far, near, "to_secondary")))
+
+
+def _ways(direction: Direction) -> set[Direction]:
+    return {"to_primary", "to_secondary"} if direction == "both" else {direction}
 
 
 def _close(link: tuple[_Flow, _Flow]) -> None:

@@ -1,0 +1,66 @@
+"""What replicas say to each other: as it comes, and with a checksum that fits."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+from support import config_for, sample
+
+from vlockstep.errors import LogError
+from vlockstep.ft import messages
+from vlockstep.ft.messages import MessageError
+from vlockstep.machine.config import GuestConfig
+from vlockstep.replay import codec
+
+_CHECKSUM = struct.Struct("<I")
+
+
+def check(data: bytes) -> None:
+    _check(data)
+    _check(seal(data))
+
+
+def seeds() -> list[bytes]:
+    """One message of each kind."""
+    config = config_for(sample("hello"), "a").to_dict()
+    entries = codec.encode(7, [(0, 5, 0, 1 << 40, b""), (5, 6, 0, b"digest00", b"")])
+    says: list[messages.Message] = [
+        messages.Hello(1, "instance", "digest", 9),
+        messages.Welcome(1, 2, 9, config),
+        messages.Refuse("no"),
+        messages.Batch(1 << 40, 5, 3, entries),
+        messages.Query(1, 2, 3),
+        messages.Answer(1, 2, 3, 4),
+        messages.Handover(9, 8, 7),
+        messages.TookOver(3),
+        messages.Finished(1 << 60),
+        messages.Goodbye("ende"),
+        messages.Switchover(),
+        messages.SwitchoverDone(3, ""),
+    ]
+    return [messages.encode(message) for message in says]
+
+
+def seal(data: bytes) -> bytes:
+    content = data[_CHECKSUM.size :]
+    return _CHECKSUM.pack(zlib.crc32(content)) + content
+
+
+def _check(data: bytes) -> None:
+    try:
+        message = messages.decode(data)
+    except MessageError as error:
+        str(error)
+        return
+    wire = messages.encode(message)
+    assert messages.encode(messages.decode(wire)) == wire
+    try:
+        if isinstance(message, messages.Batch):
+            first, entries = codec.decode(message.entries)
+            assert codec.decode(codec.encode(first, entries)) == (first, entries)
+        elif isinstance(message, messages.Welcome):
+            config = GuestConfig.from_dict(message.config)
+            assert GuestConfig.from_dict(config.to_dict()) == config
+    except LogError as error:
+        str(error)

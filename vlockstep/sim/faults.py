@@ -1,0 +1,67 @@
+"""Carries out the faults of a schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from vlockstep.sim.schedule import HOSTS, LASTING, Fault
+from vlockstep.sim.simulation import Simulation
+
+_MICROSECOND = 1000
+_SLOW = 400
+"""How many times as long as usual a slow arbiter takes."""
+
+
+def plan(simulation: Simulation, fault: Fault) -> None:
+    """Let it strike at its time, and pass."""
+    begin, end = _effects(simulation, fault.kind, fault.target)
+
+    def strike() -> None:
+        begin()
+        if fault.kind in LASTING:
+            simulation.after(fault.lasting * _MICROSECOND, end)
+
+    simulation.after(fault.at * _MICROSECOND, strike)
+
+
+def _effects(
+    simulation: Simulation, kind: str, target: str
+) -> tuple[Callable[[], None], Callable[[], None]]:
+    """How a fault begins and how it passes."""
+    host = simulation.host(target)
+    hosts = HOSTS if target == "both" else (target,)
+    arbiter = simulation.arbiter
+    match kind:
+        case "crash" | "power":
+            return lambda: simulation.crash(target, silently=kind == "power"), _nothing
+        case "switchover":
+            return lambda: host.do("switchover", host.replica.switch_over), _nothing
+        case "diverge":
+            return _set(host, "diverges", True), _nothing
+        case "drop":
+            return simulation.drop, _nothing
+        case "pause":
+            return lambda: simulation.pause(target), lambda: simulation.resume(target)
+        case "unplug":
+            return lambda: host.plug(False), lambda: host.plug(True)
+        case "cut":
+            return lambda: simulation.cut(*hosts), simulation.heal
+        case "garble":
+            garbled = simulation.network.garbled
+            return lambda: garbled.update(hosts), garbled.clear
+        case "arbiter-away":
+            return _set(arbiter, "reachable", False), _set(arbiter, "reachable", True)
+        case "arbiter-deaf":
+            return _set(arbiter, "deaf", True), _set(arbiter, "deaf", False)
+        case "arbiter-slow":
+            return _set(arbiter, "slowness", _SLOW), _set(arbiter, "slowness", 1)
+    raise AssertionError(kind)
+
+
+def _set(owner: object, name: str, value: object) -> Callable[[], None]:
+    return partial(setattr, owner, name, value)
+
+
+def _nothing() -> None:
+    pass

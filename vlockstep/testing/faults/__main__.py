@@ -1,0 +1,37 @@
+"""`python -m vlockstep.testing.faults [--json] [NAME …]` injects the faults, one after another, and
+prints what must happen and what did. The exit status is 1 if anything was not as it must be."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from vlockstep.testing.faults import FAULTS, run
+from vlockstep.testing.faults.table import render
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m vlockstep.testing.faults")
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each fault")
+    parser.add_argument("name", nargs="*", help="only faults whose name contains one of these")
+    options = parser.parse_args()
+    chosen = [f for f in FAULTS if not options.name or any(n in f.name for n in options.name)]
+    rows = []
+    for fault in chosen:
+        with tempfile.TemporaryDirectory(prefix="vlockstep-faults-") as directory:
+            result = run(fault, Path(directory))
+        if result.error is not None:
+            print(f"{fault.name}: {result.error}\n", file=sys.stderr)
+        rows.append(result.row())
+        if options.json:
+            print(json.dumps(rows[-1]), flush=True)
+    if not options.json:
+        print(render(rows), end="")
+    return 1 if any(row["ok"] is False for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

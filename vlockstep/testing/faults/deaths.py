@@ -1,0 +1,54 @@
+"""Processes that are killed."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from signal import SIGKILL
+
+from vlockstep.testing.faults.fault import Fault
+from vlockstep.testing.faults.outside import Outputs, said
+from vlockstep.testing.faults.trial import KILLED, Trial
+from vlockstep.testing.pair import ROLES
+from vlockstep.testing.process import PairError
+
+
+def primary_killed(trial: Trial) -> str:
+    pair = trial.pair()
+    pair.crash("primary")
+    return trial.ends(pair, KILLED, 0, {2: "secondary"})
+
+
+def secondary_killed(trial: Trial) -> str:
+    pair = trial.pair()
+    pair.crash("secondary")
+    return trial.ends(pair, 0, KILLED, {2: "primary"})
+
+
+def both_killed(trial: Trial) -> str:
+    pair = trial.pair()
+    for which in ROLES:
+        pair.process(which).signal(SIGKILL)
+    assert pair.wait_finished() == (KILLED, KILLED)
+    before = Outputs.of(pair)
+    with suppress(PairError):
+        pair.start_primary()
+    assert pair.process("primary").wait_exit() == 2
+    assert said(
+        pair, "primary", "generation 1 still runs .*; if it does not, remove that directory"
+    )
+    assert Outputs.of(pair) == before
+    shutil.rmtree(pair.arbiter)
+    pair.start()
+    return f"refused, exit 2; after removing the arbiter {trial.ends(pair, 0, 0)}"
+
+
+FAULTS = (
+    Fault("primary: SIGKILL", "the secondary goes live and finishes alone", primary_killed),
+    Fault("secondary: SIGKILL", "the primary goes on alone", secondary_killed),
+    Fault(
+        "both: SIGKILL",
+        "a new start is refused, which changes nothing, and told what to do; then it works",
+        both_killed,
+    ),
+)

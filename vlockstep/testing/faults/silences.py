@@ -1,0 +1,110 @@
+"""Replicas that live and are not heard, or are slow."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from vlockstep.testing.faults.duty import DutyCycle
+from vlockstep.testing.faults.fault import Fault
+from vlockstep.testing.faults.outside import Outputs, stopped_because
+from vlockstep.testing.faults.trial import KILLED, QUICK_MS, SHORT, SHORT_END, Trial
+from vlockstep.testing.relay import Direction
+
+
+def primary_paused(trial: Trial) -> str:
+    """It stops between an output's being sent and its release: the answer waits in its socket. The
+    new primary stands still while the old one is awake, so that whoever writes then is the old."""
+    pair = trial.pair(pause_at="sent:150", heartbeat_ms=QUICK_MS)
+    pair.process("primary").wait_paused()
+    pair.wait_live("secondary")
+    pair.pause("secondary")
+    before = Outputs.of(pair)
+    assert b"done" not in before.console
+    pair.resume("primary")
+    assert pair.process("primary").wait_exit() == 1
+    assert Outputs.of(pair) == before, "the old primary has written"
+    assert "generation 2" in stopped_because(pair, "primary")
+    pair.resume("secondary")
+    return f"no write until it left; {trial.ends(pair, 1, 0, {2: 'secondary'})}"
+
+
+def secondary_paused(trial: Trial) -> str:
+    pair = trial.pair(heartbeat_ms=QUICK_MS)
+    pair.pause("secondary")
+    pair.wait_live("primary")
+    pair.resume("secondary")
+    assert "generation 2" in stopped_because(pair, "secondary")
+    return trial.ends(pair, 0, 1, {2: "primary"})
+
+
+def _partition(direction: Direction, heals: bool, trial: Trial) -> str:
+    pair = trial.pair(heartbeat_ms=QUICK_MS)
+    pair.cut(direction)
+    return trial.one_goes_on(pair, pair.heal) if heals else trial.one_goes_on(pair)
+
+
+def short_partition(trial: Trial) -> str:
+    pair = trial.pair(SHORT)
+    pair.cut()
+    pair.process("primary").wait_status(lambda status: status["entries"] == SHORT_END + 1)
+    assert b"done" not in pair.transcript
+    pair.heal()
+    return f"outputs waited; {trial.ends(pair, 0, 0)}"
+
+
+def dropped_connection(trial: Trial) -> str:
+    """A crash after it is survived. Half a heartbeat must be longer than connecting takes."""
+    pair = trial.pair(crash_at="entry:250")
+    pair.drop()
+    pair.process("secondary").wait_event("notice", text="the connection to the primary was lost")
+    return trial.ends(pair, KILLED, 0, {2: "secondary"})
+
+
+def starved_secondary(trial: Trial) -> str:
+    pair = trial.pair(["--lines=200", "--pause=0", "--work=100000"])
+    with DutyCycle(pair.process("secondary"), run=0.02, stand=0.08) as cycle:
+        pair.wait_finished()
+    assert cycle.count > 5, f"it stood still only {cycle.count} times"
+    return f"stood still {cycle.count} times; {trial.ends(pair, 0, 0)}"
+
+
+def slow_link(trial: Trial) -> str:
+    pair = trial.pair(delay=0.05, crash_at="sent:150")
+    return trial.ends(pair, KILLED, 0, {2: "secondary"})
+
+
+_ONE = "exactly one goes on, the other leaves"
+FAULTS = (
+    Fault(
+        "primary: SIGSTOP; SIGCONT once the secondary is live",
+        "it writes nothing more and leaves; the secondary finishes alone",
+        primary_paused,
+    ),
+    Fault(
+        "secondary: SIGSTOP; SIGCONT once the primary is alone",
+        "the secondary leaves",
+        secondary_paused,
+    ),
+    Fault("partition, both ways", _ONE, partial(_partition, "both", False)),
+    Fault("partition, only towards the primary", _ONE, partial(_partition, "to_primary", False)),
+    Fault(
+        "partition, only towards the secondary", _ONE, partial(_partition, "to_secondary", False)
+    ),
+    Fault("partition that heals once one has gone on", _ONE, partial(_partition, "both", True)),
+    Fault(
+        "partition shorter than death",
+        "outputs wait, nobody claims, the pair goes on",
+        short_partition,
+    ),
+    Fault(
+        "connection dropped; later primary: SIGKILL",
+        "both connect again and go on, protected: the secondary goes live and finishes alone",
+        dropped_connection,
+    ),
+    Fault("secondary: a fifth of a CPU", "outputs wait, the pair goes on", starved_secondary),
+    Fault(
+        "round trip of 100 ms, then primary: SIGKILL",
+        "protected until then; the secondary goes live and finishes alone",
+        slow_link,
+    ),
+)

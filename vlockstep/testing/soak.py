@@ -1,0 +1,151 @@
+"""Pairs for as long as you like, and whether anything leaks.
+
+`python -m vlockstep.testing.soak [--minutes M]` spends half of the time on one pair whose roles
+swap all the time, over a connection that drops and is cut, and the other half on injecting faults
+into one new pair after another. It prints what the processes held after a warm-up and at the end.
+The exit status is 1 if that grew, or if anything was not as it must be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import itertools
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vlockstep.testing.faults import Fault, deaths, run, silences
+from vlockstep.testing.ledger import check_ledger
+from vlockstep.testing.pair import ROLES, Pair, Which
+from vlockstep.testing.process import TIMEOUT
+
+LIMITS = {"descriptors": 4, "threads": 2, "KiB": 8192}
+"""By how much what a process holds may grow after the warm-up."""
+FAULTS = (*deaths.FAULTS, *silences.FAULTS)
+_LINES_PER_SECOND = 80
+_DISTURBED_EVERY = 8
+
+
+@dataclass
+class Held:
+    """What a process held, `first` after the warm-up."""
+
+    name: str
+    first: dict[str, int]
+    last: dict[str, int] = field(default_factory=dict)
+
+    def grown(self) -> list[str]:
+        """What grew beyond its limit."""
+        return [
+            f"{self.name}: {self.first[what]} to {self.last[what]} {what}"
+            for what, limit in LIMITS.items()
+            if self.last[what] > self.first[what] + limit
+        ]
+
+
+def held_by(pid: int) -> dict[str, int]:
+    """What a process holds: open descriptors, threads, and resident memory. Linux."""
+    process = Path("/proc") / str(pid)
+    status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines())
+    return {
+        "descriptors": len(list((process / "fd").iterdir())),
+        "threads": int(status["Threads"]),
+        "KiB": int(status["VmRSS"].split()[0]),
+    }
+
+
+def swap_roles(directory: Path, seconds: float, warm_up: int) -> tuple[int, list[Held]]:
+    """Swap the roles of one pair until its guest ends after about so many seconds; how often."""
+    lines = int(seconds * _LINES_PER_SECOND)
+    arguments = [f"--lines={lines}", "--pause=10", "--work=500"]
+    disks: dict[str, int | Path] = {"disk": lines * 512}
+    held: list[Held] = []
+    end = time.monotonic() + seconds * 0.9
+    with Pair("ledger", arguments, directory=directory, disks=disks, heartbeat_ms=400) as pair:
+        for swaps in itertools.count(1):
+            generation = pair.switchover()
+            assert generation == swaps + 1, f"generation {generation} after {swaps} switchovers"
+            primary = ROLES[swaps % 2]
+            pair.process(primary).wait_event("live", generation=generation)
+            if swaps % _DISTURBED_EVERY == 0:
+                _disturb(pair, primary, drop=swaps % (2 * _DISTURBED_EVERY) == 0)
+            if swaps == warm_up:
+                held = [Held(w, held_by(pair.process(w).pid)) for w in ROLES]
+            if time.monotonic() > end and swaps > warm_up:
+                break
+        for which, process in zip(ROLES, held, strict=True):
+            process.last = held_by(pair.process(which).pid)
+        statuses = pair.wait_finished(timeout=seconds + TIMEOUT)
+        assert statuses == (0, 0), f"exit {statuses}"
+        assert pair.registers("primary") == pair.registers("secondary")
+        check_ledger(pair.transcript, pair.disk(), lines)
+    return swaps, held
+
+
+def _disturb(pair: Pair, primary: Which, drop: bool) -> None:
+    """Drop the connection, or cut it for less than counts as death, and wait until it is over."""
+    process = pair.process(primary)
+    if drop:
+        pair.drop()
+    else:
+        pair.cut()
+        process.wait_status(lambda status: status.get("lag_ms", 0) > 50)
+        pair.heal()
+    now = time.time()
+    process.wait_status(
+        lambda status: status["time"] > now + 0.05 and status["state"] == "protected"
+    )
+
+
+def inject_faults(
+    directory: Path, seconds: float, faults: Sequence[Fault] = FAULTS
+) -> tuple[int, list[Held]]:
+    """Inject each of these again and again for so many seconds; how many. The first round is the
+    warm-up."""
+    end = time.monotonic() + seconds
+    held: list[Held] = []
+    for count, fault in enumerate(itertools.cycle(faults)):
+        if count == len(faults):
+            held = [Held("tester", _held_here())]
+        if count > len(faults) and time.monotonic() > end:
+            break
+        place = directory / f"fault{count}"
+        result = run(fault, place)
+        if result.error is not None:
+            raise result.error
+        shutil.rmtree(place)
+    held[0].last = _held_here()
+    return count, held
+
+
+def _held_here() -> dict[str, int]:
+    gc.collect()
+    return held_by(os.getpid())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m vlockstep.testing.soak")
+    parser.add_argument("--minutes", type=float, default=10, metavar="M")
+    seconds = parser.parse_args().minutes * 30
+    with tempfile.TemporaryDirectory(prefix="vlockstep-soak-") as directory:
+        swaps, held = swap_roles(Path(directory) / "pair", seconds, warm_up=50)
+        faults, more = inject_faults(Path(directory), seconds)
+    print(f"{swaps} switchovers of one pair, {faults} faults injected into pairs")
+    row: Callable[..., str] = "{:<10} {:<12} {:>10} {:>10} {:>10}".format
+    print(row("process", "holds", "warmed up", "at the end", "may grow"))
+    for process in (*held, *more):
+        for what, limit in LIMITS.items():
+            print(row(process.name, what, process.first[what], process.last[what], limit))
+    grown = [text for process in (*held, *more) for text in process.grown()]
+    print("\n".join(grown) or "nothing has grown beyond that")
+    return 1 if grown else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
