@@ -6,9 +6,9 @@ and a ratio is the median of one ratio for each round, so most of the noise canc
 
 from __future__ import annotations
 
-import subprocess
-import time
-from collections.abc import Callable, Sequence
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -19,41 +19,44 @@ Figures = dict[str, list[float]]
 
 @dataclass(frozen=True)
 class Contestant:
-    """`run` does one run and returns its figure, in the unit of the report."""
+    """`run` does one run and returns its figure; or several, whose names then follow the
+    contestant's."""
 
     name: str
-    run: Callable[[], float]
-
-
-def command(
-    name: str, arguments: Sequence[str], figure: Callable[[str], float] | None = None
-) -> Contestant:
-    """A contestant that is a process of its own: its time from start to end in seconds, or what
-    `figure` reads from its standard output. `RuntimeError` if it fails."""
-
-    def run() -> float:
-        start = time.perf_counter()
-        done = subprocess.run(arguments, capture_output=True, text=True, check=False)
-        seconds = time.perf_counter() - start
-        if done.returncode:
-            raise RuntimeError(f"{name} ended with status {done.returncode}:\n{done.stderr}")
-        return seconds if figure is None else figure(done.stdout)
-
-    return Contestant(name, run)
+    run: Callable[[], float | Mapping[str, float]]
 
 
 def interleave(contestants: Sequence[Contestant], rounds: int) -> Figures:
     """Let them take turns, in reverse order every other round."""
-    figures: Figures = {contestant.name: [] for contestant in contestants}
+    figures: Figures = {}
     for number in range(rounds):
         for contestant in contestants[:: -1 if number % 2 else 1]:
-            figures[contestant.name].append(contestant.run())
+            progress(f"round {number + 1} of {rounds}: {contestant.name}")
+            found = contestant.run()
+            if isinstance(found, Mapping):
+                named = {f"{contestant.name}, {figure}": found[figure] for figure in found}
+            else:
+                named = {contestant.name: found}
+            for name, value in named.items():
+                figures.setdefault(name, []).append(value)
+    progress("")
     return figures
+
+
+def progress(text: str) -> None:
+    """Replace the line in which somebody may watch; nothing if nobody does."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def ratio(figures: Figures, above: str, below: str) -> float:
     """The median over the rounds of `above` divided by `below`."""
     return median(a / b for a, b in zip(figures[above], figures[below], strict=True))
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest value that so many percent of them do not exceed."""
+    return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
 
 
 @dataclass(frozen=True)
@@ -88,21 +91,26 @@ class Claim:
 
 @dataclass(frozen=True)
 class Report:
-    """What one benchmark found; the figures are in `unit`."""
+    """What one benchmark found. The figures are in `unit`, or in the one that `units` has for
+    them; `notes` say what could not be measured."""
 
     title: str
     unit: str
     figures: Figures
     claims: list[Claim] = field(default_factory=list)
+    units: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     def text(self) -> str:
         """Two tables: the contestants, and the claims."""
         rows: list[tuple[str, ...]] = [("", "median", "fastest", "slowest")]
         for name, runs in self.figures.items():
-            shown = (f"{value:#.3g} {self.unit}" for value in (median(runs), min(runs), max(runs)))
+            unit = self._unit(name)
+            shown = (f"{value:#.3g} {unit}" for value in (median(runs), min(runs), max(runs)))
             rows.append((name, *shown))
         claims = [claim.row() for claim in self.claims]
-        return "\n".join([self.title, *_table(rows), *_table(claims)])
+        notes = [f"  note: {note}" for note in self.notes]
+        return "\n".join([self.title, *_table(rows), *_table(claims), *notes])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, for JSON."""
@@ -110,11 +118,15 @@ class Report:
             "title": self.title,
             "unit": self.unit,
             "figures": {
-                name: {"median": median(runs), "rounds": runs}
+                name: {"unit": self._unit(name), "median": median(runs), "rounds": runs}
                 for name, runs in self.figures.items()
             },
             "claims": [claim.to_dict() for claim in self.claims],
+            "notes": list(self.notes),
         }
+
+    def _unit(self, figure: str) -> str:
+        return self.units.get(figure, self.unit)
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -53,7 +53,7 @@ class SampleGuest:
         clock: Clock = time.perf_counter,
     ) -> None:
         directory.mkdir(parents=True)
-        self.console, self._log = directory / "console.txt", directory / "log.vlog"
+        self.console, self.log = directory / "console.txt", directory / "log.vlog"
         self._disk = directory / "disk.img" if disk_size else None
         if self._disk is not None:
             with self._disk.open("wb") as file:
@@ -71,18 +71,18 @@ class SampleGuest:
         """To a log file, anew."""
 
         def run(machine: Machine, world: LiveWorld) -> Outcome:
-            with LogWriter(self._log, self.config) as log:
+            with LogWriter(self.log, self.config) as log:
                 return machine.run(Recorder(world, machine, log.append))
 
         return self._run(run)
 
     def replay(self) -> float:
         """What the last `record` recorded; records first if there was none."""
-        if not self._log.exists():
+        if not self.log.exists():
             self.record()
 
         def run(machine: Machine, _world: LiveWorld) -> Outcome:
-            with closing(LogReader(self._log)) as log:
+            with closing(LogReader(self.log)) as log:
                 return machine.run(Replayer(Sequence(log.entries()), machine))
 
         return self._run(run)

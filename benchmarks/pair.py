@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
 from benchmarks.contest import Claim, Contestant, Report, interleave, ratio
 from benchmarks.guests import SampleGuest
+from benchmarks.pairs import guest_seconds, protected
 from vlockstep.testing import Pair
 
 SORT_TARGET, PREEMPT_TARGET = 0.95, 0.75
@@ -34,11 +33,9 @@ def protection(directory: Path, rounds: int, guest: str, *arguments: str) -> Rep
         command = [sys.executable, "-c", script, where, guest, *arguments]
         return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
-    def protected() -> float:
-        with _pair(directory, guest, *arguments) as pair:
-            assert pair.wait_finished() == (0, 0)
-            events = {e["event"]: e["time"] for e in pair.events("primary")}
-            return float(events["finished"] - events["started"])
+    def seconds() -> float:
+        with protected(directory, guest, *arguments) as pair:
+            return guest_seconds(pair)
 
     def two_at_once() -> float:
         with ThreadPoolExecutor() as pool:
@@ -48,7 +45,7 @@ def protection(directory: Path, rounds: int, guest: str, *arguments: str) -> Rep
     figures = interleave(
         [
             Contestant(single, unprotected),
-            Contestant(primary, protected),
+            Contestant(primary, seconds),
             Contestant(f"{guest}, two unprotected at once", two_at_once),
         ],
         rounds,
@@ -71,56 +68,35 @@ def preempt(directory: Path, rounds: int) -> Report:
     return protection(directory, rounds, "preempt", "--period=1000000")
 
 
-def failover(directory: Path, rounds: int) -> Report:
-    """From the signal to the event `live`, in milliseconds, in the middle of a ledger."""
-
-    def gap(number: signal.Signals) -> float:
-        with _pair(directory, "ledger", "--lines=100000", "--pause=1") as pair:
-            primary = pair.process("primary")
-            while not pair.transcript.count(b"\n") > 20:
-                time.sleep(0.001)
-            struck = time.time()
-            primary.signal(number)
-            pair.wait_live("secondary")
-            live = next(e for e in pair.events("secondary") if e["event"] == "live")
-            return float(live["time"] - struck) * 1000
-
-    kill, stop = "SIGKILL to live", "SIGSTOP to live"
-    figures = interleave(
-        [
-            Contestant(kill, lambda: gap(signal.SIGKILL)),
-            Contestant(stop, lambda: gap(signal.SIGSTOP)),
-        ],
-        rounds,
-    )
-    claims = [
-        Claim(f"{kill}, median", median(figures[kill]), KILL_TARGET, at_least=False, unit="ms"),
-        Claim(f"{stop}, median", median(figures[stop]), STOP_TARGET, at_least=False, unit="ms"),
-    ]
-    return Report("failover", "ms", figures, claims)
+def killed(directory: Path, rounds: int) -> Report:
+    """From SIGKILL to the event `live`, in the middle of a ledger."""
+    return _failover(directory, rounds, signal.SIGKILL, KILL_TARGET)
 
 
-@contextmanager
-def _pair(directory: Path, guest: str, *arguments: str) -> Iterator[Pair]:
-    pair = Pair(
-        guest,
-        arguments,
-        directory=directory / f"pair-{next(_numbers)}",
-        disks={"disk": 64 << 20} if guest == "ledger" else {},
-        memory=512,
-    )
-    with connected(pair):
-        yield pair
+def stopped(directory: Path, rounds: int) -> Report:
+    """The same with SIGSTOP: the connection stands, and only silence tells."""
+    return _failover(directory, rounds, signal.SIGSTOP, STOP_TARGET)
 
 
-@contextmanager
-def connected(pair: Pair) -> Iterator[None]:
-    """The pair runs, connected directly, without the relay that breaks the network in tests."""
-    try:
-        pair.start_primary()
-        pair.start_secondary("--connect", pair.endpoint)
-        for role in ("primary", "secondary"):
-            pair.process(role).wait_event("started")
-        yield
-    finally:
-        pair.close()
+def _failover(directory: Path, rounds: int, number: signal.Signals, target: float) -> Report:
+    what = f"{number.name} to live"
+
+    def gap() -> float:
+        with protected(directory, "ledger", "--lines=100000", "--pause=1") as pair:
+            return strike(pair, number) * 1000
+
+    figures = interleave([Contestant(what, gap)], rounds)
+    gaps = figures[what]
+    claims = [Claim(f"{what}, median", median(gaps), target, at_least=False, unit="ms")]
+    return Report(f"failover of a ledger: {what}", "ms", figures, claims)
+
+
+def strike(pair: Pair, number: signal.Signals) -> float:
+    """Seconds until the secondary is live, from sending the primary this signal in mid-ledger."""
+    while not pair.transcript.count(b"\n") > 20:
+        time.sleep(0.001)
+    struck = time.time()
+    pair.process("primary").signal(number)
+    pair.wait_live("secondary")
+    live = next(e for e in pair.events("secondary") if e["event"] == "live")
+    return float(live["time"] - struck)

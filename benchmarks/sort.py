@@ -1,71 +1,135 @@
-"""Pure computation: vlockstep's machine and plain Unicorn run the same image.
+"""Pure computation: the same C source under plain Unicorn, vlockstep and QEMU.
 
-Plain Unicorn has the image in one flat mapping and hooks OUT, as the samples of its bindings do.
-vlockstep is faster because its guests have page tables that mark data as not executable, which
-spares Unicorn its slow path for stores; it also counts no blocks while the guest has no timer.
+Guest time is that of a whole process, from its start to its end, less that of the same process
+when the guest has nothing to sort. That is done to every contestant alike; of the pair it is the
+time from starting the first process to the end of both.
+
+Plain Unicorn has the image in one flat mapping. vlockstep is faster because its guests have page
+tables that mark data as not executable, which spares Unicorn its slow path for stores; it also
+counts no blocks while the guest has no timer. QEMU is a newer TCG than Unicorn's, and checks for
+a request to stop with a load and a branch in every block, where Unicorn calls a function.
 """
 
 from __future__ import annotations
 
-import struct
+import itertools
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from unicorn import UC_ARCH_X86, UC_HOOK_INSN, UC_MODE_64, Uc
-from unicorn.x86_const import (
-    UC_X86_INS_OUT,
-    UC_X86_REG_RDI,
-    UC_X86_REG_RIP,
-    UC_X86_REG_RSP,
-)
-
+from benchmarks import qemu
 from benchmarks.contest import Claim, Contestant, Report, interleave, ratio
-from benchmarks.guests import SampleGuest, timed
-from vlockstep.machine.boot import boot
-from vlockstep.machine.hypercalls import PORT_BASE
-from vlockstep.machine.memory import Memory
+from benchmarks.pairs import connected, finish
+from benchmarks.programs import missing, text_of
+from vlockstep.testing import Pair
 
-TARGET = 1.7
-_PUTS, _HALT = PORT_BASE + 2, PORT_BASE + 8
-_PLAIN, _OURS = "plain Unicorn, flat memory", "vlockstep, unprotected"
+PLAIN_TARGET = 1.7
+QEMU_TARGET = 1.6
+PLAIN, COUNTED = "plain Unicorn", "Unicorn, counting instructions"
+RUN, RECORD, REPLAY = "vlockstep run", "vlockstep record", "vlockstep replay"
+PROTECTED = "vlockstep primary with a live secondary"
+QEMU_RUN, QEMU_RECORD, QEMU_REPLAY = "QEMU", "QEMU rr=record", "QEMU rr=replay"
+_SORTS = 3
+_SLICE = 100_000
+
+Engine = Callable[[int], str]
+"""Runs a guest that sorts so many times, and returns what it prints."""
 
 
 def measure(directory: Path, rounds: int) -> Report:
-    guest = SampleGuest(directory / "sort", "sort")
+    engines = {
+        PLAIN: lambda sorts: text_of(_module("benchmarks.plain", "sort", sorts)),
+        COUNTED: lambda sorts: text_of(
+            _module("benchmarks.plain", f"--slice={_SLICE} sort", sorts)
+        ),
+        **_vlockstep(directory),
+    }
+    claims = {"run": (PLAIN, RUN, PLAIN_TARGET)}
+    lacking = missing(qemu.NEEDS)
+    if not lacking:
+        engines |= _qemu(directory)
+        claims |= {
+            "primary with a live secondary": (QEMU_RECORD, PROTECTED, QEMU_TARGET),
+            "replay": (QEMU_REPLAY, REPLAY, QEMU_TARGET),
+        }
+    texts: dict[int, str] = {}
     figures = interleave(
-        [Contestant(_PLAIN, lambda: plain_unicorn(guest)), Contestant(_OURS, guest.live)], rounds
+        [Contestant(name, _guest_time(name, run, texts)) for name, run in engines.items()], rounds
     )
     return Report(
-        "sort: a million numbers, three times",
+        "sort: a million numbers, three times, in guest time",
         "s",
         figures,
-        [Claim(f"{_PLAIN} / {_OURS}", ratio(figures, _PLAIN, _OURS), TARGET)],
+        [
+            Claim(f"speed of {name} / {slower}", ratio(figures, slower, faster), target)
+            for name, (slower, faster, target) in claims.items()
+        ],
+        notes=[f"without QEMU: {lacking}"] if lacking else [],
     )
 
 
-def plain_unicorn(guest: SampleGuest) -> float:
-    """Seconds from boot to halt. `RuntimeError` if it prints other text than the last run did
-    under vlockstep."""
-    engine = Uc(UC_ARCH_X86, UC_MODE_64)
-    engine.mem_map(0, guest.config.memory)
-    memory = Memory(guest.config.memory)
-    start = boot(guest.image, guest.config, memory)
-    for address, content in memory.chunks():
-        engine.mem_write(address, content)
-    memory.close()
-    engine.reg_write(UC_X86_REG_RSP, start.rsp)
-    engine.reg_write(UC_X86_REG_RDI, start.rdi)
-    text = bytearray()
+def _guest_time(name: str, run: Engine, texts: dict[int, str]) -> Callable[[], float]:
+    """In seconds. `texts` is what every engine prints."""
 
-    def on_out(engine: Uc, port: int, _width: int, value: int, _data: Any) -> None:
-        if port == _PUTS:
-            text.extend(engine.mem_read(*struct.unpack("<QQ", engine.mem_read(value, 16))))
-        elif port == _HALT:
-            engine.emu_stop()
+    def seconds(sorts: int) -> float:
+        start = time.perf_counter()
+        text = run(sorts)
+        end = time.perf_counter()
+        if text != texts.setdefault(sorts, text):
+            raise RuntimeError(f"{name} printed {text!r}, others {texts[sorts]!r}")
+        return end - start
 
-    engine.hook_add(UC_HOOK_INSN, on_out, None, 1, 0, UC_X86_INS_OUT)
-    seconds = timed(lambda: engine.emu_start(start.rip, 0))
-    if guest.console.exists() and text != guest.console.read_bytes():
-        where = engine.reg_read(UC_X86_REG_RIP)
-        raise RuntimeError(f"plain Unicorn printed {bytes(text)!r} and stopped at {where:#x}")
-    return seconds
+    return lambda: seconds(_SORTS) - seconds(0)
+
+
+def _module(module: str, arguments: str, sorts: int) -> list[str]:
+    return [sys.executable, "-m", module, *arguments.split(), "--", _option(sorts)]
+
+
+def _option(sorts: int) -> str:
+    return f"--rounds={sorts}"
+
+
+def _vlockstep(directory: Path) -> dict[str, Engine]:
+    numbers = itertools.count()
+
+    def log(sorts: int) -> Path:
+        return directory / f"sort-{sorts}.vlog"
+
+    def record(sorts: int) -> str:
+        return text_of(_module("vlockstep", f"record sort -o {log(sorts)}", sorts))
+
+    def replay(sorts: int) -> str:
+        console = directory / "replayed.txt"
+        command = [sys.executable, "-m", "vlockstep", "replay", str(log(sorts))]
+        text_of([*command, "--console", str(console)])
+        return console.read_text()
+
+    def protected(sorts: int) -> str:
+        where = directory / f"pair-{next(numbers)}"
+        pair = Pair("sort", [_option(sorts)], directory=where, memory=512, logs=False)
+        with connected(pair):
+            finish(pair)
+            return pair.transcript.decode()
+
+    return {
+        RUN: lambda sorts: text_of(_module("vlockstep", "run sort", sorts)),
+        RECORD: record,
+        PROTECTED: protected,
+        REPLAY: replay,
+    }
+
+
+def _qemu(directory: Path) -> dict[str, Engine]:
+    kernel = qemu.build(directory)
+
+    def run(sorts: int, mode: str) -> str:
+        recording = directory / f"qemu-{sorts}.rr"
+        return text_of(qemu.command(kernel, _option(sorts), mode, recording), qemu.HALTED)
+
+    return {
+        QEMU_RUN: lambda sorts: run(sorts, ""),
+        QEMU_RECORD: lambda sorts: run(sorts, "record"),
+        QEMU_REPLAY: lambda sorts: run(sorts, "replay"),
+    }

@@ -1,5 +1,4 @@
-"""`python -m vlockstep.testing.faults [--json] [NAME …]` injects the faults, one after another, and
-prints what must happen and what did. The exit status is 1 if anything was not as it must be."""
+"""`python -m vlockstep.testing.faults`"""
 
 from __future__ import annotations
 
@@ -14,13 +13,22 @@ from vlockstep.testing.faults.table import render
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m vlockstep.testing.faults")
+    parser = argparse.ArgumentParser(
+        prog="python -m vlockstep.testing.faults",
+        description="Inject faults into pairs of real processes, one after another, and print what "
+        "must happen and what did. The exit status is 1 if anything was not as it must be.",
+        epilog="Example: python -m vlockstep.testing.faults partition arbiter",
+    )
     parser.add_argument("--json", action="store_true", help="a line of JSON for each fault")
     parser.add_argument("name", nargs="*", help="only faults whose name contains one of these")
     options = parser.parse_args()
     chosen = [f for f in FAULTS if not options.name or any(n in f.name for n in options.name)]
+    if not chosen:
+        parser.error(f"no fault's name contains {' or '.join(options.name)}")
     rows = []
-    for fault in chosen:
+    for number, fault in enumerate(chosen, 1):
+        if sys.stderr.isatty():
+            print(f"{number} of {len(chosen)}: {fault.name}", file=sys.stderr)
         with tempfile.TemporaryDirectory(prefix="vlockstep-faults-") as directory:
             result = run(fault, Path(directory))
         if result.error is not None:
