@@ -25,6 +25,7 @@ from vlockstep.ft.primary import MAX_BATCH, Primary
 from vlockstep.ft.protocol import (
     TRANSITIONS,
     Action,
+    Announce,
     Claim,
     Deliver,
     Done,
@@ -448,3 +449,106 @@ def test_one_without_a_network_lets_the_other_claim_first(
     isolated = make()
     isolated.isolated = True
     assert claims_after(isolated, noticed) == usual + TIMING.dead // MS
+
+
+# What the simulator found
+
+
+def asked_by(role: Primary | Secondary, limit: int) -> int:
+    """The first time before `limit` at which a role that hears nothing does something final, if it
+    is only called when it asks to be."""
+    while role.state not in (State.STOPPED, State.WAITING):
+        now = role.deadline()
+        assert now < limit
+        role.tick(now)
+    return now
+
+
+def test_nobody_waits_for_ever_for_one_that_lost_its_power_before_the_start() -> None:
+    secondary = Secondary(TIMING, "me", "image", START)
+    secondary.received(START, Welcome(PROTOCOL, 1, 0, {}))
+    assert asked_by(secondary, START + 2 * TIMING.starting) >= START + TIMING.starting
+    primary = Primary(TIMING, 1, "image", {}, START)
+    primary.received(START, Hello(PROTOCOL, "me", "image", 0))
+    assert asked_by(primary, START + 2 * TIMING.starting) >= START + TIMING.starting
+
+
+def test_a_secondary_that_comes_back_while_the_primary_claims_may_claim_too() -> None:
+    primary = protected()
+    primary.received(START, Goodbye("the disk is gone"))
+    assert primary.state is State.CLAIMING
+    assert primary.received(START, Hello(PROTOCOL, "me", "image", 0)) == []
+
+
+def test_a_secondary_that_comes_back_after_the_end_gets_the_rest() -> None:
+    primary = protected()
+    primary.append(START, [CLOCK, LINE, END])
+    primary.received(START + MS, Answer(START, 50 * MS, 3, 0))
+    primary.performed(START + MS, 3)
+    actions = primary.received(START + 2 * MS, Hello(PROTOCOL, "me", "image", 3))
+    assert sent(actions, Welcome) and sent(actions, Finished)
+
+
+def test_the_word_that_the_guest_has_ended_is_repeated_until_it_is_answered() -> None:
+    primary = protected()
+    primary.append(START, [CLOCK, LINE, END])
+    primary.received(START + MS, Answer(START, 50 * MS, 3, 0))
+    primary.performed(START + MS, 3)
+    assert sent(primary.tick(primary.deadline()), Finished)
+    secondary = following()
+    secondary.received(START, batch(0, [CLOCK, LINE, END]))
+    for _ in range(2):
+        assert sent(secondary.received(START, Finished(START)), Answer)
+    assert secondary.state is State.DRAINED
+
+
+def test_one_that_goes_live_with_nothing_left_to_do_is_done() -> None:
+    replica = Primary(TIMING, 2, "image", {}, START, next=3, state=State.ALONE, ended=2)
+    assert Done() in replica.begin(START)
+
+
+def test_a_primary_that_has_ended_does_not_mind_who_took_over() -> None:
+    primary = protected()
+    primary.append(START, [CLOCK, LINE, END])
+    primary.received(START + MS, Answer(START, 50 * MS, 3, 0))
+    primary.performed(START + MS, 3)
+    assert primary.received(START + 2 * MS, TookOver(2)) == [Done()]
+
+
+def waiting_for_its_first_answer() -> Primary:
+    primary = Primary(TIMING, 1, "image", {}, START)
+    primary.received(START, Hello(PROTOCOL, "me", "image", 0))
+    primary.received(START, Answer(0, 0, 0, 0))
+    assert primary.state is State.PROTECTED and primary.idle
+    return primary
+
+
+def test_a_guest_starts_and_is_announced_only_within_the_lease() -> None:
+    primary = waiting_for_its_first_answer()
+    late = START + 51 * MS
+    assert primary.received(late, Answer(START, 50 * MS, 0, 0)) == []
+    (query,) = sent(primary.tick(late), Query)
+    assert isinstance(query, Query)
+    actions = primary.received(late + MS, Answer(query.sent, query.lease, 0, 0))
+    assert actions == [Start({}), Announce()]
+
+
+def test_nor_while_the_primary_asks_the_arbiter() -> None:
+    primary = waiting_for_its_first_answer()
+    primary.received(START, Goodbye("the disk is gone"))
+    assert primary.received(START + MS, Answer(START, 50 * MS, 0, 0)) == []
+
+
+def test_who_takes_over_with_a_follower_announces_itself_when_that_has_answered() -> None:
+    replica = Primary(TIMING, 2, "image", {}, START, next=3, state=State.PROTECTED)
+    assert replica.begin(START) == []
+    assert Announce() in replica.received(START + MS, Answer(START, 50 * MS, 3, 3))
+    assert Announce() not in replica.received(START + 2 * MS, Answer(START, 50 * MS, 3, 3))
+
+
+def test_one_that_diverges_while_it_goes_live_stops() -> None:
+    secondary = following()
+    secondary.received(START, Goodbye("the disk is gone"))
+    secondary.arbiter_answered(START, Verdict.WON)
+    assert secondary.state is State.LIVE
+    assert isinstance(secondary.diverged(START, "other registers")[-1], Stop)

@@ -357,7 +357,7 @@ class Primary(Role):
         if answer.echo:
             self._round_trip = now - answer.echo
             self._lease_until = max(self._lease_until, answer.echo + answer.lease)
-            if now < self._lease_until:
+            if self.state is State.PROTECTED and now < self._lease_until:
                 start = [*self._start(), *self._announce(now)]
         self.acknowledged = max(self.acknowledged, answer.received)
         self.executed = max(self.executed, answer.executed)

@@ -44,6 +44,9 @@ def main() -> None:
         "--exhaustive", metavar="GUEST/SIZE", help="crash the primary everywhere, then both"
     )
     parser.add_argument("--first", type=int, default=0, help="the first seed (default: 0)")
+    parser.add_argument(
+        "--only", metavar="KIND", nargs="+", choices=TARGETS, help="random faults of these kinds"
+    )
     parser.add_argument("--json", action="store_true", help="the result, for programs")
     options = parser.parse_args()
     if options.seeds < 1 or options.first < 0:
@@ -55,7 +58,8 @@ def main() -> None:
         elif options.exhaustive is not None:
             results = crash_everywhere(Schedule.parse(f"{options.exhaustive} seed=0"), cases)
         else:
-            results = explore(range(options.first, options.first + options.seeds))
+            seeds = range(options.first, options.first + options.seeds)
+            results = explore(seeds, options.only or tuple(TARGETS))
     except UsageError as error:
         parser.error(str(error))
     sys.exit(_report(results, cases, options.json))

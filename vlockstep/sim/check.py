@@ -29,6 +29,8 @@ def violations(simulation: Simulation, schedule: Schedule, client: Client | None
     may_diverge = any(fault.kind == "diverge" for fault in schedule.faults)
     yield from _survival(simulation, may_diverge)
     for host in simulation.hosts:
+        if host.happened("diverged") and not may_diverge:
+            yield f"{host.name} diverged: {host.outcome}"
         if isinstance(host.outcome, Outcome):
             yield from _replay(simulation, host, host.outcome)
     finished = any(isinstance(host.outcome, Outcome) for host in simulation.hosts)

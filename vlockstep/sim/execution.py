@@ -16,8 +16,6 @@ from vlockstep.sim.simulation import Clock, Conditions, Simulation
 
 _LIMIT = 100_000
 """Events of an execution; who is not done by then never will be."""
-_SLUGGISH = 20
-"""How much slower than the other a guest may be."""
 _SKEW = 10**15
 """Nanoseconds by which clocks may differ."""
 _DRIFT = 0.01
@@ -47,7 +45,6 @@ def execute(schedule: Schedule, watch: Callable[[str, int, str], None] | None = 
         client = Client(simulation, schedule.size) if schedule.program == "tally" else None
         for host in simulation.hosts:
             host.hurries = chance.random() < 0.5
-            host.slowness = _SLUGGISH if chance.random() < 0.2 else 1
             host.watch = _watch(host, schedule, watch)
         for fault in schedule.faults:
             if fault.point is None:

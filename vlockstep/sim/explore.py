@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from vlockstep.sim.execution import Result, execute
 from vlockstep.sim.host import EFFECTS
-from vlockstep.sim.schedule import Fault, Schedule
+from vlockstep.sim.schedule import TARGETS, Fault, Schedule
 
 _ATTEMPTS = 500
 
 
-def explore(seeds: Iterable[int]) -> Iterator[Result]:
-    """Execute the schedule of each seed."""
-    return (execute(Schedule.random(seed)) for seed in seeds)
+def explore(seeds: Iterable[int], kinds: Sequence[str] = tuple(TARGETS)) -> Iterator[Result]:
+    """Execute the schedule of each seed, with faults of these `kinds`."""
+    return (execute(Schedule.random(seed, kinds)) for seed in seeds)
 
 
 def shrink(failure: Result) -> Result:

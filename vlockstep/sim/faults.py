@@ -9,8 +9,8 @@ from vlockstep.sim.schedule import HOSTS, LASTING, Fault
 from vlockstep.sim.simulation import Simulation
 
 _MICROSECOND = 1000
-_SLOW = 400
-"""How many times as long as usual a slow arbiter takes."""
+_SLOW, _SLUGGISH = 400, 20
+"""How many times as long as usual a slow arbiter takes, and a slow guest."""
 
 
 def plan(simulation: Simulation, fault: Fault) -> None:
@@ -43,6 +43,8 @@ def _effects(
             return simulation.drop, _nothing
         case "pause":
             return lambda: simulation.pause(target), lambda: simulation.resume(target)
+        case "slow":
+            return _set(host, "slowness", _SLUGGISH), _set(host, "slowness", 1)
         case "unplug":
             return lambda: host.plug(False), lambda: host.plug(True)
         case "cut":

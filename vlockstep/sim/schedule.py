@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -19,6 +20,7 @@ ONCE = {"crash": HOSTS, "power": HOSTS, "switchover": HOSTS, "diverge": ("second
 """Faults that strike, and whom. `power` is a crash that no connection tells of."""
 LASTING = {
     "pause": HOSTS,
+    "slow": HOSTS,
     "unplug": HOSTS,
     "cut": (*HOSTS, "both"),
     "garble": (*HOSTS, "both"),
@@ -26,9 +28,9 @@ LASTING = {
     "arbiter-deaf": (),
     "arbiter-slow": (),
 }
-"""Faults that strike and pass. A `cut` names who is not reached, `garble` who gets messages with a
-flipped bit among others, `unplug` whose NIC has no network; an arbiter that is deaf decides, but
-its answers get lost."""
+"""Faults that strike and pass. A `slow` guest takes longer from exit to exit. A `cut` names who is
+not reached, `garble` who gets messages with a flipped bit among others, `unplug` whose NIC has no
+network; an arbiter that is deaf decides, but its answers get lost."""
 TARGETS = ONCE | LASTING
 
 _FAULT = re.compile(
@@ -106,12 +108,15 @@ class Schedule:
         return cls(match["program"], int(match["size"]), seed, faults, match["real"] is not None)
 
     @classmethod
-    def random(cls, seed: int) -> Self:
-        """The schedule that `seed` stands for: a scripted guest, and up to five faults."""
+    def random(cls, seed: int, kinds: Sequence[str] = tuple(TARGETS)) -> Self:
+        """The schedule that `seed` stands for: a scripted guest, and up to five faults of these
+        `kinds`."""
         chance = random.Random(f"schedule {seed}")
         program = chance.choice(PROGRAMS)
         horizon = int(10 ** chance.uniform(3.5, 5.8))
-        faults = sorted((_fault(chance, horizon) for _ in range(chance.randint(1, 5))), key=_time)
+        faults = sorted(
+            (_fault(chance, horizon, kinds) for _ in range(chance.randint(1, 5))), key=_time
+        )
         return cls(program, chance.randint(1, 8), seed, tuple(faults))
 
     def simpler(self) -> list[Schedule]:
@@ -134,8 +139,8 @@ class Schedule:
         return found
 
 
-def _fault(chance: random.Random, horizon: int) -> Fault:
-    kind = chance.choices(list(TARGETS), weights=[_WEIGHTS.get(k, 2) for k in TARGETS])[0]
+def _fault(chance: random.Random, horizon: int, kinds: Sequence[str]) -> Fault:
+    kind = chance.choices(kinds, weights=[_WEIGHTS.get(k, 2) for k in kinds])[0]
     target = chance.choice(TARGETS[kind] or ("",))
     lasting = int(10 ** chance.uniform(3, 5.9)) if kind in LASTING else 0
     return Fault(kind, target, chance.randint(0, horizon), lasting)

@@ -1,0 +1,93 @@
+"""Pairs of real processes, and what the system knows of a process (Linux)."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vlockstep.testing import Pair
+
+_DISK = 256 << 20
+_numbers = itertools.count()
+
+
+@contextmanager
+def connected(pair: Pair) -> Iterator[None]:
+    """The pair runs, connected directly, without the relay that breaks the network in tests."""
+    try:
+        pair.start_primary()
+        pair.start_secondary("--connect", pair.endpoint)
+        for role in ("primary", "secondary"):
+            pair.process(role).wait_event("started")
+        yield
+    finally:
+        pair.close()
+
+
+@contextmanager
+def protected(
+    directory: Path,
+    guest: str,
+    *arguments: str,
+    memory: int = 512,
+    options: Sequence[object] = (),
+) -> Iterator[Pair]:
+    """A pair that runs, without logs; `memory` in MiB, `options` are the primary's."""
+    pair = Pair(
+        guest,
+        arguments,
+        directory=directory / f"pair-{next(_numbers)}",
+        disks={"disk": _DISK} if guest == "ledger" else {},
+        memory=memory,
+        logs=False,
+        primary_options=options,
+    )
+    with connected(pair):
+        yield pair
+
+
+def finish(pair: Pair) -> None:
+    """Wait for both guests to end. `RuntimeError` if one did not end well, or the pair parted."""
+    statuses = pair.wait_finished()
+    if statuses != (0, 0) or pair.process("primary").status.get("state") == "alone":
+        raise RuntimeError(f"the pair did not stay together to its end: {statuses}")
+
+
+def guest_seconds(pair: Pair) -> float:
+    """From the start of the guest to its end and its last output, as the primary reports it."""
+    finish(pair)
+    events = {event["event"]: event["time"] for event in pair.events("primary")}
+    return float(events["finished"] - events["started"])
+
+
+def next_status(pair: Pair) -> Mapping[str, Any]:
+    """The primary's status as it is now; there are ten a second."""
+    primary = pair.process("primary")
+    last = primary.status
+    return primary.wait_status(lambda status: status is not last)
+
+
+class Usage(NamedTuple):
+    """What a process has used. `overhead` is what it has in memory besides the guest's RAM."""
+
+    cpu_seconds: float
+    resident: int
+    overhead: int
+
+    @classmethod
+    def of(cls, pid: int) -> Usage:
+        process = Path(f"/proc/{pid}")
+        times = process.joinpath("stat").read_text().rpartition(")")[2].split()
+        ticks = int(times[11]) + int(times[12])
+        status = process.joinpath("status").read_text()
+        kib = {name: int(size) for name, size in re.findall(r"^(\w+):\s+(\d+) kB$", status, re.M)}
+        return cls(
+            ticks / os.sysconf("SC_CLK_TCK"),
+            kib["VmRSS"] * 1024,
+            (kib["VmRSS"] - kib["RssShmem"]) * 1024,
+        )

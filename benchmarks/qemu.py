@@ -1,0 +1,34 @@
+"""The guest `sort` under QEMU, which translates instructions as Unicorn does and can record and
+replay. QEMU boots it by itself: `guests/qemu/` has what that takes.
+
+The machine has no devices but those two, no disk and no network: what QEMU's `rr` records is
+then the guest and the firmware alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.programs import QEMU, text_of
+
+NEEDS = (QEMU, "gcc", "make")
+HALTED = 1
+"""QEMU's exit status when the guest halts with status 0."""
+_GUESTS = Path(__file__).parents[1] / "guests"
+_MACHINE = (
+    "-nodefaults -no-user-config -display none -net none -machine pc -accel tcg -m 512 "
+    "-chardev stdio,id=console -device isa-debugcon,iobase=0xe9,chardev=console "
+    "-device isa-debug-exit,iobase=0xf4,iosize=4"
+)
+
+
+def build(directory: Path) -> Path:
+    """The kernel for `command`, built in `directory`."""
+    text_of(["make", "-C", str(_GUESTS), "qemu", f"OUT={directory}"])
+    return directory / "sort-qemu.elf"
+
+
+def command(kernel: Path, arguments: str, mode: str = "", file: Path | None = None) -> list[str]:
+    """`mode` is nothing, `record` or `replay`; the latter two with the file to do it with."""
+    counting = ["-icount", f"shift=0,rr={mode},rrfile={file}"] if mode else []
+    return [QEMU, *_MACHINE.split(), "-kernel", str(kernel), "-append", arguments, *counting]
