@@ -342,6 +342,6 @@ def test_the_fuzzer_finds_nothing_in_a_short_run(tmp_path: Path) -> None:
     corpus.mkdir()
     for name, seed in SEEDS.items():
         (corpus / name).write_bytes(b"\0" + seed)
-    command = [tmp_path / "fuzz-net", "-seed=1", "-runs=2000", "-max_len=300", corpus]
+    command = [tmp_path / "fuzz-net", "-seed=1", "-runs=1000", "-max_len=300", corpus]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 0, result.stderr[-3000:]

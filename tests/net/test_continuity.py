@@ -15,7 +15,7 @@ from vlockstep.testing import Pair
 from vlockstep.testing.counting import Counting
 
 KV = (GUEST, 6379)
-KILLS = range(30)
+KILLS = range(20)
 BENCHMARKED = 10
 
 pytestmark = pytest.mark.external("ip")

@@ -39,7 +39,7 @@ def test_fault_that_does_what_it_must_not(tmp_path: Path) -> None:
 
 def test_soak(tmp_path: Path) -> None:
     """`python -m vlockstep.testing.soak` does it for 10 minutes."""
-    _, held = soak.swap_roles(tmp_path / "pair", seconds=4, warm_up=10)
+    _, held = soak.swap_roles(tmp_path / "pair", seconds=2, warm_up=5)
     _, more = soak.inject_faults(tmp_path, seconds=1, faults=deaths.FAULTS[:1])
     for process in (*held, *more):
         assert process.grown() == []

@@ -18,7 +18,7 @@ def test_crashes_of_the_primary_everywhere_and_of_the_secondary_later(guest: str
     assert cases.single > 25 and cases.double > 100
 
 
-@pytest.mark.parametrize("guest", ["preempt/3", "real-preempt/3"])
+@pytest.mark.parametrize("guest", ["preempt/3", "real-preempt/1"])
 def test_crashes_of_a_primary_with_interrupts(guest: str) -> None:
     schedule = Schedule.parse(f"{guest} seed=2")
     points = execute(schedule).points["primary"]
