@@ -234,6 +234,7 @@ class Replica:
         elif peer == self._peer and isinstance(message, SwitchoverDone):
             self._reply(message)
         elif peer == self._peer:
+            self._see_progress(now)  # so that an answer tells of it
             self._act(self.role.received(now, message))
 
     def _greeted(self, now: int, peer: bytes, message: Hello) -> None:
@@ -259,14 +260,19 @@ class Replica:
         elif self._finishing:
             self._finish()
         elif isinstance(self.role, Secondary) and guest.executed is not None:
-            if guest.executed != self.role.executed:
-                self._act(self.role.progressed(now, guest.executed))
+            self._see_progress(now)
             if guest.executed < self.role.received_entries:
                 self._look_at = min(self._look_at, now + _LOOK)
             if self._going_live is not None and (guest.live or guest.outcome is not None):
                 self._now_live(now, self._going_live, self.role)
         if isinstance(self.role, Primary):
             self._take_entries(now, self.role, guest)
+
+    def _see_progress(self, now: int) -> None:
+        """What a secondary's guest has executed."""
+        role, executed = self.role, None if self._guest is None else self._guest.executed
+        if isinstance(role, Secondary) and executed is not None and executed != role.executed:
+            self._act(role.progressed(now, executed))
 
     def _take_entries(self, now: int, primary: Primary, guest: Guest) -> None:
         appended = guest.appended
