@@ -73,7 +73,7 @@ def over_time(directory: Path, rounds: int, seconds: float) -> Report:
 
     def contestant(name: str, guest: tuple[str, ...], cost: Cost) -> Contestant:
         def run() -> dict[str, float]:
-            with protected(directory, *guest, options=_NO_BACKLOG) as pair:
+            with protected(directory, *guest, primary_options=_NO_BACKLOG) as pair:
                 return tenths(_samples(pair, seconds), cost)
 
         return Contestant(name, run)
@@ -82,12 +82,7 @@ def over_time(directory: Path, rounds: int, seconds: float) -> Report:
         [contestant("clock", _CLOCK, PER_ENTRY), contestant("ledger", _LEDGER, PER_SECOND)], rounds
     )
     claims = [
-        Claim(
-            f"{what}, last / first",
-            ratio(figures, f"{what}, last", f"{what}, first"),
-            TARGET,
-            at_least=False,
-        )
+        _growth(figures, f"{what}, last / first", f"{what}, last", f"{what}, first")
         for what in (name.removesuffix(", first") for name in figures if name.endswith(", first"))
     ]
     title = f"growth with time: a run of {seconds:g} s, its first and its last tenth"
@@ -114,12 +109,7 @@ def over_ram(directory: Path, rounds: int) -> Report:
     small, large = "64 MiB", "4 GiB"
     figures = interleave([contestant(small, 64), contestant(large, 4096)], rounds)
     claims = [
-        Claim(
-            f"{what}, {large} / {small}",
-            ratio(figures, f"{large}, {what}", f"{small}, {what}"),
-            TARGET,
-            at_least=False,
-        )
+        _growth(figures, f"{what}, {large} / {small}", f"{large}, {what}", f"{small}, {what}")
         for what in (name.removeprefix(f"{small}, ") for name in figures if name.startswith(small))
     ]
     title = "growth with RAM that the guest does not touch"
@@ -152,6 +142,10 @@ def _samples(pair: Pair, seconds: float) -> list[Sample]:
         time.sleep(max(0.0, start + part * seconds - time.monotonic()))
         samples.append(Sample.of(pair))
     return samples
+
+
+def _growth(figures: Figures, name: str, above: str, below: str) -> Claim:
+    return Claim(name, ratio(figures, above, below), TARGET, at_least=False)
 
 
 def _units(figures: Figures) -> dict[str, str]:

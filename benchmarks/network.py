@@ -7,7 +7,6 @@ own, which takes root. A pair's two taps are on a hub: both replicas receive eve
 from __future__ import annotations
 
 import csv
-import itertools
 import signal
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from statistics import mean, median
 import zmq
 
 from benchmarks.contest import Claim, Contestant, Report, interleave, ratio
-from benchmarks.pairs import connected
+from benchmarks.pairs import protected
 from vlockstep.replay.entry import Kind
 from vlockstep.replay.logfile import LogReader
 from vlockstep.testing import Pair
@@ -44,7 +43,6 @@ LOG_TARGET = 1.0
 _PIPELINED = ["-t", "set,get", "-P", "16", "-c", "50", "-n", "100000"]
 _SINGLE = ["-t", "set,get", "-P", "1", "-c", "50", "-n", "20000"]
 _ONE_CLIENT = ["-t", "set,get", "-P", "1", "-c", "1", "-n", "4000"]
-_numbers = itertools.count()
 
 
 def throughput(directory: Path, rounds: int) -> Report:
@@ -190,16 +188,14 @@ def _protected(directory: Path, figure: Figure, arguments: list[str]) -> float:
 def _pair(directory: Path, logs: bool = False) -> Iterator[Pair]:
     with namespace():
         add_pair_network()
-        pair = Pair(
+        with protected(
+            directory,
             "kv",
-            [f"--ipv4={GUEST}/24"],
-            directory=directory / f"pair-{next(_numbers)}",
-            memory=512,
+            f"--ipv4={GUEST}/24",
             logs=logs,
             primary_options=PRIMARY_NET,
             secondary_options=SECONDARY_NET,
-        )
-        with connected(pair):
+        ) as pair:
             yield pair
 
 

@@ -17,38 +17,35 @@ _numbers = itertools.count()
 
 
 @contextmanager
-def connected(pair: Pair) -> Iterator[None]:
-    """The pair runs, connected directly, without the relay that breaks the network in tests."""
-    try:
-        pair.start_primary()
-        pair.start_secondary("--connect", pair.endpoint)
-        for role in ("primary", "secondary"):
-            pair.process(role).wait_event("started")
-        yield
-    finally:
-        pair.close()
-
-
-@contextmanager
 def protected(
     directory: Path,
     guest: str,
     *arguments: str,
     memory: int = 512,
-    options: Sequence[object] = (),
+    logs: bool = False,
+    primary_options: Sequence[object] = (),
+    secondary_options: Sequence[object] = (),
 ) -> Iterator[Pair]:
-    """A pair that runs, without logs; `memory` in MiB, `options` are the primary's."""
+    """A pair that runs, connected directly, without the relay that breaks the network in tests.
+    `memory` is in MiB."""
     pair = Pair(
         guest,
         arguments,
         directory=directory / f"pair-{next(_numbers)}",
         disks={"disk": _DISK} if guest == "ledger" else {},
         memory=memory,
-        logs=False,
-        primary_options=options,
+        logs=logs,
+        primary_options=primary_options,
+        secondary_options=secondary_options,
     )
-    with connected(pair):
+    try:
+        pair.start_primary()
+        pair.start_secondary("--connect", pair.endpoint)
+        for role in ("primary", "secondary"):
+            pair.process(role).wait_event("started")
         yield pair
+    finally:
+        pair.close()
 
 
 def finish(pair: Pair) -> None:

@@ -12,7 +12,6 @@ a request to stop with a load and a branch in every block, where Unicorn calls a
 
 from __future__ import annotations
 
-import itertools
 import sys
 import time
 from collections.abc import Callable
@@ -20,9 +19,8 @@ from pathlib import Path
 
 from benchmarks import qemu
 from benchmarks.contest import Claim, Contestant, Report, interleave, ratio
-from benchmarks.pairs import connected, finish
+from benchmarks.pairs import finish, protected
 from benchmarks.programs import missing, text_of
-from vlockstep.testing import Pair
 
 PLAIN_TARGET = 1.7
 QEMU_TARGET = 1.6
@@ -92,8 +90,6 @@ def _option(sorts: int) -> str:
 
 
 def _vlockstep(directory: Path) -> dict[str, Engine]:
-    numbers = itertools.count()
-
     def log(sorts: int) -> Path:
         return directory / f"sort-{sorts}.vlog"
 
@@ -106,17 +102,15 @@ def _vlockstep(directory: Path) -> dict[str, Engine]:
         text_of([*command, "--console", str(console)])
         return console.read_text()
 
-    def protected(sorts: int) -> str:
-        where = directory / f"pair-{next(numbers)}"
-        pair = Pair("sort", [_option(sorts)], directory=where, memory=512, logs=False)
-        with connected(pair):
+    def pair(sorts: int) -> str:
+        with protected(directory, "sort", _option(sorts)) as pair:
             finish(pair)
             return pair.transcript.decode()
 
     return {
         RUN: lambda sorts: text_of(_module("vlockstep", "run sort", sorts)),
         RECORD: record,
-        PROTECTED: protected,
+        PROTECTED: pair,
         REPLAY: replay,
     }
 

@@ -22,6 +22,8 @@ HANDSHAKE_FAILED = (
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
 """Events of a socket's monitor: a connection failed before it stood."""
+ACCIDENTS = 5
+"""So many connections in a row do not fail by accident."""
 
 
 def monitor_event(message: Sequence[bytes]) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -13,7 +11,14 @@ from types import TracebackType
 from typing import Any
 
 import redis
-from namespace import GUEST, PRIMARY_NET, SECONDARY_NET, add_pair_network, namespace
+from namespace import (
+    GUEST,
+    PRIMARY_NET,
+    SECONDARY_NET,
+    add_pair_network,
+    namespace,
+    until_running,
+)
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -25,7 +30,6 @@ PATIENT = 200
 """Missed heartbeats, where no replica dies: so the load of the machine breaks no pair up."""
 PROMPT = 20
 """Missed heartbeats, where one does."""
-_RTMGRP_LINK, _IFF_RUNNING = 1, 0x40
 
 
 @contextmanager
@@ -60,7 +64,7 @@ class Unprotected(ReplicaProcess):
 @contextmanager
 def alone(guest: str, *options: object) -> Iterator[Unprotected]:
     """An unprotected guest in `lan`. It still runs at the end, unless it was killed."""
-    with _until_running("tapa"):
+    with until_running("tapa"):
         process = Unprotected(guest, *options)
     try:
         yield process
@@ -93,19 +97,6 @@ def serving(guest: str, how: str, directory: Path) -> Iterator[None]:
         for process in map(pair.process, ("primary", "secondary")):
             assert process.exit_status is None, process.report()
         assert not any(e["event"] == "live" for e in pair.events("secondary"))
-
-
-@contextmanager
-def _until_running(name: str) -> Iterator[None]:
-    """Go on when the kernel has said that it can send there."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as events:
-        events.bind((0, _RTMGRP_LINK))
-        events.settimeout(TIMEOUT)
-        yield
-        while True:
-            _, index, flags = struct.unpack_from("=HiI", events.recv(65536), 18)
-            if index == socket.if_nametoindex(name) and flags & _IFF_RUNNING:
-                return
 
 
 # Clients

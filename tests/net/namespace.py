@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,7 +32,10 @@ __all__ = [
     "add_tap",
     "ip",
     "namespace",
+    "until_running",
 ]
+_RTMGRP_LINK, _IFF_RUNNING = 1, 0x40
+_TIMEOUT = 20.0
 
 
 @contextmanager
@@ -40,3 +45,16 @@ def namespace() -> Iterator[None]:
         (pytest.fail if "CI" in os.environ else pytest.skip)("needs root, for a network namespace")
     with network.namespace():
         yield
+
+
+@contextmanager
+def until_running(name: str) -> Iterator[None]:
+    """Go on when the kernel has said that it can send there."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as events:
+        events.bind((0, _RTMGRP_LINK))
+        events.settimeout(_TIMEOUT)
+        yield
+        while True:
+            _, index, flags = struct.unpack_from("=HiI", events.recv(65536), 18)
+            if index == socket.if_nametoindex(name) and flags & _IFF_RUNNING:
+                return

@@ -9,10 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
-from namespace import add_bridge, ip, namespace
+from namespace import add_bridge, ip, namespace, until_running
 
 from vlockstep.errors import HostError, UsageError
 from vlockstep.net.nic import MAX_FRAME
@@ -23,7 +22,6 @@ TYPE = 0x88B5  # for experiments (IEEE 802)
 ALL = b"\xff" * 6
 MAC = bytes.fromhex("020000000001")
 TIMEOUT = 20.0
-RTMGRP_LINK, IFF_RUNNING = 1, 0x40
 
 
 @pytest.fixture(autouse=True)
@@ -37,20 +35,6 @@ def add_silent_tap(name: str = "tap0", *options: object) -> None:
     ip("tuntap", "add", name, "mode", "tap", *options)
     ip("link", "set", name, "addrgenmode", "none")
     ip("link", "set", name, "mtu", 9000, "up")
-
-
-@contextmanager
-def until_running(name: str) -> Iterator[None]:
-    """Go on when the kernel has said that it can send there."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as events:
-        events.bind((0, RTMGRP_LINK))
-        events.settimeout(TIMEOUT)
-        yield
-        while True:
-            message = events.recv(65536)
-            _, index, flags = struct.unpack_from("=HiI", message, 18)
-            if index == socket.if_nametoindex(name) and flags & IFF_RUNNING:
-                return
 
 
 @pytest.fixture

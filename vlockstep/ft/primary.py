@@ -177,7 +177,7 @@ class Primary(Role):
         if self.state in (State.PARTED, State.CLAIMING):
             return []
         self._asked = now
-        return [Send(Batch(now, self.lease, self.released, b.content)) for b in batches]
+        return self._send(now, batches)
 
     def connected(self, now: int, message: Hello) -> list[Action]:
         """A secondary wants to follow, for the first time or again."""
@@ -379,11 +379,10 @@ class Primary(Role):
         ):  # fmt: skip
             return []
         self._sent = deque(batch._replace(at=now) for batch in self._sent)
-        return [
-            Send(Batch(now, self.lease, self.released, batch.content))
-            for batch in self._sent
-            if batch.end > received
-        ]
+        return self._send(now, [batch for batch in self._sent if batch.end > received])
+
+    def _send(self, now: int, batches: list[_Sent]) -> list[Action]:
+        return [Send(Batch(now, self.lease, self.released, batch.content)) for batch in batches]
 
     def _start(self) -> list[Action]:
         """Let the guest run, if it does not yet."""

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from vlockstep.endpoint import ACCIDENTS
 from vlockstep.errors import HostError, VlockstepError
 from vlockstep.ft.arbiter import Arbiter, ArbiterError
 from vlockstep.ft.channel import Arrived, Channel, Connected, Disconnected, Event, Rejected
@@ -29,8 +30,6 @@ from vlockstep.machine.machine import Machine
 from vlockstep.machine.world import Outcome
 from vlockstep.replay.live import BlockDevice, Console, Continuation, LiveWorld, NetDevice
 
-_ACCIDENTS = 5
-"""So many connections in a row do not fail by accident."""
 _MAX_POLL = 3_600_000
 _COLLECT = 5 * MILLISECOND
 """Frames for a secondary wait so long for company."""
@@ -157,10 +156,10 @@ class Process:
                 replica.disconnected()
             case Rejected(reason, certain):
                 self._rejections += 1
-                if certain or self._rejections == _ACCIDENTS:
+                if certain or self._rejections == ACCIDENTS:
                     self.observe({"event": "rejected", "reason": reason})
                 if replica.role.state is State.JOINING and (
-                    certain or self._rejections >= _ACCIDENTS
+                    certain or self._rejections >= ACCIDENTS
                 ):
                     replica.result = HostError(f"the primary rejects this replica: {reason}")
 

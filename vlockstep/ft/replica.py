@@ -261,7 +261,7 @@ class Replica:
             self._finish()
         elif isinstance(self.role, Secondary) and guest.executed is not None:
             self._see_progress(now)
-            if guest.executed < self.role.received_entries:
+            if self.behind:
                 self._look_at = min(self._look_at, now + _LOOK)
             if self._going_live is not None and (guest.live or guest.outcome is not None):
                 self._now_live(now, self._going_live, self.role)

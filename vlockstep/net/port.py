@@ -18,7 +18,7 @@ from collections import deque
 
 import zmq
 
-from vlockstep.endpoint import HANDSHAKE_FAILED, check_endpoint, monitor_event, present
+from vlockstep.endpoint import ACCIDENTS, HANDSHAKE_FAILED, check_endpoint, monitor_event, present
 from vlockstep.errors import HostError, UsageError
 from vlockstep.keys import Keys, Party
 from vlockstep.net.nic import MAX_FRAME, MIN_FRAME, Counters
@@ -49,8 +49,6 @@ _REPEAT = 100
 """Milliseconds after which an unanswered Hello is said again."""
 _LOOK = 1000
 _POLLIN = int(zmq.POLLIN)
-_ACCIDENTS = 5
-"""So many connections in a row do not fail by accident."""
 _MONITORED = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_DISCONNECTED
@@ -242,7 +240,7 @@ class SwitchPort:
             self.waiting()
             if self._refusal:
                 raise UsageError(f"the switch at {endpoint} refuses: {self._refusal}")
-            if self._failures >= _ACCIDENTS:
+            if self._failures >= ACCIDENTS:
                 raise HostError(f"{endpoint}: {self._failure}")
             left = deadline - time.monotonic()
             if left <= 0:
@@ -281,7 +279,7 @@ class SwitchPort:
             else:
                 self._failure = "the switch does not speak with these keys, or with none"
             certain = event != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-            self._failures += _ACCIDENTS if certain else 1
+            self._failures += ACCIDENTS if certain else 1
             with self._lock:
                 self._ring()
 

@@ -57,6 +57,10 @@ class Continuation:
     waited: tuple[int, int] | None = None
     generation: Callable[[], int] = lambda: 0
 
+    def waiting_since(self, at: int, now: int) -> int:
+        """When the wait began in which the guest is in exit `at`, at the latest `now`."""
+        return self.waited[1] if self.waited is not None and self.waited[0] == at else now
+
 
 class Bell:
     """Wakes one thread that waits, also for file descriptors to become readable.
@@ -137,10 +141,7 @@ class LiveWorld:
         return now + self._wall_zero
 
     def poll(self, at: int, timeout: int) -> int:
-        since = time.monotonic_ns()
-        if self._start.waited is not None and self._start.waited[0] == at:
-            since = self._start.waited[1]
-        deadline = (since + timeout) / 1e9
+        deadline = (self._start.waiting_since(at, time.monotonic_ns()) + timeout) / 1e9
         while True:
             self._bell.clear()
             self._pause()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from vlockstep.ft.timing import MILLISECOND
+from vlockstep.net.portmessages import parse_mac
 from vlockstep.sim.scripted import HEADER, REPLY
 from vlockstep.sim.simulation import GUEST_MAC, Simulation
 
-_ADDRESSES = bytes.fromhex(GUEST_MAC.replace(":", "")) + bytes.fromhex("020000000002") + b"\x88\xb5"
+_ADDRESSES = parse_mac(GUEST_MAC) + parse_mac("02:00:00:00:00:02") + b"\x88\xb5"
 _PATIENCE = 30 * MILLISECOND
 _LEAST_FRAME = 60
 
@@ -29,7 +30,7 @@ class Client:
         asked = len(self.replies)
 
         def again() -> None:
-            if len(self.replies) == asked and not all(h.over for h in self._simulation.hosts):
+            if len(self.replies) == asked and not self._simulation.over:
                 self._ask(2 * patience)
 
         frame = _ADDRESSES + (asked + 1).to_bytes(8, "little")

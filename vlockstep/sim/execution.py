@@ -63,7 +63,7 @@ def execute(schedule: Schedule, watch: Callable[[str, int, str], None] | None = 
 def _run(simulation: Simulation) -> None:
     """Until both hosts are over."""
     for _ in range(_LIMIT):
-        if all(host.over for host in simulation.hosts) or not simulation.step():
+        if simulation.over or not simulation.step():
             return
     raise AssertionError(f"not over after {_LIMIT} events")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from vlockstep.sim.schedule import HOSTS, LASTING, Fault
+from vlockstep.sim.schedule import HOSTS, Fault
 from vlockstep.sim.simulation import Simulation
 
 _MICROSECOND = 1000
@@ -19,7 +19,7 @@ def plan(simulation: Simulation, fault: Fault) -> None:
 
     def strike() -> None:
         begin()
-        if fault.kind in LASTING:
+        if end is not None:
             simulation.after(fault.lasting * _MICROSECOND, end)
 
     simulation.after(fault.at * _MICROSECOND, strike)
@@ -27,20 +27,20 @@ def plan(simulation: Simulation, fault: Fault) -> None:
 
 def _effects(
     simulation: Simulation, kind: str, target: str
-) -> tuple[Callable[[], None], Callable[[], None]]:
-    """How a fault begins and how it passes."""
+) -> tuple[Callable[[], None], Callable[[], None] | None]:
+    """How a fault begins, and how it passes if it does."""
     host = simulation.host(target)
     hosts = HOSTS if target == "both" else (target,)
     arbiter = simulation.arbiter
     match kind:
         case "crash" | "power":
-            return lambda: simulation.crash(target, silently=kind == "power"), _nothing
+            return lambda: simulation.crash(target, silently=kind == "power"), None
         case "switchover":
-            return lambda: host.do("switchover", host.replica.switch_over), _nothing
+            return lambda: host.do("switchover", host.replica.switch_over), None
         case "diverge":
-            return _set(host, "diverges", True), _nothing
+            return _set(host, "diverges", True), None
         case "drop":
-            return simulation.drop, _nothing
+            return simulation.drop, None
         case "pause":
             return lambda: simulation.pause(target), lambda: simulation.resume(target)
         case "slow":
@@ -63,7 +63,3 @@ def _effects(
 
 def _set(owner: object, name: str, value: object) -> Callable[[], None]:
     return partial(setattr, owner, name, value)
-
-
-def _nothing() -> None:
-    pass

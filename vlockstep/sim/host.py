@@ -149,7 +149,7 @@ class SimulatedHost:
         if self.crashed:
             raise _Crashed
 
-    def do(self, what: str, action: Callable[[], None], turn: bool = True) -> None:
+    def do(self, what: str, action: Callable[[], None] = lambda: None, turn: bool = True) -> None:
         """Let something happen to the host, followed by a turn, and let its guest react. A host
         that is paused makes up for it later."""
         if self.over:
@@ -185,7 +185,7 @@ class SimulatedHost:
         missed, self._missed = self._missed, []
         for action in missed:
             action()
-        self.do("turn", _nothing)
+        self.do("turn")
 
     def plug(self, plugged: bool) -> None:
         for nic in self.nics.values():
@@ -251,7 +251,3 @@ class SimulatedHost:
 
     def observe(self, event: dict[str, Any]) -> None:
         self.events.append(event)
-
-
-def _nothing() -> None:
-    pass

@@ -25,6 +25,7 @@ from vlockstep.machine.boot import check_devices
 from vlockstep.machine.config import MIB, BlockConfig, GuestConfig, NetConfig
 from vlockstep.machine.image import DeviceKind, Image
 from vlockstep.machine.machine import Machine
+from vlockstep.net.portmessages import parse_mac
 from vlockstep.net.station import Station
 from vlockstep.replay.live import Continuation, NetDevice
 from vlockstep.sim.arbiter import SimulatedArbiter
@@ -65,7 +66,6 @@ class Emission:
     time: int
     host: str
     generation: int | None
-    frame: bytes = b""
 
 
 class Simulation:
@@ -129,7 +129,7 @@ class Simulation:
                     self._watched(host, self.console),
                     {h: self._watched(host, disk) for h, disk in self.disks.items()},
                     blocks,
-                    nics={h: Station(nic, _bytes(GUEST_MAC)) for h, nic in host.nics.items()},
+                    nics={h: Station(nic, parse_mac(GUEST_MAC)) for h, nic in host.nics.items()},
                     nets=nets,
                     timing=timing or Timing(),
                     log=logs and logs / f"{host.name}.vlog",
@@ -161,6 +161,11 @@ class Simulation:
     def host(self, name: str) -> SimulatedHost:
         return self.primary if name == "primary" else self.secondary
 
+    @property
+    def over(self) -> bool:
+        """Neither host will do anything again."""
+        return all(host.over for host in self.hosts)
+
     # Driving
 
     def step(self) -> bool:
@@ -176,7 +181,7 @@ class Simulation:
         self.now = max(self.now, due)
         for host in self.hosts:
             if host.deadline() <= self.now:
-                host.do("turn", _nothing)
+                host.do("turn")
         return True
 
     def run(self, until: Callable[[], bool] = lambda: False, limit: int = 1_000_000) -> None:
@@ -265,7 +270,7 @@ class Simulation:
     def _nic(self, host: SimulatedHost) -> SimulatedNic:
         def send(frame: bytes) -> None:
             host.point("output")
-            self._emitted(host, frame)
+            self._emitted(host)
             self.on_frame(frame)
 
         def arrived() -> None:
@@ -282,9 +287,9 @@ class Simulation:
 
         return Watched(sink, begin, lambda: host.point("half of an output"))
 
-    def _emitted(self, host: SimulatedHost, frame: bytes = b"") -> None:
+    def _emitted(self, host: SimulatedHost) -> None:
         generation = host.generation if host.live else None
-        self.emissions.append(Emission(self.now, host.name, generation, frame))
+        self.emissions.append(Emission(self.now, host.name, generation))
 
     def close(self) -> None:
         for host in self.hosts:
@@ -304,11 +309,3 @@ class Simulation:
 
 def _real_machine(image: Image, config: GuestConfig, count_blocks: bool) -> Machine:
     return Machine(image, config, count_blocks=count_blocks)
-
-
-def _bytes(mac: str) -> bytes:
-    return bytes.fromhex(mac.replace(":", ""))
-
-
-def _nothing() -> None:
-    pass

@@ -35,8 +35,7 @@ class NetworkedWorld(SimulatedWorld):
     def poll(self, at: int, timeout: int) -> int:
         if not self._nics:
             return super().poll(at, timeout)
-        waited = self._start.waited
-        since = waited[1] if waited is not None and waited[0] == at else self._now()
+        since = self._start.waiting_since(at, self._now())
         while True:
             self._pause()
             ready = sum(1 << handle for handle, nic in self._nics.items() if nic.waiting())
