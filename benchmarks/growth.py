@@ -20,8 +20,8 @@ _SHORT = 20.0
 _WARM_UP, _WATCH = 1.0, 2.5
 _CLOCK = ("clock", "--reads=100000000000")
 _LEDGER = ("ledger", "--lines=500000", "--pause=1")
-_NO_BACKLOG = ("--max-lag", 50)
-"""Milliseconds. Entries that wait for a busy core are memory, too, but no growth."""
+_PATIENT = ("--heartbeat", 400)
+"""Milliseconds: that a machine stalls for a moment shall not part a pair that runs so long."""
 
 
 class Sample(NamedTuple):
@@ -73,7 +73,9 @@ def over_time(directory: Path, rounds: int, seconds: float) -> Report:
 
     def contestant(name: str, guest: tuple[str, ...], cost: Cost) -> Contestant:
         def run() -> dict[str, float]:
-            with protected(directory, *guest, primary_options=_NO_BACKLOG) as pair:
+            with protected(
+                directory, *guest, primary_options=_PATIENT, secondary_options=_PATIENT
+            ) as pair:
                 return tenths(_samples(pair, seconds), cost)
 
         return Contestant(name, run)

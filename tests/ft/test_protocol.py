@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from vlockstep.errors import UsageError
 from vlockstep.ft.messages import (
     PROTOCOL,
     Answer,
@@ -203,6 +204,20 @@ def test_a_second_secondary_is_refused() -> None:
     assert sent(actions, Refuse)
 
 
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"interval": MS - 1},
+        {"misses": 1},
+        {"max_lag": 10 * MS - 1},
+        {"max_log": (1 << 16) - 1},
+    ],
+)
+def test_limits_that_no_pair_could_keep(limits: dict[str, int]) -> None:
+    with pytest.raises(UsageError):
+        Timing(**limits)
+
+
 def test_the_guest_is_slowed_when_the_secondary_lags_in_time_or_bytes() -> None:
     primary = protected()
     primary.append(START, [CLOCK])
@@ -210,6 +225,12 @@ def test_the_guest_is_slowed_when_the_secondary_lags_in_time_or_bytes() -> None:
     assert primary.slowed(START + TIMING.max_lag + 1)
     primary.received(START + TIMING.max_lag + 1, Answer(0, 0, 1, 1))
     assert not primary.slowed(START + 2 * TIMING.max_lag)
+
+    far = protected()
+    far.received(START + 80 * MS, Answer(START, 50 * MS, 0, 0))
+    far.append(START + 80 * MS, [CLOCK])
+    assert not far.slowed(START + 160 * MS + TIMING.max_lag)
+    assert far.slowed(START + 160 * MS + TIMING.max_lag + 1)
 
     small = Primary(Timing(max_log=1 << 16), 1, "image", {}, START)
     small.received(START, Hello(PROTOCOL, "me", "image", 0))

@@ -65,11 +65,11 @@ MissesOption = Annotated[
     typer.Option("--misses", metavar="N", help="The peer is dead after N heartbeats of silence."),
 ]
 LagOption = Annotated[
-    int, typer.Option("--max-lag", metavar="MS", help="Slow the primary beyond this lag.")
+    int, typer.Option("--max-lag", metavar="MS", help="As a primary: slow down beyond this lag.")
 ]
 LogLimitOption = Annotated[
     int,
-    typer.Option("--max-log", metavar="MIB", help="Slow it when so much waits for the secondary."),
+    typer.Option("--max-log", metavar="MIB", help="As a primary: slow down when so much waits."),
 ]
 WaitOption = Annotated[
     int, typer.Option("--wait", metavar="S", help="Seconds to wait for the other replica.")
@@ -133,7 +133,7 @@ def primary(
     cpu: options.CpuOption = options.DEFAULT_CPU,
     heartbeat: HeartbeatOption = 50,
     misses: MissesOption = 5,
-    max_lag: LagOption = 1000,
+    max_lag: LagOption = 100,
     max_log: LogLimitOption = 64,
     wait: WaitOption = 30,
     crash_at: CrashOption = None,
@@ -182,6 +182,8 @@ def secondary(
     log: LogOption = None,
     heartbeat: HeartbeatOption = 50,
     misses: MissesOption = 5,
+    max_lag: LagOption = 100,
+    max_log: LogLimitOption = 64,
     wait: WaitOption = 30,
     crash_at: CrashOption = None,
     pause_at: PauseOption = None,
@@ -203,7 +205,7 @@ def secondary(
     judge = DirectoryArbiter(arbiter, _name("secondary"))
     own = _load(keys, Party.SECONDARY)
     attached = options.Network(nets, macs, own, judge.guest).connect(opened, devices)
-    timing = _timing(heartbeat, misses, 1000, 64, wait)
+    timing = _timing(heartbeat, misses, max_lag, max_log, wait)
 
     def start(process: Callable[..., Process]) -> Outcome:
         from vlockstep.ft import channel

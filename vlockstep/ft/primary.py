@@ -134,7 +134,8 @@ class Primary(Role):
         """Whether the guest has to wait for the secondary."""
         if self.state is State.ALONE:
             return False
-        return self._sent_bytes > self.timing.max_log or self.lag(now)[1] > self.timing.max_lag
+        lag = self.lag(now)[1] - self._round_trip
+        return self._sent_bytes > self.timing.max_log or lag > self.timing.max_lag
 
     def deadline(self) -> int:
         """When to call `tick` at the latest."""

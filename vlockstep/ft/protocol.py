@@ -38,7 +38,8 @@ counts as lost. So an answer to what was sent after a batch acknowledges the bat
 batch was lost and is sent again. A handover is repeated until it is answered.
 
 *Bounds.* The primary keeps what is not acknowledged, to send it again after a loss. If that, or the
-time by which the secondary's execution lags, exceeds its limit, the primary's guest waits.
+time by which the secondary's execution lags (beyond a round trip), exceeds its limit, the primary's
+guest waits.
 
 *Start.* The primary welcomes a secondary, which says when it is ready; the primary then asks it for
 the first time, and starts the guest when that is answered within the lease. So a guest that runs

@@ -8,6 +8,8 @@ from vlockstep.errors import UsageError
 
 MILLISECOND = 1_000_000
 SECOND = 1_000_000_000
+_KNOWN_LATE = 10 * MILLISECOND
+"""So late the primary may learn what a secondary has executed that is not behind."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,9 @@ class Timing:
     """Between two heartbeats."""
     misses: int = 5
     """So many intervals without a word, and the peer counts as dead."""
-    max_lag: int = SECOND
-    """The primary is slowed when the secondary executes an entry later than this."""
+    max_lag: int = 100 * MILLISECOND
+    """The primary is slowed when it does not know after this time and a round trip that the
+    secondary has executed an entry. A failover takes so much longer at most."""
     max_log: int = 64 << 20
     """Bytes of entries and outputs that may wait for the secondary."""
     patience: int = 30 * SECOND
@@ -30,8 +33,8 @@ class Timing:
             raise UsageError("the heartbeat interval must be at least 1 ms")
         if self.misses < 2:
             raise UsageError("a peer counts as dead after 2 missed heartbeats at the least")
-        if self.max_lag < self.interval or self.max_log < 1 << 16:
-            raise UsageError("the lag limit is below a heartbeat, or the log limit below 64 KiB")
+        if self.max_lag < _KNOWN_LATE or self.max_log < 1 << 16:
+            raise UsageError("the lag limit is below 10 ms, or the log limit below 64 KiB")
 
     @property
     def dead(self) -> int:
