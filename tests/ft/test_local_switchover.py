@@ -35,6 +35,19 @@ def test_roles_swap_back_and_forth() -> None:
         check_ledger(pair.transcript, pair.disk(), 12)
 
 
+@pytest.mark.parametrize("entry", range(0, 20, 4))
+def test_a_connection_lost_after_a_switchover_is_made_again(entry: int) -> None:
+    """The new primary connects, and is another one to the replica that listens."""
+    with LocalPair("ledger", ARGUMENTS) as pair:
+        pair.run_to_entry(entry)
+        pair.switchover()
+        pair.drop()
+        pair.run()
+        assert [(r.state, r.generation) for r in pair.hosts] == [("FINISHED", 2)] * 2
+        assert pair.primary.happened("following") and not pair.primary.happened("live")
+        check_ledger(pair.transcript, pair.disk(), LINES)
+
+
 @pytest.mark.parametrize("silently", [False, True])
 @pytest.mark.parametrize("victim", ["primary", "secondary"])
 def test_either_may_die_after_a_switchover(victim: str, silently: bool) -> None:

@@ -68,6 +68,17 @@ def test_crash_after_it(make_pair: MakePair, which: str) -> None:
     check_output(pair, LINES)
 
 
+def test_connection_lost_after_it(make_pair: MakePair) -> None:
+    """The new primary connects again, and the replica that listens finds it under another name."""
+    pair = make_pair("ledger", GUEST, heartbeat_ms=400)
+    assert pair.switchover() == 2
+    assert pair.wait_live("secondary") == 2
+    pair.process("primary").wait_event("following")
+    pair.drop()
+    pair.process("secondary").wait_event("notice", text="the connection to the secondary was lost")
+    finish(pair)
+
+
 def test_preempted_guest(make_pair: MakePair) -> None:
     """The guest is held between two instructions, with a timer armed."""
     arguments = ["--tsc=1", "--work=1000000", "--period=500000"]

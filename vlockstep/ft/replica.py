@@ -151,8 +151,12 @@ class Replica:
 
     def connected(self) -> None:
         """A connection that this replica makes stands."""
-        if isinstance(self.role, Secondary) and self.result is None:
+        if self.result is not None:
+            return
+        if isinstance(self.role, Secondary):
             self._act(self.role.connected(self._host.now()))
+        else:
+            self._send(messages.Query(self._host.now(), 0, 0))  # for a listener that follows
 
     def disconnected(self) -> None:
         """The connection to the peer dropped."""
@@ -236,6 +240,19 @@ class Replica:
         elif peer == self._peer:
             self._see_progress(now)  # so that an answer tells of it
             self._act(self.role.received(now, message))
+        elif isinstance(self.role, Secondary):
+            self._addressed(now, self.role, peer, message)
+
+    def _addressed(self, now: int, secondary: Secondary, peer: bytes, message: Message) -> None:
+        """Perhaps the primary, which connects to this replica and had to do it again."""
+        match message:
+            case messages.Query():
+                for action in secondary.connected(now):
+                    if isinstance(action, Send):
+                        self._host.send(messages.encode(action.message), peer)
+            case messages.Welcome(messages.PROTOCOL, secondary.generation):
+                self._peer = peer
+                self._act(secondary.received(now, message))
 
     def _greeted(self, now: int, peer: bytes, message: Hello) -> None:
         """Somebody new wants to follow; it becomes the peer unless it is refused."""
