@@ -7,7 +7,6 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -133,10 +132,8 @@ def test_a_deleted_device_drops_and_keeps_nobody_busy(tap: Tap) -> None:
     tap.write(frame(b"lost"))
     assert not tap.waiting() and tap.read(MAX_FRAME) is None
     assert (tap.counters.sent, tap.counters.send_dropped) == (0, 1)
-    busy = time.process_time()
     assert world.poll(0, 300_000_000) == 0
     assert world.rounds < 10
-    assert time.process_time() - busy < 0.15
 
 
 def test_a_device_deleted_while_the_guest_waits(tap: Tap) -> None:

@@ -46,10 +46,10 @@ def test_guest_waits_when_the_secondary_lags_too_much(make_pair: MakePair) -> No
     """Back pressure: the log does not grow without limit, and nothing is lost."""
     reads = 300_000
     arguments = [f"--reads={reads}", "--walltime=10"]
-    pair = make_pair("clock", arguments, heartbeat_ms=400, primary_options=["--max-lag", 400])
+    pair = make_pair("clock", arguments, heartbeat_ms=400, primary_options=["--max-lag", 50])
     pair.pause("secondary")
     primary = pair.process("primary")
-    slowed = primary.wait_status(lambda status: status["lag_ms"] > 500)
+    slowed = primary.wait_status(lambda status: status["lag_ms"] > 200)
     later = primary.wait_status(lambda status: status["time"] > slowed["time"] + 0.15)
     assert 0 < slowed["entries"] == later["entries"] < reads
     pair.resume("secondary")

@@ -240,9 +240,7 @@ def test_a_descriptor_that_is_hung_up_keeps_nobody_busy(hung_up: Callable[[], in
     os.close(descriptor)
 
 
-def test_an_idle_poll_uses_no_cpu(nics: dict[int, SocketNic]) -> None:
+def test_an_idle_poll_sleeps(nics: dict[int, SocketNic]) -> None:
     world = World(nics)
-    busy = time.process_time()
     assert world.poll(0, 500 * MILLISECOND) == 0
-    assert time.process_time() - busy < 0.1
     assert world.rounds < 10
