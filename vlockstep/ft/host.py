@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from vlockstep.errors import UsageError
 from vlockstep.ft.faults import Fault, Place
 from vlockstep.ft.handoff import Condition
 from vlockstep.ft.outputs import Inputs
@@ -80,3 +81,23 @@ class Setting:
     core_directory: Path | None = None
     fault: Fault | None = None
     stops: Sequence[Place] = ()
+
+    def check(self, config: GuestConfig) -> None:
+        """The devices given to this replica must be those that the primary's guest has."""
+        for name, block in config.blocks.items():
+            disk = self.blocks.get(name)
+            if disk is None:
+                raise UsageError(f"the guest has a disk {name!r}: give it with --block {name}=PATH")
+            if disk != block:
+                raise UsageError(
+                    f"the disk {name!r} is not the primary's: {disk} here, {block} there"
+                )
+        for name, net in config.nets.items():
+            nic = self.nets.get(name)
+            if nic is None:
+                raise UsageError(f"the guest has a NIC {name!r}: give it with --net {name}=BACKEND")
+            if nic != net:
+                raise UsageError(
+                    f"the NIC {name!r} is not the primary's: {nic} here, {net} there; "
+                    f"give both --net-mac {name}={net.mac}"
+                )

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from vlockstep.errors import HostError, UsageError, VlockstepError
+from vlockstep.errors import HostError, VlockstepError
 from vlockstep.ft import messages
 from vlockstep.ft.faults import Stage
 from vlockstep.ft.guest import Guest
 from vlockstep.ft.host import Host, Setting
+from vlockstep.ft.keptlog import KeptLog
 from vlockstep.ft.messages import (
     Goodbye,
     Hello,
@@ -54,15 +55,12 @@ from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.world import Outcome
 from vlockstep.replay.entry import Entry, Kind
-from vlockstep.replay.logfile import LogWriter
 from vlockstep.replay.replayer import Divergence
 
 _FLUSH = 4 * MILLISECOND
 """Entries without an output wait so long for company."""
 _LOOK = 4 * MILLISECOND
 """How soon the host looks what a secondary's guest has executed."""
-_LOG_FLUSH = 100 * MILLISECOND
-"""How often the log file gets what there is."""
 
 
 class Replica:
@@ -85,14 +83,13 @@ class Replica:
         )
         self._config: GuestConfig | None = None
         self._guest: Guest | None = None
-        self._log: LogWriter | None = None
+        self._log: KeptLog | None = None
         self._peer: bytes = b""
         self._operators: list[bytes] = []
         self._going_live: GoLive | None = None
         self._finishing = False
         self._flush_at = NEVER
         self._look_at = NEVER
-        self._log_flush_at = 0
         self._network_at = 0
 
     @property
@@ -221,11 +218,8 @@ class Replica:
         return status
 
     def close(self) -> None:
-        try:
-            if self._log is not None:
-                self._log.close()
-        except HostError as error:
-            self._lose_log(error)
+        if self._log is not None:
+            self._log.close()
 
     # What arrives
 
@@ -412,7 +406,9 @@ class Replica:
             self._setting, self._host, config, self._queue, self._nics, self._generation
         )
         if self._setting.log is not None:
-            self._log = LogWriter(self._setting.log, config)
+            self._log = KeptLog(
+                self._setting.log, config, lambda text: self._event("notice", text=text)
+            )
 
     def _start(self, data: dict[str, Any]) -> None:
         if isinstance(self.role, Primary):
@@ -420,7 +416,7 @@ class Replica:
         else:
             try:
                 config = GuestConfig.from_dict(data)
-                self._check_devices(config)
+                self._setting.check(config)
                 self._make_guest(config)
             except VlockstepError as error:
                 self._send(Goodbye(str(error)))
@@ -428,25 +424,6 @@ class Replica:
                 return
             self._running.run_following()
         self._event("started")
-
-    def _check_devices(self, config: GuestConfig) -> None:
-        """The devices given to this replica must be those that the primary's guest has."""
-        blocks, nets = self._setting.blocks, self._setting.nets
-        for name, block in config.blocks.items():
-            if name not in blocks:
-                raise UsageError(f"the guest has a disk {name!r}: give it with --block {name}=PATH")
-            if blocks[name] != block:
-                raise UsageError(
-                    f"the disk {name!r} is not the primary's: {blocks[name]} here, {block} there"
-                )
-        for name, net in config.nets.items():
-            if name not in nets:
-                raise UsageError(f"the guest has a NIC {name!r}: give it with --net {name}=BACKEND")
-            if nets[name] != net:
-                raise UsageError(
-                    f"the NIC {name!r} is not the primary's: {nets[name]} here, {net} there; "
-                    f"give both --net-mac {name}={net.mac}"
-                )
 
     def _generation(self) -> int:
         return (self._going_live or self.role).generation
@@ -494,21 +471,8 @@ class Replica:
     # Log, faults, events
 
     def _keep(self, entries: list[Entry]) -> None:
-        """Write to the log file."""
-        if self._log is None:
-            return
-        try:
-            self._log.extend(entries)
-            if self._host.now() >= self._log_flush_at:
-                self._log.flush()
-                self._log_flush_at = self._host.now() + _LOG_FLUSH
-        except HostError as error:
-            self._lose_log(error)
-
-    def _lose_log(self, error: HostError) -> None:
-        """A full disk costs the log file, not the guest's protection or its status."""
-        self._log = None
-        self._event("notice", text=f"{error}; the log file ends here")
+        if self._log is not None:
+            self._log.keep(self._host.now(), entries)
 
     def _about_to_perform(self, output: Output) -> None:
         fault = self._setting.fault
