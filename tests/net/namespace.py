@@ -24,6 +24,7 @@ from vlockstep.testing.network import (
 
 __all__ = [
     "GUEST",
+    "HEARTBEAT_MS",
     "HOST",
     "PRIMARY_NET",
     "SECONDARY_NET",
@@ -34,6 +35,8 @@ __all__ = [
     "namespace",
     "until_running",
 ]
+HEARTBEAT_MS = 100
+"""Where a replica dies: it shares these CPUs with others, who shall not make the peer look dead."""
 _RTMGRP_LINK, _IFF_RUNNING = 1, 0x40
 _TIMEOUT = 20.0
 

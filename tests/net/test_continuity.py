@@ -9,7 +9,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from net.namespace import GUEST, PRIMARY_NET, SECONDARY_NET, add_pair_network, ip, namespace
+from net.namespace import (
+    GUEST,
+    HEARTBEAT_MS,
+    PRIMARY_NET,
+    SECONDARY_NET,
+    add_pair_network,
+    ip,
+    namespace,
+)
 
 from vlockstep.testing import Pair
 from vlockstep.testing.counting import Counting
@@ -31,6 +39,7 @@ def protected_kv(directory: Path) -> Iterator[Pair]:
             [f"--ipv4={GUEST}/24"],
             directory=directory,
             memory=64,
+            heartbeat_ms=HEARTBEAT_MS,
             primary_options=PRIMARY_NET,
             secondary_options=SECONDARY_NET,
         ) as pair:

@@ -6,7 +6,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from net.namespace import GUEST, PRIMARY_NET, SECONDARY_NET, add_pair_network, add_tap, namespace
+from net.namespace import (
+    GUEST,
+    HEARTBEAT_MS,
+    PRIMARY_NET,
+    SECONDARY_NET,
+    add_pair_network,
+    add_tap,
+    namespace,
+)
 from net.switch_tools import running
 
 from vlockstep.testing import Pair
@@ -33,7 +41,9 @@ def outlive(pair: Pair) -> None:
 def test_on_a_switch_with_a_tap_uplink(tmp_path: Path, keys: bool) -> None:
     with namespace():
         add_tap("uplink0")
-        pair = Pair("kv", ADDRESS, directory=tmp_path / "pair", keys=keys)
+        pair = Pair(
+            "kv", ADDRESS, directory=tmp_path / "pair", keys=keys, heartbeat_ms=HEARTBEAT_MS
+        )
         encryption = ["--keys", pair.keys] if keys else []
         with closing(pair), running("--uplink", "tap:uplink0", *encryption) as switch:
             net = ["--net", f"net=switch:{switch.wait_endpoint()}"]
@@ -53,6 +63,7 @@ def test_on_a_bridge_that_learns(tmp_path: Path) -> None:
             "kv",
             ADDRESS,
             directory=tmp_path,
+            heartbeat_ms=HEARTBEAT_MS,
             primary_options=PRIMARY_NET,
             secondary_options=SECONDARY_NET,
         ) as pair:
@@ -68,6 +79,7 @@ def test_a_switchover_moves_the_address(tmp_path: Path) -> None:
                 "kv",
                 ADDRESS,
                 directory=tmp_path,
+                heartbeat_ms=HEARTBEAT_MS,
                 primary_options=PRIMARY_NET,
                 secondary_options=SECONDARY_NET,
             ) as pair,
