@@ -59,7 +59,6 @@ class Rejected:
 
 
 Event = Arrived | Connected | Disconnected | Rejected
-_POLLIN = int(zmq.POLLIN)
 _MONITORED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | HANDSHAKE_FAILED
 
 
@@ -76,6 +75,9 @@ class Channel:
         self._socket = socket
         self._authenticator = authenticator
         self._monitor = socket.get_monitor_socket(_MONITORED)
+        self._poller = zmq.Poller()
+        self._poller.register(socket, zmq.POLLIN)
+        self._poller.register(self._monitor, zmq.POLLIN)
         self.descriptors = (int(socket.FD), int(self._monitor.FD))
         self.listens = socket.getsockopt(zmq.TYPE) == zmq.ROUTER
 
@@ -97,27 +99,19 @@ class Channel:
 
     def pending(self) -> bool:
         """Whether there are events."""
-        return _readable(self._socket) or _readable(self._monitor)
+        return bool(self._poller.poll(0))
 
     def events(self) -> Iterator[Event]:
         """What has happened, messages before the loss of a connection."""
-        while frames := _try(self._socket):
-            if self.listens and len(frames) == 2:
+        while ready := self._poller.poll(0):
+            source = ready[0][0]  # in the order of their registration
+            frames = source.recv_multipart(zmq.NOBLOCK)
+            if source is self._monitor:
+                yield _connection_event(monitor_event(frames))
+            elif self.listens and len(frames) == 2:
                 yield Arrived(frames[0], frames[1])
             elif not self.listens and len(frames) == 1:
                 yield Arrived(b"", frames[0])
-        while frames := _try(self._monitor):
-            event = monitor_event(frames)
-            match event:
-                case zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                    yield Connected()
-                case zmq.EVENT_DISCONNECTED:
-                    yield Disconnected()
-                case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                    yield Rejected("the peer does not accept this replica's key", True)
-                case _:
-                    certain = event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-                    yield Rejected("the peer does not speak with these keys, or with none", certain)
 
     def close(self) -> None:
         self._socket.disable_monitor()
@@ -127,12 +121,17 @@ class Channel:
             self._authenticator.stop()
 
 
-def _try(socket: zmq.Socket[bytes]) -> list[bytes] | None:
-    return socket.recv_multipart(zmq.NOBLOCK) if _readable(socket) else None
-
-
-def _readable(socket: zmq.Socket[bytes]) -> bool:
-    return bool(int(socket.getsockopt(zmq.EVENTS)) & _POLLIN)
+def _connection_event(event: int) -> Event:
+    match event:
+        case zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            return Connected()
+        case zmq.EVENT_DISCONNECTED:
+            return Disconnected()
+        case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            return Rejected("the peer does not accept this replica's key", True)
+        case _:
+            certain = event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+            return Rejected("the peer does not speak with these keys, or with none", certain)
 
 
 def listen(endpoint: str, keys: Keys | None) -> Channel:

@@ -48,7 +48,11 @@ class Inputs(Protocol):
 
 
 class OutputQueue:
-    """Outputs in order. The guest's thread adds and reads through; another releases or forgets."""
+    """Outputs in order. The guest's thread adds and reads through; another releases or forgets.
+
+    An output stays in the queue until it is made, and nobody waits for it meanwhile: a frame may
+    wake who answers it before its `write` returns.
+    """
 
     def __init__(
         self,
@@ -87,17 +91,17 @@ class OutputQueue:
 
         Returns `end`, or the entry of the first output that was not permitted any more.
         """
-        while True:
+        while self._queue and self._queue[0].sequence < end:
+            output = self._queue[0]
+            self._about_to_perform(output)
+            if not permitted():
+                return output.sequence
+            self._perform(output)
             with self._lock:
-                if not self._queue or self._queue[0].sequence >= end:
-                    return end
-                output = self._queue[0]
-                self._about_to_perform(output)
-                if not permitted():
-                    return output.sequence
-                self._perform(output)
-                self.bytes -= len(self._queue.popleft().data)
+                self._queue.popleft()
+                self.bytes -= len(output.data)
             self._performed(output)
+        return end
 
     def forget(self, end: int) -> None:
         """Drop all outputs of entries before `end`, also those to come: another replica has made
