@@ -13,7 +13,7 @@ import pytest
 from benchmarks import figure, lag, programs, qemu, sort
 from benchmarks.contest import Claim, Contestant, Figures, Report, interleave, percentile, ratio
 from benchmarks.events import bytes_per_entry
-from benchmarks.growth import PER_ENTRY, PER_SECOND, Sample, tenths
+from benchmarks.growth import PER_ENTRY, PER_SECOND, Sample, Tenth, tenths
 from benchmarks.guests import SampleGuest
 from benchmarks.pairs import Usage
 from benchmarks.programs import missing, text_of
@@ -85,19 +85,17 @@ def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyP
 
 
 def test_the_first_and_the_last_tenth_are_compared() -> None:
-    samples = [
-        Sample(0.0, 0, 1.0, 50_000_000),
-        Sample(10.0, 1000, 2.0, 60_000_000),
-        Sample(90.0, 9000, 10.0, 60_000_000),
-        Sample(100.0, 9500, 11.0, 70_000_000),
-    ]
-    assert tenths(samples, PER_ENTRY) == {
+    first = Tenth(Sample(0, 0, 1.0, 50_000_000), Sample(10, 1000, 2.0, 60_000_000), 0.004)
+    last = Tenth(Sample(90, 9000, 10.0, 60_000_000), Sample(100, 9500, 11.0, 70_000_000), 0.005)
+    assert tenths(first, last, PER_ENTRY) == {
         "CPU per entry, first": pytest.approx(1000),
         "CPU per entry, last": pytest.approx(2000),
         "RSS, first": 60,
         "RSS, last": 70,
+        "a loop of Python, first": pytest.approx(4),
+        "a loop of Python, last": pytest.approx(5),
     }
-    assert tenths(samples, PER_SECOND)["CPU per second, last"] == pytest.approx(100)
+    assert tenths(first, last, PER_SECOND)["CPU per second, last"] == pytest.approx(100)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells this in /proc")
