@@ -19,6 +19,7 @@ from net.switch_tools import running
 
 from vlockstep.testing import Pair
 from vlockstep.testing.counting import Counting
+from vlockstep.testing.pair import ROLES
 
 KV = (GUEST, 6379)
 ADDRESS = [f"--ipv4={GUEST}/24"]
@@ -91,3 +92,25 @@ def test_a_switchover_moves_the_address(tmp_path: Path) -> None:
                 clients.wait(200)
             for key, count in clients.stop().items():
                 assert clients.get(key) == count
+
+
+def test_the_status_tells_what_the_nics_have_counted(tmp_path: Path) -> None:
+    """The secondary's listens, and says nothing."""
+    with namespace():
+        add_pair_network()
+        with (
+            Pair(
+                "kv",
+                ADDRESS,
+                directory=tmp_path,
+                heartbeat_ms=HEARTBEAT_MS,
+                primary_options=PRIMARY_NET,
+                secondary_options=SECONDARY_NET,
+            ) as pair,
+            closing(Counting(KV, 1)) as clients,
+        ):
+            clients.wait(100)
+            for role in ROLES:
+                pair.process(role).wait_status(lambda s: s["nics"]["net"]["received"] > 100)
+            pair.process("primary").wait_status(lambda s: s["nics"]["net"]["sent"] > 100)
+            assert pair.process("secondary").status["nics"]["net"]["sent"] == 0

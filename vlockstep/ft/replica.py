@@ -215,6 +215,12 @@ class Replica:
         else:
             behind = role.received_entries - role.executed
             status |= {"entries": role.received_entries, "lag_entries": behind}
+        if self._setting.nics:
+            status["nics"] = {
+                device.name: vars(self._setting.nics[device.handle].counters)
+                for device in self._setting.image.devices
+                if device.handle in self._setting.nics
+            }
         return status
 
     def close(self) -> None:
