@@ -418,18 +418,19 @@ class Replica:
 
     def _start(self, data: dict[str, Any]) -> None:
         if isinstance(self.role, Primary):
+            self._event("started")  # while there is certainly somebody to tell it
             self._running.run_live()
-        else:
-            try:
-                config = GuestConfig.from_dict(data)
-                self._setting.check(config)
-                self._make_guest(config)
-            except VlockstepError as error:
-                self._send(Goodbye(str(error)))
-                self.result = error
-                return
-            self._running.run_following()
+            return
+        try:
+            config = GuestConfig.from_dict(data)
+            self._setting.check(config)
+            self._make_guest(config)
+        except VlockstepError as error:
+            self._send(Goodbye(str(error)))
+            self.result = error
+            return
         self._event("started")
+        self._running.run_following()
 
     def _generation(self) -> int:
         return (self._going_live or self.role).generation
