@@ -23,7 +23,7 @@ def processes_naming(text: str) -> list[int]:
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            if text in (entry / "cmdline").read_text():
+            if text.encode() in (entry / "cmdline").read_bytes():
                 found.append(int(entry.name))
         except OSError:
             continue

@@ -31,8 +31,10 @@ def test_old_primary_wakes_up_after_the_end(make_pair: MakePair, place: str) -> 
 
 
 def test_secondary_stands_still_for_a_while(make_pair: MakePair) -> None:
-    """The same for a secondary that is stopped for a shorter time than counts as death."""
-    pair = make_pair("ledger", SHORT, heartbeat_ms=400)
+    """The same for a secondary that is stopped for a shorter time than counts as death, while the
+    primary's guest may get far ahead of it."""
+    ahead = ["--max-lag", 10_000]
+    pair = make_pair("ledger", SHORT, heartbeat_ms=400, primary_options=ahead)
     pair.pause("secondary")
     pair.process("primary").wait_status(lambda status: status["entries"] == END + 1)
     assert b"done" not in pair.transcript
