@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple
 
 from benchmarks.contest import Claim, Contestant, Figures, Report, interleave, ratio
@@ -16,10 +16,9 @@ from vlockstep.testing import Pair
 
 TARGET = 1.1
 LONG = 600.0
-"""Seconds: ten minutes, of which the first is compared with the last."""
+"""Seconds: ten minutes, the last of which is compared with the first of another pair."""
 _SHORT = 20.0
 _WARM_UP, _WATCH = 1.0, 2.5
-_YARDSTICK, _YARDSTICKS = "a loop of Python", 20
 _CLOCK = ("clock", "--reads=100000000000")
 _LEDGER = ("ledger", "--lines=500000", "--pause=1")
 _PATIENT = ("--heartbeat", 400)
@@ -40,15 +39,6 @@ class Sample(NamedTuple):
         usages = [Usage.of(pair.process(role).pid) for role in ("primary", "secondary")]
         cpu_seconds = sum(usage.cpu_seconds for usage in usages)
         return cls(time.time(), entries, cpu_seconds, sum(usage.resident for usage in usages))
-
-
-class Tenth(NamedTuple):
-    """Of a run: its beginning, its end, and how long a yardstick took meanwhile, in seconds of
-    CPU. The machine itself may have another speed ten minutes later."""
-
-    begin: Sample
-    end: Sample
-    yardstick: float
 
 
 class Cost(NamedTuple):
@@ -80,50 +70,47 @@ def long(directory: Path, rounds: int) -> Report:
 
 
 def over_time(directory: Path, rounds: int, seconds: float) -> Report:
-    """The first tenth of a run of so many seconds, against its last tenth."""
+    """A pair that has run for nine tenths of so many seconds, and a fresh one, side by side in the
+    last tenth: the speed of a machine changes within minutes, but for both."""
 
     def contestant(name: str, guest: tuple[str, ...], cost: Cost) -> Contestant:
-        def run() -> dict[str, float]:
-            with protected(
+        def patient() -> AbstractContextManager[Pair]:
+            return protected(
                 directory, *guest, primary_options=_PATIENT, secondary_options=_PATIENT
-            ) as pair:
-                return tenths(*_tenths(pair, seconds), cost)
+            )
+
+        def run() -> dict[str, float]:
+            with patient() as old:
+                time.sleep(0.9 * seconds)
+                with patient() as fresh:
+                    time.sleep(_WARM_UP)
+                    begin = Sample.of(old), Sample.of(fresh)
+                    time.sleep(0.1 * seconds)
+                    end = Sample.of(old), Sample.of(fresh)
+                    return side_by_side(begin, end, cost)
 
         return Contestant(name, run)
 
     figures = interleave(
         [contestant("clock", _CLOCK, PER_ENTRY), contestant("ledger", _LEDGER, PER_SECOND)], rounds
     )
-    claims = [*_over_time(figures)]
-    title = f"growth with time: a run of {seconds:g} s, its first and its last tenth"
+    claims = [
+        _growth(figures, f"{what}, old / fresh", f"{what}, old", f"{what}, fresh")
+        for what in (name.removesuffix(", old") for name in figures if name.endswith(", old"))
+    ]
+    title = f"growth with time: a pair in the last tenth of {seconds:g} s, and a fresh one"
     return Report(title, "MB", figures, claims, _units(figures))
 
 
-def tenths(first: Tenth, last: Tenth, cost: Cost) -> dict[str, float]:
-    """What they tell, by name."""
+def side_by_side(
+    begin: tuple[Sample, Sample], end: tuple[Sample, Sample], cost: Cost
+) -> dict[str, float]:
+    """What is spent meanwhile by the old pair and by the fresh one."""
     return {
         f"{name}, {which}": value
-        for which, tenth in (("first", first), ("last", last))
-        for name, value in (
-            (cost.name, cost.between(tenth.begin, tenth.end)),
-            ("RSS", tenth.end.resident / 1e6),
-            (_YARDSTICK, tenth.yardstick * 1e3),
-        )
+        for which, before, after in zip(("old", "fresh"), begin, end, strict=True)
+        for name, value in ((cost.name, cost.between(before, after)), ("RSS", after.resident / 1e6))
     }
-
-
-def _over_time(figures: Figures) -> Iterator[Claim]:
-    """CPU is counted in yardsticks."""
-    for first in figures:
-        name = first.removesuffix(", first")
-        guest, _, what = name.partition(", ")
-        if name == first or what == _YARDSTICK:
-            continue
-        growth = ratio(figures, f"{name}, last", first)
-        if what != "RSS":
-            yardstick = f"{guest}, {_YARDSTICK}"
-            growth /= ratio(figures, f"{yardstick}, last", f"{yardstick}, first")
-        yield Claim(f"{name}, last / first", growth, TARGET, at_least=False)
 
 
 def over_ram(directory: Path, rounds: int) -> Report:
@@ -159,32 +146,6 @@ def _life(directory: Path, memory: int) -> dict[str, float]:
         }
 
 
-def _tenths(pair: Pair, seconds: float) -> tuple[Tenth, Tenth]:
-    """The first and the last of so many seconds."""
-    time.sleep(_WARM_UP)
-    start = time.monotonic()
-    first = _tenth(pair, start + 0.1 * seconds)
-    time.sleep(max(0.0, start + 0.9 * seconds - time.monotonic()))
-    return first, _tenth(pair, start + seconds)
-
-
-def _tenth(pair: Pair, until: float) -> Tenth:
-    begin = Sample.of(pair)
-    pause = (until - time.monotonic()) / _YARDSTICKS
-    yardsticks = []
-    while time.monotonic() < until:
-        time.sleep(pause)
-        yardsticks.append(_yardstick())
-    return Tenth(begin, Sample.of(pair), median(yardsticks))
-
-
-def _yardstick() -> float:
-    start = time.thread_time()
-    for _ in range(100_000):
-        pass
-    return time.thread_time() - start
-
-
 def _growth(figures: Figures, name: str, above: str, below: str) -> Claim:
     return Claim(name, ratio(figures, above, below), TARGET, at_least=False)
 
@@ -192,5 +153,4 @@ def _growth(figures: Figures, name: str, above: str, below: str) -> Claim:
 def _units(figures: Figures) -> dict[str, str]:
     """By figure, where its name tells."""
     units = {PER_ENTRY.name: PER_ENTRY.unit, PER_SECOND.name: PER_SECOND.unit, "RSS": "MB"}
-    units[_YARDSTICK] = "ms"
     return {name: unit for name in figures for what, unit in units.items() if f", {what}" in name}

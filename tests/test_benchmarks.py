@@ -13,7 +13,7 @@ import pytest
 from benchmarks import figure, lag, programs, qemu, sort
 from benchmarks.contest import Claim, Contestant, Figures, Report, interleave, percentile, ratio
 from benchmarks.events import bytes_per_entry
-from benchmarks.growth import PER_ENTRY, PER_SECOND, Sample, Tenth, tenths
+from benchmarks.growth import PER_ENTRY, PER_SECOND, Sample, side_by_side
 from benchmarks.guests import SampleGuest
 from benchmarks.pairs import Usage
 from benchmarks.programs import missing, text_of
@@ -84,18 +84,16 @@ def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyP
     assert text.endswith("apt-get install gcc make qemu-system-x86")
 
 
-def test_the_first_and_the_last_tenth_are_compared() -> None:
-    first = Tenth(Sample(0, 0, 1.0, 50_000_000), Sample(10, 1000, 2.0, 60_000_000), 0.004)
-    last = Tenth(Sample(90, 9000, 10.0, 60_000_000), Sample(100, 9500, 11.0, 70_000_000), 0.005)
-    assert tenths(first, last, PER_ENTRY) == {
-        "CPU per entry, first": pytest.approx(1000),
-        "CPU per entry, last": pytest.approx(2000),
-        "RSS, first": 60,
-        "RSS, last": 70,
-        "a loop of Python, first": pytest.approx(4),
-        "a loop of Python, last": pytest.approx(5),
+def test_an_old_pair_and_a_fresh_one_are_compared() -> None:
+    begin = Sample(90.0, 9000, 10.0, 60_000_000), Sample(90.0, 0, 1.0, 50_000_000)
+    end = Sample(100.0, 9500, 11.0, 70_000_000), Sample(100.0, 1000, 2.0, 60_000_000)
+    assert side_by_side(begin, end, PER_ENTRY) == {
+        "CPU per entry, old": pytest.approx(2000),
+        "RSS, old": 70,
+        "CPU per entry, fresh": pytest.approx(1000),
+        "RSS, fresh": 60,
     }
-    assert tenths(first, last, PER_SECOND)["CPU per second, last"] == pytest.approx(100)
+    assert side_by_side(begin, end, PER_SECOND)["CPU per second, old"] == pytest.approx(100)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells this in /proc")
