@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from benchmarks.contest import Claim, Contestant, Figures, Report, interleave, ratio
 from benchmarks.pair import strike
-from benchmarks.pairs import Usage, next_status, protected
+from benchmarks.pairs import next_status, protected
 from vlockstep.testing import Pair
+from vlockstep.testing.usage import Usage
 
 TARGET = 1.1
 LONG = 600.0

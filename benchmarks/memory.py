@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 from benchmarks.contest import Claim, Contestant, Report, interleave
-from benchmarks.pairs import Usage, protected
+from benchmarks.pairs import protected
+from vlockstep.testing.usage import Usage
 
 TARGET = 60.0
 """MB of a million bytes."""

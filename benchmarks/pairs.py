@@ -1,14 +1,12 @@
-"""Pairs of real processes, and what the system knows of a process (Linux)."""
+"""Pairs of real processes."""
 
 from __future__ import annotations
 
 import itertools
-import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from vlockstep.testing import Pair
 
@@ -67,24 +65,3 @@ def next_status(pair: Pair) -> Mapping[str, Any]:
     primary = pair.process("primary")
     last = primary.status
     return primary.wait_status(lambda status: status is not last)
-
-
-class Usage(NamedTuple):
-    """What a process has used. `overhead` is what it has in memory besides the guest's RAM."""
-
-    cpu_seconds: float
-    resident: int
-    overhead: int
-
-    @classmethod
-    def of(cls, pid: int) -> Usage:
-        process = Path(f"/proc/{pid}")
-        times = process.joinpath("stat").read_text().rpartition(")")[2].split()
-        ticks = int(times[11]) + int(times[12])
-        status = process.joinpath("status").read_text()
-        kib = {name: int(size) for name, size in re.findall(r"^(\w+):\s+(\d+) kB$", status, re.M)}
-        return cls(
-            ticks / os.sysconf("SC_CLK_TCK"),
-            kib["VmRSS"] * 1024,
-            (kib["VmRSS"] - kib["RssShmem"]) * 1024,
-        )

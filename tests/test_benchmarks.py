@@ -15,8 +15,8 @@ from benchmarks.contest import Claim, Contestant, Figures, Report, interleave, p
 from benchmarks.events import bytes_per_entry
 from benchmarks.growth import PER_ENTRY, PER_SECOND, Sample, side_by_side
 from benchmarks.guests import SampleGuest
-from benchmarks.pairs import Usage
 from benchmarks.programs import missing, text_of
+from vlockstep.testing.usage import Usage
 
 ROOT = Path(__file__).parents[1]
 ARGUMENTS = ["--n=3000", "--rounds=2"]
@@ -102,6 +102,7 @@ def test_usage_of_a_process() -> None:
         usage = Usage.of(process.pid)
         process.kill()
     assert 0 < usage.overhead <= usage.resident < 1 << 30
+    assert (usage.threads, usage.descriptors > 2) == (1, True)
     assert 0 <= usage.cpu_seconds < 60
 
 

@@ -43,5 +43,5 @@ def test_soak(tmp_path: Path) -> None:
     _, more = soak.inject_faults(tmp_path, seconds=1, faults=deaths.FAULTS[:1])
     for process in (*held, *more):
         assert process.grown() == []
-        process.last["descriptors"] = process.first["descriptors"] + 10
+        process.last = process.first._replace(descriptors=process.first.descriptors + 10)
         assert len(process.grown()) == 1

@@ -16,20 +16,21 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from vlockstep.testing.faults import Fault, deaths, run, silences
 from vlockstep.testing.ledger import check_ledger
 from vlockstep.testing.pair import ROLES, Pair, Which
 from vlockstep.testing.process import TIMEOUT
+from vlockstep.testing.usage import Usage
 
-LIMITS = {"descriptors": 4, "threads": 2, "KiB": 8192}
-"""By how much what a process holds may grow after the warm-up."""
+LIMITS = {"descriptors": 4, "threads": 2, "resident": 8 << 20}
+"""By how much what a process holds may grow after the warm-up; memory in bytes."""
 FAULTS = (*deaths.FAULTS, *silences.FAULTS)
 _LINES_PER_SECOND = 80
-_DISTURBED_EVERY = 8
+_DISTURBED_EVERY = 9
 
 
 @dataclass
@@ -37,27 +38,21 @@ class Held:
     """What a process held, `first` after the warm-up."""
 
     name: str
-    first: dict[str, int]
-    last: dict[str, int] = field(default_factory=dict)
+    first: Usage
+    last: Usage | None = None
 
     def grown(self) -> list[str]:
         """What grew beyond its limit."""
         return [
-            f"{self.name}: {self.first[what]} to {self.last[what]} {what}"
-            for what, limit in LIMITS.items()
-            if self.last[what] > self.first[what] + limit
+            f"{self.name}: {first} to {last} {what}"
+            for what, first, last, limit in self.rows()
+            if last > first + limit
         ]
 
-
-def held_by(pid: int) -> dict[str, int]:
-    """What a process holds: open descriptors, threads, and resident memory. Linux."""
-    process = Path("/proc") / str(pid)
-    status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines())
-    return {
-        "descriptors": len(list((process / "fd").iterdir())),
-        "threads": int(status["Threads"]),
-        "KiB": int(status["VmRSS"].split()[0]),
-    }
+    def rows(self) -> Iterator[tuple[str, int, int, int]]:
+        """What it holds, how much of it first and last, and by how much that may grow."""
+        for what, limit in LIMITS.items():
+            yield what, getattr(self.first, what), getattr(self.last, what), limit
 
 
 def swap_roles(directory: Path, seconds: float, warm_up: int) -> tuple[int, list[Held]]:
@@ -73,14 +68,15 @@ def swap_roles(directory: Path, seconds: float, warm_up: int) -> tuple[int, list
             assert generation == swaps + 1, f"generation {generation} after {swaps} switchovers"
             primary = ROLES[swaps % 2]
             pair.process(primary).wait_event("live", generation=generation)
-            if swaps % _DISTURBED_EVERY == 0:
-                _disturb(pair, primary, drop=swaps % (2 * _DISTURBED_EVERY) == 0)
+            disturbances, rest = divmod(swaps, _DISTURBED_EVERY)
+            if rest == 0:  # all four: a drop or a cut, while either of the two is primary
+                _disturb(pair, primary, drop=disturbances % 4 < 2)
             if swaps == warm_up:
-                held = [Held(w, held_by(pair.process(w).pid)) for w in ROLES]
+                held = [Held(w, Usage.of(pair.process(w).pid)) for w in ROLES]
             if time.monotonic() > end and swaps > warm_up:
                 break
         for which, process in zip(ROLES, held, strict=True):
-            process.last = held_by(pair.process(which).pid)
+            process.last = Usage.of(pair.process(which).pid)
         statuses = pair.wait_finished(timeout=seconds + TIMEOUT)
         assert statuses == (0, 0), f"exit {statuses}"
         assert pair.registers("primary") == pair.registers("secondary")
@@ -124,9 +120,9 @@ def inject_faults(
     return count, held
 
 
-def _held_here() -> dict[str, int]:
+def _held_here() -> Usage:
     gc.collect()
-    return held_by(os.getpid())
+    return Usage.of(os.getpid())
 
 
 def main() -> int:
@@ -140,8 +136,8 @@ def main() -> int:
     row: Callable[..., str] = "{:<10} {:<12} {:>10} {:>10} {:>10}".format
     print(row("process", "holds", "warmed up", "at the end", "may grow"))
     for process in (*held, *more):
-        for what, limit in LIMITS.items():
-            print(row(process.name, what, process.first[what], process.last[what], limit))
+        for values in process.rows():
+            print(row(process.name, *values))
     grown = [text for process in (*held, *more) for text in process.grown()]
     print("\n".join(grown) or "nothing has grown beyond that")
     return 1 if grown else 0
