@@ -35,6 +35,24 @@ def test_roles_swap_back_and_forth() -> None:
         check_ledger(pair.transcript, pair.disk(), 12)
 
 
+def test_a_new_primary_that_is_not_live_yet_remembers_that_it_was_asked() -> None:
+    with LocalPair("ledger", ARGUMENTS) as pair:
+        pair.run_to_entry(7)
+        asked: list[str] = []
+
+        def ask(point: str) -> None:
+            if pair.secondary.state == "LIVE" and not asked:
+                asked.append(point)
+                pair.secondary.replica.switch_over()
+
+        pair.secondary.watch = ask
+        pair.switchover()
+        pair.run()
+        assert asked
+        assert [(r.state, r.generation) for r in pair.hosts] == [("FINISHED", 3)] * 2
+        check_ledger(pair.transcript, pair.disk(), LINES)
+
+
 @pytest.mark.parametrize("entry", range(0, 20, 4))
 def test_a_connection_lost_after_a_switchover_is_made_again(entry: int) -> None:
     """The new primary connects, and is another one to the replica that listens."""

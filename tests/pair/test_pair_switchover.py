@@ -36,6 +36,13 @@ def test_back_and_forth(make_pair: MakePair, keys: bool) -> None:
     finish(pair)
 
 
+def test_one_after_the_other(make_pair: MakePair) -> None:
+    """Without waiting for the new primary to be live."""
+    pair = make_pair("ledger", GUEST)
+    assert [pair.switchover() for _ in range(8)] == list(range(2, 10))
+    finish(pair)
+
+
 def test_command(make_pair: MakePair) -> None:
     pair = make_pair("ledger", GUEST)
     done = subprocess.run(

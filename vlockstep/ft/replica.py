@@ -460,6 +460,8 @@ class Replica:
         )
         self._event("live", generation=action.generation, protected=action.protected)
         self._act(self.role.begin(now))
+        if secondary.asked_to_swap:
+            self.switch_over()
 
     def _follow(self, generation: int, next: int) -> None:
         """The guest is held, and goes on as a secondary's."""

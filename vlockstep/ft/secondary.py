@@ -77,6 +77,8 @@ class Secondary(Role):
         """Entries with outputs that the primary is not known to have released."""
         self.ended: int | None = None
         """The entry with which the guest ends."""
+        self.asked_to_swap = False
+        """An operator wants the next switchover when this one is complete."""
         self._not_before = BOOT
         self._started = now
 
@@ -186,6 +188,9 @@ class Secondary(Role):
 
     def switchover(self, now: int) -> list[Action]:
         """An operator asks to swap roles: pass it on."""
+        if self.state is State.LIVE:
+            self.asked_to_swap = True
+            return []
         if self.state is not State.FOLLOWING:
             return [Reply(0, f"no switchover while the secondary is: {self.state.value}")]
         return [Send(Switchover())]
