@@ -114,6 +114,22 @@ def test_a_partition_during_a_switchover_leaves_one() -> None:
             check_ledger(pair.transcript, pair.disk(), LINES)
 
 
+@pytest.mark.parametrize("entry", range(0, 20, 4))
+def test_a_handover_that_comes_too_late_finds_nobody_to_follow(entry: int) -> None:
+    """The secondary, cut off, went live alone: it does not wait for a follower, which would be
+    left behind and later go live with a state that the other has long left."""
+    with LocalPair("ledger", ARGUMENTS) as pair:
+        pair.run_to_entry(entry)
+        pair.primary.do("switchover", pair.primary.replica.switch_over)
+        pair.run(lambda: pair.primary.state == "HANDED_OVER")
+        pair.cut("secondary")
+        pair.run(lambda: pair.secondary.live)
+        pair.heal()
+        pair.run()
+        assert [h.state for h in pair.hosts] == ["STOPPED", "FINISHED"]
+        check_ledger(pair.transcript, pair.disk(), LINES)
+
+
 def test_interrupts_go_on_after_a_switchover() -> None:
     with LocalPair("preempt", ("--work=20000",), seed=3) as pair:
         pair.run_to_entry(8)

@@ -24,7 +24,7 @@ some_messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(messages.Query, naturals, naturals, naturals),
     st.builds(messages.Answer, naturals, naturals, naturals, naturals),
     st.builds(messages.Handover, naturals, naturals, naturals),
-    st.builds(messages.TookOver, naturals),
+    st.builds(messages.TookOver, naturals, st.booleans()),
     st.builds(messages.Finished, naturals),
     st.builds(messages.Goodbye, st.text()),
     st.builds(messages.Switchover),

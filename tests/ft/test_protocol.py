@@ -391,7 +391,7 @@ def test_it_takes_over_only_when_all_is_executed() -> None:
     assert secondary.progressed(START, 1) == []
     assert secondary.progressed(START, 2) == [Claim(1, alone=False)]
     took_over, live = secondary.arbiter_answered(START, Verdict.WON)
-    assert took_over == Send(TookOver(2))
+    assert took_over == Send(TookOver(2, False))
     assert live == GoLive(2, protected=True, not_before=Position(1, 7))
 
 
@@ -402,15 +402,30 @@ def test_a_handover_is_repeated_until_it_is_answered() -> None:
     assert sent(primary.tick(START + TIMING.interval), Handover) == handover
     successor = Primary(TIMING, 2, "image", {}, START, state=State.PROTECTED)
     (took_over,) = successor.received(START, handover[0])
-    assert took_over == Send(TookOver(2))
-    assert Follow(2, 0) in primary.received(START, TookOver(2))
+    assert took_over == Send(TookOver(2, False))
+    assert Follow(2, 0) in primary.received(START, TookOver(2, False))
 
 
-def test_who_handed_over_does_not_follow_one_that_has_gone_on_alone_since() -> None:
+@pytest.mark.parametrize("took_over", [TookOver(3, False), TookOver(2, True)])
+def test_who_handed_over_does_not_follow_one_that_has_gone_on_alone(took_over: TookOver) -> None:
     primary = protected()
     primary.switchover(START)
     primary.held(START, Position(1, 7))
-    assert isinstance(primary.received(START, TookOver(3))[-1], Stop)
+    assert isinstance(primary.received(START, took_over)[-1], Stop)
+
+
+def test_one_that_went_live_alone_says_so_to_who_hands_over() -> None:
+    handover = Handover(0, 1, 7)
+    secondary = following()
+    secondary.disconnected(START)
+    secondary.tick(secondary.deadline())
+    secondary.arbiter_answered(START + TIMING.dead, Verdict.WON)
+    assert secondary.state is State.LIVE
+    assert secondary.received(START + TIMING.dead, handover) == [Send(TookOver(2, True))]
+    for state in (State.ALONE, State.PROTECTED):
+        primary = Primary(TIMING, 2, "image", {}, START, state=state)
+        alone = state is State.ALONE
+        assert primary.received(START, handover) == [Send(TookOver(2, alone))]
 
 
 def test_a_primary_may_overrule_a_takeover_that_released_nothing() -> None:
@@ -533,7 +548,7 @@ def test_a_primary_that_has_ended_does_not_mind_who_took_over() -> None:
     primary.append(START, [CLOCK, LINE, END])
     primary.received(START + MS, Answer(START, 50 * MS, 3, 0))
     primary.performed(START + MS, 3)
-    assert primary.received(START + 2 * MS, TookOver(2)) == [Done()]
+    assert primary.received(START + 2 * MS, TookOver(2, False)) == [Done()]
 
 
 def waiting_for_its_first_answer() -> Primary:

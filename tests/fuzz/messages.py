@@ -33,7 +33,7 @@ def seeds() -> list[bytes]:
         messages.Query(1, 2, 3),
         messages.Answer(1, 2, 3, 4),
         messages.Handover(9, 8, 7),
-        messages.TookOver(3),
+        messages.TookOver(3, False),
         messages.Finished(1 << 60),
         messages.Goodbye("ende"),
         messages.Switchover(),

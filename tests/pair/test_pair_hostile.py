@@ -46,7 +46,7 @@ IN_WRONG_STATES: list[Message] = [
     Query(BIG, BIG, BIG),
     Refuse("no"),
     SwitchoverDone(9, ""),
-    TookOver(99),
+    TookOver(99, False),
     Welcome(PROTOCOL, 7, 0, {}),
 ]
 
@@ -150,7 +150,7 @@ def _digest(pair: Pair) -> str:
 
 @pytest.mark.parametrize(
     ("last", "status"),
-    [(Hello(PROTOCOL, "me", "", BIG), 0), (Goodbye("ha"), 0), (TookOver(99), 1)],
+    [(Hello(PROTOCOL, "me", "", BIG), 0), (Goodbye("ha"), 0), (TookOver(99, False), 1)],
     ids=lambda value: type(value).__name__,
 )
 def test_accepted_follower_that_talks_nonsense(

@@ -15,7 +15,7 @@ import msgpack
 
 from vlockstep.errors import VlockstepError
 
-PROTOCOL = 1
+PROTOCOL = 2
 MAX_MESSAGE = 80 << 20
 
 
@@ -94,9 +94,11 @@ class Handover:
 
 @dataclass(frozen=True, slots=True)
 class TookOver:
-    """The secondary of before: I am live as `generation`; follow me from where you stopped."""
+    """The secondary of before: I am live as `generation`. If I did not go live alone, and you have
+    handed over, follow me from where you stopped."""
 
     generation: int
+    alone: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ _KINDS: tuple[type[Message], ...] = (
 )  # fmt: skip
 _NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
 _NAMES = {kind: [f.name for f in fields(kind)] for kind in _KINDS}
-_FIELD_TYPES = {"int": int, "str": str, "bytes": bytes, "dict[str, Any]": dict}
+_FIELD_TYPES = {"int": int, "bool": bool, "str": str, "bytes": bytes, "dict[str, Any]": dict}
 _LAYOUTS = [[_FIELD_TYPES[str(f.type)] for f in fields(kind)] for kind in _KINDS]
 
 

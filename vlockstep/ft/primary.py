@@ -234,7 +234,7 @@ class Primary(Role):
                 State.PROTECTED, State.HOLDING, State.PARTED, State.HANDED_OVER
             ):  # fmt: skip
                 return self._claim_alone(f"the secondary has left: {reason}")
-            case TookOver(generation) if (
+            case TookOver(generation, False) if (
                 self.state is State.HANDED_OVER and generation == self.generation + 1
             ):
                 self._to(State.SWAPPED)
@@ -245,9 +245,10 @@ class Primary(Role):
             case TookOver(generation) if generation > self.generation:
                 return self._stop(f"the peer is live as generation {generation}")
             case Query() | Batch() if self.state is State.ALONE:
-                return [Send(TookOver(self.generation))]
+                return [Send(TookOver(self.generation, True))]
             case Handover():
-                return [Send(TookOver(self.generation))]
+                alone = self.state in (State.ALONE, State.FINISHED)
+                return [Send(TookOver(self.generation, alone))]
             case Query(sent):
                 return [Send(Answer(sent, 0, 0, 0))]
         return []

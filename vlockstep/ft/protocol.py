@@ -48,7 +48,8 @@ since the primary may be waiting for another one.
 
 *Switchover.* The primary holds its guest, waits until every output is released and says
 `Handover`. The secondary executes to the same entry, claims the next generation and says
-`TookOver`; both swap roles, their guests being equal. If it does not, the primary claims the
+`TookOver`; both swap roles, their guests being equal. A secondary that went live alone meanwhile
+says that, too: the primary must not follow it, but stop. If nothing comes, the primary claims the
 generation itself and goes on. If the arbiter says that the other did take over, and not to be
 alone, the primary may claim the generation after that: the other needs acknowledgements for its
 outputs, had none, and so has released nothing.

@@ -117,7 +117,7 @@ class Secondary(Role):
             self._to(State.FOLLOWING)
         match message:
             case Query() | Batch() | Hello() | Handover() if self.state is State.LIVE:
-                return [Send(TookOver(self.generation))]
+                return [Send(TookOver(self.generation, self._claimed.alone))]
             case Welcome():
                 return self._welcomed(message)
             case Refuse(reason) if self.state in (
@@ -183,7 +183,7 @@ class Secondary(Role):
         self.generation += 1
         self._to(State.LIVE)
         protected = not self._claimed.alone
-        took_over: list[Action] = [Send(TookOver(self.generation))] if protected else []
+        took_over: list[Action] = [Send(TookOver(self.generation, False))] if protected else []
         return [*took_over, GoLive(self.generation, protected, self._not_before)]
 
     def switchover(self, now: int) -> list[Action]:
