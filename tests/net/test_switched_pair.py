@@ -27,6 +27,18 @@ ADDRESS = [f"--ipv4={GUEST}/24"]
 pytestmark = pytest.mark.external("ip")
 
 
+def on_taps(directory: Path) -> Pair:
+    """For the network of `add_pair_network`."""
+    return Pair(
+        "kv",
+        ADDRESS,
+        directory=directory,
+        heartbeat_ms=HEARTBEAT_MS,
+        primary_options=PRIMARY_NET,
+        secondary_options=SECONDARY_NET,
+    )
+
+
 def outlive(pair: Pair) -> None:
     """Clients go on, on the same connections, when the primary is killed."""
     with closing(Counting(KV, 10)) as clients:
@@ -60,14 +72,7 @@ def test_on_a_switch_with_a_tap_uplink(tmp_path: Path, keys: bool) -> None:
 def test_on_a_bridge_that_learns(tmp_path: Path) -> None:
     with namespace():
         add_pair_network(hub=False)
-        with Pair(
-            "kv",
-            ADDRESS,
-            directory=tmp_path,
-            heartbeat_ms=HEARTBEAT_MS,
-            primary_options=PRIMARY_NET,
-            secondary_options=SECONDARY_NET,
-        ) as pair:
+        with on_taps(tmp_path) as pair:
             outlive(pair)
 
 
@@ -75,17 +80,7 @@ def test_a_switchover_moves_the_address(tmp_path: Path) -> None:
     """On a bridge that learns, with the old primary alive and its port in place."""
     with namespace():
         add_pair_network(hub=False)
-        with (
-            Pair(
-                "kv",
-                ADDRESS,
-                directory=tmp_path,
-                heartbeat_ms=HEARTBEAT_MS,
-                primary_options=PRIMARY_NET,
-                secondary_options=SECONDARY_NET,
-            ) as pair,
-            closing(Counting(KV, 10)) as clients,
-        ):
+        with on_taps(tmp_path) as pair, closing(Counting(KV, 10)) as clients:
             for generation in (2, 3, 4):
                 clients.wait(200)
                 assert pair.switchover() == generation
@@ -98,17 +93,7 @@ def test_the_status_tells_what_the_nics_have_counted(tmp_path: Path) -> None:
     """The secondary's listens, and says nothing."""
     with namespace():
         add_pair_network()
-        with (
-            Pair(
-                "kv",
-                ADDRESS,
-                directory=tmp_path,
-                heartbeat_ms=HEARTBEAT_MS,
-                primary_options=PRIMARY_NET,
-                secondary_options=SECONDARY_NET,
-            ) as pair,
-            closing(Counting(KV, 1)) as clients,
-        ):
+        with on_taps(tmp_path) as pair, closing(Counting(KV, 1)) as clients:
             clients.wait(100)
             for role in ROLES:
                 pair.process(role).wait_status(lambda s: s["nics"]["net"]["received"] > 100)

@@ -66,7 +66,7 @@ def starved_secondary(trial: Trial) -> str:
     pair = trial.pair(["--lines=200", "--pause=5", "--work=100000"])
     with DutyCycle(pair.process("secondary"), run=0.02, stand=0.08) as cycle:
         pair.wait_finished()
-    assert cycle.count > 0
+    assert cycle.count > 5, f"it stood still only {cycle.count} times"
     return f"stood still {cycle.count} times; {trial.ends(pair, 0, 0)}"
 
 
