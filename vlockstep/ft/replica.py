@@ -8,6 +8,7 @@ one thread at a time: the host's, or the guest's when it hurries.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from vlockstep.errors import HostError, VlockstepError
@@ -153,7 +154,7 @@ class Replica:
         if isinstance(self.role, Secondary):
             self._act(self.role.connected(self._host.now()))
         else:
-            self._send(messages.Query(self._host.now(), 0, 0))  # for a listener that follows
+            self._ask()  # a listener that follows learns from it where its primary is
 
     def disconnected(self) -> None:
         """The connection to the peer dropped."""
@@ -164,7 +165,7 @@ class Replica:
     def probe(self) -> None:
         """Some connection dropped; saying something to the peer tells whether it was its own."""
         if self._peer and self.result is None:
-            self._send(messages.Query(self._host.now(), 0, 0))
+            self._ask()
 
     def arbiter_answered(self, verdict: Verdict | None) -> None:
         """None if the arbiter could not be reached."""
@@ -217,7 +218,7 @@ class Replica:
             status |= {"entries": role.received_entries, "lag_entries": behind}
         if self._setting.nics:
             status["nics"] = {
-                device.name: vars(self._setting.nics[device.handle].counters)
+                device.name: asdict(self._setting.nics[device.handle].counters)
                 for device in self._setting.image.devices
                 if device.handle in self._setting.nics
             }
@@ -364,6 +365,10 @@ class Replica:
     def _send(self, message: Message) -> None:
         if not self._host.send(messages.encode(message), self._peer):
             self._act(self.role.disconnected(self._host.now()))
+
+    def _ask(self) -> None:
+        """Whether the peer is there."""
+        self._send(messages.Query(self._host.now(), 0, 0))
 
     def _release(self, end: int, until: int) -> None:
         assert isinstance(self.role, Primary)
