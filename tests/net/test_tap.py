@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -39,8 +40,7 @@ def add_silent_tap(name: str = "tap0", *options: object) -> None:
 @pytest.fixture
 def tap() -> Iterator[Tap]:
     add_silent_tap()
-    with until_running("tap0"):
-        tap = Tap("tap0")
+    tap = Tap("tap0")
     yield tap
     tap.close()
 
@@ -112,6 +112,7 @@ def test_connected_is_up_and_running(tap: Tap, kernel: socket.socket) -> None:
     assert tap.connected()
     ip("link", "set", "tap0", "down")
     assert not tap.connected()
+    assert tap.disconnection() == "the device is down; ip link set tap0 up"
     tap.write(frame(b"lost"))
     assert tap.read(MAX_FRAME) is None
     assert (tap.counters.sent, tap.counters.send_dropped) == (0, 1)
@@ -125,10 +126,28 @@ def test_connected_is_up_and_running(tap: Tap, kernel: socket.socket) -> None:
     assert kernel.recv(MAX_FRAME) == frame(b"arrives")
 
 
+def test_no_carrier_is_not_connected(tap: Tap) -> None:
+    ip("link", "set", "tap0", "carrier", "off")
+    while tap.connected():
+        time.sleep(0.001)  # the kernel says so a little later
+    assert tap.disconnection() == "the device has no carrier; ip link set tap0 carrier on"
+    with until_running("tap0"):
+        ip("link", "set", "tap0", "carrier", "on")
+    assert tap.connected()
+
+
+def test_a_device_that_is_down_can_be_attached_to() -> None:
+    ip("tuntap", "add", "tap1", "mode", "tap")
+    tap = Tap("tap1")
+    assert not tap.connected()
+    tap.close()
+
+
 def test_a_deleted_device_drops_and_keeps_nobody_busy(tap: Tap) -> None:
     world = World(tap)
     ip("link", "delete", "tap0")
     assert not tap.connected()
+    assert "no device tap0 any more" in tap.disconnection()
     tap.write(frame(b"lost"))
     assert not tap.waiting() and tap.read(MAX_FRAME) is None
     assert (tap.counters.sent, tap.counters.send_dropped) == (0, 1)

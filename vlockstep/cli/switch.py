@@ -158,10 +158,9 @@ def _open_uplink(text: str, network: PasstNetwork | None, stack: ExitStack) -> U
         return Uplink(text, passt, passt.explain, passt.introduce)
     from vlockstep.net.tap import Tap
 
-    device = text.removeprefix("tap:")
-    tap = Tap(device)
+    tap = Tap(text.removeprefix("tap:"))
     stack.callback(tap.close)
-    return Uplink(text, tap, lambda: f"the device is down; ip link set {device} up")
+    return Uplink(text, tap, tap.disconnection)
 
 
 def _print_counters(ports: list[dict[str, Any]]) -> None:

@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import sys
+import time
 
 from vlockstep.errors import HostError, UsageError
 from vlockstep.net.nic import MAX_FRAME, MIN_FRAME, Counters
@@ -22,6 +23,10 @@ _IFF_UP = 0x0001
 _IFF_RUNNING = 0x0040
 _REQUEST = "16sH22x"
 _NAME_SIZE = 16
+_CARRIER = 1.0
+_LOOK = 0.001
+"""Seconds the kernel may take to notice that somebody has attached to a device, and between two
+looks."""
 
 
 class Tap:
@@ -67,6 +72,13 @@ class Tap:
                 "make one with: ip tuntap add NAME mode tap",
             }.get(error.errno or 0, error.strerror)
             raise HostError(f"cannot attach to {interface}: {why}") from error
+        self._await_carrier()
+
+    def _await_carrier(self) -> None:
+        """Until the kernel can send here, if the device is up: it drops frames before."""
+        deadline = time.monotonic() + _CARRIER
+        while self._up() and not self.connected() and time.monotonic() < deadline:
+            time.sleep(_LOOK)
 
     def descriptors(self) -> tuple[int, ...]:
         return (self._fd,)
@@ -105,14 +117,25 @@ class Tap:
             self.counters.sent_bytes += len(frame)
 
     def connected(self) -> bool:
-        flags = self._flags() or 0
-        return bool(flags & _IFF_UP and flags & _IFF_RUNNING)
+        return self._up() and bool((self._flags() or 0) & _IFF_RUNNING)
+
+    def disconnection(self) -> str:
+        """Why it is not connected, and what to do."""
+        interface = os.fsdecode(self._name)
+        if self._flags() is None:
+            return f"there is no device {interface} any more; make it and start again"
+        if not self._up():
+            return f"the device is down; ip link set {interface} up"
+        return f"the device has no carrier; ip link set {interface} carrier on"
 
     def close(self) -> None:
         self._control.close()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _up(self) -> bool:
+        return bool((self._flags() or 0) & _IFF_UP)
 
     def _flags(self) -> int | None:
         """Of the device; None if there is none of that name."""
