@@ -121,7 +121,7 @@ def test_interrupted_recording_can_be_replayed(
         text=True,
         env=environment(),
     )
-    _wait_for(lambda: log.exists() and log.stat().st_size > 20_000)
+    _wait_for(lambda: log.exists() and log.stat().st_size > 100_000)  # several batches
     process.send_signal(number)
     _, err = process.communicate(timeout=20)
     assert process.returncode == status
@@ -129,7 +129,9 @@ def test_interrupted_recording_can_be_replayed(
         assert "the guest had not ended" in err
         assert "Traceback" not in err
     result = vlockstep("replay", log, "--json")
-    assert (result.status, result.err) == (0, "")
+    assert result.status == 0
+    cut_off = number == signal.SIGKILL and "is incomplete; replayed as far as it goes" in result.err
+    assert cut_off or not result.err
     end = json.loads(result.out)
     assert end["end"] == "log"
     assert end["entries"] > 1000
