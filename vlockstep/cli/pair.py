@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 import typer
 
 from vlockstep.cli import options, output
-from vlockstep.errors import HostError, UsageError
+from vlockstep.errors import UsageError, VlockstepError
 
 if TYPE_CHECKING:
     from vlockstep.ft.faults import Fault, Place
@@ -326,5 +326,9 @@ def _replicate(
     raise typer.Exit(status & 0xFF or (1 if status else 0))
 
 
+class _Stopped(VlockstepError):
+    """By a signal. The code that it interrupts may handle a `HostError` of its own."""
+
+
 def _leave(number: int, _frame: object) -> NoReturn:
-    raise HostError(f"stopped by {signal.Signals(number).name}")
+    raise _Stopped(f"stopped by {signal.Signals(number).name}")
