@@ -63,15 +63,20 @@ _MONITORED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | HANDSHAKE_
 
 
 class Channel:
-    """One socket and its monitor.
+    """One socket and its monitor, in a context of their own: the thread of another one may belong
+    to another network namespace.
 
     Wait until one of `descriptors` becomes readable, but only after `pending` has said no: what
     the socket does by the way may take the sign that something came. One thread at a time.
     """
 
     def __init__(
-        self, socket: zmq.Socket[bytes], authenticator: ThreadAuthenticator | None = None
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        socket: zmq.Socket[bytes],
+        authenticator: ThreadAuthenticator | None = None,
     ) -> None:
+        self._context = context
         self._socket = socket
         self._authenticator = authenticator
         self._monitor = socket.get_monitor_socket(_MONITORED)
@@ -114,11 +119,14 @@ class Channel:
                 yield Arrived(b"", frames[0])
 
     def close(self) -> None:
+        """When it returns, what was sent is on its way, unless the peer takes nothing for `_LINGER`
+        milliseconds."""
         self._socket.disable_monitor()
         self._monitor.close(0)
         self._socket.close(_LINGER)
         if self._authenticator is not None:
             self._authenticator.stop()
+        self._context.term()
 
 
 def _connection_event(event: int) -> Event:
@@ -137,13 +145,13 @@ def _connection_event(event: int) -> Event:
 def listen(endpoint: str, keys: Keys | None) -> Channel:
     """Wait for peers at `endpoint`. With keys, only for those that hold an accepted one."""
     check_endpoint(endpoint, keys is not None)
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket = _socket(context, zmq.ROUTER)
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     authenticator = None
     if keys is not None:
         authenticator = authenticate(context, socket, keys, (Party.SECONDARY, Party.OPERATOR))
-    channel = Channel(socket, authenticator)
+    channel = Channel(context, socket, authenticator)
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as error:
@@ -153,19 +161,16 @@ def listen(endpoint: str, keys: Keys | None) -> Channel:
 
 
 def connect(endpoint: str, keys: Keys | None) -> Channel:
-    """Connect to a listener at `endpoint`, now or as soon as there is one.
-
-    Each connection has a context of its own: the thread of an older one may belong to another
-    network namespace.
-    """
+    """Connect to a listener at `endpoint`, now or as soon as there is one."""
     check_endpoint(endpoint, keys is not None)
-    socket = _socket(zmq.Context(), zmq.DEALER)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = _socket(context, zmq.DEALER)
     socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX)
     if keys is not None:
         present(socket, keys, Party.PRIMARY)
-    channel = Channel(socket)  # it watches before there is anything to see
+    channel = Channel(context, socket)  # it watches before there is anything to see
     try:
         socket.connect(endpoint)
     except zmq.ZMQError as error:

@@ -177,10 +177,10 @@ class Pair:
         return request_switchover(self.endpoint, loaded, wait)
 
     def go(self, which: Which | None = None) -> None:
-        """Let the guest, of both replicas or of one, go on from where `stop_at` made it wait."""
+        """Let the guest, of both replicas or of one, go on from where `stop_at` made it wait, or
+        will. Does nothing to a process that has ended."""
         for name in [which] if which else ROLES:
-            if self._processes[name].exit_status is None:
-                self._processes[name].go()
+            self._processes[name].go()
 
     # Waiting; see `ReplicaProcess`
 

@@ -107,11 +107,13 @@ class ReplicaProcess:
                 os.kill(self.pid, number)
 
     def go(self) -> None:
-        """Let the guest go on from where `--stop-at` made it wait."""
+        """Let the guest go on from where `--stop-at` made it wait, or will. Does nothing to a
+        process that has ended."""
         assert self._process.stdin is not None
         self._gone += 1
-        self._process.stdin.write(b"\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(b"\n")
+            self._process.stdin.flush()
 
     def snapshot(self) -> Snapshot:
         """Where the guest was stopped last, or at its end."""

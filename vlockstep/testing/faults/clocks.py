@@ -26,16 +26,18 @@ def _check_clocks(pair: Pair) -> None:
 
 
 def other_monotonic_clock(trial: Trial) -> str:
-    pair = trial.pair(under={"secondary": _MONOTONIC})
+    pair = trial.held(under={"secondary": _MONOTONIC})
     pair.crash("primary")
+    pair.go("secondary")
     result = trial.ends(pair, KILLED, 0, {2: "secondary"})
     _check_clocks(pair)
     return f"no jump; {result}"
 
 
 def other_wall_clock(trial: Trial) -> str:
-    pair = trial.pair(under={"secondary": [*_FAKETIME, "-1d"]})
+    pair = trial.held(under={"secondary": [*_FAKETIME, "-1d"]})
     pair.crash("primary")
+    pair.go("secondary")
     result = trial.ends(pair, KILLED, 0, {2: "secondary"})
     _check_clocks(pair)
     return f"no jump; {result}"
@@ -45,9 +47,9 @@ def wall_clock_set_back(trial: Trial) -> str:
     clock = trial.directory / "clock"
     clock.write_text("+0")
     env = ["env", "-u", "FAKETIME", f"FAKETIME_TIMESTAMP_FILE={clock}", *_AT_ONCE]
-    pair = trial.pair(under={"primary": [*_FAKETIME, "+0", *env]})
-    pair.process("primary").wait_status(lambda status: status["entries"] > 50)
+    pair = trial.held(under={"primary": [*_FAKETIME, "+0", *env]})
     clock.write_text("-1d")
+    pair.go()
     result = trial.ends(pair, 0, 0)
     _check_clocks(pair)
     return f"no jump; {result}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from vlockstep.testing.faults.fault import Fault
-from vlockstep.testing.faults.trial import QUICK_MS, SHORT, SHORT_END, Trial
+from vlockstep.testing.faults.trial import QUICK_MS, RECONNECTING_MS, SHORT, SHORT_END, Trial
 from vlockstep.testing.pair import Which
 from vlockstep.testing.relay import Direction
 
@@ -25,14 +25,16 @@ def _flip(direction: Direction, trial: Trial) -> str:
 
 def _flip_encrypted(direction: Direction, trial: Trial) -> str:
     """libzmq reads nothing more from a connection on which something was forged."""
-    pair = trial.pair(keys=True, heartbeat_ms=QUICK_MS)
+    pair = trial.held(keys=True, heartbeat_ms=QUICK_MS)
     pair.relay.flip(direction)
+    pair.go()
     return trial.one_goes_on(pair, pair.heal)
 
 
 def _truncate(direction: Direction, keys: bool, trial: Trial) -> str:
-    pair = trial.pair(keys=keys)
+    pair = trial.held(keys=keys, heartbeat_ms=RECONNECTING_MS)
     pair.relay.truncate(direction)
+    pair.go()
     pair.process("secondary").wait_event("notice", text="the connection to the primary was lost")
     return trial.ends(pair, 0, 0)
 

@@ -14,19 +14,22 @@ from vlockstep.testing.process import PairError
 
 
 def primary_killed(trial: Trial) -> str:
-    pair = trial.pair()
+    pair = trial.held()
     pair.crash("primary")
+    pair.go("secondary")
     return trial.ends(pair, KILLED, 0, {2: "secondary"})
 
 
 def secondary_killed(trial: Trial) -> str:
-    pair = trial.pair()
+    pair = trial.held()
     pair.crash("secondary")
+    pair.go("primary")
     return trial.ends(pair, 0, KILLED, {2: "primary"})
 
 
 def both_killed(trial: Trial) -> str:
-    pair = trial.pair()
+    pair = trial.held()
+    pair.pause("secondary")  # or it could go live between the two
     for which in ROLES:
         pair.process(which).signal(SIGKILL)
     assert pair.wait_finished() == (KILLED, KILLED)
@@ -40,6 +43,7 @@ def both_killed(trial: Trial) -> str:
     assert Outputs.of(pair) == before
     shutil.rmtree(pair.arbiter)
     pair.start()
+    pair.go()
     return f"refused, exit 2; after removing the arbiter {trial.ends(pair, 0, 0)}"
 
 

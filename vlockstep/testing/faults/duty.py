@@ -6,7 +6,7 @@ import threading
 from signal import SIGCONT, SIGSTOP
 from types import TracebackType
 
-from vlockstep.testing.process import ReplicaProcess
+from vlockstep.testing.process import TIMEOUT, ReplicaProcess
 
 
 class DutyCycle:
@@ -14,6 +14,7 @@ class DutyCycle:
 
     def __init__(self, process: ReplicaProcess, run: float, stand: float) -> None:
         self.count = 0
+        self._counted = threading.Condition()
         self._process = process
         self._run, self._stand = run, stand
         self._over = threading.Event()
@@ -22,9 +23,17 @@ class DutyCycle:
     def _alternate(self) -> None:
         while not self._over.wait(self._run):
             self._process.signal(SIGSTOP)
-            self.count += 1
+            with self._counted:
+                self.count += 1
+                self._counted.notify_all()
             self._over.wait(self._stand)
             self._process.signal(SIGCONT)
+
+    def wait(self, count: int) -> None:
+        """Until it has stood still so often."""
+        with self._counted:
+            enough = self._counted.wait_for(lambda: self.count >= count, TIMEOUT)
+        assert enough, f"it stood still only {self.count} times"
 
     def __enter__(self) -> DutyCycle:
         self._thread.start()

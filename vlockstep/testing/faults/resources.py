@@ -7,6 +7,7 @@ from functools import partial
 from vlockstep.testing.faults import mounts
 from vlockstep.testing.faults.fault import Fault
 from vlockstep.testing.faults.trial import (
+    HELD,
     KILLED,
     LINES,
     LONG,
@@ -31,10 +32,11 @@ def _waits_for_the_arbiter(pair: Pair, which: Which) -> None:
 
 
 def arbiter_gone(trial: Trial) -> str:
-    pair = trial.pair()
+    pair = trial.held()
     hidden = pair.directory / "hidden"
     pair.arbiter.rename(hidden)
     pair.crash("primary")
+    pair.go("secondary")
     text = "the arbiter cannot be reached; nothing is emitted until it is"
     pair.process("secondary").wait_event("notice", text=text)
     _waits_for_the_arbiter(pair, "secondary")
@@ -54,11 +56,13 @@ def arbiter_gone_at_the_end(trial: Trial) -> str:
 
 
 def arbiter_frozen(trial: Trial) -> str:
-    pair = trial.pair(start=False, heartbeat_ms=QUICK_MS)
+    held = [f"entry:{HELD}"]
+    pair = trial.pair(start=False, stop_at=held, heartbeat_ms=QUICK_MS)
     trial.resources.enter_context(mounts.freezable(pair.arbiter, pair.directory / "arbiter.ext4"))
     pair.start()
     with mounts.frozen(pair.arbiter):
         pair.cut()
+        pair.go()
         for which in ROLES:
             _waits_for_the_arbiter(pair, which)
     return f"silent meanwhile; {trial.one_goes_on(pair)}"

@@ -7,16 +7,24 @@ from functools import partial
 from vlockstep.testing.faults.duty import DutyCycle
 from vlockstep.testing.faults.fault import Fault
 from vlockstep.testing.faults.outside import Outputs, stopped_because
-from vlockstep.testing.faults.trial import KILLED, QUICK_MS, SHORT, SHORT_END, Trial
+from vlockstep.testing.faults.trial import (
+    KILLED,
+    QUICK_MS,
+    RECONNECTING_MS,
+    SHORT,
+    SHORT_END,
+    Trial,
+)
 from vlockstep.testing.relay import Direction
 
 
 def primary_paused(trial: Trial) -> str:
     """It stops between an output's being sent and its release: the answer waits in its socket. The
     new primary stands still while the old one is awake, so that whoever writes then is the old."""
-    pair = trial.pair(pause_at="sent:150", heartbeat_ms=QUICK_MS)
+    pair = trial.pair(pause_at="sent:150", stop_at=["entry:200"], heartbeat_ms=QUICK_MS)
     pair.process("primary").wait_paused()
     pair.wait_live("secondary")
+    pair.wait_reached("secondary")
     pair.pause("secondary")
     before = Outputs.of(pair)
     assert b"done" not in before.console
@@ -25,12 +33,14 @@ def primary_paused(trial: Trial) -> str:
     assert Outputs.of(pair) == before, "the old primary has written"
     assert "generation 2" in stopped_because(pair, "primary")
     pair.resume("secondary")
+    pair.go("secondary")
     return f"no write until it left; {trial.ends(pair, 1, 0, {2: 'secondary'})}"
 
 
 def secondary_paused(trial: Trial) -> str:
-    pair = trial.pair(heartbeat_ms=QUICK_MS)
+    pair = trial.held(heartbeat_ms=QUICK_MS)
     pair.pause("secondary")
+    pair.go("primary")
     pair.wait_live("primary")
     pair.resume("secondary")
     assert "generation 2" in stopped_because(pair, "secondary")
@@ -38,15 +48,19 @@ def secondary_paused(trial: Trial) -> str:
 
 
 def _partition(direction: Direction, heals: bool, trial: Trial) -> str:
-    pair = trial.pair(heartbeat_ms=QUICK_MS)
+    pair = trial.held(heartbeat_ms=QUICK_MS)
     pair.cut(direction)
+    pair.go()
     return trial.one_goes_on(pair, pair.heal) if heals else trial.one_goes_on(pair)
 
 
 def short_partition(trial: Trial) -> str:
     """The guest comes to its end meanwhile, since it may get far ahead of the secondary."""
-    pair = trial.pair(SHORT, primary_options=["--max-lag", 10_000])
+    last = f"entry:{SHORT_END - 1}"
+    pair = trial.pair(SHORT, stop_at=[last], primary_options=["--max-lag", 10_000])
+    pair.wait_reached("primary")
     pair.cut()
+    pair.go()
     pair.process("primary").wait_status(lambda status: status["entries"] == SHORT_END + 1)
     assert b"done" not in pair.transcript
     pair.heal()
@@ -54,19 +68,20 @@ def short_partition(trial: Trial) -> str:
 
 
 def dropped_connection(trial: Trial) -> str:
-    """A crash after it is survived. Half a heartbeat must be longer than connecting takes."""
-    pair = trial.pair(crash_at="entry:250")
+    """A crash after it is survived."""
+    pair = trial.held(crash_at="entry:250", heartbeat_ms=RECONNECTING_MS)
     pair.drop()
     pair.process("secondary").wait_event("notice", text="the connection to the primary was lost")
+    pair.go()
     return trial.ends(pair, KILLED, 0, {2: "secondary"})
 
 
 def starved_secondary(trial: Trial) -> str:
-    """The guest's pauses, not the speed of this machine, say how long it takes at least."""
-    pair = trial.pair(["--lines=200", "--pause=5", "--work=100000"])
+    pair = trial.pair(["--lines=200", "--pause=5", "--work=100000"], stop_at=["entry:900"])
     with DutyCycle(pair.process("secondary"), run=0.02, stand=0.08) as cycle:
+        cycle.wait(6)
+        pair.go()
         pair.wait_finished()
-    assert cycle.count > 5, f"it stood still only {cycle.count} times"
     return f"stood still {cycle.count} times; {trial.ends(pair, 0, 0)}"
 
 

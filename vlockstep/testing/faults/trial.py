@@ -28,11 +28,14 @@ cycles, console, block write from 4 + 5 (n - 2) on; behind line 16, at 79, a blo
 text is 100, the end 101."""
 LINES = 60
 LONG = [f"--lines={LINES}", "--pause=10", "--work=500"]
-"""Runs for more than half a second."""
+HELD = 50
+"""Entry of a guest that is held there until a fault is injected."""
 HEARTBEAT_MS = 400
 """Trials share these CPUs with others, who shall not make a replica look dead."""
 QUICK_MS = 100
 """Where a trial waits until somebody does."""
+RECONNECTING_MS = 2000
+"""Where a connection is lost: in half of this another one stands, also on a busy machine."""
 
 
 class Trial:
@@ -51,6 +54,12 @@ class Trial:
         self._pairs.append(pair)
         if start:
             pair.start()
+        return pair
+
+    def held(self, **options: Any) -> Pair:
+        """A pair with a long way to go, whose guest waits at entry `HELD` for `go`."""
+        pair = self.pair(stop_at=[f"entry:{HELD}"], **options)
+        pair.wait_reached("primary")
         return pair
 
     def ends(
