@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,8 +21,6 @@ _SHORT = 20.0
 _WARM_UP, _WATCH = 1.0, 2.5
 _CLOCK = ("clock", "--reads=100000000000")
 _LEDGER = ("ledger", "--lines=500000", "--pause=1")
-_PATIENT = ("--heartbeat", 400)
-"""Milliseconds: that a machine stalls for a moment shall not part a pair that runs so long."""
 
 
 class Sample(NamedTuple):
@@ -75,15 +72,10 @@ def over_time(directory: Path, rounds: int, seconds: float) -> Report:
     last tenth: the speed of a machine changes within minutes, but for both."""
 
     def contestant(name: str, guest: tuple[str, ...], cost: Cost) -> Contestant:
-        def patient() -> AbstractContextManager[Pair]:
-            return protected(
-                directory, *guest, primary_options=_PATIENT, secondary_options=_PATIENT
-            )
-
         def run() -> dict[str, float]:
-            with patient() as old:
+            with protected(directory, *guest) as old:
                 time.sleep(0.9 * seconds)
-                with patient() as fresh:
+                with protected(directory, *guest) as fresh:
                     time.sleep(_WARM_UP)
                     begin = Sample.of(old), Sample.of(fresh)
                     time.sleep(0.1 * seconds)

@@ -82,7 +82,7 @@ def _failover(directory: Path, rounds: int, number: signal.Signals, target: floa
     what = f"{number.name} to live"
 
     def gap() -> float:
-        with protected(directory, "ledger", "--lines=100000", "--pause=1") as pair:
+        with protected(directory, "ledger", "--lines=100000", "--pause=1", misses=5) as pair:
             return strike(pair, number) * 1000
 
     figures = interleave([Contestant(what, gap)], rounds)

@@ -11,6 +11,8 @@ from typing import Any
 from vlockstep.testing import Pair
 
 _DISK = 256 << 20
+_PATIENT = 40
+"""Missed heartbeats: that a machine stalls for a moment shall not part a pair."""
 _numbers = itertools.count()
 
 
@@ -21,6 +23,7 @@ def protected(
     *arguments: str,
     memory: int = 512,
     logs: bool = False,
+    misses: int = _PATIENT,
     primary_options: Sequence[object] = (),
     secondary_options: Sequence[object] = (),
 ) -> Iterator[Pair]:
@@ -33,6 +36,7 @@ def protected(
         disks={"disk": _DISK} if guest == "ledger" else {},
         memory=memory,
         logs=logs,
+        misses=misses,
         primary_options=primary_options,
         secondary_options=secondary_options,
     )

@@ -13,6 +13,7 @@ from typing import Any
 import redis
 from namespace import (
     GUEST,
+    PATIENT,
     PRIMARY_NET,
     SECONDARY_NET,
     add_pair_network,
@@ -26,10 +27,6 @@ from vlockstep.testing.pair import Pair
 from vlockstep.testing.process import TIMEOUT, ReplicaProcess
 
 ARGUMENTS = [f"--ipv4={GUEST}/24"]
-PATIENT = 200
-"""Missed heartbeats, where no replica dies: so the load of the machine breaks no pair up."""
-PROMPT = 20
-"""Missed heartbeats, where one does."""
 
 
 @contextmanager
@@ -73,14 +70,15 @@ def alone(guest: str, *options: object) -> Iterator[Unprotected]:
         process.close()
 
 
-def protected(guest: str, directory: Path, *, misses: int = PROMPT, **more: Any) -> Pair:
+def protected(guest: str, directory: Path, **more: Any) -> Pair:
     """A protected guest in `lan`."""
     return Pair(
         guest,
         ARGUMENTS,
         directory=directory,
-        primary_options=["--misses", misses, *PRIMARY_NET],
-        secondary_options=["--misses", misses, *SECONDARY_NET],
+        misses=PATIENT,
+        primary_options=PRIMARY_NET,
+        secondary_options=SECONDARY_NET,
         **more,
     )
 
@@ -92,7 +90,7 @@ def serving(guest: str, how: str, directory: Path) -> Iterator[None]:
         with alone(guest):
             yield
         return
-    with protected(guest, directory, misses=PATIENT) as pair:
+    with protected(guest, directory) as pair:
         yield
         for process in map(pair.process, ("primary", "secondary")):
             assert process.exit_status is None, process.report()

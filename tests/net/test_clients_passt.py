@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from clients import PATIENT, PROMPT, Increments, Unprotected, client, program
-from namespace import add_bridge, ip, namespace
+from clients import Increments, Unprotected, client, program
+from namespace import PATIENT, add_bridge, ip, namespace
 from switch_tools import running
 
 from vlockstep.testing.pair import Pair
@@ -39,12 +39,13 @@ class Network:
         finally:
             guest.close()
 
-    def protected(self, directory: Path, misses: int = PROMPT) -> Pair:
-        options = ["--misses", misses, "--net", f"net={self.net}"]
+    def protected(self, directory: Path) -> Pair:
+        options = ["--net", f"net={self.net}"]
         return Pair(
             "kv",
             ARGUMENTS,
             directory=directory,
+            misses=PATIENT,
             primary_options=options,
             secondary_options=options,
         )
@@ -69,7 +70,7 @@ def network() -> Iterator[Network]:
 @pytest.mark.external("redis-cli", "redis-benchmark")
 @pytest.mark.parametrize("how", ["alone", "protected"])
 def test_clients(network: Network, how: str, tmp_path: Path) -> None:
-    with network.alone() if how == "alone" else network.protected(tmp_path, PATIENT):
+    with network.alone() if how == "alone" else network.protected(tmp_path):
         with client(HOST, network.port) as caller:
             value = os.urandom(MIB)
             assert caller.set("large", value) and caller.get("large") == value

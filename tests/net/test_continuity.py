@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from net.namespace import (
     GUEST,
-    HEARTBEAT_MS,
+    PATIENT,
     PRIMARY_NET,
     SECONDARY_NET,
     add_pair_network,
@@ -25,12 +25,14 @@ from vlockstep.testing.counting import Counting
 KV = (GUEST, 6379)
 KILLS = range(20)
 BENCHMARKED = 10
+SILENCE = 20
+"""Missed heartbeats, a second, where only silence tells."""
 
 pytestmark = pytest.mark.external("ip")
 
 
 @contextmanager
-def protected_kv(directory: Path) -> Iterator[Pair]:
+def protected_kv(directory: Path, misses: int = PATIENT) -> Iterator[Pair]:
     """A pair that runs kv, each replica on a tap of its own; the network is a hub."""
     with namespace():
         add_pair_network()
@@ -39,7 +41,7 @@ def protected_kv(directory: Path) -> Iterator[Pair]:
             [f"--ipv4={GUEST}/24"],
             directory=directory,
             memory=64,
-            heartbeat_ms=HEARTBEAT_MS,
+            misses=misses,
             primary_options=PRIMARY_NET,
             secondary_options=SECONDARY_NET,
         ) as pair:
@@ -92,7 +94,7 @@ def test_redis_benchmark_outlives_a_killed_primary(tmp_path: Path, seed: int) ->
 @pytest.mark.parametrize("seed", range(5))
 def test_50_clients_outlive_a_stopped_primary(tmp_path: Path, seed: int) -> None:
     """It wakes up when another one is live, and has nothing to say any more."""
-    with protected_kv(tmp_path) as pair, closing(Counting(KV)) as clients:
+    with protected_kv(tmp_path, SILENCE) as pair, closing(Counting(KV)) as clients:
         survives(pair, clients, seed, pair.pause)
         pair.resume()
         assert pair.process("primary").wait_exit() == 1
@@ -101,11 +103,11 @@ def test_50_clients_outlive_a_stopped_primary(tmp_path: Path, seed: int) -> None
 @pytest.mark.parametrize("seed", range(5))
 def test_50_clients_outlive_the_loss_of_the_primary_s_network(tmp_path: Path, seed: int) -> None:
     """Both replicas live on, and the one whom the clients can reach goes on."""
-    with protected_kv(tmp_path) as pair, closing(Counting(KV)) as clients:
+    with protected_kv(tmp_path, SILENCE) as pair, closing(Counting(KV)) as clients:
 
         def cut() -> None:
-            pair.cut()
             ip("link", "set", "tapa", "down")
+            pair.cut()
 
         survives(pair, clients, seed, cut)
         assert pair.process("primary").wait_exit() == 1

@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from net.namespace import HEARTBEAT_MS, PRIMARY_NET, SECONDARY_NET, add_pair_network, namespace
+from net.namespace import PATIENT, PRIMARY_NET, SECONDARY_NET, add_pair_network, namespace
 from support import DATA, hypercall, make_image
 
 from vlockstep.machine.image import DeviceKind
@@ -39,7 +39,7 @@ def test_a_flooding_guest_is_slowed_and_survives_its_primary(flooder: Path, tmp_
             flooder,
             directory=tmp_path / "pair",
             logs=False,
-            heartbeat_ms=HEARTBEAT_MS,
+            misses=PATIENT,
             primary_options=[*PRIMARY_NET, "--max-log", LIMIT_MIB],
             secondary_options=SECONDARY_NET,
         ) as pair:

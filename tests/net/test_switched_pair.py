@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from net.namespace import (
     GUEST,
-    HEARTBEAT_MS,
+    PATIENT,
     PRIMARY_NET,
     SECONDARY_NET,
     add_pair_network,
@@ -33,7 +33,7 @@ def on_taps(directory: Path) -> Pair:
         "kv",
         ADDRESS,
         directory=directory,
-        heartbeat_ms=HEARTBEAT_MS,
+        misses=PATIENT,
         primary_options=PRIMARY_NET,
         secondary_options=SECONDARY_NET,
     )
@@ -54,9 +54,7 @@ def outlive(pair: Pair) -> None:
 def test_on_a_switch_with_a_tap_uplink(tmp_path: Path, keys: bool) -> None:
     with namespace():
         add_tap("uplink0")
-        pair = Pair(
-            "kv", ADDRESS, directory=tmp_path / "pair", keys=keys, heartbeat_ms=HEARTBEAT_MS
-        )
+        pair = Pair("kv", ADDRESS, directory=tmp_path / "pair", keys=keys, misses=PATIENT)
         encryption = ["--keys", pair.keys] if keys else []
         with closing(pair), running("--uplink", "tap:uplink0", *encryption) as switch:
             net = ["--net", f"net=switch:{switch.wait_endpoint()}"]

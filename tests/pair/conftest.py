@@ -12,12 +12,13 @@ from vlockstep.testing.plugin import make_pair as make_any_pair
 
 __all__ = ["make_any_pair", "make_pair", "pytest_assertrepr_compare"]
 
-HEARTBEAT_MS = 100
+MISSES = 40
+"""Two seconds without a word, and a replica counts as dead."""
 
 
 @pytest.fixture
 def make_pair(make_any_pair: MakePair) -> MakePair:
     def make(*arguments: Any, start: bool = True, **options: Any) -> Pair:
-        return make_any_pair(*arguments, start=start, **{"heartbeat_ms": HEARTBEAT_MS} | options)
+        return make_any_pair(*arguments, start=start, **{"misses": MISSES} | options)
 
     return make

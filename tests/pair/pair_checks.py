@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from vlockstep.testing import Pair, check_ledger
 from vlockstep.testing.faults.outside import check_log, said, stopped_because
-from vlockstep.testing.faults.trial import KILLED, SHORT
+from vlockstep.testing.faults.trial import KILLED, LONG, SHORT
+from vlockstep.testing.faults.trial import LINES as LONG_LINES
 from vlockstep.testing.faults.trial import SHORT_END as END
 from vlockstep.testing.faults.trial import SHORT_LINES as LINES
 
@@ -12,6 +13,8 @@ __all__ = [
     "END",
     "KILLED",
     "LINES",
+    "LONG",
+    "LONG_LINES",
     "SHORT",
     "check_equal",
     "check_log",

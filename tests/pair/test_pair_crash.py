@@ -6,7 +6,16 @@ These are samples; the simulator crashes replicas at every point.
 from __future__ import annotations
 
 import pytest
-from pair_checks import END, KILLED, SHORT, check_equal, check_log, check_output
+from pair_checks import (
+    END,
+    KILLED,
+    LONG,
+    LONG_LINES,
+    SHORT,
+    check_equal,
+    check_log,
+    check_output,
+)
 
 from vlockstep.testing.plugin import MakePair
 
@@ -14,7 +23,7 @@ PLACES = [
     # 7 is a console text, 8 a disk write, 79 a disk read
     *("entry:79", f"entry:{END}", "sent:8"),
     *("write:7", "write:8", "release:8", f"release:{END}"),
-    *("exits:42+25", "time:0.03"),
+    "exits:42+25",
 ]
 
 
@@ -24,6 +33,14 @@ def test_primary_dies(make_pair: MakePair, place: str) -> None:
     assert pair.wait_live() == 2
     assert pair.wait_finished() == (KILLED, 0)
     check_output(pair)
+    check_log(pair, "secondary")
+
+
+def test_primary_dies_after_a_time(make_pair: MakePair) -> None:
+    pair = make_pair("ledger", LONG, crash_at="time:0.03")
+    assert pair.wait_live() == 2
+    assert pair.wait_finished() == (KILLED, 0)
+    check_output(pair, LONG_LINES)
     check_log(pair, "secondary")
 
 

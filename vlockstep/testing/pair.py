@@ -32,7 +32,8 @@ class Pair:
     `disks` gives the size in bytes or the file of each of the guest's block devices; without it
     every one the manifest declares is `DISK_SIZE` bytes. Both replicas use the same file, or with
     `local` each one its own copy. `memory` is in MiB, `delay` in seconds in each direction;
-    without `logs` they keep no log files.
+    without `logs` they keep no log files. After `misses` times `heartbeat_ms` without a word a
+    replica counts as dead, one that was killed at once.
     `crash_at` and `pause_at` are where the primary sends itself SIGKILL or SIGSTOP, `stop_at`
     where both guests wait for `go` (see `vlockstep primary --help`). The other options are for
     the commands, and `under` names, by process, a command that starts it, as env(1) would.
@@ -52,6 +53,7 @@ class Pair:
         logs: bool = True,
         keys: bool = False,
         heartbeat_ms: int = 50,
+        misses: int = 5,
         delay: float = 0.0,
         crash_at: str | None = None,
         pause_at: str | None = None,
@@ -71,7 +73,8 @@ class Pair:
         self._files = self._make_disks(_declared(guest) if disks is None else disks, local)
         self._local = local
         self._logs = logs
-        common = ["--arbiter", self.arbiter, "--console", self.console, "--heartbeat", heartbeat_ms]
+        common = ["--arbiter", self.arbiter, "--console", self.console]
+        common += ["--heartbeat", heartbeat_ms, "--misses", misses]
         common += [option for place in stop_at for option in ("--stop-at", place)]
         if self.keys is not None:
             from vlockstep import keys as key_files

@@ -37,7 +37,7 @@ class _Flow:
         self.ended = False
         """The source has closed; the sink is told once the chunks are delivered."""
 
-    def read(self, due: float, flip: bool, truncate: bool) -> None:
+    def read(self, delay: float, flip: bool, truncate: bool) -> None:
         try:
             data = self.source.recv(_CHUNK)
         except BlockingIOError:
@@ -52,7 +52,7 @@ class _Flow:
         if truncate:
             data = data[: len(data) // 2]
             self.ended = True
-        self.chunks.append((due, data))
+        self.chunks.append((time.monotonic() + delay, data))
         self.waiting += len(data)
 
     def write(self, now: float) -> bool:
@@ -197,11 +197,10 @@ class Relay:
             self._wake_receive.recv(4096)
         if self._target is not None and self._listener is not None:
             self._accept(self._listener, self._target)
-        now = time.monotonic()
         for flow in self._flows():
             if not flow.ended and flow.waiting < _LIMIT:
                 way = flow.direction
-                flow.read(now + self.delay, way in self._flipped, way in self._truncated)
+                flow.read(self.delay, way in self._flipped, way in self._truncated)
                 if flow.ended:
                     self._truncated.discard(way)
             flow.write(time.monotonic())
