@@ -142,8 +142,7 @@ def test_interrupted_while_it_computes(vlockstep: Command, tmp_path: Path) -> No
     log = tmp_path / "x.vlog"
     command = argv("record", "sort", "-o", log, "--", "--rounds=100000")
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment())
-    _wait_for(log.exists)
-    time.sleep(0.2)
+    _wait_for(lambda: len(list(Path(f"/proc/{process.pid}/task").iterdir())) > 1)  # the guest's
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130

@@ -45,18 +45,6 @@ class SwitchProcess(ReplicaProcess):
         assert self.events[-1]["event"] == "stopped"
         return self.events[-1]
 
-    def count(self, event: str, **details: object) -> int:
-        """How many such events there have been."""
-        return sum(e["event"] == event and details.items() <= e.items() for e in self.events)
-
-    def wait_count(self, event: str, count: int, **details: object) -> None:
-        """Until there have been so many such events."""
-
-        def find() -> bool | None:
-            return True if self.count(event, **details) >= count else None
-
-        self._wait(f"{count} times {event!r} {details}", TIMEOUT, find)
-
 
 @contextmanager
 def running(*options: object, listen: str = LOCAL) -> Iterator[SwitchProcess]:

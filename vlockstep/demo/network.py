@@ -70,6 +70,10 @@ class Network:
         """Whether all clients have come and gone."""
         return bool(self._threads) and not any(thread.is_alive() for thread in self._threads)
 
+    def answered(self, since: float) -> bool:
+        """Whether every client has had an answer after that time, or has given up."""
+        return all(v.trouble or max(v.answered, default=0.0) > since for v in self.visitors)
+
     def start(self, guard: Guard) -> None:
         """Raises `HostError` if there is no switch. Close it in any case."""
         if not self.without:

@@ -20,6 +20,7 @@ from vlockstep.demo.network import Network, last_words
 from vlockstep.demo.plan import Plan, disk_sizes
 from vlockstep.demo.story import Fate, Name, Story
 from vlockstep.errors import HostError
+from vlockstep.ft.faults import Place
 from vlockstep.testing import Pair, PairError, ReplicaProcess
 from vlockstep.testing.pair import Which
 
@@ -32,6 +33,9 @@ _FAREWELL = 10.0
 """Seconds that a replica has to notice that it is no longer wanted."""
 _AFTERWARDS = 2.0
 """Seconds for which clients go on after the failover."""
+_PATIENT, _PROMPT = 200, 5
+"""Missed heartbeats: who is killed is missed by its connection, and nobody else shall be on a busy
+machine; of who is paused only silence tells."""
 _TAIL = 512
 _WHICH: dict[Name, Which] = {"A": "primary", "B": "secondary"}
 
@@ -53,17 +57,22 @@ class Continued:
 
 
 def make_pair(plan: Plan, directory: Path) -> Pair:
-    """The pair of a plan, not started. All its files are in the directory, which is empty."""
+    """The pair of a plan, not started. All its files are in the directory, which is empty.
+
+    The fault strikes by itself, but where there are clients: these must have come before.
+    """
     wait = ["--wait", _PATIENCE]
     pause = plan.signal is SIGSTOP
+    place = None if plan.networked else plan.place
     return Pair(
         plan.reference,
         plan.arguments,
         directory=directory,
         disks=disk_sizes(plan),
         memory=plan.memory,
-        crash_at=None if pause else plan.place,
-        pause_at=plan.place if pause else None,
+        misses=_PROMPT if pause else _PATIENT,
+        crash_at=None if pause else place,
+        pause_at=place if pause else None,
         primary_options=wait,
         secondary_options=wait,
     )
@@ -144,38 +153,44 @@ def _follow(story: Story, pair: Pair, fate: list[Fate], screen: Screen) -> None:
     heard_at = time.monotonic()
     while True:
         before = story.now
-        _refresh(story, pair, fate)
+        ended = [w for w in _WHICH.values() if pair.process(w).exit_status is not None]
+        over = "secondary" in ended and bool(fate)
+        _refresh(story, pair, fate)  # all that the ended ones have said
         if story.network is not None:
             _guide(story, story.network, pair)
         screen.update(story, pair.console)
         if story.now > before:
             heard_at = time.monotonic()
-        secondary_ended = pair.process("secondary").exit_status is not None
-        if secondary_ended and fate:
+        if over:
             return
-        if story.began is None:
-            for which in _WHICH.values():
-                if pair.process(which).exit_status is not None:
-                    raise _not_started(pair, which)
+        if ended and story.began is None:
+            raise _not_started(pair, ended[0])
         if time.monotonic() - heard_at > _SILENCE:
             raise HostError(f"no word from the replicas for {_SILENCE:.0f} s")
         time.sleep(_TICK)
 
 
 def _guide(story: Story, network: Network, pair: Pair) -> None:
-    """Let clients come as soon as the guest is protected, and end it when they have left."""
+    """Let clients come as soon as the guest is protected, let the fault strike when it is time and
+    each of them has had an answer, and end the guest when they have left."""
     now = time.time()
+    after = Place.parse(story.plan.place).seconds
+    assert after is not None
     if not network.visitors:
         if any(event["event"] == "started" for event in pair.events("secondary")):
             story.tell(now, network.visit())
-    elif not network.left:
-        if story.live is not None and now > story.live["time"] + _AFTERWARDS:
+    elif network.left:
+        if story.over is None:
+            story.dismiss(now)
+            for who, which in _WHICH.items():
+                if who not in story.ended:
+                    pair.process(which).signal(SIGTERM)
+    elif story.live is not None:
+        live = story.live["time"]
+        if now > live + _AFTERWARDS and network.answered(live):
             network.dismiss()
-    elif story.over is None:
-        story.dismiss(now)
-        for who, which in _WHICH.items():
-            if who not in story.ended:
-                pair.process(which).signal(SIGTERM)
+    elif story.began is not None and now > story.began + after and network.answered(story.began):
+        pair.process("primary").signal(story.plan.signal)
 
 
 def _refresh(story: Story, pair: Pair, fate: list[Fate]) -> None:

@@ -14,7 +14,7 @@ from vlockstep.ft.protocol import State
 Name = Literal["A", "B"]
 """Who is who, whatever their roles: A is the primary at first."""
 Tone = Literal["", "good", "bad"]
-_LOST = "connection to the primary was lost"
+_SILENT = ("the connection to the primary was lost", "the primary does not answer")
 _UNPROTECTED = {State.WAITING.value, State.JOINING.value, State.ALONE.value}
 
 
@@ -75,7 +75,7 @@ class Story:
         """Whose fate is known."""
         self._seen: dict[Name, int] = {"A": 0, "B": 0}
         self._silent: float | None = None
-        """When B lost its connection to A."""
+        """When B heard nothing of A any more."""
 
     @property
     def seconds(self) -> float:
@@ -84,7 +84,7 @@ class Story:
     @property
     def struck(self) -> float | None:
         """When the fault struck. On a busy machine B may notice it before we do: A was dead when
-        its connection ended, unless it gave a sign of life after that."""
+        its connection ended or it did not answer, unless it gave a sign of life after that."""
         if self.fault is None:
             return None
         silent, alive = self._silent, self.players["A"].status.get("time", 0.0)
@@ -172,7 +172,7 @@ class Story:
             case "started":
                 self.tell(event["time"], "B executes the same, a little later")
             case "notice":
-                if who == "B" and _LOST in event["text"]:
+                if who == "B" and event["text"] in _SILENT:
                     self._silent = event["time"]
                 self.tell(event["time"], f"{who}: {event['text']}")
             case "diverged":

@@ -129,6 +129,10 @@ class ReplicaProcess:
             if event["event"] == "live" or alone:
                 yield int(alone[1] if alone else event["generation"])
 
+    def count(self, event: str, **details: object) -> int:
+        """How many events of that name there have been with these details."""
+        return sum(e["event"] == event and details.items() <= e.items() for e in self.events)
+
     # Waiting
 
     def wait_event(self, event: str, timeout: float = TIMEOUT, **details: object) -> dict[str, Any]:
@@ -141,6 +145,11 @@ class ReplicaProcess:
             return None
 
         return self._wait(f"{event!r} {details or ''}", timeout, find)
+
+    def wait_count(self, event: str, count: int, **details: object) -> None:
+        """Until there have been so many."""
+        what = f"{count} times {event!r} {details or ''}"
+        self._wait(what, TIMEOUT, lambda: self.count(event, **details) >= count or None)
 
     def wait_status(
         self, fits: Callable[[Mapping[str, Any]], bool], timeout: float = TIMEOUT

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlockstep.testing.faults import Fault, deaths, run, silences
+from vlockstep.testing.faults.trial import RECONNECTING_MS
 from vlockstep.testing.ledger import check_ledger
 from vlockstep.testing.pair import ROLES, Pair, Which
 from vlockstep.testing.process import TIMEOUT
@@ -31,6 +32,7 @@ LIMITS = {"descriptors": 4, "threads": 2, "resident": 8 << 20}
 FAULTS = (*deaths.FAULTS, *silences.FAULTS)
 _LINES_PER_SECOND = 80
 _DISTURBED_EVERY = 9
+_LOST = "the connection to the secondary was lost"
 
 
 @dataclass
@@ -62,7 +64,9 @@ def swap_roles(directory: Path, seconds: float, warm_up: int) -> tuple[int, list
     disks: dict[str, int | Path] = {"disk": lines * 512}
     held: list[Held] = []
     end = time.monotonic() + seconds * 0.9
-    with Pair("ledger", arguments, directory=directory, disks=disks, heartbeat_ms=400) as pair:
+    with Pair(
+        "ledger", arguments, directory=directory, disks=disks, heartbeat_ms=RECONNECTING_MS
+    ) as pair:
         for swaps in itertools.count(1):
             generation = pair.switchover()
             assert generation == swaps + 1, f"generation {generation} after {swaps} switchovers"
@@ -88,15 +92,15 @@ def _disturb(pair: Pair, primary: Which, drop: bool) -> None:
     """Drop the connection, or cut it for less than counts as death, and wait until it is over."""
     process = pair.process(primary)
     if drop:
+        lost = process.count("notice", text=_LOST)
         pair.drop()
+        process.wait_count("notice", lost + 1, text=_LOST)
     else:
         pair.cut()
         process.wait_status(lambda status: status.get("lag_ms", 0) > 50)
         pair.heal()
     now = time.time()
-    process.wait_status(
-        lambda status: status["time"] > now + 0.05 and status["state"] == "protected"
-    )
+    process.wait_status(lambda status: status["time"] > now and status["state"] == "protected")
 
 
 def inject_faults(
