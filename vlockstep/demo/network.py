@@ -72,7 +72,7 @@ class Network:
 
     def answered(self, since: float) -> bool:
         """Whether every client has had an answer after that time, or has given up."""
-        return all(v.trouble or max(v.answered, default=0.0) > since for v in self.visitors)
+        return all(v.trouble or v.answered[-1:] > [since] for v in self.visitors)
 
     def start(self, guard: Guard) -> None:
         """Raises `HostError` if there is no switch. Close it in any case."""

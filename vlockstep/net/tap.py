@@ -117,7 +117,7 @@ class Tap:
             self.counters.sent_bytes += len(frame)
 
     def connected(self) -> bool:
-        return self._up() and bool((self._flags() or 0) & _IFF_RUNNING)
+        return bool((self._flags() or 0) & _IFF_RUNNING)
 
     def disconnection(self) -> str:
         """Why it is not connected, and what to do."""
