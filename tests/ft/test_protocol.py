@@ -75,7 +75,7 @@ def following() -> Secondary:
     secondary = Secondary(TIMING, "me", "image", START)
     secondary.received(START, Welcome(PROTOCOL, 1, 0, {}))
     assert secondary.state is State.READY
-    secondary.received(START, Query(START, 0, 0))
+    secondary.received(START, Query(START, 50 * MS, 0))
     assert secondary.state is State.FOLLOWING
     return secondary
 
@@ -588,3 +588,22 @@ def test_one_that_diverges_while_it_goes_live_stops() -> None:
     secondary.arbiter_answered(START, Verdict.WON)
     assert secondary.state is State.LIVE
     assert isinstance(secondary.diverged(START, "other registers")[-1], Stop)
+
+
+def test_a_look_at_who_is_there_does_not_begin_the_protection() -> None:
+    """The primary may have given this replica up, and run the guest with another."""
+    secondary = Secondary(TIMING, "me", "image", START)
+    secondary.received(START, Welcome(PROTOCOL, 1, 0, {}))
+    secondary.received(START, Query(START, 0, 0))
+    assert secondary.state is State.READY
+    assert Claim(1, alone=True) not in secondary.tick(START + TIMING.starting)
+    assert secondary.state is State.STOPPED
+
+
+def test_a_handover_says_that_every_output_is_released() -> None:
+    """The new primary must not make them again: it could die halfway."""
+    secondary = following()
+    secondary.received(START, Batch(START, 0, 0, codec.encode(0, [CLOCK, LINE])))
+    assert list(secondary.outputs) == [1]
+    secondary.received(START, Handover(2, 2, 0))
+    assert not secondary.outputs

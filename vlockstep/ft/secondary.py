@@ -113,7 +113,8 @@ class Secondary(Role):
     def received(self, now: int, message: Message) -> list[Action]:
         """A message from the primary."""
         self._heard = now
-        if self.state is State.READY and isinstance(message, Batch | Query):
+        if self.state is State.READY and isinstance(message, Batch | Query) and message.lease:
+            # Without a lease it only looks who is there: it may have given this replica up.
             self._to(State.FOLLOWING)
         match message:
             case Query() | Batch() | Hello() | Handover() if self.state is State.LIVE:
@@ -133,7 +134,7 @@ class Secondary(Role):
                     return []  # something before it got lost, and will be sent again
                 self._not_before = Position(exits, blocks)
                 self._to(State.TAKING_OVER)
-                return self._take_over()
+                return [*self._forget(next), *self._take_over()]  # it has released everything
             case Finished(sent) if self.state is State.FOLLOWING and self.ended is not None:
                 actions = [*self._forget(self.received_entries), self._answer(now, sent, 0)]
                 self._to(State.DRAINED)
