@@ -132,7 +132,7 @@ def test_while_the_guest_runs(make_pair: MakePair) -> None:
     pair = make_pair("ledger", SHORT, stop_at=["exits:50"])
     with closing(Stranger(pair)) as stranger:
         attack(stranger)
-        refusal = stranger.ask(Hello(PROTOCOL, "me", _digest(pair), 0))
+        refusal = stranger.ask(hello(pair))
         assert isinstance(refusal, Refuse)
         assert "another secondary" in refusal.reason
     pair.go()
@@ -144,8 +144,10 @@ def test_while_the_guest_runs(make_pair: MakePair) -> None:
     check_equal(pair)
 
 
-def _digest(pair: Pair) -> str:
-    return open_bundled(str(pair.guest)).digest
+def hello(pair: Pair) -> Hello:
+    """Of somebody who has seen the arbiter."""
+    digest = open_bundled(str(pair.guest)).digest
+    return Hello(PROTOCOL, "me", digest, 0, (pair.arbiter / "guest").read_text())
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,7 @@ def test_accepted_follower_that_talks_nonsense(
     pair = make_pair("ledger", SHORT, start=False)
     pair.start_primary()
     with closing(Stranger(pair)) as stranger:
-        assert isinstance(stranger.ask(Hello(PROTOCOL, "me", _digest(pair), 0)), Welcome)
+        assert isinstance(stranger.ask(hello(pair)), Welcome)
         for data in garbage():
             stranger.send(data)
         for message in IN_WRONG_STATES:
@@ -180,6 +182,6 @@ def test_guest_waits_until_the_follower_has_its_welcome(make_pair: MakePair) -> 
     pair = make_pair("ledger", SHORT, start=False)
     pair.start_primary()
     with closing(Stranger(pair)) as stranger:
-        stranger.send(encode(Hello(PROTOCOL, "me", _digest(pair), 0)))
+        stranger.send(encode(hello(pair)))
         with pytest.raises(PairError):
             pair.process("primary").wait_event("started", timeout=1)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
-from pair_checks import SHORT, check_equal, check_output, said
+from contextlib import suppress
+from signal import SIGHUP, SIGINT, SIGTERM, Signals
 
-from vlockstep.testing import PairError
+import pytest
+from pair_checks import SHORT, check_equal, check_log, check_output, said
+
+from vlockstep.machine.bundled import open_bundled
+from vlockstep.testing import PairError, replay
+from vlockstep.testing.pair import Which
 from vlockstep.testing.plugin import MakePair
 
 
@@ -21,6 +26,96 @@ def test_third_replica(make_pair: MakePair) -> None:
     assert pair.wait_finished() == (0, 0)
     check_output(pair)
     check_equal(pair)
+
+
+def test_secondary_with_another_arbiter(make_pair: MakePair) -> None:
+    """Two arbiters could make two replicas live."""
+    pair = make_pair("ledger", SHORT, start=False)
+    pair.start_primary()
+    pair.start_secondary("--arbiter", pair.directory / "other")
+    assert pair.process("secondary").wait_exit() == 1
+    assert said(pair, "secondary", "its arbiter is not the primary's; give both the same directory")
+    pair.process("primary").wait_event("rejected")
+    pair.start_secondary()
+    assert pair.wait_finished() == (0, 0)
+    check_output(pair)
+
+
+def test_secondary_without_an_arbiter(make_pair: MakePair) -> None:
+    pair = make_pair("ledger", SHORT, start=False)
+    pair.start_primary()
+    file = pair.directory / "file"
+    file.write_text("")
+    pair.start_secondary("--arbiter", file)
+    assert pair.process("secondary").wait_exit() == 1
+    assert said(pair, "secondary", f"cannot write in {file}: ")
+
+
+@pytest.mark.parametrize("role", ["primary", "secondary"])
+@pytest.mark.parametrize("option", ["--log", "--console"])
+@pytest.mark.parametrize("file", ["disk.img", "ledger.hvt"])
+def test_nothing_else_is_overwritten(
+    make_pair: MakePair, role: Which, option: str, file: str
+) -> None:
+    """A replica's disk and image are no place for its log or its console."""
+    pair = make_pair("ledger", SHORT, start=False, logs=False)
+    path = pair.directory / file
+    if file == "ledger.hvt":
+        path.write_bytes(open_bundled("ledger").content)
+        pair.guest = path
+    before = path.read_bytes()
+    with suppress(PairError):
+        pair.start_primary(*([option, path] if role == "primary" else []))
+    if role == "secondary":
+        pair.start_secondary(option, path)
+    assert pair.process(role).wait_exit() == 2
+    assert said(pair, role, f"{path} is used otherwise in this command: name another")
+    assert path.read_bytes() == before
+
+
+def test_what_never_starts_overwrites_nothing(make_pair: MakePair) -> None:
+    pair = make_pair("hello", start=False, primary_options=["--wait", 1])
+    for file in (pair.console, pair.log("primary")):
+        file.write_text("of an earlier run")
+    pair.start_primary()
+    assert pair.process("primary").wait_exit() == 1
+    for file in (pair.console, pair.log("primary")):
+        assert file.read_text() == "of an earlier run"
+
+
+@pytest.mark.parametrize("options", [["--cpu", "bogus"], ["--log", "none/x"]])
+def test_a_start_that_fails_does_not_keep_others_from_starting(
+    make_pair: MakePair, options: list[str]
+) -> None:
+    pair = make_pair("hello", start=False, logs=False)
+    with pytest.raises(PairError):
+        pair.start_primary(*options)
+    assert pair.process("primary").exit_status in (1, 2)
+    pair.start()
+    assert pair.wait_finished() == (0, 0)
+
+
+@pytest.mark.parametrize("number", [SIGTERM, SIGINT, SIGHUP])
+def test_a_primary_that_waits_and_is_stopped(make_pair: MakePair, number: Signals) -> None:
+    pair = make_pair("hello", start=False)
+    pair.start_primary()
+    pair.process("primary").signal(number)
+    assert pair.process("primary").wait_exit() == 1
+    assert said(pair, "primary", f"^vlockstep: stopped by {number.name}$")
+    pair.start()
+    assert pair.wait_finished() == (0, 0)
+
+
+def test_a_primary_that_is_stopped_leaves_the_guest_to_the_secondary(make_pair: MakePair) -> None:
+    """In the midst of its work, and with a log that can be replayed."""
+    pair = make_pair("clock", ["--reads=600000", "--walltime=20"], stop_at=["exits:1000"])
+    pair.wait_reached("primary")
+    pair.go()
+    pair.process("primary").signal(SIGTERM)
+    assert pair.wait_finished() == (1, 0)
+    assert b"clock tsc reads=600000 " in pair.transcript
+    assert replay(pair.log("primary")).entries > 0
+    check_log(pair, "secondary")
 
 
 def test_second_primary(make_pair: MakePair) -> None:

@@ -188,6 +188,14 @@ def open_console(target: str, files: Iterable[Path] = ()) -> Console:
     return ConsoleFile(path)
 
 
+def check_writable(path: Path, what: str) -> None:
+    """Open it as it is, and close it."""
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise HostError(f"cannot write the {what} {path}: {error.strerror}") from error
+
+
 def refuse_overwriting(path: Path, what: str, files: Iterable[Path]) -> None:
     """Refuse to write to `path` if it is one of `files`, which the command uses otherwise."""
     for file in files:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
@@ -14,14 +16,18 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 import typer
 
 from vlockstep.cli import options, output
-from vlockstep.errors import UsageError, VlockstepError
+from vlockstep.errors import UsageError
 
 if TYPE_CHECKING:
+    from vlockstep.ft.arbiter import DirectoryArbiter
+    from vlockstep.ft.channel import Channel
     from vlockstep.ft.faults import Fault, Place
+    from vlockstep.ft.host import Setting
     from vlockstep.ft.process import Process
     from vlockstep.ft.timing import Timing
     from vlockstep.machine.image import Image
     from vlockstep.machine.world import Outcome
+    from vlockstep.replay.devices import ConsoleFile
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:7700"
 
@@ -158,14 +164,12 @@ def primary(
     def start(process: Callable[..., Process]) -> Outcome:
         from vlockstep.ft import channel
 
-        listener = channel.listen(listen, own)
-        generation = judge.start()
-        if console != options.STDOUT:
-            options.open_console(console, guest.files)
-        return process(channel=listener, arbiter=judge).run_primary(guest.config, generation)
+        made = process(channel=channel.listen(listen, own), arbiter=judge)
+        return made.run_primary(guest.config, judge.start())
 
+    files = _Files(guest.files, console, log, dumpcore)
     places = _Places(crash_at, pause_at, stop_at)
-    _replicate(start, guest.image, guest.attached, console, log, dumpcore, timing, places, as_json)
+    _replicate(start, guest.image, guest.attached, files, timing, places, as_json)
 
 
 def secondary(
@@ -201,7 +205,8 @@ def secondary(
     from vlockstep.replay.attach import BlockOption, attach
 
     opened = open_image(image)
-    devices = attach(opened, [BlockOption.parse(text) for text in blocks or []])
+    disks = [BlockOption.parse(text) for text in blocks or []]
+    devices = attach(opened, disks)
     judge = DirectoryArbiter(arbiter, _name("secondary"))
     own = _load(keys, Party.SECONDARY)
     attached = options.Network(nets, macs, own, judge.guest).connect(opened, devices)
@@ -213,8 +218,10 @@ def secondary(
         connector = channel.connect(connect, own)
         return process(channel=connector, arbiter=judge).run_secondary()
 
+    used = [path for path in (Path(image), *(disk.path for disk in disks)) if path.exists()]
+    files = _Files(used, console, log, dumpcore)
     places = _Places(crash_at, pause_at, stop_at)
-    _replicate(start, opened, attached, console, log, dumpcore, timing, places, as_json)
+    _replicate(start, opened, attached, files, timing, places, as_json)
 
 
 def switchover(
@@ -284,51 +291,86 @@ class _Places(NamedTuple):
         return places
 
 
+class _Files(NamedTuple):
+    """What a replica writes, and what it has otherwise."""
+
+    used: Sequence[Path]
+    console: str
+    log: Path | None
+    cores: Path | None
+
+    def open_console(self) -> ConsoleFile | None:
+        """None for standard output. Nothing is overwritten yet, by the log neither."""
+        from vlockstep.replay.devices import ConsoleFile
+
+        used = self.used
+        if self.log is not None:
+            options.refuse_overwriting(self.log, "log", used)
+            options.check_writable(self.log, "log")
+            used = (*used, self.log)
+        if self.console == options.STDOUT:
+            return None
+        options.refuse_overwriting(Path(self.console), "console file", used)
+        return ConsoleFile(Path(self.console))
+
+
 def _replicate(
     start: Callable[[Callable[..., Process]], Outcome],
     image: Image,
     attached: options.Attached,
-    console: str,
-    log: Path | None,
-    dumpcore: Path | None,
+    files: _Files,
     timing: Timing,
     places: _Places,
     as_json: bool,
 ) -> NoReturn:
     """Run a replica, and leave with the guest's status."""
     from vlockstep.ft.host import Setting
-    from vlockstep.ft.process import Process
     from vlockstep.machine.report import GuestError
-    from vlockstep.replay.devices import ConsoleFile, ConsoleStream
+    from vlockstep.replay.devices import ConsoleStream
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _leave)
+    console = files.open_console()
     setting = Setting(
         image=image,
-        console=ConsoleStream() if console == options.STDOUT else ConsoleFile(Path(console)),
+        console=console or ConsoleStream(),
         disks=attached.devices.disks,
         blocks=attached.devices.blocks,
         local=attached.devices.local,
         nics=attached.nics,
         nets=attached.nets,
         timing=timing,
-        log=log,
-        core_directory=dumpcore,
+        log=files.log,
+        core_directory=files.cores,
         fault=places.fault(),
         stops=places.stop_places(),
+        begin=console.truncate if console else lambda: None,
     )
     observe = output.observer(_EVENTS, as_json)
     try:
-        status = start(partial(Process, setting, observe=observe, status=as_json)).status
+        status = start(partial(_process, setting, observe, as_json)).status
     except GuestError as error:
         print(f"vlockstep: {error.report()}", file=sys.stderr)
         status = error.exit_status
     raise typer.Exit(status & 0xFF or (1 if status else 0))
 
 
-class _Stopped(VlockstepError):
-    """By a signal. The code that it interrupts may handle a `HostError` of its own."""
+def _process(
+    setting: Setting,
+    observe: Callable[[dict[str, Any]], None],
+    status: bool,
+    channel: Channel,
+    arbiter: DirectoryArbiter,
+) -> Process:
+    """One that signals stop, the second one at once: it may be stuck in a write."""
+    from vlockstep.ft.process import Process
 
+    setting = replace(setting, guest=arbiter.guest())
+    made = Process(setting, channel, arbiter, observe, status)
 
-def _leave(number: int, _frame: object) -> NoReturn:
-    raise _Stopped(f"stopped by {signal.Signals(number).name}")
+    def leave(number: int, _frame: object) -> None:
+        if not made.stop(f"stopped by {signal.Signals(number).name}"):
+            os._exit(1)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, leave)
+    return made

@@ -67,7 +67,8 @@ class Host(Protocol):
 class Setting:
     """What a replica is made of. `disks` and `nics` are by handle, `blocks` and `nets` by name;
     `local` are the handles of disks of which each replica has its own copy. At `stops` the guest
-    calls `Host.look_around`."""
+    calls `Host.look_around`. `begin` is called when a guest starts afresh here, before any output.
+    `guest` is the arbiter's name for it."""
 
     image: Image
     console: Console
@@ -81,6 +82,8 @@ class Setting:
     core_directory: Path | None = None
     fault: Fault | None = None
     stops: Sequence[Place] = ()
+    begin: Callable[[], None] = lambda: None
+    guest: str = ""
 
     def check(self, config: GuestConfig) -> None:
         """The devices given to this replica must be those that the primary's guest has."""

@@ -20,9 +20,13 @@ class KeptLog:
     status: `lost` is told, once."""
 
     def __init__(self, path: Path, config: GuestConfig, lost: Callable[[str], None]) -> None:
-        self._writer: LogWriter | None = LogWriter(path, config)
+        self._writer: LogWriter | None = None
         self._lost = lost
         self._flush_at = 0
+        try:
+            self._writer = LogWriter(path, config)
+        except HostError as error:
+            self._lose(error)
 
     @property
     def written(self) -> int:

@@ -15,7 +15,7 @@ import msgpack
 
 from vlockstep.errors import VlockstepError
 
-PROTOCOL = 2
+PROTOCOL = 3
 MAX_MESSAGE = 80 << 20
 
 
@@ -26,12 +26,14 @@ class MessageError(VlockstepError):
 @dataclass(frozen=True, slots=True)
 class Hello:
     """Secondary: I want to follow, from entry `next` on. Said at the start, after a connection
-    was lost, and when an entry is missing. `instance` is the same each time."""
+    was lost, and when an entry is missing. `instance` is the same each time. `guest` is the
+    arbiter's name for the guest."""
 
     version: int
     instance: str
     image: str
     next: int
+    guest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,7 @@ class Primary(Role):
         config: dict[str, Any],
         now: int,
         *,
+        guest: str = "",
         next: int = 0,
         state: State = State.WAITING,
         outputs: Iterable[int] = (),
@@ -91,6 +92,7 @@ class Primary(Role):
         assert state in (State.WAITING, State.PROTECTED, State.ALONE)
         super().__init__(timing, state, generation, now)
         self._image = image
+        self._arbitrated = guest
         self._config = config
         self.next = next
         """Entries so far: the sequence number of the next one."""
@@ -195,6 +197,9 @@ class Primary(Role):
             ]
         if self._instance not in ("", message.instance):
             return [Send(Refuse("another secondary follows this primary"))]
+        if message.guest != self._arbitrated:
+            reason = "its arbiter is not the primary's; give both the same directory"
+            return [Send(Refuse(reason))]
         if self.state is State.CLAIMING:
             return []  # if this replica dies before it owns the generation, the secondary may
         if self.state in (State.ALONE, State.FINISHED):
@@ -301,7 +306,9 @@ class Primary(Role):
         return [alone, *self._start(), *self._announce(now), Resume(), *self._release(now)]
 
     def switchover(self, now: int) -> list[Action]:
-        """An operator asks to swap roles."""
+        """An operator asks to swap roles. Who asks while they are swapped joins who did before."""
+        if self.state in (State.HOLDING, State.HANDED_OVER):
+            return []
         if self.state is not State.PROTECTED or not self._running:
             return [Reply(0, f"no switchover while the primary is: {self.state.value}")]
         self._to(State.HOLDING)

@@ -69,12 +69,19 @@ class Process:
         """For what the host's thread and a guest that hurries both do."""
         self._due = 0
         """Until when the host's thread sleeps."""
+        self._closed = False
+        self._stopping: str | None = None
         self._replica = Replica(setting, self, uuid.uuid4().hex)
 
     def run_primary(self, config: GuestConfig, generation: int) -> Outcome:
         """Wait for a secondary, run the guest to its end. Raises `GuestError` if the guest ends by
         an error, and another `VlockstepError` if this replica had to stop."""
-        self._replica.start_primary(config, generation)
+        try:
+            self._replica.start_primary(config, generation)
+        except VlockstepError:
+            self._end(generation)
+            self._channel.close()
+            raise
         self.observe({"event": "waiting", "endpoint": self._channel.endpoint})
         return self._run()
 
@@ -83,6 +90,13 @@ class Process:
         self._replica.start_secondary()
         self.observe({"event": "joining", "endpoint": self._channel.endpoint})
         return self._run()
+
+    def stop(self, reason: str) -> bool:
+        """Let it end with a `HostError` of this reason. From any thread or a signal handler. False
+        if it was asked to before, and has not come to it."""
+        first, self._stopping = self._stopping is None, reason
+        self.wake()
+        return first
 
     # The loop
 
@@ -99,8 +113,10 @@ class Process:
                 with self._turning:
                     self._turn(replica, network, {descriptor for descriptor, _ in ready})
         finally:
-            replica.close()
-            self._channel.close()
+            with self._turning:
+                self._closed = True
+                replica.close()
+                self._channel.close()
         result, role = replica.result, replica.role
         if isinstance(role, Primary) and (role.state is State.FINISHED or role.idle):
             self._end(role.generation)
@@ -128,6 +144,9 @@ class Process:
         return min(-(-left // MILLISECOND), _MAX_POLL)
 
     def _turn(self, replica: Replica, network: _Network, ready: set[int]) -> None:
+        if self._stopping is not None:
+            replica.result = HostError(self._stopping)
+            return
         if self._wake_receive.fileno() in ready:
             with contextlib.suppress(BlockingIOError):
                 while len(self._wake_receive.recv(4096)) == 4096:
@@ -213,6 +232,8 @@ class Process:
             self.wake()
             return
         try:
+            if self._closed:
+                return
             self._replica.turn()
             missed = (
                 self._channel.pending()

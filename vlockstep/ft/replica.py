@@ -125,13 +125,18 @@ class Replica:
             self._setting.image.digest,
             config.to_dict(),
             self._host.now(),
+            guest=self._setting.guest,
         )
         self._make_guest(config)
 
     def start_secondary(self) -> None:
         """Follow a primary, whose guest this one's becomes."""
         self.role = Secondary(
-            self._setting.timing, self._instance, self._setting.image.digest, self._host.now()
+            self._setting.timing,
+            self._instance,
+            self._setting.image.digest,
+            self._host.now(),
+            guest=self._setting.guest,
         )
 
     def deadline(self) -> int:
@@ -234,8 +239,7 @@ class Replica:
         if isinstance(message, Hello) and peer != self._peer:
             self._greeted(now, peer, message)
         elif isinstance(message, Switchover):
-            self._operators.append(peer)
-            self._act(self.role.switchover(now))
+            self._asked_to_swap(now, peer)
         elif peer == self._peer and isinstance(message, SwitchoverDone):
             self._reply(message)
         elif peer == self._peer:
@@ -243,6 +247,17 @@ class Replica:
             self._act(self.role.received(now, message))
         elif isinstance(self.role, Secondary):
             self._addressed(now, self.role, peer, message)
+
+    def _asked_to_swap(self, now: int, operator: bytes) -> None:
+        """By an operator, or by the peer for some. Who is refused at once is told alone."""
+        actions = self.role.switchover(now)
+        match actions:
+            case [Reply(generation, reason)]:
+                self._host.send(messages.encode(SwitchoverDone(generation, reason)), operator)
+            case _:
+                if operator not in self._operators:
+                    self._operators.append(operator)
+                self._act(actions)
 
     def _addressed(self, now: int, secondary: Secondary, peer: bytes, message: Message) -> None:
         """Perhaps the primary, which connects to this replica and had to do it again."""
@@ -261,7 +276,8 @@ class Replica:
             return
         actions = self.role.connected(now, message)
         match actions:
-            case [Send(Refuse() as refusal)]:
+            case [Send(Refuse(reason) as refusal)]:
+                self._event("rejected", reason=f"a secondary: {reason}")
                 self._host.send(messages.encode(refusal), peer)
             case _:
                 self._peer = peer
@@ -416,26 +432,33 @@ class Replica:
         self._guest = Guest(
             self._setting, self._host, config, self._queue, self._nics, self._generation
         )
-        if self._setting.log is not None:
-            self._log = KeptLog(
-                self._setting.log, config, lambda text: self._event("notice", text=text)
-            )
 
     def _start(self, data: dict[str, Any]) -> None:
-        if isinstance(self.role, Primary):
-            self._event("started")  # while there is certainly somebody to tell it
-            self._running.run_live()
-            return
+        primary = isinstance(self.role, Primary)
         try:
-            config = GuestConfig.from_dict(data)
-            self._setting.check(config)
-            self._make_guest(config)
+            if primary:
+                self._setting.begin()
+            else:
+                config = GuestConfig.from_dict(data)
+                self._setting.check(config)
+                self._make_guest(config)
         except VlockstepError as error:
             self._send(Goodbye(str(error)))
             self.result = error
             return
-        self._event("started")
-        self._running.run_following()
+        self._begin_log()
+        self._event("started")  # while there is certainly somebody to tell it
+        if primary:
+            self._running.run_live()
+        else:
+            self._running.run_following()
+
+    def _begin_log(self) -> None:
+        if self._setting.log is not None:
+            assert self._config is not None
+            self._log = KeptLog(
+                self._setting.log, self._config, lambda text: self._event("notice", text=text)
+            )
 
     def _generation(self) -> int:
         return (self._going_live or self.role).generation
@@ -458,6 +481,7 @@ class Replica:
             self._setting.image.digest,
             self._config.to_dict(),
             now,
+            guest=self._setting.guest,
             next=secondary.received_entries,
             state=State.PROTECTED if action.protected else State.ALONE,
             outputs=secondary.outputs,
@@ -476,6 +500,7 @@ class Replica:
             self._instance,
             self._setting.image.digest,
             self._host.now(),
+            guest=self._setting.guest,
             generation=generation,
             next=next,
         )

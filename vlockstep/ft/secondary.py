@@ -57,6 +57,7 @@ class Secondary(Role):
         image: str,
         now: int,
         *,
+        guest: str = "",
         generation: int = 0,
         next: int = 0,
     ) -> None:
@@ -64,6 +65,7 @@ class Secondary(Role):
         super().__init__(timing, state, generation, now)
         self._instance = instance
         self._image = image
+        self._arbitrated = guest
         self.received_entries = next
         """Entries received: the sequence number of the next one."""
         self.executed = next
@@ -226,7 +228,8 @@ class Secondary(Role):
 
     def _hello(self, now: int) -> Action:
         self._asked = now
-        return Send(Hello(PROTOCOL, self._instance, self._image, self.received_entries))
+        next = self.received_entries
+        return Send(Hello(PROTOCOL, self._instance, self._image, next, self._arbitrated))
 
     def _answer(self, now: int, sent: int, lease: int) -> Action:
         """Answer, which promises not to go live for the lease."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -87,6 +88,16 @@ class ConsoleFile:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
         except OSError as error:
             raise HostError(f"cannot open the console file {path}: {error.strerror}") from error
+
+    def truncate(self) -> None:
+        """What is in it is of an earlier guest."""
+        try:
+            if stat.S_ISREG(os.fstat(self._fd).st_mode):
+                os.ftruncate(self._fd, 0)
+        except OSError as error:
+            raise HostError(
+                f"cannot empty the console file {self.path}: {error.strerror}"
+            ) from error
 
     def write(self, offset: int, data: bytes) -> None:
         try:
