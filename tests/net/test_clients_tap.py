@@ -95,10 +95,10 @@ def test_ping(how: str, tmp_path: Path) -> None:
         for size in (0, 1, 56, 57, 1471, 1472):
             said = program("ping", "-n", "-c1", "-W10", "-Mdo", "-s", size, GUEST)
             assert f"{size + 8} bytes from {GUEST}" in said and " 0% packet loss" in said
-        # Until there are 200 answers; it may have sent more by then.
+        # Until there are 200 answers; it may have got more of them by then.
         said = program("ping", "-n", "-c200", "-i0.002", "-l3", "-w20", "-p", "a5", GUEST)
         numbers = [int(number) for number in re.findall(r"icmp_seq=(\d+) ", said)]
-        assert sorted(numbers) == list(range(1, 201))
+        assert len(numbers) >= 200 and sorted(numbers) == list(range(1, len(numbers) + 1))
         assert "DUP" not in said and "wrong" not in said
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from pair_checks import KILLED, check_equal, check_log, check_output
 
 from vlockstep.errors import HostError
-from vlockstep.testing import Pair
+from vlockstep.ft.operator import request_switchover
+from vlockstep.ft.protocol import State
+from vlockstep.testing import Pair, Relay
 from vlockstep.testing.faults.trial import RECONNECTING_MS
 from vlockstep.testing.plugin import MakePair
-from vlockstep.testing.process import command, environment
+from vlockstep.testing.process import TIMEOUT, command, environment
 
 LINES = 200
 GUEST = [f"--lines={LINES}", "--pause=10", "--work=500"]
@@ -42,6 +46,41 @@ def test_one_after_the_other(make_pair: MakePair) -> None:
     pair = make_pair("ledger", GUEST)
     assert [pair.switchover() for _ in range(8)] == list(range(2, 10))
     finish(pair)
+
+
+def go(pair: Pair) -> None:
+    """The old primary comes to the place where it was held again, as a secondary."""
+    pair.go()
+    pair.go("primary")
+
+
+def test_two_operators_at_once(make_pair: MakePair) -> None:
+    """The second one joins the first, or comes when the roles are swapped."""
+    pair = make_pair("ledger", GUEST, stop_at=["entry:50"])
+    pair.wait_reached("primary")
+    with ThreadPoolExecutor() as pool:
+        asked = [pool.submit(pair.switchover) for _ in range(2)]
+        pair.process("primary").wait_status(lambda s: s["state"] == State.HOLDING.value)
+        go(pair)
+        assert sorted(one.result() for one in asked) in ([2, 2], [2, 3])
+    finish(pair)
+
+
+def test_an_operator_who_loses_the_connection_does_not_ask_again(make_pair: MakePair) -> None:
+    """The roles would be swapped back."""
+    pair = make_pair("ledger", GUEST, stop_at=["entry:50"])
+    pair.wait_reached("primary")
+    with closing(Relay()) as relay, ThreadPoolExecutor() as pool:
+        relay.forward_to(pair.endpoint)
+        asked = pool.submit(request_switchover, relay.endpoint, None, TIMEOUT)
+        pair.process("primary").wait_status(lambda s: s["state"] == State.HOLDING.value)
+        relay.drop()
+        with pytest.raises(HostError, match="was lost before the answer: see who is primary"):
+            asked.result()
+        go(pair)
+    assert pair.wait_live("secondary") == 2
+    finish(pair)
+    assert len(list(pair.process("primary").generations())) == 0
 
 
 def test_command(make_pair: MakePair) -> None:

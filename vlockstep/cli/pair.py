@@ -63,22 +63,49 @@ SharedConsoleOption = Annotated[
         "once; - is stdout.",
     ),
 ]
+_HOUR_MS = 3_600_000
 HeartbeatOption = Annotated[
-    int, typer.Option("--heartbeat", metavar="MS", help="Milliseconds between heartbeats.")
+    int,
+    typer.Option(
+        "--heartbeat", metavar="MS", min=1, max=_HOUR_MS, help="Milliseconds between heartbeats."
+    ),
 ]
 MissesOption = Annotated[
     int,
-    typer.Option("--misses", metavar="N", help="The peer is dead after N heartbeats of silence."),
+    typer.Option(
+        "--misses",
+        metavar="N",
+        min=2,
+        max=1_000_000,
+        help="The peer is dead after N heartbeats of silence.",
+    ),
 ]
 LagOption = Annotated[
-    int, typer.Option("--max-lag", metavar="MS", help="As a primary: slow down beyond this lag.")
+    int,
+    typer.Option(
+        "--max-lag",
+        metavar="MS",
+        min=10,
+        max=_HOUR_MS,
+        help="As a primary: slow down beyond this lag.",
+    ),
 ]
 LogLimitOption = Annotated[
     int,
-    typer.Option("--max-log", metavar="MIB", help="As a primary: slow down when so much waits."),
+    typer.Option(
+        "--max-log",
+        metavar="MIB",
+        min=1,
+        max=1 << 20,
+        help="As a primary: slow down when so much waits.",
+    ),
 ]
+_YEAR = 31_536_000
 WaitOption = Annotated[
-    int, typer.Option("--wait", metavar="S", help="Seconds to wait for the other replica.")
+    int,
+    typer.Option(
+        "--wait", metavar="S", min=0, max=_YEAR, help="Seconds to wait for the other replica."
+    ),
 ]
 CrashOption = Annotated[
     str | None,
@@ -230,7 +257,10 @@ def switchover(
     ] = DEFAULT_ENDPOINT,
     keys: KeysOption = None,
     wait: Annotated[
-        int, typer.Option("--wait", metavar="S", help="Seconds to wait for it to happen.")
+        int,
+        typer.Option(
+            "--wait", metavar="S", min=0, max=_YEAR, help="Seconds to wait for it to happen."
+        ),
     ] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
 ) -> None:

@@ -7,9 +7,11 @@ import time
 
 from vlockstep.errors import HostError
 from vlockstep.ft import messages
-from vlockstep.ft.channel import Arrived, Connected, Rejected, connect
+from vlockstep.ft.channel import Arrived, Connected, Disconnected, Rejected, connect
 from vlockstep.ft.messages import MessageError, Switchover, SwitchoverDone
 from vlockstep.keys import Keys
+
+_MAX_POLL = 3600.0
 
 
 def request_switchover(endpoint: str, keys: Keys | None, wait: float) -> int:
@@ -22,14 +24,20 @@ def request_switchover(endpoint: str, keys: Keys | None, wait: float) -> int:
     for descriptor in channel.descriptors:
         poller.register(descriptor, select.POLLIN)
     deadline = time.monotonic() + wait
+    asked = False
     try:
         while (left := deadline - time.monotonic()) > 0:
             if not channel.pending():
-                poller.poll(int(left * 1000) + 1)
+                poller.poll(int(min(left, _MAX_POLL) * 1000) + 1)
             for event in channel.events():
                 match event:
                     case Connected():
-                        channel.send(messages.encode(Switchover()), b"")
+                        asked = channel.send(messages.encode(Switchover()), b"")
+                    case Disconnected() if asked:
+                        raise HostError(
+                            f"the connection to {endpoint} was lost before the answer: "
+                            "see who is primary before you ask again"
+                        )
                     case Rejected(reason, _):
                         raise HostError(f"{endpoint}: {reason}")
                     case Arrived(_, data):
