@@ -123,7 +123,8 @@ class Passt:
         self._gateway = network.gateway.packed
         self._frames: deque[bytes] = deque()
         self._received = bytearray()
-        self._pending = bytearray()
+        self._pending: deque[bytes] = deque()
+        self._pending_bytes = 0
         self._reason = ""
         self._lost = False
         self._errors: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115
@@ -165,7 +166,7 @@ class Passt:
             return
         if not self._is_for_passt(frame):
             return
-        if len(self._pending) + _LENGTH.size + len(frame) > BUFFER:
+        if self._pending_bytes + _LENGTH.size + len(frame) > BUFFER:
             self.counters.send_dropped += 1
             return
         self._put(frame)
@@ -253,20 +254,28 @@ class Passt:
         return kind == _ARP and frame[28:32] == self._guest and frame[38:42] == self._gateway
 
     def _put(self, frame: bytes) -> None:
-        self._pending += _LENGTH.pack(len(frame)) + frame
+        self._pending.append(_LENGTH.pack(len(frame)) + frame)
+        self._pending_bytes += _LENGTH.size + len(frame)
         self._flush()
 
     def _flush(self) -> None:
+        """Frame by frame: a UNIX socket takes all of one or nothing, and passt (Debian 12's) loses
+        what comes with one that it finds in two pieces."""
         if not self._pending or self._lost:
             return
         try:
-            sent = self._socket.send(self._pending)
+            while self._pending:
+                sent = self._socket.send(self._pending[0])
+                self._pending_bytes -= sent
+                rest = self._pending.popleft()[sent:]
+                if rest:
+                    self._pending.appendleft(rest)
         except BlockingIOError:
-            sent = 0
+            pass
         except OSError:
             self._pending.clear()  # reading tells what has happened
+            self._pending_bytes = 0
             return
-        del self._pending[:sent]
         events = select.EPOLLIN | (select.EPOLLOUT if self._pending else 0)
         self._epoll.modify(self._socket, events)
 
