@@ -26,6 +26,7 @@ from benchmarks import (
 )
 from benchmarks.contest import Report
 from benchmarks.programs import missing
+from vlockstep import program
 
 
 class Benchmark(NamedTuple):
@@ -133,4 +134,4 @@ def _measure(name: str, benchmark: Benchmark, rounds: int | None) -> Report:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(program.run(main))

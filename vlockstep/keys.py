@@ -7,11 +7,13 @@ keys of those it talks to; the secret ones of the others may be deleted from its
 from __future__ import annotations
 
 import os
+import struct
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 import zmq.auth
+from zmq.utils import z85
 
 from vlockstep.errors import HostError, UsageError
 
@@ -32,6 +34,8 @@ _NEEDED = {
     Party.SWITCH: (Party.PRIMARY, Party.SECONDARY),
 }
 """Whose public keys each cannot do without. Replicas need the switch's if they use one."""
+
+_KEY_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -72,23 +76,42 @@ def create(directory: Path) -> list[Path]:
 def load(directory: Path, party: Party) -> Keys:
     """The keys `party` needs from `directory`."""
     secret_file = directory / f"{party}.key_secret"
-    try:
-        if secret_file.stat().st_mode & 0o077:
-            raise UsageError(f"{secret_file} can be read by others; chmod 600 it")
-        public, secret = zmq.auth.load_certificate(secret_file)
-        peers = {}
-        for other in Party:
-            if other is not party and (directory / f"{other}.key").exists():
-                peers[other] = zmq.auth.load_certificate(directory / f"{other}.key")[0]
-    except OSError as error:
+    own = _read(secret_file)
+    if own is None:
         raise UsageError(
-            f"cannot read keys in {directory} ({error}); make some with: vlockstep keys new DIR"
-        ) from error
-    except ValueError as error:
-        raise UsageError(f"{directory}: {error}") from error
+            f"{directory} lacks {secret_file.name}, the secret key of the {party}; "
+            "make keys with: vlockstep keys new DIR"
+        )
+    public, secret = own
     if secret is None:
         raise UsageError(f"{secret_file} holds no secret key")
+    others = {p: _read(directory / f"{p}.key") for p in Party if p is not party}
+    peers = {other: keys[0] for other, keys in others.items() if keys is not None}
     for needed in _NEEDED[party]:
         if needed not in peers:
             raise UsageError(f"{directory} lacks {needed}.key, the public key of the {needed}")
     return Keys(public, secret, peers)
+
+
+def _read(file: Path) -> tuple[bytes, bytes | None] | None:
+    """The public key in a file, and the secret one if it is there; None if there is no file."""
+    try:
+        mode = file.stat().st_mode
+        if file.suffix == ".key_secret" and mode & 0o077:
+            raise UsageError(f"{file} can be read by others; chmod 600 it")
+        public, secret = zmq.auth.load_certificate(file)
+        for key in (public,) if secret is None else (public, secret):
+            if len(z85.decode(key)) != _KEY_SIZE:
+                raise ValueError("a key of another length")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(
+            f"cannot read the key file {file}: {error.strerror}; "
+            "it must be readable for who runs this"
+        ) from error
+    except (ValueError, LookupError, struct.error) as error:
+        raise UsageError(
+            f"{file} holds no valid key; copy it again, or make keys with: vlockstep keys new DIR"
+        ) from error
+    return public, secret

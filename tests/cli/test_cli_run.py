@@ -209,6 +209,23 @@ def test_closed_stdout(disk: Path) -> None:
     assert disk.read_bytes()[0:1024:512] == b"VV"
 
 
+@pytest.mark.parametrize(("kind", "status"), [("pointer", 1), ("ud", 255)])
+def test_a_core_that_cannot_be_written(
+    vlockstep: Command, tmp_path: Path, kind: str, status: int
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    plain = vlockstep("run", "fault", "--", f"--kind={kind}")
+    result = vlockstep("run", "fault", "--dumpcore", file, "--", f"--kind={kind}")
+    assert (result.status, result.out) == (plain.status, plain.out) and plain.status == status
+    problem = f"cannot write the core file {file}/core.fault.hvt."
+    assert result.err.startswith(plain.err.rstrip()) and result.err.count(problem) == 1
+    log = tmp_path / "fault.vlog"
+    vlockstep("record", "fault", "-o", log, "--", f"--kind={kind}")
+    result = vlockstep("replay", log, "--dumpcore", file)
+    assert result.status == 0 and (result.out + result.err).count(problem) == 1
+
+
 @pytest.mark.external("gdb")
 @pytest.mark.parametrize(
     ("kind", "function"),

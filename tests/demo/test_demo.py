@@ -114,6 +114,8 @@ def test_no_replica_is_left_behind(
         (("--kill", "nowhere"), "'nowhere' is no place"),
         (("--", "--lines=5"), "give the demo --lines N"),
         (("--keep", "."), ". is not empty"),
+        (("--lines", "9999999"), "9999999 is not in the range"),
+        (("--mem", "0"), "guest memory of 0 MiB: give a multiple of 2"),
     ],
 )
 def test_refusals(

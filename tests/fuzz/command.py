@@ -9,7 +9,7 @@ from tempfile import gettempdir
 
 from fuzz import targets
 
-_MISSING = "atheris is missing; install it with: pip install 'vlockstep[fuzz]'"
+_MISSING = "atheris is missing; install it with: pip install -e '.[fuzz]'"
 _FLAGS = [
     "-rss_limit_mb=2048", "-malloc_limit_mb=1024", "-timeout=20", "-max_len=65536",
     "-print_final_stats=1",
@@ -40,13 +40,22 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.fuzz",
         description="Fuzz one target until something is found, and keep it beside the corpus.",
-        epilog="Targets: " + "; ".join(f"{n}: {what}" for n, what in targets.TARGETS.items()),
+        epilog="\n".join(
+            [
+                "targets:",
+                *(f"  {name:<10} {what}" for name, what in targets.TARGETS.items()),
+                "\nExample: python -m tests.fuzz log --seconds 600",
+            ]
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("target", choices=targets.TARGETS)
+    parser.add_argument("target", metavar="TARGET", choices=targets.TARGETS, help="see below")
     parser.add_argument("--seconds", type=int, default=0, help="0, the default: until Ctrl-C")
     parser.add_argument(
         "corpus",
+        metavar="CORPUS",
         nargs="*",
+        default=[],
         type=Path,
         help="directories; seeds and what is new go to the first, by default one for temporary "
         "files",

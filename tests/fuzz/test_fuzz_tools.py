@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from fuzz import image, log, messages
+from fuzz import command, image, log, messages
 from fuzz.guest import MEMORY
 from fuzz.targets import TARGETS, load
 from fuzz.worker import Worker
@@ -65,6 +65,16 @@ def test_seeds_are_right() -> None:
             assert target.seal(seed) == seed
 
 
+def test_the_command_says_what_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, status in ((["--help"], 0), ([], 2)):
+        with pytest.raises(SystemExit) as end:
+            command.main(arguments)
+        assert end.value.code == status
+    written = capsys.readouterr()
+    assert "Example: python -m tests.fuzz log --seconds 600" in written.out
+    assert written.err.endswith("error: the following arguments are required: TARGET\n")
+
+
 def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "atheris.py").write_text("raise ImportError")
     done = subprocess.run(
@@ -75,4 +85,4 @@ def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
         text=True,
         timeout=30,
     )
-    assert done.returncode == 2 and "pip install 'vlockstep[fuzz]'" in done.stderr
+    assert done.returncode == 2 and "pip install -e '.[fuzz]'" in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,3 +46,23 @@ def test_soak(tmp_path: Path) -> None:
         assert process.grown() == []
         process.last = process.first._replace(descriptors=process.first.descriptors + 10)
         assert len(process.grown()) == 1
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "401", "ten"])
+def test_soak_for_no_time(
+    minutes: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["soak", f"--minutes={minutes}"])
+    with pytest.raises(SystemExit) as end:
+        soak.main()
+    assert end.value.code == 2
+    assert "--minutes" in capsys.readouterr().err
+
+
+def test_soak_explains_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["soak", "--help"])
+    with pytest.raises(SystemExit):
+        soak.main()
+    assert "Example: python -m vlockstep.testing.soak --minutes 2" in capsys.readouterr().out

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vlockstep.demo.screens import Quiet
 
 DEFAULT_LINES = 600
+_MAX_LINES = 999_999
 DEFAULT_MEMORY_MB = 64
 _SEEDS = 1_000_000
 
@@ -38,7 +39,10 @@ def demo(
         ),
     ] = "ledger",
     lines: Annotated[
-        int, typer.Option("--lines", metavar="N", min=1, help="The length of the ledger.")
+        int,
+        typer.Option(
+            "--lines", metavar="N", min=1, max=_MAX_LINES, help="The length of the ledger."
+        ),
     ] = DEFAULT_LINES,
     kill: Annotated[
         str | None,

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from vlockstep.replay.entry import Entry
     from vlockstep.replay.logfile import LogReader
 
+_MAX_ENTRIES = 10**15
+
 log = typer.Typer(
     no_args_is_help=True,
     help="Look into logs.",
@@ -32,10 +34,14 @@ def _group() -> None:
 def show(
     path: Annotated[Path, typer.Argument(metavar="LOG", help="A log that `record` wrote.")],
     first: Annotated[
-        int, typer.Option("--from", metavar="N", min=0, help="Begin with entry N.")
+        int,
+        typer.Option("--from", metavar="N", min=0, max=_MAX_ENTRIES, help="Begin with entry N."),
     ] = 0,
     count: Annotated[
-        int | None, typer.Option("--count", metavar="N", min=0, help="Show at most N entries.")
+        int | None,
+        typer.Option(
+            "--count", metavar="N", min=0, max=_MAX_ENTRIES, help="Show at most N entries."
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the header and each entry as a line of JSON.")

@@ -7,13 +7,15 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from vlockstep.program import say
+
 if TYPE_CHECKING:
     from vlockstep.cli.execution import Ending
 
 
 def note(text: str) -> None:
     """A line on standard error, for people."""
-    print(f"vlockstep: {text}", file=sys.stderr)
+    say(f"vlockstep: {text}")
 
 
 def emit(data: Any, file: TextIO | None = None) -> None:
@@ -26,12 +28,12 @@ def observer(lines: Mapping[str, str], as_json: bool) -> Callable[[dict[str, Any
     by their name, as a line for people."""
 
     def print_json(event: dict[str, Any]) -> None:
-        print(json.dumps(event), file=sys.stderr, flush=True)
+        say(json.dumps(event))
 
     def print_line(event: dict[str, Any]) -> None:
         text = lines.get(event["event"])
         if text is not None:
-            print(f"vlockstep: {text.format(**event)}", file=sys.stderr, flush=True)
+            note(text.format(**event))
 
     return print_json if as_json else print_line
 
@@ -76,7 +78,7 @@ def state(ending: Ending, file: TextIO | None = None) -> None:
 def abort(ending: Ending) -> None:
     """What there is to say of a guest that did not end well, on standard error."""
     if ending.error:
-        print(f"vlockstep: {ending.error.report()}", file=sys.stderr)
+        note(ending.error.report())
     elif ending.core:
         note(f"core written to {ending.core}")
 

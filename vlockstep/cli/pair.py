@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -378,7 +377,7 @@ def _replicate(
     try:
         status = start(partial(_process, setting, observe, as_json)).status
     except GuestError as error:
-        print(f"vlockstep: {error.report()}", file=sys.stderr)
+        output.note(error.report())
         status = error.exit_status
     raise typer.Exit(status & 0xFF or (1 if status else 0))
 

@@ -18,13 +18,18 @@ class Guard:
     """Leave the context only when all that was entrusted to it has ended."""
 
     def __enter__(self) -> Guard:
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", __file__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError as error:
+            from vlockstep.errors import HostError  # not for the process, which has no packages
+
+            raise HostError(f"cannot start a process for the demo: {error.strerror}") from error
         return self
 
     def watch(self, pid: int) -> None:

@@ -9,6 +9,7 @@ from signal import SIGKILL, SIGSTOP, Signals
 from vlockstep.errors import UsageError
 from vlockstep.ft.faults import Place
 from vlockstep.machine.bundled import open_bundled, open_image
+from vlockstep.machine.config import MIB, GuestConfig
 from vlockstep.machine.image import DeviceKind, Image
 from vlockstep.net.passt import DEFAULT_GATEWAY, DEFAULT_GUEST
 from vlockstep.testing.ledger import BLOCK
@@ -77,6 +78,7 @@ def make_plan(
         arguments = [*ADDRESSES]
     elif any(device.kind is DeviceKind.NET for device in image.devices):
         raise UsageError(f"of the guests with a network the demo shows {KV}: give --guest {KV}")
+    GuestConfig(image.digest, memory * MIB, tuple(arguments))  # refuses what no guest can have
     count = lines if ledger else None
     chosen = place is None and (ledger or networked)
     chance = random.Random(seed)

@@ -12,7 +12,10 @@ from signal import Signals
 from vlockstep.errors import UsageError
 from vlockstep.machine.position import Position
 
-_PLACE = re.compile(r"(entry|sent|write|release):(\d+)|time:(\d+(?:\.\d+)?)")
+_PLACE = re.compile(
+    r"(entry|sent|write|release):([0-9]{1,18})|time:([0-9]{1,18}(?:\.[0-9]{1,18})?)"
+)
+_MAX_SECONDS = 10**6
 
 
 class Stage(StrEnum):
@@ -47,7 +50,10 @@ class Place:
                 "exits:N+BLOCKS or time:SECONDS"
             )
         if match[3] is not None:
-            return cls(text, seconds=float(match[3]))
+            seconds = float(match[3])
+            if seconds > _MAX_SECONDS:
+                raise UsageError(f"{text!r} is too late: write at most time:{_MAX_SECONDS}")
+            return cls(text, seconds=seconds)
         return cls(text, stage=Stage(match[1]), entry=int(match[2]))
 
 

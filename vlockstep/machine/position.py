@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from vlockstep.errors import UsageError
 
-_SPELLING = re.compile(r"exits:(\d+)(?:\+(\d+))?")
+_SPELLING = re.compile(r"exits:([0-9]{1,18})(?:\+([0-9]{1,18}))?")
 
 
 class Position(NamedTuple):

@@ -106,8 +106,10 @@ class LogReader:
         self.path = path
         self.truncated: int | None = None
         try:
-            self._file: BinaryIO = path.open("rb")
             self.size = path.stat().st_size
+            if not path.is_file():  # opening a FIFO would wait, perhaps for ever
+                raise LogError(f"cannot read the log {path}: it must be a regular file")
+            self._file: BinaryIO = path.open("rb")
         except OSError as error:
             raise LogError(f"cannot read the log {path}: {error.strerror}") from error
         if self._file.read(len(MAGIC)) != MAGIC:

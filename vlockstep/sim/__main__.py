@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+from vlockstep import program
 from vlockstep.errors import UsageError
 from vlockstep.sim.execution import Result, execute
 from vlockstep.sim.explore import Cases, crash_everywhere, explore, shrink
@@ -125,4 +126,4 @@ def _explain(result: Result, simple: Result) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(program.run(main))

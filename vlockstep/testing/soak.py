@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlockstep import program
 from vlockstep.testing.faults import Fault, deaths, run, silences
 from vlockstep.testing.faults.trial import RECONNECTING_MS
 from vlockstep.testing.ledger import check_ledger
@@ -31,6 +32,8 @@ LIMITS = {"descriptors": 4, "threads": 2, "resident": 8 << 20}
 """By how much what a process holds may grow after the warm-up; memory in bytes."""
 FAULTS = (*deaths.FAULTS, *silences.FAULTS)
 _LINES_PER_SECOND = 80
+_MAX_MINUTES = 400
+"""Of a longer time the ledger could not number its lines."""
 _DISTURBED_EVERY = 9
 _LOST = "the connection to the secondary was lost"
 
@@ -130,9 +133,19 @@ def _held_here() -> Usage:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m vlockstep.testing.soak")
-    parser.add_argument("--minutes", type=float, default=10, metavar="M")
-    seconds = parser.parse_args().minutes * 30
+    parser = argparse.ArgumentParser(
+        prog="python -m vlockstep.testing.soak",
+        description="Swap the roles of a pair again and again, inject faults into others, and see "
+        "whether anything goes wrong or leaks. The exit status is 1 if so.",
+        epilog="Example: python -m vlockstep.testing.soak --minutes 2",
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=10, metavar="M", help="how long in all (default: 10)"
+    )
+    minutes = parser.parse_args().minutes
+    if not 0 < minutes <= _MAX_MINUTES:
+        parser.error(f"--minutes must be above 0 and at most {_MAX_MINUTES}")
+    seconds = minutes * 30
     with tempfile.TemporaryDirectory(prefix="vlockstep-soak-") as directory:
         swaps, held = swap_roles(Path(directory) / "pair", seconds, warm_up=50)
         faults, more = inject_faults(Path(directory), seconds)
@@ -148,4 +161,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program.run(main))

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from vlockstep import program
 from vlockstep.testing.faults import FAULTS, run
 from vlockstep.testing.faults.table import render
 
@@ -42,4 +43,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program.run(main))
