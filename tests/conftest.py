@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 
 import pytest
 from hypothesis import settings
@@ -19,6 +20,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if shutil.which(program) is None:
                 # CI installs what the tests need, and skips none.
                 (pytest.fail if "CI" in os.environ else pytest.skip)(f"needs {program}")
+
+
+@pytest.fixture
+def ipv6() -> str:
+    """An endpoint of this machine at which to listen, with a port that the system chooses."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError as error:
+        pytest.skip(f"::1 cannot be bound here: {error}")
+    return "tcp://[::1]:0"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

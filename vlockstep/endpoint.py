@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
+import os
+import socket as sockets
+import stat
 import struct
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -10,7 +14,7 @@ from urllib.parse import urlsplit
 
 import zmq
 
-from vlockstep.errors import UsageError
+from vlockstep.errors import HostError, UsageError
 from vlockstep.keys import Keys, Party
 
 if TYPE_CHECKING:
@@ -22,6 +26,7 @@ HANDSHAKE_FAILED = (
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
 """Events of a socket's monitor: a connection failed before it stood."""
+_IPC = "ipc://"
 ACCIDENTS = 5
 """So many connections in a row do not fail by accident."""
 
@@ -44,7 +49,8 @@ def check_endpoint(endpoint: str, encrypted: bool) -> None:
         raise wrong from error
     if parts.scheme == "ipc" and (parts.netloc or parts.path):
         return
-    if parts.scheme != "tcp" or not parts.hostname or port is None:
+    bare = endpoint == f"tcp://{parts.netloc}" and "@" not in parts.netloc
+    if not bare or not parts.hostname or port is None:
         raise wrong
     if encrypted or parts.hostname == "localhost":
         return
@@ -57,6 +63,51 @@ def check_endpoint(endpoint: str, encrypted: bool) -> None:
             f"{endpoint} is not an address of this machine alone, and there are no keys: "
             "make some with `vlockstep keys new DIR` and give --keys DIR to both ends"
         )
+
+
+def bind(socket: zmq.Socket[bytes], endpoint: str) -> None:
+    """Listen at `endpoint`. Raises `HostError` if that cannot be."""
+    if endpoint.startswith(_IPC):
+        _check_vacant(endpoint.removeprefix(_IPC))
+    _allow_ipv6(socket, endpoint)
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        raise HostError(f"cannot listen on {endpoint}: {_reason(error)}") from error
+
+
+def connect_to(socket: zmq.Socket[bytes], endpoint: str) -> None:
+    """Connect to `endpoint`, now or as soon as somebody listens there."""
+    _allow_ipv6(socket, endpoint)
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        raise UsageError(f"cannot connect to {endpoint}: {_reason(error)}") from error
+
+
+def _reason(error: zmq.ZMQError) -> str:
+    """pyzmq's own text names the address once more."""
+    return os.strerror(error.errno or 0)
+
+
+def _allow_ipv6(socket: zmq.Socket[bytes], endpoint: str) -> None:
+    """Only for addresses: ZeroMQ would prefer IPv6 for names, too, and for `*`."""
+    if ":" in (urlsplit(endpoint).hostname or ""):
+        socket.setsockopt(zmq.IPV6, 1)
+
+
+def _check_vacant(path: str) -> None:
+    """ZeroMQ removes whatever is where its own socket is to be."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:  # if this matters, ZeroMQ cannot bind either
+        return
+    if not stat.S_ISSOCK(mode):
+        raise HostError(f"{path} exists and is no socket; choose another path")
+    with sockets.socket(sockets.AF_UNIX) as probe:
+        probe.setblocking(False)
+        if probe.connect_ex(path) != errno.ECONNREFUSED:
+            raise HostError(f"{path} is already in use; end who listens there, or choose another")
 
 
 def authenticate(

@@ -126,6 +126,18 @@ def test_core_is_written_once_though_the_world_changes_meanwhile(tmp_path: Path)
     assert world.outcome is not None and len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_core_that_cannot_be_written_hides_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    world = ScriptedWorld()
+    with machine_of(FAULT, config_for(FAULT, "--kind=port")) as machine:
+        machine.core_directory = file
+        with pytest.raises(GuestError, match="OUT to port 0x80") as error:
+            machine.run(world)
+    assert world.outcome == error.value.outcome and error.value.core is None
+    assert f"cannot write the core file {file}/core.fault.hvt." in error.value.report()
+
+
 def test_no_core_without_an_error(tmp_path: Path) -> None:
     hello = sample("hello")
     with machine_of(hello) as machine:

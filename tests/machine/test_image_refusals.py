@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -206,6 +207,14 @@ def test_names_without_an_end_are_cut() -> None:
 def test_missing_file_and_directory_are_image_errors(tmp_path: Path) -> None:
     for path in (tmp_path / "none.hvt", tmp_path):
         with pytest.raises(ImageError, match="cannot read image"):
+            images.load(path)
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo.hvt"
+    os.mkfifo(fifo)
+    for path in (fifo, Path("/dev/zero")):
+        with pytest.raises(ImageError, match=f"cannot read image {path}: it is no regular file"):
             images.load(path)
 
 

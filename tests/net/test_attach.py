@@ -90,6 +90,38 @@ def test_any_text_is_an_endpoint_or_a_usage_error(text: str, encrypted: bool) ->
         only_usage_errors(lambda endpoint=endpoint: check_endpoint(endpoint, encrypted))
 
 
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "tcp://127.0.0.1:7705/x",
+        "tcp://127.0.0.1:7705/",
+        "tcp://127.0.0.1:7705?x",
+        "tcp://127.0.0.1:7705#",
+        "tcp://user@127.0.0.1:7705",
+        "tcp://user:word@127.0.0.1:7705",
+        "tcp://127.0.0.1:77\n05",
+        "TCP://127.0.0.1:7705",
+    ],
+)
+def test_an_address_has_nothing_but_host_and_port(endpoint: str) -> None:
+    with pytest.raises(UsageError, match=r"is no address: write tcp://HOST:PORT or ipc://PATH"):
+        check_endpoint(endpoint, True)
+
+
+def test_only_loopback_needs_no_keys() -> None:
+    for endpoint in (
+        "tcp://127.0.0.1:1",
+        "tcp://127.1.2.3:1",
+        "tcp://localhost:1",
+        "tcp://[::1]:1",
+    ):
+        check_endpoint(endpoint, False)
+    for endpoint in ("tcp://[::]:1", "tcp://[fe80::1]:1", "tcp://[2001:db8::1]:1", "tcp://*:1"):
+        check_endpoint(endpoint, True)
+        with pytest.raises(UsageError, match="is not an address of this machine alone"):
+            check_endpoint(endpoint, False)
+
+
 # --net-mac
 
 

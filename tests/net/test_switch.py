@@ -51,9 +51,14 @@ def vlockstep(*arguments: object) -> subprocess.CompletedProcess[str]:
 # Frames
 
 
-@pytest.mark.parametrize("kind", ["tcp", "ipc"])
-def test_two_ports_exchange_frames(kind: str, tmp_path: Path) -> None:
-    with running(listen=LOCAL if kind == "tcp" else f"ipc://{tmp_path}/switch") as switch:
+@pytest.mark.parametrize("kind", ["tcp", "ipc", "ipv6"])
+def test_two_ports_exchange_frames(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    listen = f"ipc://{tmp_path}/switch" if kind == "ipc" else LOCAL
+    if kind == "ipv6":
+        listen = request.getfixturevalue("ipv6")
+    with running(listen=listen) as switch:
         endpoint = switch.wait_endpoint()
         with port_at(endpoint, A) as a, port_at(endpoint, B) as b:
             for size in (14, 60, 1514, MAX_FRAME):
@@ -379,10 +384,24 @@ def test_for_people() -> None:
 
 
 def test_an_address_in_use(switch: SwitchProcess) -> None:
-    done = vlockstep("switch", "--listen", switch.wait_endpoint())
+    endpoint = switch.wait_endpoint()
+    done = vlockstep("switch", "--listen", endpoint)
     assert done.returncode == 1
-    assert "cannot listen on tcp://127.0.0.1" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr == f"vlockstep: cannot listen on {endpoint}: Address already in use\n"
+
+
+def test_a_file_and_a_living_switch_keep_their_path(tmp_path: Path) -> None:
+    file, path = tmp_path / "file", tmp_path / "switch"
+    file.write_text("precious")
+    done = vlockstep("switch", "--listen", f"ipc://{file}")
+    assert (done.returncode, file.read_text()) == (1, "precious")
+    assert done.stderr == f"vlockstep: {file} exists and is no socket; choose another path\n"
+    with running(listen=f"ipc://{path}") as switch:
+        switch.wait_endpoint()
+        done = vlockstep("switch", "--listen", f"ipc://{path}")
+        assert done.returncode == 1 and f"{path} is already in use" in done.stderr
+        with port_at(f"ipc://{path}", A):
+            switch.wait_event("port-connected", mac=A)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from vlockstep.machine.registers import Registers
 from vlockstep.replay import codec
 from vlockstep.replay.entry import Checkpoint, End, Entry, Kind, describe
 
-U64 = st.integers(0, (1 << 64) - 1)
+TOP = (1 << 64) - 1
+U64 = st.integers(0, TOP)
 VECTOR = st.integers(0, 255)
 SMALL = st.binary(max_size=20)
 NUMBERS = [Kind.CYCLES, Kind.WALLTIME, Kind.POLL, Kind.INTERRUPT]
@@ -65,9 +66,8 @@ def test_no_clock_entry_is_larger_than_12_bytes(a: int, b: int, step: int, kind:
 
 
 def test_clock_values_of_any_distance_are_kept() -> None:
-    top = (1 << 64) - 1
-    entries: list[Entry] = [(0, 0, 0, top, b""), (0, 1, 0, 0, b""), (1, 2, 0, top, b"")]
-    entries += [(1, 3, 0, 0, b""), (1, 4, 0, top, b""), (0, 5, 0, top, b"")]
+    entries: list[Entry] = [(0, 0, 0, TOP, b""), (0, 1, 0, 0, b""), (1, 2, 0, TOP, b"")]
+    entries += [(1, 3, 0, 0, b""), (1, 4, 0, TOP, b""), (0, 5, 0, TOP, b"")]
     assert codec.decode(codec.encode(0, entries)) == (0, entries)
 
 
@@ -109,6 +109,7 @@ def check(content: bytes) -> None:
             assert type(value) is int and 0 <= value < 1 << 64
         else:
             assert type(value) is bytes or (kind in DATA and value is None)
+    assert codec.decode(codec.encode(first, entries)) == (first, entries)
 
 
 @given(ANYTHING | st.tuples(SCALARS, SCALARS, ROWS) | st.tuples(U64, U64, ROWS))
@@ -159,6 +160,9 @@ def test_damaged_batches_are_log_errors(
         (0, 0, [b"\0\0\1"]),
         (0, 0, {b"\0\0\1": 0}),
         (0, 0),
+        (0, TOP, [(0, 1, 1)]),
+        (0, 1, [(8, TOP, 33)]),
+        (TOP, 0, [(0, 0, 1)]),
         (0, 0, [(0, 0, 1)], 0),
         None,
     ],

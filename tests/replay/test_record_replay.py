@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from vlockstep.machine.image import Image
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.report import GuestError
-from vlockstep.replay import recorder
+from vlockstep.replay import live, recorder
 from vlockstep.replay.devices import ConsoleFile, Disk
 from vlockstep.replay.entry import Entry, Kind
 from vlockstep.replay.live import Continuation, LiveWorld
@@ -173,6 +174,30 @@ def test_clocks_of_a_live_world_never_go_back() -> None:
         values = [read(0) for _ in range(100)]
         assert first <= values[0] < first + 10**10
         assert values == sorted(set(values)), "it goes back, or stands still"
+
+
+def test_clocks_that_go_on_at_the_end_of_64_bits_wrap() -> None:
+    top = (1 << 64) - 1
+    world = LiveWorld(Console(), start=Continuation((top, top)))
+    for clock in (world.cycles, world.walltime):
+        assert clock(0) < 10**12
+
+
+@pytest.mark.parametrize("longest", [3600.0, 0.001])
+def test_a_timer_that_is_never_due(monkeypatch: pytest.MonkeyPatch, longest: float) -> None:
+    """However often its thread looks."""
+    monkeypatch.setattr(live, "_MAX_WAIT", longest)
+    crashes, kicks = [], []
+    monkeypatch.setattr(threading, "excepthook", crashes.append)
+    world = LiveWorld(Console())
+    before = set(threading.enumerate())
+    world.timer(0, (1 << 64) - 1, 32, lambda: kicks.append(True))
+    (ticker,) = set(threading.enumerate()) - before
+    ticker.join(0.1)
+    assert ticker.is_alive()
+    world.leave()
+    ticker.join(10)
+    assert not ticker.is_alive() and not crashes and not kicks
 
 
 def test_a_failing_disk_is_replayed_without_any_disk() -> None:

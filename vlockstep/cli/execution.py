@@ -19,8 +19,7 @@ from threading import Thread
 from types import FrameType
 from typing import Any, Literal, NoReturn
 
-from vlockstep.cli import GUEST_THREAD
-from vlockstep.machine.coredump import write_core
+from vlockstep.cli import GUEST_THREAD, output
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
@@ -47,6 +46,7 @@ class Ending:
     error: GuestError | None = None
     code: str = ""
     core: Path | None = None
+    core_problem: str = ""
 
     def __str__(self) -> str:
         match self.end:
@@ -58,7 +58,8 @@ class Ending:
                 what = "stopped"
             case "log":
                 what = "the log ends before the guest"
-        return f"{what}, at {self.position}"
+        problem = f"; {self.core_problem}" if self.error and self.core_problem else ""
+        return f"{what}, at {self.position}{problem}"
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -72,6 +73,7 @@ class Ending:
             "memory_digest": self.memory_digest.hex(),
             "code": self.code.splitlines(),
             "core": self.core and str(self.core),
+            "core_problem": self.core_problem,
         }
 
 
@@ -86,12 +88,12 @@ class Stopped(Exception):
 def stop(machine: Machine, end: Literal["until", "log"]) -> NoReturn:
     """End the execution with the guest's state here and now."""
     registers = machine.registers()
-    core = None
-    if machine.core_directory is not None:
-        core = write_core(machine.core_directory, machine.image, machine.memory, registers)
+    core, problem = machine.dump_core(registers)
     code = disassemble(registers["rip"], machine.read_virtual, machine.image.symbol)
     digest = machine.memory.digest()
-    raise Stopped(Ending(end, machine.position, registers, digest, code=code, core=core))
+    raise Stopped(
+        Ending(end, machine.position, registers, digest, code=code, core=core, core_problem=problem)
+    )
 
 
 def execute(machine: Machine, world: World, tick: Callable[[], None] = lambda: None) -> Ending:
@@ -122,7 +124,10 @@ def execute(machine: Machine, world: World, tick: Callable[[], None] = lambda: N
             if event is not None:
                 raise event
             thread.join()
-            return result.result()
+            ending = result.result()
+            if ending.core_problem and not ending.error:  # an error tells it itself
+                output.note(ending.core_problem)
+            return ending
 
 
 def _run(machine: Machine, world: World) -> Ending:
@@ -132,9 +137,9 @@ def _run(machine: Machine, world: World) -> Ending:
         return stopped.ending
     except GuestError as raised:
         outcome, error = raised.outcome, raised
-    core = error.core if error else None
-    if outcome.status == ABORT_STATUS and machine.core_directory is not None:
-        core = write_core(machine.core_directory, machine.image, machine.memory, outcome.registers)
+    core, problem = (error.core, error.core_problem) if error else (None, "")
+    if outcome.status == ABORT_STATUS:
+        core, problem = machine.dump_core(outcome.registers)
     return Ending(
         "error" if error else "halt",
         outcome.position,
@@ -144,6 +149,7 @@ def _run(machine: Machine, world: World) -> Ending:
         error=error,
         code=error.code if error else "",
         core=core,
+        core_problem=problem,
     )
 
 

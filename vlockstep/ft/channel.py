@@ -15,7 +15,9 @@ import zmq
 from vlockstep.endpoint import (
     HANDSHAKE_FAILED,
     authenticate,
+    bind,
     check_endpoint,
+    connect_to,
     monitor_event,
     present,
 )
@@ -30,6 +32,9 @@ _LINGER = 500
 _RECONNECT, _RECONNECT_MAX = 5, 200
 """Milliseconds until the first attempt, well below the time for which a lost connection is no
 reason to part, and between later ones."""
+
+_RECEIVED = 4096
+"""Messages of a peer that may wait to be read."""
 
 
 @dataclass(frozen=True)
@@ -153,10 +158,10 @@ def listen(endpoint: str, keys: Keys | None) -> Channel:
         authenticator = authenticate(context, socket, keys, (Party.SECONDARY, Party.OPERATOR))
     channel = Channel(context, socket, authenticator)
     try:
-        socket.bind(endpoint)
-    except zmq.ZMQError as error:
+        bind(socket, endpoint)
+    except HostError:
         channel.close()
-        raise HostError(f"cannot listen on {endpoint}: {error.strerror}") from error
+        raise
     return channel
 
 
@@ -172,18 +177,19 @@ def connect(endpoint: str, keys: Keys | None) -> Channel:
         present(socket, keys, Party.PRIMARY)
     channel = Channel(context, socket)  # it watches before there is anything to see
     try:
-        socket.connect(endpoint)
-    except zmq.ZMQError as error:
+        connect_to(socket, endpoint)
+    except UsageError:
         channel.close()
-        raise UsageError(f"cannot connect to {endpoint}: {error.strerror}") from error
+        raise
     return channel
 
 
 def _socket(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket[bytes]:
     socket: zmq.Socket[bytes] = context.socket(kind)
     socket.setsockopt(zmq.LINGER, _LINGER)
-    # Without limits of their own: what is in flight is limited by the protocol.
+    # What a replica sends is limited by the protocol, what a peer sends is not: who is faster than
+    # it is read has to wait.
     socket.setsockopt(zmq.SNDHWM, 0)
-    socket.setsockopt(zmq.RCVHWM, 0)
+    socket.setsockopt(zmq.RCVHWM, _RECEIVED)
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
     return socket

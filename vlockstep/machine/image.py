@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import stat
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -92,7 +93,10 @@ class Image:
 def load(path: Path) -> Image:
     """Read and check the image at `path`."""
     try:
-        if path.stat().st_size > _MAX_IMAGE:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(f"cannot read image {path}: it is no regular file")
+        if status.st_size > _MAX_IMAGE:
             raise ImageError(f"{path}: larger than 1 GiB; is this a Solo5 hvt image?")
         content = path.read_bytes()
     except OSError as error:

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-from vlockstep.errors import UsageError
+from vlockstep.errors import HostError, UsageError
 from vlockstep.machine import exceptions, paging
 from vlockstep.machine.blockcounter import COUNT, NEVER, TARGET
 from vlockstep.machine.boot import boot
@@ -137,6 +137,15 @@ class Machine:
             raise UsageError(f"{position} has passed; the guest is at {self.position}")
         self._breakpoint, self._on_breakpoint = position, action
         self._attentive = True
+
+    def dump_core(self, registers: Registers) -> tuple[Path | None, str]:
+        """Write a core file, if one is asked for: its path, or why there is none."""
+        if self.core_directory is None:
+            return None, ""
+        try:
+            return write_core(self.core_directory, self.image, self.memory, registers), ""
+        except HostError as error:
+            return None, str(error)
 
     # Control
 
@@ -397,10 +406,7 @@ class Machine:
         registers, digest = self._state()
         outcome = Outcome(GUEST_ERROR_STATUS, reason, self._end_position, registers, digest)
         code = disassemble(registers["rip"], self.read_virtual, self.image.symbol)
-        core = None
-        if self.core_directory is not None:
-            core = write_core(self.core_directory, self.image, self.memory, registers)
-        return GuestError(outcome, code, core)
+        return GuestError(outcome, code, *self.dump_core(registers))
 
     def _tell_failure(self, error: GuestError) -> None:
         self.world.end(error.outcome)

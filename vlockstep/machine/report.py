@@ -23,7 +23,9 @@ Read = Callable[[int, int], bytes]
 class GuestError(VlockstepError):
     """The guest did something that ends it: not the host's fault, and no traceback."""
 
-    def __init__(self, outcome: Outcome, code: str, core: Path | None = None) -> None:
+    def __init__(
+        self, outcome: Outcome, code: str, core: Path | None = None, core_problem: str = ""
+    ) -> None:
         super().__init__(f"guest error: {outcome.reason}")
         self.outcome = outcome
         self.reason = outcome.reason
@@ -31,11 +33,13 @@ class GuestError(VlockstepError):
         self.registers = outcome.registers
         self.code = code
         self.core = core
+        self.core_problem = core_problem
 
     def report(self) -> str:
         """The message, registers and disassembly, on several lines."""
-        core = f"\n\ncore written to {self.core}" if self.core else ""
-        return f"{self} at {self.position}\n\n{self.registers}\n\n{self.code}{core}"
+        core = f"core written to {self.core}" if self.core else self.core_problem
+        head = f"{self} at {self.position}"
+        return "\n\n".join(filter(None, (head, str(self.registers), self.code, core)))
 
 
 def disassemble(rip: int, read: Read, symbol: Symbol) -> str:

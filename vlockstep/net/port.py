@@ -18,7 +18,14 @@ from collections import deque
 
 import zmq
 
-from vlockstep.endpoint import ACCIDENTS, HANDSHAKE_FAILED, check_endpoint, monitor_event, present
+from vlockstep.endpoint import (
+    ACCIDENTS,
+    HANDSHAKE_FAILED,
+    check_endpoint,
+    connect_to,
+    monitor_event,
+    present,
+)
 from vlockstep.errors import HostError, UsageError
 from vlockstep.keys import Keys, Party
 from vlockstep.net.nic import MAX_FRAME, MIN_FRAME, Counters
@@ -82,10 +89,10 @@ class SwitchPort:
         self._watcher = threading.Thread(target=self._watch, name="switch-port", daemon=True)
         self._watcher.start()
         try:
-            self._socket.connect(endpoint)
-        except zmq.ZMQError as error:
+            connect_to(self._socket, endpoint)
+        except UsageError:
             self.close()
-            raise UsageError(f"cannot connect to {endpoint}: {error.strerror}") from error
+            raise
 
     @classmethod
     def connect(

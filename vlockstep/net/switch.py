@@ -19,7 +19,13 @@ from typing import Any
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
-from vlockstep.endpoint import HANDSHAKE_FAILED, authenticate, check_endpoint, monitor_event
+from vlockstep.endpoint import (
+    HANDSHAKE_FAILED,
+    authenticate,
+    bind,
+    check_endpoint,
+    monitor_event,
+)
 from vlockstep.errors import HostError, UsageError
 from vlockstep.keys import Keys, Party
 from vlockstep.net.fabric import Fabric, PortCounters, PortId
@@ -120,10 +126,10 @@ class Switch:
         for watched in (self._router, self._monitor, self._wake_receive):
             self._poller.register(watched, zmq.POLLIN)
         try:
-            self._router.bind(endpoint)
-        except zmq.ZMQError as error:
+            bind(self._router, endpoint)
+        except HostError:
             self.close()
-            raise HostError(f"cannot listen on {endpoint}: {error.strerror}") from error
+            raise
         self.endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def run(self) -> None:

@@ -86,6 +86,8 @@ def decode(data: bytes) -> tuple[int, list[Entry]]:
             elif kind == 1:
                 value = walltime = walltime + value & _MASK
             entries.append((kind, exits, blocks, value, checkpoint))
+        if exits > _MASK or first + len(entries) > _MASK:
+            raise ValueError("position or sequence number beyond 64 bits")
     except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
         raise LogError(f"malformed batch of entries ({error})") from error
     return first, entries

@@ -16,6 +16,7 @@ from vlockstep.machine.blockcounter import NEVER
 from vlockstep.machine.position import BOOT, Position
 from vlockstep.machine.world import Outcome
 
+_MASK = (1 << 64) - 1
 _MAX_WAIT = 3600.0
 _MAX_BACKOFF = 4096
 
@@ -131,14 +132,14 @@ class LiveWorld:
     # Inputs
 
     def cycles(self, at: int) -> int:
-        return time.perf_counter_ns() - self._zero
+        return time.perf_counter_ns() - self._zero & _MASK
 
     def walltime(self, at: int) -> int:
         """Follows the host's when that is set forward, and goes on steadily when it is set back."""
         wall = time.time_ns()
         now = time.perf_counter_ns()  # after it, so that a pause between them makes no difference
         self._wall_zero = max(self._wall_zero, wall - now)
-        return now + self._wall_zero
+        return now + self._wall_zero & _MASK
 
     def poll(self, at: int, timeout: int) -> int:
         deadline = (self._start.waiting_since(at, time.monotonic_ns()) + timeout) / 1e9
@@ -251,7 +252,9 @@ class _Ticker:
 
     def _run(self) -> None:
         due = time.monotonic() + self._period
-        while not self._stopped.wait(max(0.0, due - time.monotonic())):
+        while not self._stopped.wait(min(max(0.0, due - time.monotonic()), _MAX_WAIT)):
+            if time.monotonic() < due:
+                continue
             self.pending = True
             self._notify()
             due = max(due + self._period, time.monotonic())
