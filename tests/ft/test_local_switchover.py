@@ -66,6 +66,25 @@ def test_a_connection_lost_after_a_switchover_is_made_again(entry: int) -> None:
         check_ledger(pair.transcript, pair.disk(), LINES)
 
 
+@pytest.mark.parametrize("back", [False, True], ids=["there", "back"])
+def test_a_connection_lost_during_a_switchover_costs_nobody(back: bool) -> None:
+    """At every step of one, whoever listens."""
+    for steps in range(80):
+        with LocalPair("ledger", ("--lines=12", "--pause=1", "--work=100")) as pair:
+            pair.run_to_entry(7)
+            if back:
+                pair.switchover()
+            asked = pair.secondary if back else pair.primary
+            asked.do("switchover", asked.replica.switch_over)
+            for _ in range(steps):
+                pair.step()
+            pair.drop()
+            pair.run()
+            assert [r.state for r in pair.hosts] == ["FINISHED", "FINISHED"]
+            assert pair.primary.generation == pair.secondary.generation
+            check_ledger(pair.transcript, pair.disk(), 12)
+
+
 @pytest.mark.parametrize("silently", [False, True])
 @pytest.mark.parametrize("victim", ["primary", "secondary"])
 def test_either_may_die_after_a_switchover(victim: str, silently: bool) -> None:

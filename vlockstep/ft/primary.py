@@ -252,8 +252,7 @@ class Primary(Role):
             case Query() | Batch() if self.state is State.ALONE:
                 return [Send(TookOver(self.generation, True))]
             case Handover():
-                alone = self.state in (State.ALONE, State.FINISHED)
-                return [Send(TookOver(self.generation, alone))]
+                return [Send(self.took_over())]
             case Query(sent):
                 return [Send(Answer(sent, 0, 0, 0))]
         return []
@@ -315,6 +314,15 @@ class Primary(Role):
         self._hold_until = now + HOLD_LIMIT
         return [Hold()]
 
+    def handover(self) -> list[Send]:
+        """What is said when the guest is held and every output is released."""
+        assert self._held is not None
+        return [Send(Handover(self.next, *self._held))]
+
+    def took_over(self) -> TookOver:
+        """The answer to that, of who rules now."""
+        return TookOver(self.generation, self.state in (State.ALONE, State.FINISHED))
+
     def held(self, now: int, position: Position) -> list[Action]:
         """The guest is held at `position`, and all its entries were appended."""
         self._held = position
@@ -344,7 +352,7 @@ class Primary(Role):
                 if silent:
                     return self._claim_alone("the secondary did not take over")
                 beat = self._heartbeat(now)
-                return [*beat, *self._handover()] if beat else []
+                return [*beat, *self.handover()] if beat else []
             case State.FINISHING:
                 if silent:
                     self._to(State.FINISHED)
@@ -430,11 +438,7 @@ class Primary(Role):
             return []
         self._to(State.HANDED_OVER)
         self._hold_until = NEVER
-        return self._handover()
-
-    def _handover(self) -> list[Action]:
-        assert self._held is not None
-        return [Send(Handover(self.next, *self._held))]
+        return [*self.handover()]
 
     def _call_off(self, reason: str) -> list[Action]:
         """Give up a switchover that has not been handed over."""

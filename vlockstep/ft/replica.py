@@ -158,6 +158,8 @@ class Replica:
             return
         if isinstance(self.role, Secondary):
             self._act(self.role.connected(self._host.now()))
+        elif self.role.state is State.HANDED_OVER:
+            self._act([*self.role.handover()])
         else:
             self._ask()  # a listener that follows learns from it where its primary is
 
@@ -247,6 +249,8 @@ class Replica:
             self._act(self.role.received(now, message))
         elif isinstance(self.role, Secondary):
             self._addressed(now, self.role, peer, message)
+        else:
+            self._called(now, self.role, peer, message)
 
     def _asked_to_swap(self, now: int, operator: bytes) -> None:
         """By an operator, or by the peer for some. Who is refused at once is told alone."""
@@ -269,6 +273,21 @@ class Replica:
             case messages.Welcome(messages.PROTOCOL, secondary.generation):
                 self._peer = peer
                 self._act(secondary.received(now, message))
+
+    def _called(self, now: int, primary: Primary, peer: bytes, message: Message) -> None:
+        """Perhaps the other one of a switchover, which had to connect again in its midst."""
+        handed_over = primary.state is State.HANDED_OVER
+        match message:
+            case messages.Query() if handed_over:
+                for action in primary.handover():
+                    self._host.send(messages.encode(action.message), peer)
+            case messages.TookOver(generation, False) if (
+                handed_over and generation == primary.generation + 1
+            ):
+                self._peer = peer
+                self._act(primary.received(now, message))
+            case messages.Handover():
+                self._host.send(messages.encode(primary.took_over()), peer)
 
     def _greeted(self, now: int, peer: bytes, message: Hello) -> None:
         """Somebody new wants to follow; it becomes the peer unless it is refused."""
@@ -506,6 +525,7 @@ class Replica:
         )
         self._running.follow(next)
         self._event("following", generation=generation)
+        self._act(self.role.connected(self._host.now()))  # the new primary may not know from where
 
     # Log, faults, events
 

@@ -108,7 +108,10 @@ class Secondary(Role):
 
     def connected(self, now: int) -> list[Action]:
         """There is a connection to the primary, the first one or a new one."""
-        if self.state in (State.JOINING, State.FOLLOWING, State.PARTED):
+        if self.state in (
+            State.JOINING, State.FOLLOWING, State.PARTED, State.TAKING_OVER, State.CLAIMING,
+            State.LIVE,
+        ):  # fmt: skip
             return [self._hello(now)]
         return []
 
