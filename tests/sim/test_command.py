@@ -51,6 +51,7 @@ def test_a_violation_comes_with_the_command_that_shows_it_again(
         (["--schedule", "sort/3 seed=1"], "'sort/3' is no guest"),
         (["--schedule", ""], "'' is no guest"),
         (["--schedule", "tally/3"], "write seed=N"),
+        (["--schedule", "real-rewrite/3 seed=1"], "real guests are ledger, preempt, tally"),
         (["--schedule", "tally/3 seed=1 flood@3us"], "no fault 'flood'"),
         (["--schedule", "tally/3 seed=1 crash@3us"], "crash takes primary or secondary"),
         (["--schedule", "tally/3 seed=1 drop:primary@3us"], "drop takes no target"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from vlockstep.replay import codec
 from vlockstep.replay.entry import Kind
 from vlockstep.replay.replayer import Replayer
 from vlockstep.sim.arbiter import SimulatedArbiter
-from vlockstep.sim.execution import execute
+from vlockstep.sim.execution import Result, execute
 from vlockstep.sim.explore import explore, shrink
 from vlockstep.sim.schedule import Schedule
 from vlockstep.sim.sinks import SharedConsole
@@ -123,3 +123,28 @@ def test_a_guard_that_is_missing_is_missed(
     simple = shrink(failure)
     assert simple.violations and len(simple.schedule.faults) <= len(failure.schedule.faults)
     assert execute(Schedule.parse(str(simple.schedule))) == simple
+
+
+def crashes_after_switchovers() -> Iterator[Result]:
+    """Of the new primary, at each of its points, in a guest that writes to one block only."""
+    for at in range(200, 8000, 200):
+        switchover = f"rewrite/3 seed={at} switchover:primary@{at}us"
+        for point in range(1, execute(Schedule.parse(switchover)).points["secondary"] + 1):
+            yield execute(Schedule.parse(f"{switchover} crash:secondary@#{point}"))
+
+
+def test_a_crash_after_a_switchover_takes_nothing_back() -> None:
+    results = list(crashes_after_switchovers())
+    assert len(results) > 1000
+    assert not [result for result in results if result.violations]
+
+
+def test_a_new_primary_that_makes_outputs_again_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were released before the handover; if it dies halfway, an older block is left."""
+    forget = Secondary._forget
+
+    def forgetful(self: Secondary, released: int) -> list[Action]:
+        return [] if self.state is State.TAKING_OVER else forget(self, released)
+
+    monkeypatch.setattr(Secondary, "_forget", forgetful)
+    assert any(result.violations for result in crashes_after_switchovers())

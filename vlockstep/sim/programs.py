@@ -12,7 +12,7 @@ from vlockstep.machine.machine import Machine
 from vlockstep.sim.schedule import Schedule
 from vlockstep.sim.scripted import ScriptedMachine
 
-_DISGUISES = {"ledger": "ledger", "preempt": "ledger", "tally": "tally"}
+_DISGUISES = {"ledger": "ledger", "preempt": "ledger", "rewrite": "ledger", "tally": "tally"}
 """The images whose devices scripted guests have."""
 
 

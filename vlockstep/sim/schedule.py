@@ -14,7 +14,9 @@ from typing import Self
 
 from vlockstep.errors import UsageError
 
-PROGRAMS = ("ledger", "preempt", "tally")
+PROGRAMS = ("ledger", "preempt", "rewrite", "tally")
+REAL = ("ledger", "preempt", "tally")
+"""Those that the engine can run."""
 HOSTS = ("primary", "secondary")
 ONCE = {"crash": HOSTS, "power": HOSTS, "switchover": HOSTS, "diverge": ("secondary",), "drop": ()}
 """Faults that strike, and whom. `power` is a crash that no connection tells of."""
@@ -101,6 +103,8 @@ class Schedule:
         match = _HEAD.fullmatch(head)
         if match is None or match["program"] not in PROGRAMS:
             raise UsageError(f"{head!r} is no guest: write {'/N, '.join(PROGRAMS)}/N")
+        if match["real"] and match["program"] not in REAL:
+            raise UsageError(f"{head!r}: real guests are {', '.join(REAL)}")
         if not rest or not re.fullmatch(r"seed=\d+", rest[0]):
             raise UsageError(f"{text!r}: write seed=N behind the guest")
         seed = int(rest[0].removeprefix("seed="))

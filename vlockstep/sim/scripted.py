@@ -29,6 +29,7 @@ HEADER = 14
 _WORK = 20_000
 """Blocks of computation between two exits of a guest with a timer."""
 _VECTOR = 32
+_REWRITES = 3
 _ZERO = dict.fromkeys(GENERAL, 0)
 
 
@@ -36,8 +37,9 @@ class ScriptedMachine:
     """Has what a `Machine` has, as far as replicas use it.
 
     The first argument in `config` is the number of lines or requests, and the second the program:
-    `ledger` writes a block and then prints a line for each, `preempt` does so with a timer, and
-    `tally` answers numbered requests.
+    `ledger` writes a block and then prints a line for each, `preempt` does so with a timer,
+    `rewrite` uses the same block for all lines, and reads it back, and `tally` answers numbered
+    requests.
     """
 
     def __init__(self, image: Image, config: GuestConfig, count_blocks: bool) -> None:
@@ -85,6 +87,8 @@ class ScriptedMachine:
             self._arm_timer()
         if program == "tally":
             self._tally(count)
+        elif program == "rewrite":
+            self._rewrite(count)
         else:
             self._ledger(count)
         outcome = Outcome(0, "", self.position, self.registers(), self.memory.digest())
@@ -102,6 +106,22 @@ class ScriptedMachine:
             self._input("cycles")
             before, after = after, self.chain
             self._exit("block_write", disk, (number - 1) * BLOCK, RECORD.pack(number, after))
+            self._exit("console", b"line %d %08x %08x\n" % (number, before, after))
+
+    def _rewrite(self, lines: int) -> None:
+        """What it finds on the disk is what it has written there last."""
+        disk = self._handle("disk")
+        after = 0
+        for number in range(1, lines + 1):
+            self._input("poll", 1_000_000)
+            found = self._exit("block_read", disk, 0, BLOCK)
+            if found != RECORD.pack(number - 1, after):
+                self._exit("console", b"line %d is lost\n" % (number - 1))
+            before = after
+            for _ in range(_REWRITES):
+                self._input("cycles")
+                after = self.chain
+                self._exit("block_write", disk, 0, RECORD.pack(number, after))
             self._exit("console", b"line %d %08x %08x\n" % (number, before, after))
 
     def _tally(self, requests: int) -> None:
