@@ -124,6 +124,11 @@ class Primary(Role):
         return not self._running
 
     @property
+    def unfollowed(self) -> bool:
+        """It took over, and who was primary before has not said that it follows."""
+        return self._running and not self._instance
+
+    @property
     def lease(self) -> int:
         """The lease to ask for: twice the round trip, but not beyond what counts as dead."""
         return min(max(self.timing.min_lease, 2 * self._round_trip), self.timing.dead)

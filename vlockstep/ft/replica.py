@@ -286,7 +286,7 @@ class Replica:
             ):
                 self._peer = peer
                 self._act(primary.received(now, message))
-            case messages.Handover():
+            case messages.Handover() if primary.unfollowed:
                 self._host.send(messages.encode(primary.took_over()), peer)
 
     def _greeted(self, now: int, peer: bytes, message: Hello) -> None:
