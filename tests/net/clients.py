@@ -70,13 +70,13 @@ def alone(guest: str, *options: object) -> Iterator[Unprotected]:
         process.close()
 
 
-def protected(guest: str, directory: Path, **more: Any) -> Pair:
+def protected(guest: str, directory: Path, *, misses: int = PATIENT, **more: Any) -> Pair:
     """A protected guest in `lan`."""
     return Pair(
         guest,
         ARGUMENTS,
         directory=directory,
-        misses=PATIENT,
+        misses=misses,
         primary_options=PRIMARY_NET,
         secondary_options=SECONDARY_NET,
         **more,

@@ -9,11 +9,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from net.clients import protected
 from net.namespace import (
     GUEST,
     PATIENT,
-    PRIMARY_NET,
-    SECONDARY_NET,
     add_pair_network,
     ip,
     namespace,
@@ -36,15 +35,7 @@ def protected_kv(directory: Path, misses: int = PATIENT) -> Iterator[Pair]:
     """A pair that runs kv, each replica on a tap of its own; the network is a hub."""
     with namespace():
         add_pair_network()
-        with Pair(
-            "kv",
-            [f"--ipv4={GUEST}/24"],
-            directory=directory,
-            memory=64,
-            misses=misses,
-            primary_options=PRIMARY_NET,
-            secondary_options=SECONDARY_NET,
-        ) as pair:
+        with protected("kv", directory, misses=misses) as pair:
             yield pair
 
 

@@ -6,11 +6,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from net.clients import protected
 from net.namespace import (
     GUEST,
     PATIENT,
-    PRIMARY_NET,
-    SECONDARY_NET,
     add_pair_network,
     add_tap,
     namespace,
@@ -25,18 +24,6 @@ KV = (GUEST, 6379)
 ADDRESS = [f"--ipv4={GUEST}/24"]
 
 pytestmark = pytest.mark.external("ip")
-
-
-def on_taps(directory: Path) -> Pair:
-    """For the network of `add_pair_network`."""
-    return Pair(
-        "kv",
-        ADDRESS,
-        directory=directory,
-        misses=PATIENT,
-        primary_options=PRIMARY_NET,
-        secondary_options=SECONDARY_NET,
-    )
 
 
 def outlive(pair: Pair) -> None:
@@ -70,7 +57,7 @@ def test_on_a_switch_with_a_tap_uplink(tmp_path: Path, keys: bool) -> None:
 def test_on_a_bridge_that_learns(tmp_path: Path) -> None:
     with namespace():
         add_pair_network(hub=False)
-        with on_taps(tmp_path) as pair:
+        with protected("kv", tmp_path) as pair:
             outlive(pair)
 
 
@@ -78,7 +65,7 @@ def test_a_switchover_moves_the_address(tmp_path: Path) -> None:
     """On a bridge that learns, with the old primary alive and its port in place."""
     with namespace():
         add_pair_network(hub=False)
-        with on_taps(tmp_path) as pair, closing(Counting(KV, 10)) as clients:
+        with protected("kv", tmp_path) as pair, closing(Counting(KV, 10)) as clients:
             for generation in (2, 3, 4):
                 clients.wait(200)
                 assert pair.switchover() == generation
@@ -91,7 +78,7 @@ def test_the_status_tells_what_the_nics_have_counted(tmp_path: Path) -> None:
     """The secondary's listens, and says nothing."""
     with namespace():
         add_pair_network()
-        with on_taps(tmp_path) as pair, closing(Counting(KV, 1)) as clients:
+        with protected("kv", tmp_path) as pair, closing(Counting(KV, 1)) as clients:
             clients.wait(100)
             for role in ROLES:
                 pair.process(role).wait_status(lambda s: s["nics"]["net"]["received"] > 100)

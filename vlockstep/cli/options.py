@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vlockstep.machine.config import GuestConfig, NetConfig
     from vlockstep.machine.image import Image
     from vlockstep.net.station import Station
-    from vlockstep.replay.attach import Devices
+    from vlockstep.replay.attach import BlockOption, Devices
     from vlockstep.replay.live import Console
 
 DEFAULT_MEMORY_MB = 512
@@ -169,8 +169,12 @@ def open_guest(
         image.digest, memory * MIB, tuple(arguments or ()), cpu, devices.blocks, attached.nets
     )
     check_devices(image, config)
-    files = [path for path in (Path(reference), *(o.path for o in options)) if path.exists()]
-    return Guest(image, config, attached, tuple(files))
+    return Guest(image, config, attached, files_of(reference, options))
+
+
+def files_of(reference: str, disks: Iterable[BlockOption]) -> tuple[Path, ...]:
+    """What a guest is read from and writes to: its image, unless it is bundled, and its disks."""
+    return tuple(path for path in (Path(reference), *(d.path for d in disks)) if path.exists())
 
 
 def open_console(target: str, files: Iterable[Path] = ()) -> Console:

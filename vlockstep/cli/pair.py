@@ -244,8 +244,7 @@ def secondary(
         connector = channel.connect(connect, own)
         return process(channel=connector, arbiter=judge).run_secondary()
 
-    used = [path for path in (Path(image), *(disk.path for disk in disks)) if path.exists()]
-    files = _Files(used, console, log, dumpcore)
+    files = _Files(options.files_of(image, disks), console, log, dumpcore)
     places = _Places(crash_at, pause_at, stop_at)
     _replicate(start, opened, attached, files, timing, places, as_json)
 
