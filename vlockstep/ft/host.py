@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from vlockstep.background import Background
 from vlockstep.errors import UsageError
 from vlockstep.ft.faults import Fault, Place
 from vlockstep.ft.handoff import Condition
@@ -42,6 +43,9 @@ class Host(Protocol):
 
     def launch(self, run: Callable[[], None]) -> None:
         """Start the guest's thread."""
+
+    def background(self, name: str) -> Background:
+        """A new one, for what would make the protocol wait."""
 
     def machine(self, image: Image, config: GuestConfig, count_blocks: bool) -> Machine:
         """What runs the guest; `count_blocks` as for a `Machine`."""

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from vlockstep.background import Background, BackgroundThread
 from vlockstep.endpoint import ACCIDENTS
 from vlockstep.errors import HostError, VlockstepError
 from vlockstep.ft.arbiter import Arbiter, ArbiterError
@@ -216,6 +217,9 @@ class Process:
             timer.daemon = True
             timer.start()
         threading.Thread(target=run, name="guest", daemon=True).start()
+
+    def background(self, name: str) -> Background:
+        return BackgroundThread(name)
 
     def machine(self, image: Image, config: GuestConfig, count_blocks: bool) -> Machine:
         return Machine(image, config, count_blocks=count_blocks)

@@ -76,7 +76,7 @@ def _conditions(chance: random.Random) -> Conditions:
     def clock() -> Clock:
         return Clock(chance.randint(0, _SKEW), chance.uniform(-_DRIFT, _DRIFT))
 
-    return Conditions(span(4, 7), span(4, 7), span(4, 6.5), (clock(), clock()))
+    return Conditions(span(4, 7), span(4, 7), span(4, 6.5), span(4, 7), (clock(), clock()))
 
 
 def _watch(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from vlockstep.background import Background
 from vlockstep.errors import VlockstepError
 from vlockstep.ft.handoff import Condition
 from vlockstep.ft.host import Setting
@@ -20,6 +21,7 @@ from vlockstep.machine.registers import Registers
 from vlockstep.machine.world import Outcome
 from vlockstep.replay.entry import Entry
 from vlockstep.replay.live import Continuation, NetDevice
+from vlockstep.sim.background import SimulatedBackground
 from vlockstep.sim.sinks import SimulatedNic
 from vlockstep.sim.task import GuestTask, TaskCondition
 
@@ -79,6 +81,8 @@ class SimulatedHost:
         self.task = GuestTask()
         self.replica: _Replica
         self.simulation = simulation
+        self._stalled: set[str] = set()
+        self._backgrounds: dict[str, SimulatedBackground] = {}
         self._skew, self._rate = clock.skew, round(_RATE * (1 + clock.drift))
         self._missed: list[Callable[[], None]] = []
         self._woken = False
@@ -187,6 +191,19 @@ class SimulatedHost:
             action()
         self.do("turn")
 
+    def stalled(self, name: str) -> bool:
+        """Whether the work of the background `name` stands still."""
+        return name in self._stalled
+
+    def stall(self, name: str, stalled: bool) -> None:
+        """Let what the background `name` does take for ever, or go on."""
+        if stalled:
+            self._stalled.add(name)
+        else:
+            self._stalled.discard(name)
+            if name in self._backgrounds:
+                self._backgrounds[name].go_on()
+
     def plug(self, plugged: bool) -> None:
         for nic in self.nics.values():
             nic.plugged = plugged
@@ -233,6 +250,10 @@ class SimulatedHost:
 
     def launch(self, run: Callable[[], None]) -> None:
         self.task.launch(run, self.guest)
+
+    def background(self, name: str) -> Background:
+        found = self._backgrounds[name] = SimulatedBackground(self, name)
+        return found
 
     def condition(self) -> Condition:
         return TaskCondition(self.task)

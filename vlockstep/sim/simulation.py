@@ -56,6 +56,8 @@ class Conditions:
     verdict: tuple[int, int] = (50_000, 50_000)
     step: tuple[int, int] = (20_000, 20_000)
     """From one exit of a guest to the next."""
+    background: tuple[int, int] = (20_000, 20_000)
+    """What a host does in the background, each piece of it."""
     clocks: tuple[Clock, Clock] = (Clock(), Clock())
 
 
@@ -227,6 +229,10 @@ class Simulation:
 
     def after(self, delay: int, action: Callable[[], None]) -> None:
         self.at(self.now + delay, action)
+
+    def after_job(self, action: Callable[[], None]) -> None:
+        """After a piece of work in the background."""
+        self.after(self.chance.randint(*self.conditions.background), action)
 
     def acted(self, host: SimulatedHost) -> None:
         """A host did something: perhaps its guest can take a step now."""
