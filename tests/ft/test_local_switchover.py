@@ -66,14 +66,17 @@ def test_a_connection_lost_after_a_switchover_is_made_again(entry: int) -> None:
         check_ledger(pair.transcript, pair.disk(), LINES)
 
 
+@pytest.mark.parametrize("slowness", [1, 30])
 @pytest.mark.parametrize("back", [False, True], ids=["there", "back"])
-def test_a_connection_lost_during_a_switchover_costs_nobody(back: bool) -> None:
-    """At every step of one, whoever listens."""
+def test_a_connection_lost_during_a_switchover_costs_nobody(back: bool, slowness: int) -> None:
+    """At every step of one, whoever listens, with an arbiter that answers before the connection is
+    made again, or after it."""
     for steps in range(80):
         with LocalPair("ledger", ("--lines=12", "--pause=1", "--work=100")) as pair:
             pair.run_to_entry(7)
             if back:
                 pair.switchover()
+            pair.arbiter.slowness = slowness
             asked = pair.secondary if back else pair.primary
             asked.do("switchover", asked.replica.switch_over)
             for _ in range(steps):

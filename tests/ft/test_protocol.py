@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from vlockstep.arbiter import Verdict
 from vlockstep.errors import UsageError
 from vlockstep.ft.messages import (
     PROTOCOL,
@@ -37,7 +38,6 @@ from vlockstep.ft.protocol import (
     Start,
     State,
     Stop,
-    Verdict,
 )
 from vlockstep.ft.secondary import Secondary
 from vlockstep.ft.timing import MILLISECOND as MS

@@ -9,9 +9,8 @@ import sys
 
 import pytest
 
-from vlockstep.ft.protocol import Verdict
+from vlockstep.arbiter import Verdict, rule
 from vlockstep.sim.__main__ import main
-from vlockstep.sim.arbiter import SimulatedArbiter
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -37,7 +36,7 @@ def test_exhaustive(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
 def test_a_violation_comes_with_the_command_that_shows_it_again(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(SimulatedArbiter, "verdict", lambda *_: Verdict.WON)
+    monkeypatch.setattr(rule, "claim", lambda *_: Verdict.WON)
     assert run(monkeypatch, "--seeds", "400") == 1
     out = capsys.readouterr().out
     command = re.search(r"^  python -m vlockstep\.sim (.*)$", out, re.MULTILINE)

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
+from vlockstep.arbiter import ArbiterError, Record, Register, Verdict, rule
 from vlockstep.ft import guest
 from vlockstep.ft.handoff import Received
 from vlockstep.ft.primary import Primary
-from vlockstep.ft.protocol import NEVER, Action, Claim, Release, State, Verdict
+from vlockstep.ft.protocol import NEVER, Action, Release, State
 from vlockstep.ft.secondary import Secondary
 from vlockstep.replay import codec
 from vlockstep.replay.entry import Kind
 from vlockstep.replay.replayer import Replayer
-from vlockstep.sim.arbiter import SimulatedArbiter
 from vlockstep.sim.execution import Result, execute
 from vlockstep.sim.explore import explore, shrink
 from vlockstep.sim.schedule import Schedule
@@ -44,13 +44,26 @@ def without_lease(patch: pytest.MonkeyPatch) -> None:
 
 def without_compare_and_set(patch: pytest.MonkeyPatch) -> None:
     """Whoever claims a generation gets it."""
-    verdict = SimulatedArbiter.verdict
+    claim = rule.claim
 
-    def generous(self: SimulatedArbiter, host: Any, claim: Claim) -> Verdict:
-        verdict(self, host, claim)
+    def generous(register: Register, wanted: Record) -> Verdict:
+        claim(register, wanted)
         return Verdict.WON
 
-    patch.setattr(SimulatedArbiter, "verdict", generous)
+    patch.setattr(rule, "claim", generous)
+
+
+def without_doubt_about_failures(patch: pytest.MonkeyPatch) -> None:
+    """An arbiter that fails while its record is read has said no."""
+    claim = rule.claim
+
+    def rash(register: Register, wanted: Record) -> Verdict:
+        try:
+            return claim(register, wanted)
+        except ArbiterError:
+            return Verdict.LOST
+
+    patch.setattr(rule, "claim", rash)
 
 
 def without_sequence_check(patch: pytest.MonkeyPatch) -> None:
@@ -106,6 +119,8 @@ def without_position_check(patch: pytest.MonkeyPatch) -> None:
         (without_output_rule, ("cut", "crash", "power")),
         (without_lease, ("pause",)),
         (without_compare_and_set, ("cut",)),
+        (without_doubt_about_failures, ("arbiter-flaky", "crash")),
+        (without_doubt_about_failures, ("arbiter-stale", "switchover", "crash")),
         (without_sequence_check, ("garble",)),
         (without_suppression_of_outputs, ("crash",)),
         (without_draining, ("slow", "crash")),

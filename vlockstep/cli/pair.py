@@ -18,7 +18,7 @@ from vlockstep.cli import options, output
 from vlockstep.errors import UsageError
 
 if TYPE_CHECKING:
-    from vlockstep.ft.arbiter import DirectoryArbiter
+    from vlockstep.arbiter import DirectoryArbiter
     from vlockstep.ft.channel import Channel
     from vlockstep.ft.faults import Fault, Place
     from vlockstep.ft.host import Setting
@@ -178,7 +178,7 @@ def primary(
 
     Waits for the secondary first. The exit status is the guest's.
     """
-    from vlockstep.ft.arbiter import DirectoryArbiter
+    from vlockstep.arbiter import DirectoryArbiter
     from vlockstep.keys import Party
 
     judge = DirectoryArbiter(arbiter, _name("primary"))
@@ -225,7 +225,7 @@ def secondary(
 
     Memory, CPU and the guest's command line are the primary's. The exit status is the guest's.
     """
-    from vlockstep.ft.arbiter import DirectoryArbiter
+    from vlockstep.arbiter import DirectoryArbiter
     from vlockstep.keys import Party
     from vlockstep.machine.bundled import open_image
     from vlockstep.replay.attach import BlockOption, attach

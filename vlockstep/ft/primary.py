@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from vlockstep.arbiter.rule import Verdict
 from vlockstep.ft.messages import (
     PROTOCOL,
     Answer,
@@ -36,7 +37,6 @@ from vlockstep.ft.protocol import (
     Start,
     State,
     Tell,
-    Verdict,
 )
 from vlockstep.ft.timing import SECOND, Timing
 from vlockstep.machine.position import Position

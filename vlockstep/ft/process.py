@@ -13,16 +13,16 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from vlockstep.arbiter.rule import Arbiter, ArbiterError, Verdict
 from vlockstep.background import Background, BackgroundThread
 from vlockstep.endpoint import ACCIDENTS
 from vlockstep.errors import HostError, VlockstepError
-from vlockstep.ft.arbiter import Arbiter, ArbiterError
 from vlockstep.ft.channel import Arrived, Channel, Connected, Disconnected, Event, Rejected
 from vlockstep.ft.handoff import Condition
 from vlockstep.ft.host import Setting
 from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.primary import Primary
-from vlockstep.ft.protocol import NEVER, Claim, State, Verdict
+from vlockstep.ft.protocol import NEVER, Claim, State
 from vlockstep.ft.replica import Replica
 from vlockstep.ft.timing import MILLISECOND
 from vlockstep.machine.config import GuestConfig
@@ -57,6 +57,7 @@ class Process:
         self._observe = observe
         self._observing = threading.Lock()
         self._rejections = 0
+        self._arbiter_problem = ""
         self._status_at: int | None = 0 if status else None
         self._console: Console = setting.console
         self._disks: Mapping[int, BlockDevice] = setting.disks
@@ -194,10 +195,16 @@ class Process:
     def claim(self, claim: Claim) -> None:
         def ask() -> None:
             verdict: Verdict | None = None
+            problem = ""
             try:
-                verdict = self._arbiter.claim(claim)
+                verdict = self._arbiter.claim(claim.expected, claim.alone)
             except ArbiterError as error:
-                self.observe({"event": "notice", "text": str(error)})
+                problem = str(error)
+            except Exception as error:  # whatever it is, the claim must be asked again
+                problem = f"the arbiter failed: {type(error).__name__}: {error}"
+            if problem not in ("", self._arbiter_problem):
+                self.observe({"event": "notice", "text": problem})
+            self._arbiter_problem = problem
             self._answers.put(verdict)
             self.wake()
 

@@ -236,15 +236,6 @@ Action = (
 NEVER = 1 << 63
 
 
-class Verdict(Enum):
-    """The arbiter's answer to a claim."""
-
-    WON = "won"
-    LOST = "lost"
-    TAKEN_OVER = "taken over"
-    """Lost to a replica that took over in a switchover, and counts on this one to follow."""
-
-
 class Role:
     """What both roles do: states, heartbeats, hearing."""
 

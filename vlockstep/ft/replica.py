@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from vlockstep.arbiter.rule import Verdict
 from vlockstep.errors import HostError, VlockstepError
 from vlockstep.ft import messages
 from vlockstep.ft.faults import Stage
@@ -47,7 +48,6 @@ from vlockstep.ft.protocol import (
     State,
     Stop,
     Tell,
-    Verdict,
 )
 from vlockstep.ft.secondary import Secondary
 from vlockstep.ft.standby import StandbyNics
@@ -270,6 +270,8 @@ class Replica:
                 for action in secondary.connected(now):
                     if isinstance(action, Send):
                         self._host.send(messages.encode(action.message), peer)
+            case messages.Handover() if secondary.takes_over(message):
+                self._peer = peer  # whom to tell when it has
             case messages.Welcome(messages.PROTOCOL, secondary.generation):
                 self._peer = peer
                 self._act(secondary.received(now, message))

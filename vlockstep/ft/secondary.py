@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from vlockstep.arbiter.rule import Verdict
 from vlockstep.errors import LogError
 from vlockstep.ft.messages import (
     PROTOCOL,
@@ -33,7 +34,6 @@ from vlockstep.ft.protocol import (
     Start,
     State,
     Tell,
-    Verdict,
 )
 from vlockstep.ft.timing import MILLISECOND, Timing
 from vlockstep.machine.position import BOOT, Position
@@ -83,6 +83,14 @@ class Secondary(Role):
         """An operator wants the next switchover when this one is complete."""
         self._not_before = BOOT
         self._started = now
+
+    def takes_over(self, message: Handover) -> bool:
+        """Whether it is about to do what this asks for, perhaps once more."""
+        taking = self.state is State.TAKING_OVER or (
+            self.state is State.CLAIMING and not self._claimed.alone
+        )
+        handed = (self.received_entries, self._not_before.exits, self._not_before.blocks)
+        return taking and handed == (message.next, message.exits, message.blocks)
 
     def deadline(self) -> int:
         """When to call `tick` at the latest."""

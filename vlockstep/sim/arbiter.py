@@ -1,11 +1,15 @@
-"""A simulated arbiter: a compare-and-set on the generation that may be slow or out of reach."""
+"""A simulated register under the rule that ships: slow, out of reach, failing halfway, or stale."""
 
 from __future__ import annotations
 
 import random
 from typing import TYPE_CHECKING
 
-from vlockstep.ft.protocol import Claim, Verdict
+import greenlet
+
+from vlockstep.arbiter import rule
+from vlockstep.arbiter.rule import ArbiterError, Record
+from vlockstep.ft.protocol import Claim
 
 if TYPE_CHECKING:
     from vlockstep.sim.host import SimulatedHost
@@ -13,45 +17,90 @@ if TYPE_CHECKING:
 
 
 class SimulatedArbiter:
-    """`delays` are the least and the greatest time to the verdict, and again to its arrival."""
+    """`delays` are the least and the greatest time of each operation, and of the answer."""
 
     def __init__(
         self, simulation: Simulation, chance: random.Random, delays: tuple[int, int]
     ) -> None:
-        self.generation = 1
-        self.owner = simulation.hosts[0]
+        self.records = {1: Record(1, simulation.hosts[0].name, alone=False)}
         self.reachable = True
         self.deaf = False
-        """It decides, but its answers get lost."""
+        """What it is asked it does, but its answers get lost."""
+        self.flaky = False
+        """Some of its operations fail, before or after they had their effect."""
+        self.stale = False
+        """No replica sees what another one has written since."""
         self.slowness = 1
-        self.alone = False
-        """Whether the owner has nobody that follows."""
         self._simulation = simulation
         self._chance = chance
         self._delays = delays
+        self._hub = greenlet.getcurrent()
+
+    @property
+    def generation(self) -> int:
+        return max(self.records)
+
+    @property
+    def alone(self) -> bool:
+        """Whether the owner has nobody that follows."""
+        return self.records[self.generation].alone
+
+    @property
+    def owner(self) -> SimulatedHost:
+        return self._simulation.host(self.records[self.generation].replica)
 
     def claim(self, host: SimulatedHost, claim: Claim) -> None:
-        def judge() -> None:
-            verdict = self.verdict(host, claim) if self.reachable else None
-            heard = None if self.deaf else verdict
+        """Two claims may take turns in their operations."""
+
+        def ask() -> None:
+            wanted = Record(claim.expected + 1, host.name, claim.alone)
+            try:
+                verdict = rule.claim(_Access(self, host.name), wanted)
+            except ArbiterError:
+                verdict = None
             self._simulation.after(
                 self._delay(),
-                lambda: host.do("verdict", lambda: host.replica.arbiter_answered(heard)),
+                lambda: host.do("verdict", lambda: host.replica.arbiter_answered(verdict)),
             )
 
-        self._simulation.after(self._delay(), judge)
+        self._simulation.after(0, greenlet.greenlet(ask, self._hub).switch)
 
-    def verdict(self, host: SimulatedHost, claim: Claim) -> Verdict:
-        if self.generation == claim.expected:
-            self.generation += 1
-            self.owner, self.alone = host, claim.alone
-            return Verdict.WON
-        if self.generation == claim.expected + 1:
-            if self.owner is host and self.alone == claim.alone:
-                return Verdict.WON  # it did not hear so the first time
-            if not self.alone:
-                return Verdict.TAKEN_OVER
-        return Verdict.LOST
+    def wait(self) -> None:
+        """From a claim, for an operation to get there."""
+        self._simulation.after(self._delay(), greenlet.getcurrent().switch)
+        self._hub.switch()
+
+    def may_fail(self, with_effect: bool) -> None:
+        """An operation is about to take effect, or has."""
+        away = self.deaf if with_effect else not self.reachable
+        if away or (self.flaky and self._chance.random() < 1 / 3):
+            raise ArbiterError("the arbiter is simulated to fail")
 
     def _delay(self) -> int:
         return self._chance.randint(*self._delays) * self.slowness
+
+
+class _Access:
+    """A replica's way to the register."""
+
+    def __init__(self, arbiter: SimulatedArbiter, replica: str) -> None:
+        self._arbiter = arbiter
+        self._replica = replica
+
+    def read(self, generation: int) -> Record | None:
+        self._arbiter.wait()
+        self._arbiter.may_fail(with_effect=False)
+        record = self._arbiter.records.get(generation)
+        self._arbiter.may_fail(with_effect=True)
+        others = record is not None and generation > 1 and record.replica != self._replica
+        return None if self._arbiter.stale and others else record
+
+    def create(self, record: Record) -> bool:
+        self._arbiter.wait()
+        self._arbiter.may_fail(with_effect=False)
+        created = self._arbiter.records.setdefault(record.generation, record) is record
+        self._arbiter.may_fail(with_effect=True)
+        return created
+
+    def end(self, generation: int) -> None:
+        raise AssertionError("guests of the simulation end by themselves")

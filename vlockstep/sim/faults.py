@@ -58,6 +58,10 @@ def _effects(
             return _set(arbiter, "deaf", True), _set(arbiter, "deaf", False)
         case "arbiter-slow":
             return _set(arbiter, "slowness", _SLOW), _set(arbiter, "slowness", 1)
+        case "arbiter-flaky":
+            return _set(arbiter, "flaky", True), _set(arbiter, "flaky", False)
+        case "arbiter-stale":
+            return _set(arbiter, "stale", True), _set(arbiter, "stale", False)
     raise AssertionError(kind)
 
 

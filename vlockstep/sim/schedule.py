@@ -29,10 +29,14 @@ LASTING = {
     "arbiter-away": (),
     "arbiter-deaf": (),
     "arbiter-slow": (),
+    "arbiter-flaky": (),
+    "arbiter-stale": (),
 }
 """Faults that strike and pass. A `slow` guest takes longer from exit to exit. A `cut` names who is
 not reached, `garble` who gets messages with a flipped bit among others, `unplug` whose NIC has no
-network; an arbiter that is deaf decides, but its answers get lost."""
+network. An arbiter that is deaf does what it is asked, but its answers get lost; one that is flaky
+fails now and then, in the midst of a claim, too; with one that is stale nobody sees what others
+have written."""
 TARGETS = ONCE | LASTING
 
 _FAULT = re.compile(

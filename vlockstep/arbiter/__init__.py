@@ -1,0 +1,10 @@
+"""The arbiter: which replica rules, decided by a compare-and-set on the generation.
+
+`rule` is the decision, pure, over a register that offers three operations; `directory` keeps the
+register in a shared directory.
+"""
+
+from vlockstep.arbiter.directory import DirectoryArbiter
+from vlockstep.arbiter.rule import Arbiter, ArbiterError, Record, Register, Verdict, claim
+
+__all__ = ["Arbiter", "ArbiterError", "DirectoryArbiter", "Record", "Register", "Verdict", "claim"]
