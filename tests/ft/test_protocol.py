@@ -487,6 +487,58 @@ def test_one_without_a_network_lets_the_other_claim_first(
     assert claims_after(isolated, noticed) == usual + TIMING.dead // MS
 
 
+@pytest.mark.parametrize("late", [0, 1, 20, 49, 60, 300], ids="{} ms".format)
+@pytest.mark.parametrize("misses", [2, 3, 5])
+@pytest.mark.parametrize("make", [protected, following])
+def test_who_is_called_late_sees_silence_all_the_same(
+    make: Callable[[], Primary | Secondary], misses: int, late: int
+) -> None:
+    """As many late calls as there are misses, and one more to be sure, are enough."""
+    role = make()
+    role.timing = Timing(misses=misses)
+    calls = 0
+    while role.state is not State.CLAIMING:
+        role.tick(role.deadline() + late * MS)
+        calls += 1
+        assert calls <= misses + 1
+
+
+@pytest.mark.parametrize("misses", [2, 3, 5])
+@pytest.mark.parametrize("before", [0, 10, 49, 60, 99])
+@pytest.mark.parametrize("make", [protected, following])
+def test_who_was_stopped_listens_for_an_interval_before_it_judges(
+    make: Callable[[], Primary | Secondary], before: int, misses: int
+) -> None:
+    """However long it stood still, and however long the peer had been silent before."""
+    role = make()
+    role.timing = Timing(misses=misses)
+    for now in range(START, START + before * MS + 1, MS):
+        role.tick(now)
+    awake = START + before * MS + 10_000 * MS
+    for now in range(awake, awake + 49 * MS, MS):
+        role.tick(now)
+        assert role.state is not State.CLAIMING
+    role.received(now, Query(now, 50 * MS, 0))
+    role.tick(now + 49 * MS)
+    assert role.state is not State.CLAIMING
+
+
+def test_a_lease_outlives_a_round_trip_that_is_longer_than_death() -> None:
+    """Otherwise no answer would ever permit anything."""
+    primary, secondary = protected(), following()
+    primary.timing = secondary.timing = Timing(interval=2 * MS, misses=2)
+    now = START
+    for _ in range(8):
+        (query,) = sent([Send(primary._query(now))], Query)
+        (answer,) = sent(secondary.received(now + 10 * MS, query), Answer)
+        primary.received(now + 20 * MS, answer)
+        now += 20 * MS
+    primary.append(now, [LINE])
+    query = Query(now, primary.lease, 0)
+    assert isinstance(query, Query) and query.lease == 40 * MS
+    assert releases(primary.received(now + 20 * MS, Answer(now, query.lease, 1, 0))) == [1]
+
+
 # What the simulator found
 
 

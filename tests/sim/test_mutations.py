@@ -11,8 +11,9 @@ from vlockstep.arbiter import ArbiterError, Record, Register, Verdict, rule
 from vlockstep.ft import guest
 from vlockstep.ft.handoff import Received
 from vlockstep.ft.primary import Primary
-from vlockstep.ft.protocol import NEVER, Action, Release, State
+from vlockstep.ft.protocol import NEVER, Action, Release, Role, State
 from vlockstep.ft.secondary import Secondary
+from vlockstep.ft.timing import Timing
 from vlockstep.replay import codec
 from vlockstep.replay.entry import Kind
 from vlockstep.replay.replayer import Replayer
@@ -64,6 +65,25 @@ def without_doubt_about_failures(patch: pytest.MonkeyPatch) -> None:
             return Verdict.LOST
 
     patch.setattr(rule, "claim", rash)
+
+
+def without_late_timers(patch: pytest.MonkeyPatch) -> None:
+    """Who is called late takes itself for one that was stopped, and forgets the silence so far."""
+
+    def silent(self: Role, now: int) -> bool:
+        if now - self._looked > self.timing.dead // 2:
+            self._silence = 0
+        else:
+            self._silence += now - self._looked
+        self._looked = now
+        return self._silence >= self._dead_after
+
+    patch.setattr(Role, "_silent", silent)
+
+
+def without_leases_beyond_death(patch: pytest.MonkeyPatch) -> None:
+    """No lease is longer than what counts as dead, however long a message is on its way."""
+    patch.setattr(Timing, "max_lease", property(lambda self: self.dead))
 
 
 def without_sequence_check(patch: pytest.MonkeyPatch) -> None:
@@ -121,6 +141,8 @@ def without_position_check(patch: pytest.MonkeyPatch) -> None:
         (without_compare_and_set, ("cut",)),
         (without_doubt_about_failures, ("arbiter-flaky", "crash")),
         (without_doubt_about_failures, ("arbiter-stale", "switchover", "crash")),
+        (without_late_timers, ("power",)),
+        (without_leases_beyond_death, ("slow",)),
         (without_sequence_check, ("garble",)),
         (without_suppression_of_outputs, ("crash",)),
         (without_draining, ("slow", "crash")),

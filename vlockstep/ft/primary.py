@@ -45,6 +45,8 @@ from vlockstep.replay.entry import OUTPUTS, Entry, Kind
 
 MAX_BATCH = 1 << 20
 """Bytes of entries in a message, unless a single entry is longer."""
+_ROUND_TRIPS = 4
+"""So many are remembered."""
 HOLD_LIMIT = 2 * SECOND
 """A guest that makes no exit for so long cannot be switched over."""
 
@@ -109,7 +111,7 @@ class Primary(Role):
         self._running = state is not State.WAITING
         self._announced = False
         self._lease_until = 0
-        self._round_trip = 0
+        self._round_trips = deque([0], maxlen=_ROUND_TRIPS)
         self._held: Position | None = None
         self._handed_over = False
         self._hold_until = NEVER
@@ -130,8 +132,10 @@ class Primary(Role):
 
     @property
     def lease(self) -> int:
-        """The lease to ask for: twice the round trip, but not beyond what counts as dead."""
-        return min(max(self.timing.min_lease, 2 * self._round_trip), self.timing.dead)
+        """The lease to ask for: twice the last round trip. What counts as dead limits it, unless no
+        answer comes as fast as that."""
+        limit = max(self.timing.dead, 2 * min(self._round_trips))
+        return min(max(self.timing.min_lease, 2 * self._round_trips[-1]), limit)
 
     def lag(self, now: int) -> tuple[int, int]:
         """By how many entries and nanoseconds the secondary's execution is behind."""
@@ -141,7 +145,7 @@ class Primary(Role):
         """Whether the guest has to wait for the secondary."""
         if self.state is State.ALONE:
             return False
-        lag = self.lag(now)[1] - self._round_trip
+        lag = self.lag(now)[1] - self._round_trips[-1]
         return self._sent_bytes > self.timing.max_log or lag > self.timing.max_lag
 
     def deadline(self) -> int:
@@ -156,8 +160,8 @@ class Primary(Role):
             case State.CLAIMING:
                 return self._retry
             case State.PROTECTED | State.HOLDING | State.HANDED_OVER | State.FINISHING:
-                dead = self._heard + self._dead_after
-                return min(self._asked + self.timing.interval, dead, self._hold_until)
+                beat = self._asked + self.timing.interval
+                return min(beat, self._next_look, self._hold_until)
             case _:
                 return NEVER
 
@@ -212,7 +216,7 @@ class Primary(Role):
         oldest = self._sent[0].first if self._sent else self.next
         if not oldest <= message.next <= self.next:
             return [Send(Refuse(f"entry {message.next} is not kept any more"))]
-        self._heard = now
+        self._hear(now)
         self._instance = message.instance
         actions: list[Action] = [
             Send(Welcome(PROTOCOL, self.generation, message.next, self._config))
@@ -228,7 +232,7 @@ class Primary(Role):
 
     def received(self, now: int, message: Message) -> list[Action]:
         """A message from the secondary. Raises `MessageError` if it cannot be one."""
-        self._heard = now
+        self._hear(now)
         if self.state is State.WELCOMING and not isinstance(message, Hello | Goodbye):
             self._to(State.PROTECTED)
             self._asked = now
@@ -377,7 +381,7 @@ class Primary(Role):
             raise MessageError("an answer to what was never asked")
         start: list[Action] = []
         if answer.echo:
-            self._round_trip = now - answer.echo
+            self._round_trips.append(now - answer.echo)
             self._lease_until = max(self._lease_until, answer.echo + answer.lease)
             if self.state is State.PROTECTED and now < self._lease_until:
                 start = [*self._start(), *self._announce(now)]

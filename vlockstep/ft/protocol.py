@@ -245,9 +245,10 @@ class Role:
         self.generation = generation
         self.isolated = False
         """The guest's network cannot be reached from here."""
-        self._heard = now
+        self._silence = 0
+        self._excused = False
+        self._looked = now
         self._asked = now
-        self._ticked = now
         self._retry = NEVER
         self._claimed = Claim(generation, True)
         self._parted = 0
@@ -266,19 +267,31 @@ class Role:
         self._asked = now
         return [Send(self._query(now))]
 
+    def _hear(self, now: int) -> None:
+        """A word from the peer."""
+        self._silence, self._excused = 0, False
+        self._looked = now
+
     def _silent(self, now: int) -> bool:
-        """Whether the peer counts as dead. A replica that was itself stopped judges nobody by the
-        silence meanwhile."""
-        if now - self._ticked > self.timing.dead // 2:
-            self._heard = now
-        self._ticked = now
-        return now >= self._heard + self._dead_after
+        """Whether the peer counts as dead.
+
+        Silence is what this replica has listened to: an interval at the most from one look to the
+        next. Who looks later than that was stopped, or had no CPU, and may have the peer's words
+        still to read: once in a silence it listens for another interval before it judges.
+        """
+        passed, self._looked = now - self._looked, now
+        interval = self.timing.interval
+        self._silence += min(passed, interval)
+        late = passed > interval + interval // 2
+        if late and not self._excused and self._silence > self._dead_after - interval:
+            self._excused = True
+            self._silence = self._dead_after - interval
+        return self._silence >= self._dead_after
 
     @property
     def _next_look(self) -> int:
-        """When to look whether the peer is still silent, not to be taken for one that was
-        stopped."""
-        return min(self._heard + self._dead_after, self._ticked + self.timing.interval)
+        """When to look whether the peer is still silent."""
+        return self._looked + min(self._dead_after - self._silence, self.timing.interval)
 
     @property
     def _dead_after(self) -> int:

@@ -99,12 +99,15 @@ class Secondary(Role):
                 due = self._still_until + self._deference
             case State.CLAIMING:
                 return self._retry
-            case State.JOINING | State.DRAINED:
+            case State.JOINING:
+                given_up = self._started + self.timing.patience
+                due = min(self._asked + self.timing.interval, given_up)
+            case State.DRAINED:
                 due = self._asked + self.timing.interval
             case State.READY:
                 due = self._next_look
             case State.FOLLOWING | State.TAKING_OVER:
-                dead = max(self._heard + self._dead_after, self._still_until)
+                dead = max(self._next_look, self._still_until)
                 due = min(self._asked + self.timing.interval, dead)
             case _:
                 return NEVER
@@ -125,7 +128,7 @@ class Secondary(Role):
 
     def received(self, now: int, message: Message) -> list[Action]:
         """A message from the primary."""
-        self._heard = now
+        self._hear(now)
         if self.state is State.READY and isinstance(message, Batch | Query) and message.lease:
             # Without a lease it only looks who is there: it may have given this replica up.
             self._to(State.FOLLOWING)
@@ -245,7 +248,7 @@ class Secondary(Role):
     def _answer(self, now: int, sent: int, lease: int) -> Action:
         """Answer, which promises not to go live for the lease."""
         if self.state in (State.FOLLOWING, State.TAKING_OVER):
-            lease = min(lease, self.timing.dead)
+            lease = min(lease, self.timing.max_lease)
             self._still_until = max(self._still_until, now + self.timing.promise(lease))
         else:
             lease = 0

@@ -49,6 +49,11 @@ class Timing:
     def min_lease(self) -> int:
         return self.interval
 
+    @property
+    def max_lease(self) -> int:
+        """What a secondary grants at the most. The primary's timing may be another."""
+        return max(self.dead, SECOND)
+
     def promise(self, lease: int) -> int:
         """How long a secondary keeps still for a `lease`: 5 % longer, for clocks that drift."""
         return lease + lease // 20 + MILLISECOND

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlockstep.ft.timing import MILLISECOND, Timing
 from vlockstep.sim import check, faults, programs
 from vlockstep.sim.client import Client
 from vlockstep.sim.host import SimulatedHost
@@ -76,7 +77,32 @@ def _conditions(chance: random.Random) -> Conditions:
     def clock() -> Clock:
         return Clock(chance.randint(0, _SKEW), chance.uniform(-_DRIFT, _DRIFT))
 
-    return Conditions(span(4, 7), span(4, 7), span(4, 6.5), span(4, 7), (clock(), clock()))
+    def whole(low: float, high: float) -> int:
+        return int(10 ** chance.uniform(low, high))
+
+    def timing(magnitude: float) -> Timing:
+        """Anything that is permitted, but that nobody knocks for ever at a door that stays shut."""
+        interval = max(MILLISECOND, whole(magnitude - 1, magnitude + 1))
+        return Timing(
+            interval,
+            misses=whole(0.31, 1.5),
+            max_lag=whole(7, 12.5),
+            max_log=whole(4.9, 12),
+            patience=min(whole(6, 12.5), 10_000 * interval),
+        )
+
+    magnitude = chance.uniform(6, 11.5)
+    return Conditions(
+        message=span(4, 7),
+        verdict=span(4, 7),
+        step=span(4, 6.5),
+        background=span(4, 7),
+        timer=(-whole(3, 7) if chance.random() < 0.5 else 0, whole(3, 8)),
+        clocks=(clock(), clock()),
+        timings=(timing(magnitude), timing(magnitude))
+        if chance.random() < 0.5
+        else (Timing(), Timing()),
+    )
 
 
 def _watch(

@@ -86,6 +86,7 @@ class SimulatedHost:
         self._skew, self._rate = clock.skew, round(_RATE * (1 + clock.drift))
         self._missed: list[Callable[[], None]] = []
         self._woken = False
+        self._late = 0
 
     def equip(self, setting: Setting) -> None:
         self.replica = _Replica(setting, self, self.name)
@@ -209,7 +210,19 @@ class SimulatedHost:
             nic.plugged = plugged
 
     def deadline(self) -> int:
-        """When the replica wants a turn, by the simulation's clock."""
+        """When the replica gets the turn that it wants, by the simulation's clock: too late, or
+        once too early."""
+        due = self._due()
+        return due if due == NEVER else due + self._late
+
+    def wake_up(self) -> None:
+        """Its timer has gone off."""
+        early, late = self.simulation.conditions.timer
+        woken_early = self.simulation.now < self._due()
+        self._late = self.simulation.chance.randint(0 if woken_early else early, late)
+        self.do("turn")
+
+    def _due(self) -> int:
         deadline = self.replica.deadline() if self.alive else NEVER
         return NEVER if deadline == NEVER else -(-(deadline - self._skew) * _RATE // self._rate)
 

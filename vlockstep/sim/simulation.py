@@ -49,8 +49,8 @@ class Clock:
 
 @dataclass(frozen=True)
 class Conditions:
-    """How long things take, in nanoseconds: from the least to the greatest. The clocks are the
-    primary's and the secondary's."""
+    """How long things take, in nanoseconds: from the least to the greatest. Clocks and timings are
+    the primary's and the secondary's."""
 
     message: tuple[int, int] = (50_000, 50_000)
     verdict: tuple[int, int] = (50_000, 50_000)
@@ -58,7 +58,10 @@ class Conditions:
     """From one exit of a guest to the next."""
     background: tuple[int, int] = (20_000, 20_000)
     """What a host does in the background, each piece of it."""
+    timer: tuple[int, int] = (0, 0)
+    """By how much a host wakes too late; too early if negative."""
     clocks: tuple[Clock, Clock] = (Clock(), Clock())
+    timings: tuple[Timing, Timing] = (Timing(), Timing())
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,6 @@ class Simulation:
         seed: int = 0,
         memory: int = 16,
         disk_size: int = 1 << 16,
-        timing: Timing | None = None,
         conditions: Conditions | None = None,
         machine: Callable[[Image, GuestConfig, bool], Machine] | None = None,
         crash_at: str | None = None,
@@ -120,7 +122,7 @@ class Simulation:
         self.hosts = self.primary, self.secondary
         self.network = Network(self, self.chance, self.conditions.message)
         self.arbiter = SimulatedArbiter(self, self.chance, self.conditions.verdict)
-        for host in self.hosts:
+        for host, timing in zip(self.hosts, self.conditions.timings, strict=True):
             host.nics = {d.handle: self._nic(host) for d in nics}
             fault = None
             if crash_at is not None and host is self.primary:
@@ -133,7 +135,7 @@ class Simulation:
                     blocks,
                     nics={h: Station(nic, parse_mac(GUEST_MAC)) for h, nic in host.nics.items()},
                     nets=nets,
-                    timing=timing or Timing(),
+                    timing=timing,
                     log=logs and logs / f"{host.name}.vlog",
                     fault=fault,
                 )
@@ -183,7 +185,7 @@ class Simulation:
         self.now = max(self.now, due)
         for host in self.hosts:
             if host.deadline() <= self.now:
-                host.do("turn")
+                host.wake_up()
         return True
 
     def run(self, until: Callable[[], bool] = lambda: False, limit: int = 1_000_000) -> None:

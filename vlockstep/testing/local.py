@@ -8,7 +8,7 @@ from pathlib import Path
 from vlockstep.ft.timing import Timing
 from vlockstep.machine.bundled import open_image
 from vlockstep.machine.position import Position
-from vlockstep.sim.simulation import Simulation
+from vlockstep.sim.simulation import Conditions, Simulation
 
 
 class LocalPair(Simulation):
@@ -32,7 +32,7 @@ class LocalPair(Simulation):
             seed=seed,
             memory=memory,
             disk_size=disk_size,
-            timing=timing,
+            conditions=Conditions(timings=(timing, timing)) if timing else None,
             crash_at=crash_at,
             logs=logs,
         )
