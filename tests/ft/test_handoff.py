@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Mapping
 
+from vlockstep.background import BackgroundThread, Job
 from vlockstep.ft.handoff import Appended
 from vlockstep.ft.outputs import OutputQueue
 from vlockstep.replay.entry import Entry, Kind
+from vlockstep.replay.live import BlockDevice
 
 CLOCK: Entry = (Kind.CYCLES, 0, 0, 1, b"")
 FRAME: Entry = (Kind.NET_WRITE, 1, 0, b"digest", b"")
@@ -77,14 +80,101 @@ def test_after_a_take_that_found_something_only_outputs_wake() -> None:
     assert len(wakes) == 2
 
 
+class Inline:
+    """A `Background` that does everything at once."""
+
+    def submit(self, job: Job) -> None:
+        job()
+
+    def drain(self, seconds: float) -> bool:
+        return True
+
+
+def output_queue(console: Console, disks: Mapping[int, BlockDevice] | None = None) -> OutputQueue:
+    return OutputQueue(
+        console, disks or {}, {}, now=lambda: 0, background=Inline(), progressed=lambda: None
+    )
+
+
 def test_an_output_that_was_made_elsewhere_before_it_is_known_here_is_not_repeated() -> None:
     console = Console()
-    queue = OutputQueue(console, {})
+    queue = output_queue(console)
     queue.add(0, Kind.CONSOLE, 0, 0, b"made elsewhere, ")
     queue.forget(2)
     queue.add(1, Kind.CONSOLE, 0, 0, b"this, too, ")
     queue.add(2, Kind.CONSOLE, 0, 0, b"here")
     assert queue.bytes == 4
     console.text = b"made elsewhere, this, too, "
-    assert queue.release(3, lambda: True) == 3
+    queue.permit(3, 1)
+    assert queue.done == 3
     assert console.text == b"made elsewhere, this, too, here"
+
+
+class SlowDisk:
+    """Each call waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.content = bytearray(4)
+        self.called = threading.Semaphore(0)
+        self.go = threading.Semaphore(0)
+
+    def read(self, offset: int, length: int) -> bytes | None:
+        found = bytes(self.content[offset : offset + length])
+        self._wait()
+        return found
+
+    def write(self, offset: int, data: bytes) -> None:
+        self._wait()
+        self.content[offset : offset + len(data)] = data
+
+    def _wait(self) -> None:
+        self.called.release()
+        assert self.go.acquire(timeout=10)
+
+
+def test_nobody_waits_for_a_read_but_the_guest() -> None:
+    """And it finds what it wrote, though that leaves the queue meanwhile."""
+    disk = SlowDisk()
+    queue = output_queue(Console(), {1: disk})
+    queue.add(0, Kind.BLOCK_WRITE, 1, 0, b"ab")
+    found: list[bytes | None] = []
+    reader = threading.Thread(target=lambda: found.append(queue.read_block(1, 0, 4)))
+    reader.start()
+    assert disk.called.acquire(timeout=10)  # the guest stands in its read
+    queue.add(1, Kind.CONSOLE, 0, 0, b"x")
+    disk.go.release()
+    queue.permit(2, 1)
+    assert queue.done == 2
+    disk.go.release()
+    reader.join(10)
+    assert found == [b"ab\0\0"]
+
+
+def test_nobody_waits_for_a_write() -> None:
+    disk, console, told = SlowDisk(), Console(), threading.Semaphore(0)
+    queue = OutputQueue(
+        console, {1: disk}, {},
+        now=lambda: 0, background=BackgroundThread("outputs"), progressed=told.release,
+    )  # fmt: skip
+    queue.add(0, Kind.BLOCK_WRITE, 1, 0, b"ab")
+    queue.add(1, Kind.CONSOLE, 0, 0, b"x")
+    queue.permit(1, 1)
+    assert disk.called.acquire(timeout=10)
+    assert (queue.done, queue.bytes) == (0, 3)
+    queue.permit(2, 1)
+    assert console.text == b""
+    disk.go.release()
+    assert told.acquire(timeout=10)
+    assert (queue.done, queue.bytes, console.text, disk.content[:2]) == (2, 0, b"x", b"ab")
+
+
+def test_what_comes_too_late_for_its_lease_is_not_made() -> None:
+    console, clock = Console(), [5]
+    queue = OutputQueue(
+        console, {}, {}, now=lambda: clock[0], background=Inline(), progressed=lambda: None
+    )
+    queue.add(0, Kind.CONSOLE, 0, 0, b"x")
+    queue.permit(1, 5)
+    assert queue.expired and queue.done == 0 and console.text == b""
+    queue.permit(1, 6)
+    assert queue.done == 1 and console.text == b"x"

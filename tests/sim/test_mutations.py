@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from vlockstep.arbiter import ArbiterError, Record, Register, Verdict, rule
+from vlockstep.background import Job
 from vlockstep.ft import guest
 from vlockstep.ft.handoff import Received
 from vlockstep.ft.primary import Primary
@@ -17,6 +18,7 @@ from vlockstep.ft.timing import Timing
 from vlockstep.replay import codec
 from vlockstep.replay.entry import Kind
 from vlockstep.replay.replayer import Replayer
+from vlockstep.sim.background import SimulatedBackground
 from vlockstep.sim.execution import Result, execute
 from vlockstep.sim.explore import explore, shrink
 from vlockstep.sim.schedule import Schedule
@@ -81,6 +83,25 @@ def without_late_timers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Role, "_silent", silent)
 
 
+def without_background(patch: pytest.MonkeyPatch) -> None:
+    """A host stands still while it waits for what it writes."""
+
+    def submit(self: SimulatedBackground, job: Job) -> None:
+        self._jobs.append(job)
+        if self._host.stalled(self._name):
+            self._host.paused = True
+        else:
+            self.drain(0)
+
+    def go_on(self: SimulatedBackground) -> None:
+        if self._host.paused:
+            self._host.resume()
+            self.drain(0)
+
+    patch.setattr(SimulatedBackground, "submit", submit)
+    patch.setattr(SimulatedBackground, "go_on", go_on)
+
+
 def without_leases_beyond_death(patch: pytest.MonkeyPatch) -> None:
     """No lease is longer than what counts as dead, however long a message is on its way."""
     patch.setattr(Timing, "max_lease", property(lambda self: self.dead))
@@ -143,6 +164,7 @@ def without_position_check(patch: pytest.MonkeyPatch) -> None:
         (without_doubt_about_failures, ("arbiter-stale", "switchover", "crash")),
         (without_late_timers, ("power",)),
         (without_leases_beyond_death, ("slow",)),
+        (without_background, ("stall-outputs",)),
         (without_sequence_check, ("garble",)),
         (without_suppression_of_outputs, ("crash",)),
         (without_draining, ("slow", "crash")),

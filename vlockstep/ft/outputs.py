@@ -7,11 +7,16 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
+from vlockstep.background import Background
+from vlockstep.errors import HostError
 from vlockstep.ft.handoff import Appended
 from vlockstep.machine.position import Position
 from vlockstep.machine.world import Outcome
 from vlockstep.replay.entry import Kind
 from vlockstep.replay.live import BlockDevice, Console, NetDevice
+
+_WAITING = (Kind.CONSOLE, Kind.BLOCK_WRITE)
+_TOLD_EVERY = 16
 
 
 class Output(NamedTuple):
@@ -48,31 +53,53 @@ class Inputs(Protocol):
 
 
 class OutputQueue:
-    """Outputs in order. The guest's thread adds and reads through; another releases or forgets.
+    """Outputs in order. The guest's thread adds and reads through; the protocol's thread permits or
+    forgets.
 
-    An output stays in the queue until it is made, and nobody waits for it meanwhile: a frame may
-    wake who answers it before its `write` returns.
+    What may wait for a file is made in the background, and so is all that comes behind it; other
+    outputs, and whatever wakes somebody, are made by who permits them. An output stays in the queue
+    until it is made, and nobody waits for it meanwhile: a frame may wake who answers it before its
+    `write` returns. `progressed` is called when there is something new to look at.
     """
 
     def __init__(
         self,
         console: Console,
         disks: Mapping[int, BlockDevice],
-        nics: Mapping[int, NetDevice] | None = None,
-        about_to_perform: Callable[[Output], None] = lambda output: None,
-        performed: Callable[[Output], None] = lambda output: None,
+        nics: Mapping[int, NetDevice],
+        *,
+        now: Callable[[], int],
+        background: Background,
+        progressed: Callable[[], None],
+        about_to_make: Callable[[Output], None] = lambda output: None,
+        made: Callable[[Output], None] = lambda output: None,
     ) -> None:
         self._console = console
         self._disks = disks
-        self._nics = nics or {}
-        self._about_to_perform = about_to_perform
-        self._performed = performed
+        self._nics = nics
+        self._now = now
+        self._background = background
+        self._progressed = progressed
+        self._about_to_make = about_to_make
+        self._made = made
         self._lock = threading.Lock()
         self._queue: deque[Output] = deque()
         self._console_offset = 0
         self._forgotten = 0
+        self._end = 0
+        self._until = 0
+        self._busy = False
+        """The background has the queue's head."""
+        self._untold = 0
+        self._closed = False
         self.bytes = 0
         """Queued; what limits the queue is the protocol's business."""
+        self.expired = False
+        """An output was not made, since it was too late for that."""
+        self.failure: HostError | None = None
+        """An output could not be made, and so nothing behind it will be."""
+
+    # The guest's thread
 
     def add(self, sequence: int, kind: Kind, handle: int, offset: int, data: bytes) -> None:
         """Queue an output. Console text gets its place in the stream here."""
@@ -86,22 +113,43 @@ class OutputQueue:
             self._queue.append(Output(sequence, kind, handle, offset, data))
             self.bytes += len(data)
 
-    def release(self, end: int, permitted: Callable[[], bool]) -> int:
-        """Make the outputs of entries before `end`, each only if `permitted` just before.
+    def read_block(self, handle: int, offset: int, length: int) -> bytes | None:
+        """What the guest must find on its disk: the disk's content under the queued writes. They
+        are looked up first: what leaves the queue meanwhile is on the disk."""
+        with self._lock:
+            writes = [w for w in self._queue if w.kind is Kind.BLOCK_WRITE and w.handle == handle]
+        data = self._disks[handle].read(offset, length)
+        if data is None:
+            return None
+        for write in writes:
+            low = max(offset, write.offset)
+            high = min(offset + length, write.offset + len(write.data))
+            if low < high:
+                piece = write.data[low - write.offset : high - write.offset]
+                data = data[: low - offset] + piece + data[high - offset :]
+        return data
 
-        Returns `end`, or the entry of the first output that was not permitted any more.
-        """
-        while self._queue and self._queue[0].sequence < end:
-            output = self._queue[0]
-            self._about_to_perform(output)
-            if not permitted():
-                return output.sequence
-            self._perform(output)
-            with self._lock:
-                self._queue.popleft()
-                self.bytes -= len(output.data)
-            self._performed(output)
-        return end
+    # The protocol's thread
+
+    def permit(self, end: int, until: int) -> None:
+        """Make the outputs of entries before `end`, each only if the clock is before `until` just
+        before."""
+        with self._lock:
+            self._end, self._until = end, until
+        while (output := self._head()) is not None:
+            if output.kind in _WAITING:
+                self._busy = True
+                self._background.submit(self._work)
+                return
+            if not self._make(output):
+                return
+
+    @property
+    def done(self) -> int:
+        """All outputs of permitted entries before this one are made."""
+        with self._lock:
+            self._untold = 0
+            return min(self._end, self._queue[0].sequence) if self._queue else self._end
 
     def forget(self, end: int) -> None:
         """Drop all outputs of entries before `end`, also those to come: another replica has made
@@ -111,23 +159,26 @@ class OutputQueue:
             while self._queue and self._queue[0].sequence < end:
                 self.bytes -= len(self._queue.popleft().data)
 
-    def read_block(self, handle: int, offset: int, length: int) -> bytes | None:
-        """What the guest must find on its disk: the disk's content under the queued writes."""
+    def close(self) -> None:
+        """Begin no other output."""
         with self._lock:
-            data = self._disks[handle].read(offset, length)
-            if data is None:
-                return None
-            for write in self._queue:
-                if write.kind is not Kind.BLOCK_WRITE or write.handle != handle:
-                    continue
-                low = max(offset, write.offset)
-                high = min(offset + length, write.offset + len(write.data))
-                if low < high:
-                    piece = write.data[low - write.offset : high - write.offset]
-                    data = data[: low - offset] + piece + data[high - offset :]
-            return data
+            self._closed = True
 
-    def _perform(self, output: Output) -> None:
+    # Either that thread, or the background while it is busy
+
+    def _head(self) -> Output | None:
+        """The next output if it is permitted, and nobody else is at it."""
+        with self._lock:
+            if self._busy or self._closed or not self._queue:
+                return None
+            return self._queue[0] if self._queue[0].sequence < self._end else None
+
+    def _make(self, output: Output) -> bool:
+        """Whether it was made."""
+        self._about_to_make(output)
+        if self._now() >= self._until:
+            self.expired = True
+            return False
         match output.kind:
             case Kind.CONSOLE:
                 self._console.write(output.offset, output.data)
@@ -135,6 +186,29 @@ class OutputQueue:
                 self._disks[output.handle].write(output.offset, output.data)
             case Kind.NET_WRITE:
                 self._nics[output.handle].write(output.data)
+        with self._lock:
+            self._queue.popleft()
+            self.bytes -= len(output.data)
+            self._untold += 1
+        self._made(output)
+        return True
+
+    def _work(self) -> None:
+        """Make one output, and go on with the next."""
+        with self._lock:
+            output = None if self._closed else self._queue[0]
+        try:
+            going_on = output is not None and self._make(output)
+        except HostError as error:
+            self.failure, going_on = error, False
+        with self._lock:
+            going_on = going_on and bool(self._queue) and self._queue[0].sequence < self._end
+            self._busy = going_on or self.failure is not None
+            tell = not going_on or self._untold == _TOLD_EVERY
+        if going_on:
+            self._background.submit(self._work)
+        if tell:
+            self._progressed()
 
 
 class ProtectedWorld:

@@ -100,18 +100,19 @@ class Primary(Role):
         """Entries so far: the sequence number of the next one."""
         self.acknowledged = next
         self.executed = next
-        self.released = next
-        """Every output of an entry before this one has been released."""
         self._sent: deque[_Sent] = deque()
         self._sent_bytes = 0
         self._pace: deque[tuple[int, int]] = deque()
         self._outputs = deque(outputs)
+        self.released = self._outputs[0] if self._outputs else next
+        """Every output of an entry before this one has been released."""
         self._ended = ended
         self._instance = ""
         self._running = state is not State.WAITING
         self._announced = False
         self._lease_until = 0
         self._round_trips = deque([0], maxlen=_ROUND_TRIPS)
+        self._allowance = 0
         self._held: Position | None = None
         self._handed_over = False
         self._hold_until = NEVER
@@ -132,10 +133,11 @@ class Primary(Role):
 
     @property
     def lease(self) -> int:
-        """The lease to ask for: twice the last round trip. What counts as dead limits it, unless no
-        answer comes as fast as that."""
-        limit = max(self.timing.dead, 2 * min(self._round_trips))
-        return min(max(self.timing.min_lease, 2 * self._round_trips[-1]), limit)
+        """The lease to ask for: twice the last round trip, and what outputs took that came too late
+        for theirs. What counts as dead limits it, unless no answer comes as fast as that."""
+        wanted = 2 * self._round_trips[-1] + self._allowance
+        limit = max(self.timing.dead, 2 * min(self._round_trips) + self._allowance)
+        return min(max(self.timing.min_lease, wanted), limit)
 
     def lag(self, now: int) -> tuple[int, int]:
         """By how many entries and nanoseconds the secondary's execution is behind."""
@@ -161,6 +163,8 @@ class Primary(Role):
                 return self._retry
             case State.PROTECTED | State.HOLDING | State.HANDED_OVER | State.FINISHING:
                 beat = self._asked + self.timing.interval
+                if self._outputs and self._outputs[0] < self.acknowledged:
+                    beat = min(beat, self._renewal)
                 return min(beat, self._next_look, self._hold_until)
             case _:
                 return NEVER
@@ -267,18 +271,14 @@ class Primary(Role):
         return []
 
     def performed(self, now: int, end: int) -> list[Action]:
-        """Every output of an entry before `end` has been made; the answer to a `Release`."""
+        """Every output of an entry before `end` has been made; what comes of a `Release`, later."""
         while self._outputs and self._outputs[0] < end:
             self.released = self._outputs.popleft() + 1
-        if self._ended is None or self.released <= self._ended:
-            return self._hand_over()
-        if self.state is State.ALONE:
-            self._to(State.FINISHED)
-            return [Done()]
-        actions = self._call_off("the guest has ended")
-        self._to(State.FINISHING)
-        self._finished_at = self._asked = now
-        return [*actions, Send(Finished(now))]
+        return self._settle(now)
+
+    def expired(self) -> None:
+        """An output came too late for its lease: ask for longer ones, until all are made."""
+        self._allowance = min(2 * self._allowance + self.timing.interval, self.timing.max_lease)
 
     def disconnected(self, now: int) -> list[Action]:
         """The connection dropped: an early suspicion."""
@@ -335,7 +335,7 @@ class Primary(Role):
     def held(self, now: int, position: Position) -> list[Action]:
         """The guest is held at `position`, and all its entries were appended."""
         self._held = position
-        return self._hand_over()
+        return self._settle(now)
 
     def tick(self, now: int) -> list[Action]:
         """Time has passed."""
@@ -433,21 +433,41 @@ class Primary(Role):
         else:
             return []
         if not self._outputs or self._outputs[0] >= end:
-            return self._hand_over()
-        if self.state is not State.ALONE and now >= self._lease_until:
-            if now - self._asked < self.lease // 4:
-                return []
+            return self._settle(now)
+        if self.state is State.ALONE:
+            return [Release(end, NEVER)]
+        renewal: list[Action] = []
+        if now >= self._renewal:
             self._asked = now
-            return [Send(self._query(now))]
-        return [Release(end, NEVER if self.state is State.ALONE else self._lease_until)]
+            renewal = [Send(self._query(now))]
+        return [*renewal, *([Release(end, self._lease_until)] if now < self._lease_until else [])]
 
-    def _hand_over(self) -> list[Action]:
-        """Let the secondary take over if the guest is held and every output is released."""
-        if self.state is not State.HOLDING or self._held is None or self._outputs:
+    @property
+    def _renewal(self) -> int:
+        """When to ask for another lease, so that outputs which take their time find one."""
+        return max(self._lease_until - self.lease // 2, self._asked + self.lease // 4)
+
+    def _settle(self, now: int) -> list[Action]:
+        """Once every output is released: end with the guest, or let the secondary take over if the
+        guest is held."""
+        if self._outputs:
             return []
-        self._to(State.HANDED_OVER)
-        self._hold_until = NEVER
-        return [*self.handover()]
+        self._allowance = 0
+        if self._ended is None or self.released <= self._ended:
+            if self.state is not State.HOLDING or self._held is None:
+                return []
+            self._to(State.HANDED_OVER)
+            self._hold_until = NEVER
+            return [*self.handover()]
+        if self.state is State.ALONE:
+            self._to(State.FINISHED)
+            return [Done()]
+        if self.state not in (State.PROTECTED, State.HOLDING):
+            return []
+        actions = self._call_off("the guest has ended")
+        self._to(State.FINISHING)
+        self._finished_at = self._asked = now
+        return [*actions, Send(Finished(now))]
 
     def _call_off(self, reason: str) -> list[Action]:
         """Give up a switchover that has not been handed over."""

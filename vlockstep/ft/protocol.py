@@ -151,8 +151,8 @@ class Deliver:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Primary: make all outputs of entries before `end`, now, each only while the clock is before
-    `until`; answer with `performed`."""
+    """Primary: make all outputs of entries before `end`, each only while the clock is before
+    `until`; tell with `performed` how far that has come."""
 
     end: int
     until: int

@@ -79,8 +79,11 @@ class Replica:
             setting.console,
             setting.disks,
             self._nics.by_handle,
-            about_to_perform=self._about_to_perform,
-            performed=lambda output: self._strike(Stage.RELEASE, output.sequence),
+            now=host.now,
+            background=host.background("outputs"),
+            progressed=host.wake,
+            about_to_make=self._about_to_make,
+            made=lambda output: self._strike(Stage.RELEASE, output.sequence),
         )
         self._config: GuestConfig | None = None
         self._guest: Guest | None = None
@@ -195,6 +198,8 @@ class Replica:
         if self._guest is not None:
             self._see_guest(self._guest)
         if self.result is None:
+            self._see_outputs()
+        if self.result is None:
             self._look_at_network()
             self._act(self.role.tick(self._host.now()))
         if isinstance(self.role, Primary) and self._guest is not None:
@@ -232,6 +237,7 @@ class Replica:
         return status
 
     def close(self) -> None:
+        self._queue.close()
         if self._log is not None:
             self._log.close()
 
@@ -408,14 +414,21 @@ class Replica:
         self._send(messages.Query(self._host.now(), 0, 0))
 
     def _release(self, end: int, until: int) -> None:
-        assert isinstance(self.role, Primary)
-        try:
-            done = self._queue.release(end, lambda: self._host.now() < until)
-        except HostError as error:
-            self._event("stopped", reason=str(error))
-            self.result = error
-            return
-        self._act(self.role.performed(self._host.now(), done))
+        self._queue.permit(end, until)
+        self._see_outputs()
+
+    def _see_outputs(self) -> None:
+        """Which of a primary's outputs are made."""
+        failure, done = self._queue.failure, self._queue.done
+        if failure is not None:
+            self._event("stopped", reason=str(failure))
+            self.result = failure
+        elif isinstance(self.role, Primary):
+            if self._queue.expired:
+                self._queue.expired = False
+                self.role.expired()
+            if done > self.role.released:
+                self._act(self.role.performed(self._host.now(), done))
 
     def _reply(self, message: SwitchoverDone) -> None:
         """Tell those who asked: operators, or the peer on behalf of some."""
@@ -535,7 +548,7 @@ class Replica:
         if self._log is not None:
             self._log.keep(self._host.now(), entries)
 
-    def _about_to_perform(self, output: Output) -> None:
+    def _about_to_make(self, output: Output) -> None:
         fault = self._setting.fault
         if fault is None or not fault.due(Stage.WRITE, output.sequence):
             return

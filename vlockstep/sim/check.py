@@ -11,7 +11,7 @@ from vlockstep.machine.world import Outcome
 from vlockstep.replay.replayer import Replayer, Sequence
 from vlockstep.sim.client import Client
 from vlockstep.sim.host import SimulatedHost
-from vlockstep.sim.schedule import Schedule
+from vlockstep.sim.schedule import STALLS, Schedule
 from vlockstep.sim.scripted import BLOCK, RECORD
 from vlockstep.sim.simulation import Simulation
 from vlockstep.testing.ledger import BLOCK as LEDGER_BLOCK
@@ -26,6 +26,7 @@ def violations(simulation: Simulation, schedule: Schedule, client: Client | None
     """Each in words; none if all is well."""
     yield from simulation.console.complaints
     yield from _emitters(simulation)
+    yield from _composure(simulation, schedule)
     may_diverge = any(fault.kind == "diverge" for fault in schedule.faults)
     yield from _survival(simulation, may_diverge)
     for host in simulation.hosts:
@@ -59,6 +60,19 @@ def _emitters(simulation: Simulation) -> Iterator[str]:
             yield f"an output of generation {emission.generation} by {where}, which is the other's"
         else:
             last = emission.generation
+
+
+def _composure(simulation: Simulation, schedule: Schedule) -> Iterator[str]:
+    """Who only waits for what it writes does not count as dead."""
+    conditions = simulation.conditions
+    lateness = conditions.message[1] + conditions.timer[1]
+    calm = all(t.dead - 2 * t.interval > 2 * lateness for t in conditions.timings)
+    if calm and all(fault.kind in STALLS for fault in schedule.faults):
+        if simulation.arbiter.generation > 1:
+            yield f"generation {simulation.arbiter.generation}, and nobody was dead"
+        for host in simulation.hosts:
+            if not isinstance(host.outcome, Outcome) and simulation.primary.happened("started"):
+                yield f"{host.name} left, and nobody was dead: {host.outcome}"
 
 
 def _survival(simulation: Simulation, may_diverge: bool) -> Iterator[str]:

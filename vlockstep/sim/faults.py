@@ -41,6 +41,9 @@ def _effects(
             return _set(host, "diverges", True), None
         case "drop":
             return simulation.drop, None
+        case "stall-outputs":
+            background = kind.removeprefix("stall-")
+            return lambda: host.stall(background, True), lambda: host.stall(background, False)
         case "pause":
             return lambda: simulation.pause(target), lambda: simulation.resume(target)
         case "slow":

@@ -113,10 +113,10 @@ class SimulatedHost:
 
     @property
     def live(self) -> bool:
-        """Whether it may make outputs."""
-        return self.state in ("PROTECTED", "ALONE", "HOLDING", "FINISHING") or (
-            self.state == "FINISHED" and isinstance(self.replica.role, Primary)
-        )
+        """Whether it may make outputs, if its lease permits."""
+        return isinstance(self.replica.role, Primary) and self.state not in (
+            "WAITING", "WELCOMING", "HANDED_OVER", "SWAPPED", "STOPPED"
+        )  # fmt: skip
 
     @property
     def outcome(self) -> Outcome | VlockstepError | None:

@@ -20,7 +20,10 @@ REAL = ("ledger", "preempt", "tally")
 HOSTS = ("primary", "secondary")
 ONCE = {"crash": HOSTS, "power": HOSTS, "switchover": HOSTS, "diverge": ("secondary",), "drop": ()}
 """Faults that strike, and whom. `power` is a crash that no connection tells of."""
+STALLS = {"stall-outputs": HOSTS}
+"""What a host writes, and waits for: console and disks."""
 LASTING = {
+    **STALLS,
     "pause": HOSTS,
     "slow": HOSTS,
     "unplug": HOSTS,
