@@ -9,7 +9,7 @@ import pytest
 
 from vlockstep.arbiter import ArbiterError, Record, Register, Verdict, rule
 from vlockstep.background import Job
-from vlockstep.ft import guest
+from vlockstep.ft import guest, lead
 from vlockstep.ft.handoff import Received
 from vlockstep.ft.primary import Primary
 from vlockstep.ft.protocol import NEVER, Action, Release, Role, State
@@ -182,6 +182,19 @@ def test_a_guard_that_is_missing_is_missed(
     simple = shrink(failure)
     assert simple.violations and len(simple.schedule.faults) <= len(failure.schedule.faults)
     assert execute(Schedule.parse(str(simple.schedule))) == simple
+
+
+def late_crashes() -> Iterator[Result]:
+    """After some seconds, in which clocks drift apart, if the guest takes so long."""
+    for seed in range(100):
+        yield execute(Schedule.parse(f"ledger/40 seed={seed} crash:primary@30000000us"))
+
+
+def test_a_guests_clock_that_jumps_by_the_drift_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would if the largest lead ever counted."""
+    assert not any(result.violations for result in late_crashes())
+    monkeypatch.setattr(lead, "_WINDOW", NEVER)
+    assert any("counter went by" in text for r in late_crashes() for text in r.violations)
 
 
 def crashes_after_switchovers() -> Iterator[Result]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from vlockstep.ft.faults import Stage
 from vlockstep.ft.handoff import Appended, Received, Visiting
 from vlockstep.ft.host import Host, Setting
+from vlockstep.ft.lead import ClockLead
 from vlockstep.ft.outputs import Inputs, OutputQueue, ProtectedWorld
 from vlockstep.ft.standby import StandbyNics
 from vlockstep.machine.config import GuestConfig
@@ -55,7 +56,7 @@ class Guest:
         self._received = Received(self._ran_dry, host.condition())
         self._replayer: Replayer | None = None
         self._inputs: Inputs | None = None
-        self._cycles_ahead: int | None = None
+        self._lead = ClockLead()
         self._idle_since = 0
         self.machine = self._make_machine(config)
 
@@ -79,7 +80,8 @@ class Guest:
         self.live = False
         self._received = Received(self._ran_dry, self._host.condition())
         clock = self._inputs.clock()
-        self._cycles_ahead = clock[0] - self._host.now()
+        self._lead = ClockLead()
+        self._lead.note(self._host.now(), clock[0])
         self.machine.replace_world(self._following_world(next, clock))
         self._inputs.leave()
         self._inputs = None
@@ -114,14 +116,11 @@ class Guest:
         self._received.finish(lambda: self._install_live(not_before))
 
     def _compare_clocks(self, entries: Sequence[Entry]) -> None:
-        """Learn how far the guest's time-stamp counter is ahead of this host's clock, to let it go
-        on without a jump. The entry that was fastest to get here tells best."""
+        """Learn where the guest's time-stamp counter stands, to let it go on without a jump."""
         for kind, _, _, value, _ in reversed(entries):
             if kind == Kind.CYCLES:
                 assert isinstance(value, int)
-                ahead = value - self._host.now()
-                if self._cycles_ahead is None or ahead > self._cycles_ahead:
-                    self._cycles_ahead = ahead
+                self._lead.note(self._host.now(), value)
                 return
 
     # In the guest's thread
@@ -143,8 +142,8 @@ class Guest:
         """It has taken the last entry."""
         assert self._replayer is not None
         cycles, walltime = self._replayer.clock
-        if self._cycles_ahead is not None:
-            cycles = max(cycles, self._host.now() + self._cycles_ahead)
+        if self._lead.value is not None:
+            cycles = max(cycles, self._host.now() + self._lead.value)
         waited = (self.machine.exits, self._idle_since)
         start = Continuation((cycles, walltime), not_before, waited, self._generation)
         self.machine.replace_world(self._live_world(start))

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from vlockstep.errors import VlockstepError
+from vlockstep.ft.timing import MILLISECOND
 from vlockstep.machine.world import Outcome
+from vlockstep.replay.entry import Kind
 from vlockstep.replay.replayer import Replayer, Sequence
 from vlockstep.sim.client import Client
 from vlockstep.sim.host import SimulatedHost
@@ -19,6 +21,9 @@ from vlockstep.testing.ledger import inspect_ledger
 
 _LINE = re.compile(rb"line (\d+) ([0-9a-f]{8}) ([0-9a-f]{8})\n")
 _REAL_LINE = re.compile(rb"ledger \d{6,} .*\n")
+_RATES = 50
+"""A host's clock may be a fiftieth faster than another's."""
+_DRIFT = 100 * MILLISECOND
 _DONE = b"ledger done lines=%d chain=%016x\n"
 
 
@@ -34,6 +39,7 @@ def violations(simulation: Simulation, schedule: Schedule, client: Client | None
             yield f"{host.name} diverged: {host.outcome}"
         if isinstance(host.outcome, Outcome):
             yield from _replay(simulation, host, host.outcome)
+            yield from _clock(simulation, host)
     finished = any(isinstance(host.outcome, Outcome) for host in simulation.hosts)
     if client is not None:
         yield from client.complaints
@@ -91,6 +97,21 @@ def _survival(simulation: Simulation, may_diverge: bool) -> Iterator[str]:
         return
     if not isinstance(heir.outcome, Outcome):
         yield f"{heir.name} did not take over: {heir.state}, {heir.outcome}"
+
+
+def _clock(simulation: Simulation, host: SimulatedHost) -> Iterator[str]:
+    """The guest's counter goes neither back nor, by more than clocks drift apart in a while, ahead
+    of the time that passes."""
+    before = None
+    for kind, _, _, value, _ in host.replica.entries:
+        if kind != Kind.CYCLES:
+            continue
+        assert isinstance(value, int)
+        if before is not None:
+            passed = simulation.readings[value] - simulation.readings[before]
+            if not 0 < value - before <= passed + passed // _RATES + _DRIFT:
+                yield f"the guest's counter went by {value - before} ns when {passed} ns passed"
+        before = value
 
 
 def _replay(simulation: Simulation, host: SimulatedHost, outcome: Outcome) -> Iterator[str]:

@@ -91,17 +91,21 @@ def _conditions(chance: random.Random) -> Conditions:
             patience=min(whole(6, 12.5), 10_000 * interval),
         )
 
-    magnitude = chance.uniform(6, 11.5)
+    timings, step = (Timing(), Timing()), span(4, 6.5)
+    match chance.choices(("usual", "long", "odd"), (10, 1, 9))[0]:
+        case "long":  # clocks drift apart meanwhile
+            step = span(8, 9)
+        case "odd":
+            magnitude = chance.uniform(6, 11.5)
+            timings = timing(magnitude), timing(magnitude)
     return Conditions(
         message=span(4, 7),
         verdict=span(4, 7),
-        step=span(4, 6.5),
+        step=step,
         background=span(4, 7),
         timer=(-whole(3, 7) if chance.random() < 0.5 else 0, whole(3, 8)),
         clocks=(clock(), clock()),
-        timings=(timing(magnitude), timing(magnitude))
-        if chance.random() < 0.5
-        else (Timing(), Timing()),
+        timings=timings,
     )
 
 

@@ -124,7 +124,8 @@ class Schedule:
         `kinds`."""
         chance = random.Random(f"schedule {seed}")
         program = chance.choice(PROGRAMS)
-        horizon = int(10 ** chance.uniform(3.5, 5.8))
+        late = chance.random() < 0.1
+        horizon = int(10 ** (chance.uniform(6.5, 7.3) if late else chance.uniform(3.5, 5.8)))
         faults = sorted(
             (_fault(chance, horizon, kinds) for _ in range(chance.randint(1, 5))), key=_time
         )

@@ -100,6 +100,8 @@ class Simulation:
         self.chance = random.Random(seed)
         self.console = SharedConsole()
         self.emissions: list[Emission] = []
+        self.readings: dict[int, int] = {}
+        """When each value of the guest's counter was read first."""
         self.on_frame: Callable[[bytes], None] = lambda frame: None
         """Takes each frame that the guest sends."""
         self.make_machine = machine or _real_machine
@@ -188,6 +190,10 @@ class Simulation:
                 host.wake_up()
         return True
 
+    def note_reading(self, value: int) -> None:
+        """The guest's counter is read."""
+        self.readings.setdefault(value, self.now)
+
     def run(self, until: Callable[[], bool] = lambda: False, limit: int = 1_000_000) -> None:
         """Step until something holds, or until nothing can happen any more."""
         for _ in range(limit):
@@ -267,6 +273,7 @@ class Simulation:
             alarm=lambda delay: self.after(
                 delay, lambda: host.do("alarm", host.task.wake, turn=False)
             ),
+            read=self.note_reading,
         )
 
     def broadcast(self, frame: bytes) -> None:

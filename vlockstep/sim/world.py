@@ -10,7 +10,8 @@ from vlockstep.sim.task import GuestTask
 
 
 class NetworkedWorld(SimulatedWorld):
-    """With NICs sleeping takes time: until a frame comes, or what `alarm` was told is over."""
+    """Time is the host's `now`, and sleeping takes some: until a frame comes, or what `alarm` was
+    told is over. `read` is told each reading of the guest's counter."""
 
     def __init__(
         self,
@@ -24,6 +25,7 @@ class NetworkedWorld(SimulatedWorld):
         task: GuestTask,
         now: Callable[[], int],
         alarm: Callable[[int], None],
+        read: Callable[[int], None],
     ) -> None:
         super().__init__(seed, console, disks, start=start, pause=pause)
         self._nics = nics
@@ -31,10 +33,15 @@ class NetworkedWorld(SimulatedWorld):
         self._task = task
         self._now = now
         self._alarm = alarm
+        self._read = read
+        self._zero = start.clock[0] - now()
+
+    def cycles(self, at: int) -> int:
+        self._cycles = max(self._cycles + 1, self._zero + self._now())
+        self._read(self._cycles)
+        return self._cycles
 
     def poll(self, at: int, timeout: int) -> int:
-        if not self._nics:
-            return super().poll(at, timeout)
         since = self._start.waiting_since(at, self._now())
         while True:
             self._pause()
