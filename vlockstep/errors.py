@@ -15,6 +15,12 @@ class UsageError(VlockstepError):
     exit_status = 2
 
 
+class Left(VlockstepError):
+    """A replica left, as it was asked to; the guest goes on elsewhere."""
+
+    exit_status = 0
+
+
 class ImageError(VlockstepError):
     """The image is not one this tender can run."""
 

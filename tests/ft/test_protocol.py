@@ -23,7 +23,7 @@ from vlockstep.ft.messages import (
     TookOver,
     Welcome,
 )
-from vlockstep.ft.primary import MAX_BATCH, Primary
+from vlockstep.ft.primary import HOLD_LIMIT, MAX_BATCH, Primary
 from vlockstep.ft.protocol import (
     TRANSITIONS,
     Action,
@@ -33,6 +33,7 @@ from vlockstep.ft.protocol import (
     Done,
     Follow,
     GoLive,
+    Hold,
     Release,
     Send,
     Start,
@@ -537,6 +538,41 @@ def test_a_lease_outlives_a_round_trip_that_is_longer_than_death() -> None:
     query = Query(now, primary.lease, 0)
     assert isinstance(query, Query) and query.lease == 40 * MS
     assert releases(primary.received(now + 20 * MS, Answer(now, query.lease, 1, 0))) == [1]
+
+
+def test_a_primary_that_leaves_before_its_guest_has_started_says_so() -> None:
+    waiting = Primary(TIMING, 1, "image", {}, START)
+    assert waiting.leave(START, "why") == [Stop("why")]
+    welcoming = Primary(TIMING, 1, "image", {}, START)
+    welcoming.received(START, Hello(PROTOCOL, "me", "image", 0))
+    welcomed = Primary(TIMING, 1, "image", {}, START)
+    welcomed.received(START, Hello(PROTOCOL, "me", "image", 0))
+    welcomed.received(START, Answer(0, 0, 0, 0))
+    for primary in (welcoming, welcomed):
+        assert primary.leave(START, "why") == [Send(Goodbye("why")), Stop("why")]
+        assert primary.idle
+
+
+def test_a_primary_whose_guest_does_not_stop_leaves_without_a_word() -> None:
+    """Its secondary notices, and takes over."""
+    primary = protected()
+    assert primary.leave(START, "why") == [Hold()]
+    now = START
+    while primary.state is State.HOLDING:
+        now = primary.deadline()
+        primary.received(now, Answer(now, 50 * MS, 0, 0))
+        actions = primary.tick(now)
+    assert Stop("why") in actions and not sent(actions, Goodbye)
+    assert now == START + HOLD_LIMIT
+
+
+def test_a_secondary_that_may_be_live_already_leaves_when_that_shows() -> None:
+    secondary = following()
+    secondary.received(START, batch(0, [CLOCK, LINE], released=0))
+    while secondary.state is not State.CLAIMING:
+        secondary.tick(secondary.deadline())
+    assert secondary.leave(START, "why") == []
+    assert GoLive(2, protected=False) in secondary.arbiter_answered(START, Verdict.WON)
 
 
 # What the simulator found

@@ -36,6 +36,7 @@ from vlockstep.ft.protocol import (
     Send,
     Start,
     State,
+    Stop,
     Tell,
 )
 from vlockstep.ft.timing import SECOND, Timing
@@ -290,6 +291,8 @@ class Primary(Role):
             actions = []
         else:
             return []
+        if self._leaving:
+            return [*actions, *self._stop(self._leaving)]
         self._to(State.PARTED)
         self._parted = now
         return [*actions, Tell("the connection to the secondary was lost")]
@@ -309,6 +312,8 @@ class Primary(Role):
                 return self._stop(f"generation {self.generation + 1} belongs to another replica")
         self._to(State.ALONE)
         self.generation += 1
+        if self._leaving:
+            return self._end_guest()
         self._forget_secondary()
         alone = Tell(f"going on alone as generation {self.generation}")
         return [alone, *self._start(), *self._announce(now), Resume(), *self._release(now)]
@@ -322,6 +327,24 @@ class Primary(Role):
         self._to(State.HOLDING)
         self._hold_until = now + HOLD_LIMIT
         return [Hold()]
+
+    def leave(self, now: int, reason: str) -> list[Action]:
+        """This replica is to leave; called again when it has a new role."""
+        self._leaving = reason
+        match self.state:
+            case State.WAITING:
+                return self._stop(reason)
+            case State.WELCOMING:
+                return [Send(Goodbye(reason)), *self._stop(reason)]
+            case State.PROTECTED if not self._running:
+                return [Send(Goodbye(reason)), *self._stop(reason)]
+            case State.PROTECTED:
+                return self.switchover(now)
+            case State.ALONE:
+                return self._end_guest()
+            case State.PARTED:
+                return self._stop(reason)
+        return []
 
     def handover(self) -> list[Send]:
         """What is said when the guest is held and every output is released."""
@@ -343,9 +366,11 @@ class Primary(Role):
         match self.state:
             case State.PROTECTED | State.HOLDING:
                 if silent:
-                    return self._claim_alone("the secondary does not answer")
+                    return self._lost("the secondary does not answer")
                 if now >= self._hold_until:
                     actions = self._call_off("the guest made no exit within 2 s")
+                    if self._leaving:
+                        return [*actions, *self._stop(self._leaving)]
                     self._to(State.PROTECTED)
                     return actions
                 return self._heartbeat(now) + self._release(now)
@@ -359,7 +384,7 @@ class Primary(Role):
                     return self._claim()
             case State.HANDED_OVER:
                 if silent:
-                    return self._claim_alone("the secondary did not take over")
+                    return self._lost("the secondary did not take over")
                 beat = self._heartbeat(now)
                 return [*beat, *self.handover()] if beat else []
             case State.FINISHING:
@@ -482,6 +507,15 @@ class Primary(Role):
         self._to(State.WAITING)
         self._instance = ""
         return [Tell(reason)]
+
+    def _lost(self, reason: str) -> list[Action]:
+        """The secondary may be dead, or may not."""
+        return self._stop(self._leaving) if self._leaving else self._claim_alone(reason)
+
+    def _end_guest(self) -> list[Action]:
+        """As asked; nobody else has it."""
+        self._to(State.FINISHED)
+        return [Stop(self._leaving)]
 
     def _claim_alone(self, reason: str) -> list[Action]:
         if self.state is State.HANDED_OVER:

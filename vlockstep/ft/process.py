@@ -73,6 +73,7 @@ class Process:
         """Until when the host's thread sleeps."""
         self._closed = False
         self._stopping: str | None = None
+        self._leaving = False
         self._replica = Replica(setting, self, uuid.uuid4().hex)
 
     def run_primary(self, config: GuestConfig, generation: int) -> Outcome:
@@ -94,8 +95,8 @@ class Process:
         return self._run()
 
     def stop(self, reason: str) -> bool:
-        """Let it end with a `HostError` of this reason. From any thread or a signal handler. False
-        if it was asked to before, and has not come to it."""
+        """Let it leave for this reason, and end with `Left` or a `HostError`. From any thread or a
+        signal handler. False if it was asked to before, and has not come to it."""
         first, self._stopping = self._stopping is None, reason
         self.wake()
         return first
@@ -146,9 +147,9 @@ class Process:
         return min(-(-left // MILLISECOND), _MAX_POLL)
 
     def _turn(self, replica: Replica, network: _Network, ready: set[int]) -> None:
-        if self._stopping is not None:
-            replica.result = HostError(self._stopping)
-            return
+        if self._stopping is not None and not self._leaving:
+            self._leaving = True
+            replica.leave(self._stopping)
         if self._wake_receive.fileno() in ready:
             with contextlib.suppress(BlockingIOError):
                 while len(self._wake_receive.recv(4096)) == 4096:

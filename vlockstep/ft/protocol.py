@@ -54,6 +54,11 @@ generation itself and goes on. If the arbiter says that the other did take over,
 alone, the primary may claim the generation after that: the other needs acknowledgements for its
 outputs, had none, and so has released nothing.
 
+*Leaving.* A primary that is asked to leave hands over first, if its secondary can take over, and
+says Goodbye when it follows. A secondary says Goodbye. One that is alone, or was told that the
+other one leaves, ends the guest, and the arbiter learns that. In doubt whether the other one lives
+a primary leaves without a word, as if it had crashed: who is to go on is the other's to claim.
+
 States
 ------
 `TRANSITIONS` is the whole table; any other step is a bug and raises AssertionError.
@@ -224,9 +229,10 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Never emit anything again; leave."""
+    """Never emit anything again; leave. `orderly`: as asked, and the peer has the guest."""
 
     reason: str
+    orderly: bool = False
 
 
 Action = (
@@ -252,6 +258,8 @@ class Role:
         self._retry = NEVER
         self._claimed = Claim(generation, True)
         self._parted = 0
+        self._leaving = ""
+        """Why this replica is to leave, if it is."""
 
     def _to(self, state: State) -> None:
         assert state in TRANSITIONS[self.state], f"{self.state} to {state}"
@@ -325,6 +333,6 @@ class Role:
         self._retry = NEVER - 1
         return [self._claimed]
 
-    def _stop(self, reason: str) -> list[Action]:
+    def _stop(self, reason: str, orderly: bool = False) -> list[Action]:
         self._to(State.STOPPED)
-        return [Stop(reason)]
+        return [Stop(reason, orderly)]

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from vlockstep.arbiter.rule import Verdict
-from vlockstep.errors import HostError, VlockstepError
+from vlockstep.errors import HostError, Left, VlockstepError
 from vlockstep.ft import messages
 from vlockstep.ft.faults import Stage
 from vlockstep.ft.guest import Guest
@@ -51,7 +51,7 @@ from vlockstep.ft.protocol import (
 )
 from vlockstep.ft.secondary import Secondary
 from vlockstep.ft.standby import StandbyNics
-from vlockstep.ft.timing import MILLISECOND
+from vlockstep.ft.timing import MILLISECOND, SECOND
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.world import Outcome
@@ -60,6 +60,7 @@ from vlockstep.replay.replayer import Divergence
 
 _FLUSH = 4 * MILLISECOND
 """Entries without an output wait so long for company."""
+_LEAVE_LIMIT = 5 * SECOND
 _LOOK = 4 * MILLISECOND
 """How soon the host looks what a secondary's guest has executed."""
 
@@ -95,6 +96,8 @@ class Replica:
         self._flush_at = NEVER
         self._look_at = NEVER
         self._network_at = 0
+        self._leaving = ""
+        self._leave_by = NEVER
 
     @property
     def machine(self) -> Machine | None:
@@ -144,7 +147,7 @@ class Replica:
 
     def deadline(self) -> int:
         """When to call `turn` at the latest."""
-        return min(self.role.deadline(), self._flush_at, self._look_at)
+        return min(self.role.deadline(), self._flush_at, self._look_at, self._leave_by)
 
     def arrived(self, peer: bytes, data: bytes) -> None:
         """Bytes from a peer."""
@@ -186,6 +189,13 @@ class Replica:
         """An operator asks, on this side, to swap roles."""
         self._act(self.role.switchover(self._host.now()))
 
+    def leave(self, reason: str) -> None:
+        """Let another replica have the guest, or end it if there is none, and leave; without either
+        if that takes too long."""
+        if self.result is None:
+            self._leaving, self._leave_by = reason, self._host.now() + _LEAVE_LIMIT
+            self._act(self.role.leave(self._host.now(), reason))
+
     def collect(self) -> None:
         """Take the frames that NICs have received while `collecting`."""
         if self.collecting:
@@ -202,6 +212,8 @@ class Replica:
         if self.result is None:
             self._look_at_network()
             self._act(self.role.tick(self._host.now()))
+        if self.result is None and self._host.now() >= self._leave_by:
+            self._carry_out(Stop(self._leaving))
         if isinstance(self.role, Primary) and self._guest is not None:
             too_much = self._queue.bytes > self._setting.timing.max_log
             self._guest.appended.slow(too_much or self.role.slowed(self._host.now()))
@@ -401,9 +413,13 @@ class Replica:
             case Done():
                 self._finishing = True
                 self._finish()
-            case Stop(reason):
-                self._event("stopped", reason=reason)
-                self.result = HostError(f"this replica stopped: {reason}")
+            case Stop(reason, orderly):
+                self._event("left" if orderly else "stopped", reason=reason)
+                if orderly:
+                    self.result = Left(f"{reason}; the guest goes on with the other replica")
+                else:
+                    why = reason if self._leaving else f"this replica stopped: {reason}"
+                    self.result = HostError(why)
 
     def _send(self, message: Message) -> None:
         if not self._host.send(messages.encode(message), self._peer):
@@ -523,7 +539,9 @@ class Replica:
         )
         self._event("live", generation=action.generation, protected=action.protected)
         self._act(self.role.begin(now))
-        if secondary.asked_to_swap:
+        if self._leaving:
+            self._act(self.role.leave(now, self._leaving))
+        elif secondary.asked_to_swap:
             self.switch_over()
 
     def _follow(self, generation: int, next: int) -> None:
@@ -541,6 +559,8 @@ class Replica:
         self._running.follow(next)
         self._event("following", generation=generation)
         self._act(self.role.connected(self._host.now()))  # the new primary may not know from where
+        if self._leaving:
+            self._act(self.role.leave(self._host.now(), self._leaving))
 
     # Log, faults, events
 

@@ -212,6 +212,15 @@ class Secondary(Role):
             return [Reply(0, f"no switchover while the secondary is: {self.state.value}")]
         return [Send(Switchover())]
 
+    def leave(self, now: int, reason: str) -> list[Action]:
+        """This replica is to leave. If it may be live already, that has to show first."""
+        self._leaving = reason
+        if self.state in (State.CLAIMING, State.LIVE, State.FINISHED, State.STOPPED):
+            return []
+        if self.state is State.JOINING:
+            return self._stop(reason)
+        return [Send(Goodbye(reason)), *self._stop(reason, orderly=self.state is not State.READY)]
+
     def tick(self, now: int) -> list[Action]:
         """Time has passed."""
         silent = self._silent(now)

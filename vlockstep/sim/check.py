@@ -82,18 +82,18 @@ def _composure(simulation: Simulation, schedule: Schedule) -> Iterator[str]:
 
 
 def _survival(simulation: Simulation, may_diverge: bool) -> Iterator[str]:
-    """Who owns the generation goes on, or if it crashed, who was to take over."""
+    """Who owns the generation goes on, or if that is gone, who was to take over."""
     owner, arbiter = simulation.arbiter.owner, simulation.arbiter
     if not simulation.primary.happened("started"):
         return
-    if not owner.crashed:
+    if not owner.gone:
         if may_diverge and owner.happened("diverged"):
             return
         if not isinstance(owner.outcome, Outcome):
             yield f"{owner.name} is to go on, and did not: {owner.state}, {owner.outcome}"
         return
     heir = simulation.peer(owner)
-    if arbiter.alone or heir.crashed or (may_diverge and heir.happened("diverged")):
+    if arbiter.alone or heir.gone or (may_diverge and heir.happened("diverged")):
         return
     if not isinstance(heir.outcome, Outcome):
         yield f"{heir.name} did not take over: {heir.state}, {heir.outcome}"

@@ -35,6 +35,8 @@ def _effects(
     match kind:
         case "crash" | "power":
             return lambda: simulation.crash(target, silently=kind == "power"), None
+        case "leave":
+            return lambda: host.do("leave", host.leave), None
         case "switchover":
             return lambda: host.do("switchover", host.replica.switch_over), None
         case "diverge":

@@ -69,6 +69,7 @@ class SimulatedHost:
         self.events: list[dict[str, Any]] = []
         self.crashed = False
         self.paused = False
+        self.asked_to_leave = False
         self.points = 0
         self.watch: Callable[[str], None] = lambda what: None
         self.hurries = False
@@ -102,6 +103,11 @@ class SimulatedHost:
     def over(self) -> bool:
         """It will never do anything again."""
         return self.crashed or self.replica.result is not None
+
+    @property
+    def gone(self) -> bool:
+        """It crashed, or left as it was asked to."""
+        return self.crashed or (self.asked_to_leave and isinstance(self.outcome, VlockstepError))
 
     @property
     def state(self) -> str:
@@ -204,6 +210,11 @@ class SimulatedHost:
             self._stalled.discard(name)
             if name in self._backgrounds:
                 self._backgrounds[name].go_on()
+
+    def leave(self) -> None:
+        """It is to stop."""
+        self.asked_to_leave = True
+        self.replica.leave("asked to leave")
 
     def plug(self, plugged: bool) -> None:
         for nic in self.nics.values():

@@ -18,8 +18,16 @@ PROGRAMS = ("ledger", "preempt", "rewrite", "tally")
 REAL = ("ledger", "preempt", "tally")
 """Those that the engine can run."""
 HOSTS = ("primary", "secondary")
-ONCE = {"crash": HOSTS, "power": HOSTS, "switchover": HOSTS, "diverge": ("secondary",), "drop": ()}
-"""Faults that strike, and whom. `power` is a crash that no connection tells of."""
+ONCE = {
+    "crash": HOSTS,
+    "power": HOSTS,
+    "leave": HOSTS,
+    "switchover": HOSTS,
+    "diverge": ("secondary",),
+    "drop": (),
+}
+"""Faults that strike, and whom. `power` is a crash that no connection tells of; who is to leave was
+asked to stop, and does so in order."""
 STALLS = {"stall-outputs": HOSTS}
 """What a host writes, and waits for: console and disks."""
 LASTING = {
