@@ -88,8 +88,10 @@ class DirectoryArbiter:
                 int, str, bool
             ]:  # fmt: skip
                 raise ValueError("fields of wrong types")
-        except FileNotFoundError:
-            return None
+        except FileNotFoundError as error:
+            if self.path.is_dir():
+                return None
+            raise ArbiterError(f"cannot read the arbiter {self.path}: {error.strerror}") from error
         except OSError as error:
             raise ArbiterError(f"cannot read the arbiter {self.path}: {error.strerror}") from error
         except (ValueError, TypeError) as error:

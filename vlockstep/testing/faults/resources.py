@@ -27,12 +27,12 @@ def _waits_for_the_arbiter(pair: Pair, which: Which) -> None:
     process = pair.process(which)
     asking = process.wait_status(lambda status: "arbiter" in status["state"])
     before = pair.transcript
-    process.wait_status(lambda status: status["time"] > asking["time"] + 0.2)
+    process.wait_status(lambda status: status["time"] > asking["time"] + 0.3)
     assert pair.transcript == before
 
 
 def arbiter_gone(trial: Trial) -> str:
-    pair = trial.held()
+    pair = trial.held(heartbeat_ms=QUICK_MS)
     hidden = pair.directory / "hidden"
     pair.arbiter.rename(hidden)
     pair.crash("primary")
@@ -40,6 +40,8 @@ def arbiter_gone(trial: Trial) -> str:
     text = "the arbiter cannot be reached; nothing is emitted until it is"
     pair.process("secondary").wait_event("notice", text=text)
     _waits_for_the_arbiter(pair, "secondary")
+    why = f"cannot read the arbiter {pair.arbiter}: No such file or directory"
+    assert pair.process("secondary").count("notice", text=why) == 1
     hidden.rename(pair.arbiter)
     return f"silent meanwhile; {trial.ends(pair, KILLED, 0, {2: 'secondary'})}"
 
