@@ -94,3 +94,33 @@ def test_interrupts_continue_after_a_crash(seed: int, tmp_path: Path) -> None:
         assert replayed.registers == pair.secondary.registers()
         assert replayed.memory_digest == pair.secondary.memory_digest()
         assert pair.transcript.count(b"preempt hash=") == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "at"),
+    [("exits:9", "exits:9"), ("exits:3+2", "exits:3+2"), ("exits:3+1000", "exits:4")],
+)
+def test_a_crash_between_exits_is_where_it_was_asked_for(place: str, at: str) -> None:
+    """Or at the next boundary, where an exit has fewer blocks."""
+    with LocalPair("ledger", ARGUMENTS, crash_at=place) as pair:
+        pair.run()
+        assert pair.primary.crashed
+        assert str(pair.primary.position) == at
+        assert pair.secondary.state == "FINISHED"
+        check_ledger(pair.transcript, pair.disk(), LINES)
+
+
+def test_a_crash_after_a_time() -> None:
+    with LocalPair("ledger", ARGUMENTS, crash_at="time:0.0015") as pair:
+        pair.run()
+        assert pair.primary.crashed
+        assert pair.secondary.state == "FINISHED"
+        check_ledger(pair.transcript, pair.disk(), LINES)
+
+
+@pytest.mark.parametrize("place", ["entry:900", "sent:900", "exits:900", "exits:900+9", "time:60"])
+def test_a_place_that_is_never_reached_is_told(place: str) -> None:
+    with LocalPair("ledger", ARGUMENTS, crash_at=place) as pair:
+        pair.run()
+        told = [event["text"] for event in pair.primary.events if event["event"] == "notice"]
+        assert told == [f"this replica never came to {place}"]

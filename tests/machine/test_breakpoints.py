@@ -117,7 +117,40 @@ def test_a_machine_runs_once() -> None:
             machine.run(ScriptedWorld())
 
 
-@given(st.integers(0, 1 << 70), st.integers(0, 1 << 70))
+def test_a_position_that_does_not_exist_may_mean_the_next_boundary() -> None:
+    seen: list[tuple[Position, Position]] = []
+    with machine_of(CLOCK, config_for(CLOCK, "--reads=20"), count_blocks=True) as machine:
+        for wanted in (Position(3, 2000), Position(3, 1), Position(3, 1000), Position(4)):
+            machine.break_at(
+                wanted, lambda wanted=wanted: seen.append((wanted, machine.position)), exact=False
+            )
+        machine.run(ScriptedWorld())
+    assert seen == [
+        (Position(3, 1), Position(3, 1)),
+        (Position(3, 1000), Position(4)),
+        (Position(3, 2000), Position(4)),
+        (Position(4), Position(4)),
+    ]
+
+
+def test_breakpoints_do_not_replace_each_other() -> None:
+    seen: list[Position] = []
+    with machine_of(CLOCK, config_for(CLOCK, "--reads=20")) as machine:
+
+        def every_exit() -> None:
+            machine.break_at(Position(machine.exits + 1), every_exit)
+
+        machine.break_at(Position(1), every_exit)
+        for exits in (7, 2, 5):
+            machine.break_at(Position(exits), lambda: seen.append(machine.position))
+        machine.run(ScriptedWorld())
+    assert seen == [Position(2), Position(5), Position(7)]
+
+
+_NUMBERS = st.integers(0, (1 << 64) - 1)
+
+
+@given(_NUMBERS, _NUMBERS)
 def test_positions_are_read_as_they_are_written(exits: int, blocks: int) -> None:
     position = Position(exits, blocks)
     assert Position.parse(str(position)) == position
@@ -125,11 +158,30 @@ def test_positions_are_read_as_they_are_written(exits: int, blocks: int) -> None
 
 @pytest.mark.parametrize(
     "text",
-    ["", "exits", "exits:", "exits:-1", "exits:1+", "1", "exits:1+2+3", "exits:1 ", "blocks:3"],
+    [
+        *(
+            "",
+            "exits",
+            "exits:",
+            "exits:-1",
+            "exits:1+",
+            "1",
+            "exits:1+2+3",
+            "exits:1 ",
+            "blocks:3",
+        ),
+        *(f"exits:{1 << 64}", f"exits:1+{1 << 64}"),
+    ],
 )
 def test_other_spellings_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="write exits:N or exits:N"):
         Position.parse(text)
+
+
+def test_an_error_shows_no_more_than_a_line_of_what_was_written() -> None:
+    with pytest.raises(UsageError, match=r"^'exits:9{54}…' is not a position") as error:
+        Position.parse("exits:" + "9" * 5000)
+    assert len(str(error.value)) < 200
 
 
 def test_positions_order_as_time_does() -> None:

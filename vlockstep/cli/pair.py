@@ -130,6 +130,16 @@ StopOption = Annotated[
         show_default=False,
     ),
 ]
+DivergeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--diverge-at",
+        metavar="PLACE",
+        help="For tests: flip a bit of the guest's RAM at entry:N or exits:N[+BLOCKS], in a byte "
+        "that no guest uses: only digests tell.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Events and status as JSON lines on stderr.")
 ]
@@ -171,6 +181,7 @@ def primary(
     crash_at: CrashOption = None,
     pause_at: PauseOption = None,
     stop_at: StopOption = None,
+    diverge_at: DivergeOption = None,
     dumpcore: options.DumpcoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -194,7 +205,7 @@ def primary(
         return made.run_primary(guest.config, judge.start())
 
     files = _Files(guest.files, console, log, dumpcore)
-    places = _Places(crash_at, pause_at, stop_at)
+    places = _Places(crash_at, pause_at, stop_at, diverge_at)
     _replicate(start, guest.image, guest.attached, files, timing, places, as_json)
 
 
@@ -218,6 +229,7 @@ def secondary(
     crash_at: CrashOption = None,
     pause_at: PauseOption = None,
     stop_at: StopOption = None,
+    diverge_at: DivergeOption = None,
     dumpcore: options.DumpcoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -245,7 +257,7 @@ def secondary(
         return process(channel=connector, arbiter=judge).run_secondary()
 
     files = _Files(options.files_of(image, disks), console, log, dumpcore)
-    places = _Places(crash_at, pause_at, stop_at)
+    places = _Places(crash_at, pause_at, stop_at, diverge_at)
     _replicate(start, opened, attached, files, timing, places, as_json)
 
 
@@ -292,11 +304,12 @@ def _name(role: str) -> str:
 
 
 class _Places(NamedTuple):
-    """Where a replica crashes, pauses and stops."""
+    """Where a replica crashes, pauses, stops and diverges."""
 
     crash: str | None
     pause: str | None
     stops: list[str] | None
+    diverges: str | None
 
     def fault(self) -> Fault | None:
         from vlockstep.ft.faults import Fault, Place
@@ -310,13 +323,20 @@ class _Places(NamedTuple):
         return None
 
     def stop_places(self) -> list[Place]:
-        from vlockstep.ft.faults import Place, Stage
+        return [_of_guest(text, "stops") for text in self.stops or []]
 
-        places = [Place.parse(text) for text in self.stops or []]
-        for place in places:
-            if place.position is None and place.stage is not Stage.ENTRY:
-                raise UsageError(f"a guest stops at entry:N or exits:N, not at {place.text}")
-        return places
+    def divergence(self) -> Place | None:
+        return None if self.diverges is None else _of_guest(self.diverges, "diverges")
+
+
+def _of_guest(text: str, does: str) -> Place:
+    """A place that a guest comes to in either role."""
+    from vlockstep.ft.faults import Place, Stage
+
+    place = Place.parse(text)
+    if place.position is None and place.stage is not Stage.ENTRY:
+        raise UsageError(f"a guest {does} at entry:N or exits:N, not at {text}")
+    return place
 
 
 class _Files(NamedTuple):
@@ -370,6 +390,7 @@ def _replicate(
         core_directory=files.cores,
         fault=places.fault(),
         stops=places.stop_places(),
+        diverge=places.divergence(),
         begin=console.truncate if console else lambda: None,
     )
     observe = output.observer(_EVENTS, as_json)

@@ -18,10 +18,9 @@ from vlockstep.machine.position import Position
 from vlockstep.replay.attach import BlockOption, Devices, attach
 from vlockstep.replay.entry import Entry, Kind
 from vlockstep.replay.replayer import Sequence
+from vlockstep.replay.until import parse_until
 
 Suppressed = Callable[[int, Kind, int, int, bytes], None]
-
-_ENTRY = "entry:"
 
 
 class Script:
@@ -50,16 +49,10 @@ class Script:
         stop(self._machine, "log")
 
 
-def parse_until(text: str | None) -> tuple[int | None, Position | None]:
+def goal(text: str | None) -> tuple[int | None, Position | None]:
     """An entry's sequence number, or a position."""
-    if text is None:
-        return None, None
-    if not text.startswith(_ENTRY):
-        return None, Position.parse(text)
-    number = text.removeprefix(_ENTRY)
-    if not (number.isascii() and number.isdecimal()):
-        raise UsageError(f"{text!r} names no entry: write entry:N, counting from 0")
-    return int(number), None
+    until = None if text is None else parse_until(text)
+    return (None, until) if isinstance(until, Position) else (until, None)
 
 
 def new_machine(image: Image, config: GuestConfig, stop_at: Position | None) -> Machine:

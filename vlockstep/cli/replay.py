@@ -55,7 +55,7 @@ def replay(
     from vlockstep.replay.logfile import LogReader
     from vlockstep.replay.replayer import Divergence, Replayer
 
-    until_entry, until_position = playback.parse_until(until)
+    until_entry, until_position = playback.goal(until)
     reader = LogReader(log)
     found = playback.find_image(log, reader.config, image)
     devices = playback.attach_local(found, reader.config, blocks or [])

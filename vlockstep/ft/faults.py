@@ -10,10 +10,10 @@ from enum import StrEnum
 from signal import Signals
 
 from vlockstep.errors import UsageError
-from vlockstep.machine.position import Position
+from vlockstep.machine.position import MAX_COUNT, Position, shown
 
 _PLACE = re.compile(
-    r"(entry|sent|write|release):([0-9]{1,18})|time:([0-9]{1,18}(?:\.[0-9]{1,18})?)"
+    r"(entry|sent|write|release):([0-9]{1,20})|time:([0-9]{1,18}(?:\.[0-9]{1,18})?)"
 )
 _MAX_SECONDS = 10**6
 
@@ -31,7 +31,7 @@ class Stage(StrEnum):
 class Place:
     """`entry:N`, `sent:N`, `write:N`, `release:N`, `exits:N[+BLOCKS]`, or `time:SECONDS` after the
     guest started. The first four mean entry N or, if that passes elsewhere, the first one after
-    it."""
+    it; a position that there is not, because exit N has fewer blocks, means the next boundary."""
 
     text: str
     stage: Stage | None = None
@@ -44,10 +44,10 @@ class Place:
         if text.startswith("exits:"):
             return cls(text, position=Position.parse(text))
         match = _PLACE.fullmatch(text)
-        if match is None:
+        if match is None or int(match[2] or 0) > MAX_COUNT:
             raise UsageError(
-                f"{text!r} is no place: write entry:N, sent:N, write:N, release:N, exits:N, "
-                "exits:N+BLOCKS or time:SECONDS"
+                f"{shown(text)} is no place: write entry:N, sent:N, write:N, release:N, exits:N, "
+                "exits:N+BLOCKS or time:SECONDS, with numbers of 64 bits"
             )
         if match[3] is not None:
             seconds = float(match[3])
@@ -58,26 +58,25 @@ class Place:
 
 
 class Fault:
-    """`strike`, by default a signal to this process, at a place; once, so that a replica that is
-    stopped and continued goes on."""
+    """`strike` at a place; once, so that a replica that is stopped and continued goes on."""
 
     def __init__(self, place: Place, strike: Callable[[], None]) -> None:
         self.place = place
+        self.struck = False
         self._strike = strike
-        self._struck = False
 
     @classmethod
     def of_signal(cls, place: Place, number: Signals) -> Fault:
         return cls(place, lambda: os.kill(os.getpid(), number))
 
     def strike(self) -> None:
-        if not self._struck:
-            self._struck = True
+        if not self.struck:
+            self.struck = True
             self._strike()
 
     def due(self, stage: Stage, entry: int) -> bool:
         """Whether `entry` has come to the place, or past it, for the first time."""
-        return not self._struck and stage is self.place.stage and entry >= self.place.entry
+        return not self.struck and stage is self.place.stage and entry >= self.place.entry
 
     def reached(self, stage: Stage, entry: int) -> None:
         if self.due(stage, entry):

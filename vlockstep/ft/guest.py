@@ -7,8 +7,9 @@ replica.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from vlockstep.ft.faults import Stage
+from vlockstep.ft.faults import Fault, Place, Stage
 from vlockstep.ft.handoff import Appended, Received, Visiting
 from vlockstep.ft.host import Host, Setting
 from vlockstep.ft.lead import ClockLead
@@ -16,6 +17,7 @@ from vlockstep.ft.outputs import Inputs, OutputQueue, ProtectedWorld
 from vlockstep.ft.standby import StandbyNics
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.machine import Machine
+from vlockstep.machine.memory import WRITE_FLOOR
 from vlockstep.machine.position import Position
 from vlockstep.machine.report import GuestError
 from vlockstep.machine.world import Outcome, World
@@ -58,7 +60,14 @@ class Guest:
         self._inputs: Inputs | None = None
         self._lead = ClockLead()
         self._idle_since = 0
+        self._visits: list[Fault] = []
+        """What to do at places where it follows, too."""
         self.machine = self._make_machine(config)
+
+    @property
+    def unreached(self) -> list[Place]:
+        """Where something was to be done, and it has not come to."""
+        return [fault.place for fault in self._faults() if not fault.struck]
 
     # As a primary's
 
@@ -151,35 +160,32 @@ class Guest:
         self._host.wake()
 
     def _visit(self, entry: int) -> None:
-        """It is about to make or take `entry`: stop if that is wanted."""
-        for place in self._setting.stops:
-            if place.stage is Stage.ENTRY and place.entry == entry:
-                self._host.look_around(place.text, self.machine)
+        """It is about to make or take `entry`: do what is to be done there."""
+        for visit in self._visits:
+            visit.reached(Stage.ENTRY, entry)
 
     # Machine and Worlds
 
     def _make_machine(self, config: GuestConfig) -> Machine:
-        fault = self._setting.fault
-        breaks = [(place.position, place.text) for place in self._setting.stops if place.position]
-        if fault is not None and fault.place.position is not None:
-            breaks.append((fault.place.position, ""))
-        breaks.sort()
-        count_blocks = any(position.blocks for position, _ in breaks)
-        machine = self._host.machine(self._setting.image, config, count_blocks)
-        machine.core_directory = self._setting.core_directory
-
-        def arrive() -> None:
-            _, text = breaks.pop(0)
-            if text:
-                self._host.look_around(text, machine)
-            elif fault is not None:
-                fault.strike()
-            if breaks:
-                machine.break_at(breaks[0][0], arrive)
-
-        if breaks:
-            machine.break_at(breaks[0][0], arrive)
+        setting = self._setting
+        places = [*setting.stops, *([setting.diverge] if setting.diverge else [])]
+        if setting.fault is not None:
+            places.append(setting.fault.place)
+        count_blocks = any(place.position and place.position.blocks for place in places)
+        machine = self._host.machine(setting.image, config, count_blocks)
+        machine.core_directory = setting.core_directory
+        for stop in setting.stops:
+            self._visits.append(Fault(stop, partial(self._host.look_around, stop.text, machine)))
+        if setting.diverge is not None:
+            self._visits.append(Fault(setting.diverge, partial(_flip, machine)))
+        for fault in self._faults():
+            if fault.place.position is not None:
+                machine.break_at(fault.place.position, fault.strike, exact=False)
         return machine
+
+    def _faults(self) -> list[Fault]:
+        fault = self._setting.fault
+        return [*self._visits, *([fault] if fault is not None else [])]
 
     def _live_world(self, start: Continuation) -> World:
         appended = self.appended
@@ -211,7 +217,9 @@ class Guest:
         return self._replayer
 
     def _watches_entries(self) -> bool:
-        fault = self._setting.fault
-        return any(place.stage is Stage.ENTRY for place in self._setting.stops) or (
-            fault is not None and fault.place.stage is Stage.ENTRY
-        )
+        return any(fault.place.stage is Stage.ENTRY for fault in self._faults())
+
+
+def _flip(machine: Machine) -> None:
+    """Flip a bit of RAM that no guest uses, so that only a digest tells."""
+    machine.memory.ram[WRITE_FLOOR - 1] ^= 1

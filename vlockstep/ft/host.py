@@ -71,7 +71,8 @@ class Host(Protocol):
 class Setting:
     """What a replica is made of. `disks` and `nics` are by handle, `blocks` and `nets` by name;
     `local` are the handles of disks of which each replica has its own copy. At `stops` the guest
-    calls `Host.look_around`. `begin` is called when a guest starts afresh here, before any output.
+    calls `Host.look_around`, at `diverge` a bit of its RAM is flipped. `begin` is called when a
+    guest starts afresh here, before any output.
     `guest` is the arbiter's name for it."""
 
     image: Image
@@ -86,6 +87,7 @@ class Setting:
     core_directory: Path | None = None
     fault: Fault | None = None
     stops: Sequence[Place] = ()
+    diverge: Place | None = None
     begin: Callable[[], None] = lambda: None
     guest: str = ""
 

@@ -98,6 +98,7 @@ class Replica:
         self._network_at = 0
         self._leaving = ""
         self._leave_by = NEVER
+        self._closed = False
 
     @property
     def machine(self) -> Machine | None:
@@ -250,6 +251,10 @@ class Replica:
 
     def close(self) -> None:
         self._queue.close()
+        if self.result is not None and self._guest is not None and not self._closed:
+            self._closed = True
+            for place in self._guest.unreached:
+                self._event("notice", text=f"this replica never came to {place.text}")
         if self._log is not None:
             self._log.close()
 

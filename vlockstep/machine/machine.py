@@ -16,9 +16,12 @@ timer requests for the end of its block; if that block holds another exit first,
 from __future__ import annotations
 
 import re
+from bisect import insort
 from collections.abc import Callable
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from vlockstep.errors import HostError, UsageError
 from vlockstep.machine import exceptions, paging
@@ -50,6 +53,15 @@ _MAX_SELF_LOOPS = 256
 """In one segment. Each of them costs memory, and time when blocks are translated."""
 _MAX_UNREACHED = 1000
 """How often in a row a handler's first instruction may raise an exception."""
+
+
+class _Breakpoint(NamedTuple):
+    position: Position
+    exact: bool
+    action: Callable[[], None]
+
+
+_position = attrgetter("position")
 
 
 class Machine:
@@ -102,8 +114,7 @@ class Machine:
         self._raised: int | None = None
         self._handler: int | None = None
         self._unreached = 0
-        self._breakpoint: Position | None = None
-        self._on_breakpoint: Callable[[], None] = lambda: None
+        self._breakpoints: list[_Breakpoint] = []
         self._attentive = count_blocks
 
     def close(self) -> None:
@@ -129,13 +140,19 @@ class Machine:
             return Registers({**registers, "rip": registers["rip"] + self._behind})
         return registers
 
-    def break_at(self, position: Position, action: Callable[[], None]) -> None:
-        """Call `action` when the guest is exactly at `position`, before it runs on."""
+    def break_at(
+        self, position: Position, action: Callable[[], None], *, exact: bool = True
+    ) -> None:
+        """Call `action` when the guest is exactly at `position`, before it runs on.
+
+        If there is no such position, because that exit has fewer blocks, it is an error, or if not
+        `exact` the next boundary does.
+        """
         if position.blocks and not self._always_count:
             raise UsageError(f"{position} lies between exits: count blocks from the start")
         if position < Position(self.exits, 0):
             raise UsageError(f"{position} has passed; the guest is at {self.position}")
-        self._breakpoint, self._on_breakpoint = position, action
+        insort(self._breakpoints, _Breakpoint(position, exact, action), key=_position)
         self._attentive = True
 
     def dump_core(self, registers: Registers) -> tuple[Path | None, str]:
@@ -154,7 +171,7 @@ class Machine:
         if self._over:
             raise UsageError("this machine has ended; make a new one")
         self.world = world
-        self._check_breakpoint()
+        self._check_breakpoints()
         while not self._over:
             self._timed = self._timer[0] > 0
             counted = self._always_count or self._timed
@@ -270,10 +287,10 @@ class Machine:
             return
         counting = self.engine.counting
         self.engine.words[COUNT] = 0
-        if self._breakpoint is not None:
+        if self._breakpoints:
             self._behind = instruction_length(self.engine["rip"], self.read_virtual)
             try:
-                self._check_breakpoint()
+                self._check_breakpoints()
             finally:
                 self._behind = 0
         if counting:
@@ -283,7 +300,7 @@ class Machine:
             if not self._stopping and block_ends_without_exit(rip, self.read_virtual):
                 self._stopping = True
                 self.engine.stop_after_block()
-        elif not counting and self._breakpoint is None:
+        elif not counting and not self._breakpoints:
             self._attentive = False
 
     # Stops
@@ -310,7 +327,7 @@ class Machine:
             self._halted()
 
     def _at_boundary(self) -> None:
-        self._check_breakpoint()
+        self._check_breakpoints()
         self.engine.words[TARGET] = NEVER
         if self._timed:
             vector = self.world.interrupt(self.position, self._interruptible())
@@ -333,8 +350,9 @@ class Machine:
     def _aim(self) -> None:
         """Set the block counter's target."""
         stop = self.world.stop_at(self.position) if self._timed else None
-        if self._breakpoint is not None and self._breakpoint.exits == self.exits:
-            stop = min(NEVER if stop is None else stop, self._breakpoint.blocks)
+        if self._breakpoints and self._breakpoints[0].position.exits == self.exits:
+            blocks = self._breakpoints[0].position.blocks
+            stop = min(NEVER if stop is None else stop, blocks)
         if stop is not None:
             self.engine.words[TARGET] = stop
 
@@ -343,16 +361,14 @@ class Machine:
         by one instruction."""
         return bool(self.engine["rflags"] & _INTERRUPT_FLAG) and not self.engine.in_shadow()
 
-    def _check_breakpoint(self) -> None:
-        wanted = self._breakpoint
-        if wanted is None or self.position < wanted:
-            return
-        if self.position > wanted:
-            raise UsageError(
-                f"{wanted} does not exist: the guest went from before it to {self.position}"
-            )
-        self._breakpoint = None
-        self._on_breakpoint()
+    def _check_breakpoints(self) -> None:
+        while self._breakpoints and self.position >= self._breakpoints[0].position:
+            wanted, exact, action = self._breakpoints.pop(0)
+            if exact and self.position > wanted:
+                raise UsageError(
+                    f"{wanted} does not exist: the guest went from before it to {self.position}"
+                )
+            action()
 
     # Exceptions and ends
 

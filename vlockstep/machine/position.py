@@ -7,7 +7,15 @@ from typing import NamedTuple
 
 from vlockstep.errors import UsageError
 
-_SPELLING = re.compile(r"exits:([0-9]{1,18})(?:\+([0-9]{1,18}))?")
+_SPELLING = re.compile(r"exits:([0-9]{1,20})(?:\+([0-9]{1,20}))?")
+MAX_COUNT = (1 << 64) - 1
+"""Exits, blocks and entries are counted in 64 bits."""
+_SHOWN = 60
+
+
+def shown(text: str) -> str:
+    """What somebody wrote, in an error: not more than a line of it."""
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
 
 
 class Position(NamedTuple):
@@ -27,9 +35,13 @@ class Position(NamedTuple):
     def parse(cls, text: str) -> Position:
         """Read `exits:N` or `exits:N+BLOCKS`."""
         match = _SPELLING.fullmatch(text)
-        if match is None:
-            raise UsageError(f"{text!r} is not a position: write exits:N or exits:N+BLOCKS")
-        return cls(int(match[1]), int(match[2] or 0))
+        position = match and cls(int(match[1]), int(match[2] or 0))
+        if position is None or max(position) > MAX_COUNT:
+            raise UsageError(
+                f"{shown(text)} is not a position: write exits:N or exits:N+BLOCKS, with numbers "
+                "of 64 bits"
+            )
+        return position
 
 
 BOOT = Position(0, 0)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from vlockstep.background import Background
 from vlockstep.errors import VlockstepError
+from vlockstep.ft.faults import Fault
 from vlockstep.ft.handoff import Condition
 from vlockstep.ft.host import Setting
 from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.primary import Primary
 from vlockstep.ft.protocol import NEVER, Claim
 from vlockstep.ft.replica import Replica
+from vlockstep.ft.timing import SECOND
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
@@ -78,6 +80,8 @@ class SimulatedHost:
         """How much longer than others its guest takes from exit to exit."""
         self.diverges = False
         """Its guest will lose count of its exits when it has entries to find that out by."""
+        self.fault: Fault | None = None
+        """A crash at a place."""
         self.nics: dict[int, SimulatedNic] = {}
         self.task = GuestTask()
         self.replica: _Replica
@@ -273,6 +277,10 @@ class SimulatedHost:
         return self.simulation.make_machine(image, config, count_blocks)
 
     def launch(self, run: Callable[[], None]) -> None:
+        fault = self.fault
+        if fault is not None and fault.place.seconds is not None:
+            delay = round(fault.place.seconds * SECOND)
+            self.simulation.after(delay, lambda: self.do("fault", fault.strike))
         self.task.launch(run, self.guest)
 
     def background(self, name: str) -> Background:

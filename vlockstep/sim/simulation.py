@@ -126,9 +126,8 @@ class Simulation:
         self.arbiter = SimulatedArbiter(self, self.chance, self.conditions.verdict)
         for host, timing in zip(self.hosts, self.conditions.timings, strict=True):
             host.nics = {d.handle: self._nic(host) for d in nics}
-            fault = None
             if crash_at is not None and host is self.primary:
-                fault = Fault(Place.parse(crash_at), host.strike)
+                host.fault = Fault(Place.parse(crash_at), host.strike)
             host.equip(
                 Setting(
                     image,
@@ -139,7 +138,7 @@ class Simulation:
                     nets=nets,
                     timing=timing,
                     log=logs and logs / f"{host.name}.vlog",
-                    fault=fault,
+                    fault=host.fault,
                 )
             )
         self.primary.replica.start_primary(config, self.arbiter.generation)
