@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from vlockstep.ft.sides import Direction
 from vlockstep.testing import LocalPair, check_ledger
 
 LINES = 5
@@ -24,12 +25,12 @@ def one_goes_on(pair: LocalPair) -> str:
     return winner
 
 
-@pytest.mark.parametrize("towards", [(), ("primary",), ("secondary",)])
-def test_of_two_that_are_cut_off_one_goes_on(towards: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("direction", ["both", "to_primary", "to_secondary"])
+def test_of_two_that_are_cut_off_one_goes_on(direction: Direction) -> None:
     for entry in ENTRIES:
         with LocalPair("ledger", ARGUMENTS) as pair:
             pair.run_to_entry(entry)
-            pair.cut(*towards)
+            pair.cut(direction)
             one_goes_on(pair)
 
 

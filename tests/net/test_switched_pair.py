@@ -16,9 +16,9 @@ from net.namespace import (
 )
 from net.switch_tools import running
 
+from vlockstep.ft.sides import SIDES
 from vlockstep.testing import Pair
 from vlockstep.testing.counting import Counting
-from vlockstep.testing.pair import ROLES
 
 KV = (GUEST, 6379)
 ADDRESS = [f"--ipv4={GUEST}/24"]
@@ -80,7 +80,7 @@ def test_the_status_tells_what_the_nics_have_counted(tmp_path: Path) -> None:
         add_pair_network()
         with protected("kv", tmp_path) as pair, closing(Counting(KV, 1)) as clients:
             clients.wait(100)
-            for role in ROLES:
+            for role in SIDES:
                 pair.process(role).wait_status(lambda s: s["nics"]["net"]["received"] > 100)
             pair.process("primary").wait_status(lambda s: s["nics"]["net"]["sent"] > 100)
             assert pair.process("secondary").status["nics"]["net"]["sent"] == 0

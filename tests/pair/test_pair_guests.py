@@ -97,13 +97,13 @@ def test_local_disks(make_pair: MakePair, tmp_path: Path, place: str | None) -> 
     before.write_bytes(bytes(20 << 10))
     pair = make_pair("ledger", SHORT, disks={"disk": before}, local=True, crash_at=place)
     assert pair.wait_finished() == (KILLED if place else 0, 0)
-    check_ledger(pair.transcript, pair.disk(which="secondary"), 20)
+    check_ledger(pair.transcript, pair.disk(side="secondary"), 20)
     if place is None:
-        assert pair.disk(which="primary") == pair.disk(which="secondary")
+        assert pair.disk(side="primary") == pair.disk(side="secondary")
     copy = shutil.copy(before, tmp_path / "copy.img")
     replayed = replay(pair.log("secondary"), {"disk": Path(copy)})
     assert replayed.registers == pair.registers("secondary")
-    assert Path(copy).read_bytes() == pair.disk(which="secondary")
+    assert Path(copy).read_bytes() == pair.disk(side="secondary")
 
 
 def test_local_disks_that_differ(make_pair: MakePair) -> None:

@@ -8,9 +8,9 @@ from signal import SIGHUP, SIGINT, SIGTERM, Signals
 import pytest
 from pair_checks import SHORT, check_equal, check_log, check_output, said
 
+from vlockstep.ft.sides import Side
 from vlockstep.machine.bundled import open_bundled
 from vlockstep.testing import PairError, replay
-from vlockstep.testing.pair import Which
 from vlockstep.testing.plugin import MakePair
 
 
@@ -55,7 +55,7 @@ def test_secondary_without_an_arbiter(make_pair: MakePair) -> None:
 @pytest.mark.parametrize("option", ["--log", "--console"])
 @pytest.mark.parametrize("file", ["disk.img", "ledger.hvt"])
 def test_nothing_else_is_overwritten(
-    make_pair: MakePair, role: Which, option: str, file: str
+    make_pair: MakePair, role: Side, option: str, file: str
 ) -> None:
     """A replica's disk and image are no place for its log or its console."""
     pair = make_pair("ledger", SHORT, start=False, logs=False)

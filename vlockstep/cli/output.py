@@ -44,6 +44,12 @@ def fields(rows: Iterable[tuple[str, object]], file: TextIO | None = None) -> No
         print(f"{name:<11} {value}", file=file)
 
 
+def hexdump(address: int, content: bytes) -> str:
+    """Lines of 16 bytes, each with its address."""
+    rows = range(0, len(content), 16)
+    return "\n".join(f"{address + at:16x}  {content[at : at + 16].hex(' ')}" for at in rows)
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Columns: with rules and colours in a terminal; elsewhere plain, and never wrapped."""
     if sys.stdout.isatty():

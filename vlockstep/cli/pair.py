@@ -125,8 +125,9 @@ StopOption = Annotated[
     typer.Option(
         "--stop-at",
         metavar="PLACE",
-        help="Stop the guest at entry:N or exits:N[+BLOCKS], report its registers, and go on at a "
-        "line on standard input. May be repeated.",
+        help="Stop the guest at entry:N or exits:N[+BLOCKS], show its registers, and go on at an "
+        "empty line on standard input; `memory ADDRESS LENGTH` there shows its RAM. May be "
+        "repeated.",
         show_default=False,
     ),
 ]
@@ -150,7 +151,9 @@ _EVENTS = {
     "started": "the guest runs, protected",
     "live": "live as generation {generation}",
     "following": "following the new primary, generation {generation}",
-    "reached": "the guest stops at {place}; press Enter to go on",
+    "reached": "the guest stops at {place}, at {position}\n\n{registers}\n\n"
+    "press Enter to go on, or write: memory ADDRESS LENGTH",
+    "memory": "{shown}",
     "diverged": "{report}",
     "notice": "{text}",
     "rejected": "rejected: {reason}",
@@ -394,12 +397,27 @@ def _replicate(
         begin=console.truncate if console else lambda: None,
     )
     observe = output.observer(_EVENTS, as_json)
+    if not as_json:
+        observe = partial(_observe_stop, observe)
     try:
         status = start(partial(_process, setting, observe, as_json)).status
     except GuestError as error:
         output.note(error.report())
         status = error.exit_status
     raise typer.Exit(status & 0xFF or (1 if status else 0))
+
+
+def _observe_stop(observe: Callable[[dict[str, Any]], None], event: dict[str, Any]) -> None:
+    """Show what is seen of a guest that was stopped as people read it."""
+    match event:
+        case {"event": "reached", "registers": registers}:
+            from vlockstep.machine.registers import Registers
+
+            event = {**event, "registers": Registers.from_dict(registers)}
+        case {"event": "memory", "address": address, "content": content, "problem": problem}:
+            shown = output.hexdump(address, bytes.fromhex(content))
+            event = {**event, "shown": problem or f"memory at {address:#x}:\n{shown}"}
+    observe(event)
 
 
 def _process(

@@ -21,9 +21,9 @@ from vlockstep.demo.ping import PingVisitor
 from vlockstep.demo.redis import RedisVisitor
 from vlockstep.demo.visits import Visitor, longest
 from vlockstep.errors import HostError
+from vlockstep.ft.sides import Side
 from vlockstep.net.passt import DEFAULT_GATEWAY, DEFAULT_GUEST
 from vlockstep.testing import PairError, ReplicaProcess
-from vlockstep.testing.pair import Which
 
 _NIC = "net"
 _PORT = 6379
@@ -86,7 +86,7 @@ class Network:
             words = last_words(self.switch)
             raise HostError(f"the switch did not start: {words}") from error
 
-    def options(self, which: Which) -> tuple[str, ...]:
+    def options(self, which: Side) -> tuple[str, ...]:
         """Of a replica, to be connected."""
         capture = self._directory / f"{which}.pcap"
         return "--net", f"{_NIC}=switch:{self.endpoint},pcap={capture}"

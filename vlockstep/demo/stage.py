@@ -21,8 +21,8 @@ from vlockstep.demo.plan import Plan, disk_sizes
 from vlockstep.demo.story import Fate, Name, Story
 from vlockstep.errors import HostError
 from vlockstep.ft.faults import Place
+from vlockstep.ft.sides import Side
 from vlockstep.testing import Pair, PairError, ReplicaProcess
-from vlockstep.testing.pair import Which
 
 _TICK = 0.1
 _PATIENCE = 10
@@ -37,7 +37,7 @@ _PATIENT, _PROMPT = 200, 5
 """Missed heartbeats: who is killed is missed by its connection, and nobody else shall be on a busy
 machine; of who is paused only silence tells."""
 _TAIL = 512
-_WHICH: dict[Name, Which] = {"A": "primary", "B": "secondary"}
+_WHICH: dict[Name, Side] = {"A": "primary", "B": "secondary"}
 
 
 class Screen(Protocol):
@@ -112,7 +112,7 @@ def perform(plan: Plan, pair: Pair, screen: Screen) -> tuple[Story, Continued | 
     return story, continued
 
 
-def _options(story: Story, which: Which) -> tuple[str, ...]:
+def _options(story: Story, which: Side) -> tuple[str, ...]:
     return () if story.network is None else story.network.options(which)
 
 
@@ -208,7 +208,7 @@ def _ending(process: ReplicaProcess) -> list[Fate]:
     return [] if process.exit_status is None else [Fate(time.time(), process.exit_status)]
 
 
-def _not_started(pair: Pair, which: Which) -> HostError:
+def _not_started(pair: Pair, which: Side) -> HostError:
     words = last_words(pair.process(which))
     return HostError(f"the {which} did not start the guest: {words}")
 

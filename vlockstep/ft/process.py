@@ -24,6 +24,7 @@ from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.primary import Primary
 from vlockstep.ft.protocol import NEVER, Claim, State
 from vlockstep.ft.replica import Replica
+from vlockstep.ft.stop import look_around
 from vlockstep.ft.timing import MILLISECOND
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
@@ -41,7 +42,7 @@ class Process:
     """The `Host` of a replica that has this process to itself.
 
     `observe` gets events, and the status ten times a second if `status` is set. Where the guest
-    is to stop it waits for a line on standard input.
+    is to stop, standard input says what to show of it and when it goes on: see `stop`.
     """
 
     def __init__(
@@ -258,16 +259,7 @@ class Process:
             self.wake()
 
     def look_around(self, place: str, machine: Machine) -> None:
-        self.observe(
-            {
-                "event": "reached",
-                "place": place,
-                "position": str(machine.position),
-                "registers": machine.registers().to_dict(),
-                "memory_digest": machine.memory.digest().hex(),
-            }
-        )
-        sys.stdin.readline()
+        look_around(place, machine, sys.stdin.buffer, self.observe)
 
     def observe(self, event: dict[str, Any]) -> None:
         with self._observing:  # events come from several threads, and each is one line

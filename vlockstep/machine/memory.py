@@ -8,7 +8,7 @@ import mmap
 import os
 from collections.abc import Iterator
 
-from vlockstep.errors import HostError
+from vlockstep.errors import HostError, UsageError
 
 READ_FLOOR = 0x10000
 """Below it lie the tender's tables, which the guest does not see."""
@@ -64,6 +64,14 @@ class Memory:
         """Bytes a guest names in a hypercall."""
         if address < READ_FLOOR or address + length > self.size:
             raise BadPointer(f"{length} bytes at {address:#x} are outside guest memory")
+        return self.ram[address : address + length]
+
+    def peek(self, address: int, length: int) -> bytes:
+        """Any bytes of RAM, for who looks at the guest. Raises `UsageError` outside of it."""
+        if address < 0 or length < 0 or address + length > self.size:
+            raise UsageError(
+                f"{length} bytes at {address:#x} are not in the guest's RAM of {self.size:#x} bytes"
+            )
         return self.ram[address : address + length]
 
     def writable(self, address: int, length: int) -> None:

@@ -58,6 +58,11 @@ class Registers(Mapping[str, int]):
         """Hexadecimal strings by name, for JSON."""
         return {name: f"{value:#x}" for name, value in self._values.items()}
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, str]) -> Registers:
+        """The reverse of `to_dict`."""
+        return cls({name: int(value, 16) for name, value in data.items()})
+
     def __str__(self) -> str:
         general = [f"{name:>6} {self[name]:016x}" for name in GENERAL]
         lines = ["  ".join(general[i : i + 4]) for i in range(0, len(general), 4)]

@@ -29,7 +29,7 @@ def _effects(
     simulation: Simulation, kind: str, target: str
 ) -> tuple[Callable[[], None], Callable[[], None] | None]:
     """How a fault begins, and how it passes if it does."""
-    host = simulation.host(target)
+    host = simulation.secondary if target == "secondary" else simulation.primary
     hosts = HOSTS if target == "both" else (target,)
     arbiter = simulation.arbiter
     match kind:
@@ -40,7 +40,7 @@ def _effects(
         case "switchover":
             return lambda: host.do("switchover", host.replica.switch_over), None
         case "diverge":
-            return _set(host, "diverges", True), None
+            return lambda: simulation.diverge(target), None
         case "drop":
             return simulation.drop, None
         case "stall-outputs":
@@ -53,7 +53,7 @@ def _effects(
         case "unplug":
             return lambda: host.plug(False), lambda: host.plug(True)
         case "cut":
-            return lambda: simulation.cut(*hosts), simulation.heal
+            return lambda: simulation.network.cut(hosts), simulation.heal
         case "garble":
             garbled = simulation.network.garbled
             return lambda: garbled.update(hosts), garbled.clear

@@ -7,7 +7,7 @@ prefix of what was sent on it; each side learns in its own time that it was lost
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -73,9 +73,9 @@ class Network:
         self._simulation.at(due, lambda: self._arrive(connection, receiver, data, due))
         return True
 
-    def cut(self, towards: set[str]) -> None:
+    def cut(self, towards: Iterable[str]) -> None:
         """Hold back what is sent to these."""
-        self._cut |= towards
+        self._cut.update(towards)
 
     def heal(self) -> None:
         self._cut.clear()

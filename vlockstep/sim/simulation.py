@@ -20,6 +20,7 @@ from vlockstep.ft.faults import Fault, Place
 from vlockstep.ft.host import Setting
 from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.protocol import NEVER
+from vlockstep.ft.sides import Direction, check_side, receivers
 from vlockstep.ft.timing import MILLISECOND, SECOND, Timing
 from vlockstep.machine.boot import check_devices
 from vlockstep.machine.config import MIB, BlockConfig, GuestConfig, NetConfig
@@ -163,8 +164,8 @@ class Simulation:
     def peer(self, host: SimulatedHost) -> SimulatedHost:
         return self.secondary if host is self.primary else self.primary
 
-    def host(self, name: str) -> SimulatedHost:
-        return self.primary if name == "primary" else self.secondary
+    def host(self, side: str) -> SimulatedHost:
+        return self.primary if check_side(side) == "primary" else self.secondary
 
     @property
     def over(self) -> bool:
@@ -202,24 +203,27 @@ class Simulation:
 
     # Faults
 
-    def crash(self, name: str = "primary", *, silently: bool = False) -> None:
+    def crash(self, side: str = "primary", *, silently: bool = False) -> None:
         """A host is gone, in the middle of whatever it did. The peer's connection drops, unless
         `silently`, as when a machine loses its power."""
-        host = self.host(name)
+        host = self.host(side)
         host.crashed = True
         if not silently:
             self.network.drop()
 
-    def pause(self, name: str = "primary") -> None:
-        self.host(name).paused = True
+    def pause(self, side: str = "primary") -> None:
+        self.host(side).paused = True
 
-    def resume(self, name: str = "primary") -> None:
-        self.host(name).resume()
+    def resume(self, side: str = "primary") -> None:
+        self.host(side).resume()
 
-    def cut(self, *towards: str) -> None:
-        """Messages no longer arrive, in both directions or only towards the named hosts; the
-        connection stands."""
-        self.network.cut(set(towards or ("primary", "secondary")))
+    def diverge(self, side: str = "secondary") -> None:
+        """Its guest will lose count of its exits when it follows and has entries to take."""
+        self.host(side).diverges = True
+
+    def cut(self, direction: Direction = "both") -> None:
+        """Messages in this direction no longer arrive; the connection stands."""
+        self.network.cut(receivers(direction))
 
     def heal(self) -> None:
         """What was sent meanwhile arrives now."""

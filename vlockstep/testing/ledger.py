@@ -10,6 +10,10 @@ import re
 import struct
 from dataclasses import dataclass
 
+from vlockstep.testing.tracebacks import hide
+
+__tracebackhide__ = hide
+
 BLOCK = 512
 _MAGIC = b"VLEDGER1"
 _LAYOUT = struct.Struct("<8s5QI448s4sQ")

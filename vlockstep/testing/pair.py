@@ -6,17 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from vlockstep.errors import UsageError
+from vlockstep.ft.sides import SIDES, Direction, Side, check_side
 from vlockstep.machine.registers import Registers
 from vlockstep.testing.process import TIMEOUT, ReplicaProcess, Snapshot
-from vlockstep.testing.relay import Direction, Relay
+from vlockstep.testing.relay import Relay
+from vlockstep.testing.tracebacks import hide
+
+__tracebackhide__ = hide
 
 DISK_SIZE = 1 << 20
-
-Which = Literal["primary", "secondary"]
-"""A process, by the role it began in."""
-ROLES: tuple[Which, Which] = ("primary", "secondary")
 
 
 class Statuses(NamedTuple):
@@ -29,13 +30,25 @@ class Statuses(NamedTuple):
 class Pair:
     """A guest on a primary and a secondary, in `directory`, which gets all their files.
 
+    A SIDE is "primary" or "secondary": the process, by the role it began in. A DIRECTION is
+    "to_primary", "to_secondary" or "both".
+
+    - what happens to it: `crash`, `pause`, `resume` (SIDE); `cut` (DIRECTION), `heal`, `drop`;
+      `switchover`; `go` from where `stop_at` made the guest wait
+    - waiting: `wait_live`, `wait_reached` (SIDE), `wait_finished`
+    - what became of it: `transcript`, `disk`, `log`, `events`, `registers`, `memory_digest`,
+      `memory` (SIDE)
+
+    `LocalPair` has the same methods, but those of `stop_at`; it is driven step by step.
+
     `disks` gives the size in bytes or the file of each of the guest's block devices; without it
     every one the manifest declares is `DISK_SIZE` bytes. Both replicas use the same file, or with
     `local` each one its own copy. `memory` is in MiB, `delay` in seconds in each direction;
     without `logs` they keep no log files. After `misses` times `heartbeat_ms` without a word a
     replica counts as dead, one that was killed at once.
     `crash_at` and `pause_at` are where the primary sends itself SIGKILL or SIGSTOP, `stop_at`
-    where both guests wait for `go` (see `vlockstep primary --help`). The other options are for
+    where both guests wait for `go`, `diverge_at` where a bit of the secondary's RAM is flipped, to
+    be found at the next digest of it (see `vlockstep primary --help`). The other options are for
     the commands, and `under` names, by process, a command that starts it, as env(1) would.
 
     As a context manager it is started on entry and closed on exit.
@@ -58,9 +71,10 @@ class Pair:
         crash_at: str | None = None,
         pause_at: str | None = None,
         stop_at: Sequence[str] = (),
+        diverge_at: str | None = None,
         primary_options: Sequence[object] = (),
         secondary_options: Sequence[object] = (),
-        under: Mapping[Which, Sequence[object]] | None = None,
+        under: Mapping[Side, Sequence[object]] | None = None,
     ) -> None:
         self.guest = guest
         self.arguments = list(arguments)
@@ -82,13 +96,14 @@ class Pair:
             key_files.create(self.keys)
         faults = [("--crash-at", crash_at), ("--pause-at", pause_at)]
         fault = [part for option, place in faults if place for part in (option, place)]
+        divergence = [] if diverge_at is None else ["--diverge-at", diverge_at]
         self._options: dict[str, list[object]] = {
             "primary": [*common, "--mem", memory, *fault, *primary_options],
-            "secondary": [*common, *secondary_options],
+            "secondary": [*common, *divergence, *secondary_options],
         }
         self.under = dict(under or {})
         """By process, the command under which it is started from now on."""
-        self._processes: dict[Which, ReplicaProcess] = {}
+        self._processes: dict[Side, ReplicaProcess] = {}
         self.relay = Relay(delay)
 
     @property
@@ -106,8 +121,8 @@ class Pair:
         self._spawn_primary()
         self.start_secondary()
         self._listening()
-        for which in ROLES:
-            self.process(which).wait_event("started")
+        for side in SIDES:
+            self.process(side).wait_event("started")
 
     def start_primary(self, *options: object) -> None:
         """Start the primary, with more options, and wait until it listens."""
@@ -142,21 +157,21 @@ class Pair:
 
     # What happens to them
 
-    def crash(self, which: Which = "primary") -> None:
+    def crash(self, side: Side = "primary") -> None:
         """SIGKILL. Returns when the process is gone."""
-        self.process(which).signal(SIGKILL)
-        self.process(which).wait_exit()
+        self.process(side).signal(SIGKILL)
+        self.process(side).wait_exit()
 
-    def pause(self, which: Which = "primary") -> None:
+    def pause(self, side: Side = "primary") -> None:
         """SIGSTOP. Returns when the process stands still."""
-        process = self.process(which)
+        process = self.process(side)
         before = process.stops
         process.signal(SIGSTOP)
         process.wait_paused(before + 1)
 
-    def resume(self, which: Which = "primary") -> None:
+    def resume(self, side: Side = "primary") -> None:
         """SIGCONT, after `pause` or `pause_at`."""
-        self.process(which).signal(SIGCONT)
+        self.process(side).signal(SIGCONT)
 
     def cut(self, direction: Direction = "both") -> None:
         """Deliver nothing more between them in this direction. The connection stays open."""
@@ -179,28 +194,29 @@ class Pair:
         loaded = keys.load(self.keys, party) if self.keys is not None else None
         return request_switchover(self.endpoint, loaded, wait)
 
-    def go(self, which: Which | None = None) -> None:
+    def go(self, side: Side | None = None) -> None:
         """Let the guest, of both replicas or of one, go on from where `stop_at` made it wait, or
         will. Does nothing to a process that has ended."""
-        for name in [which] if which else ROLES:
-            self._processes[name].go()
+        for name in [side] if side else SIDES:
+            self.process(name).go()
 
     # Waiting; see `ReplicaProcess`
 
-    def wait_live(self, which: Which = "secondary", timeout: float = TIMEOUT) -> int:
+    def wait_live(self, side: Side = "secondary", timeout: float = TIMEOUT) -> int:
         """The first generation as which it goes on alone, or as which it took over."""
-        return self.process(which).wait_live(timeout)
+        return self.process(side).wait_live(timeout)
 
-    def wait_reached(self, which: Which = "primary", timeout: float = TIMEOUT) -> Snapshot:
+    def wait_reached(self, side: Side = "primary", timeout: float = TIMEOUT) -> Snapshot:
         """The guest's state at the next place of `stop_at`, where it waits for `go`.
 
         A secondary gets to entry N only when the primary's guest has gone on from there.
         """
-        return self.process(which).wait_reached(timeout)
+        return self.process(side).wait_reached(timeout)
 
     def wait_finished(self, timeout: float = TIMEOUT) -> Statuses:
         """The exit statuses of both."""
-        return Statuses(*(self.process(which).wait_exit(timeout) for which in ROLES))
+        primary = self.process("primary").wait_exit(timeout)
+        return Statuses(primary, self.process("secondary").wait_exit(timeout))
 
     # What became of them
 
@@ -209,31 +225,38 @@ class Pair:
         """The guest's console."""
         return self.console.read_bytes()
 
-    def disk(self, name: str = "disk", which: Which = "primary") -> bytes:
+    def disk(self, name: str = "disk", side: Side = "primary") -> bytes:
         """The content of a block device's file."""
-        return self.disk_file(name, which).read_bytes()
+        return self.disk_file(name, side).read_bytes()
 
-    def disk_file(self, name: str = "disk", which: Which = "primary") -> Path:
-        return self._files[which][name]
+    def disk_file(self, name: str = "disk", side: Side = "primary") -> Path:
+        return self._files[check_side(side)][name]
 
-    def log(self, which: Which) -> Path:
+    def log(self, side: Side) -> Path:
         """The process's log file."""
-        return self.directory / f"{which}.vlog"
+        return self.directory / f"{check_side(side)}.vlog"
 
-    def events(self, which: Which) -> list[dict[str, Any]]:
+    def events(self, side: Side) -> list[dict[str, Any]]:
         """What the process reported so far, but for its status."""
-        return self.process(which).events[:]
+        return self.process(side).events[:]
 
-    def process(self, which: Which) -> ReplicaProcess:
-        return self._processes[which]
+    def process(self, side: Side) -> ReplicaProcess:
+        """Raises `UsageError` if it was not started."""
+        if check_side(side) not in self._processes:
+            raise UsageError(f"the {side} was not started")
+        return self._processes[side]
 
-    def registers(self, which: Which) -> Registers:
+    def registers(self, side: Side) -> Registers:
         """Where the guest was stopped last, or at its end."""
-        return self.process(which).snapshot().registers
+        return self.process(side).snapshot().registers
 
-    def memory_digest(self, which: Which) -> bytes:
+    def memory_digest(self, side: Side) -> bytes:
         """Where the guest was stopped last, or at its end."""
-        return self.process(which).snapshot().memory_digest
+        return self.process(side).snapshot().memory_digest
+
+    def memory(self, side: Side, address: int, length: int) -> bytes:
+        """Bytes of the guest's RAM, where `stop_at` makes it wait."""
+        return self.process(side).memory(address, length)
 
     # Inside
 
@@ -244,7 +267,7 @@ class Pair:
         self.endpoint = str(self.process("primary").wait_event("waiting")["endpoint"])
         self.relay.forward_to(self.endpoint)
 
-    def _spawn(self, role: Which, guest: str | Path, options: Sequence[object]) -> None:
+    def _spawn(self, role: Side, guest: str | Path, options: Sequence[object]) -> None:
         if role in self._processes:
             self._processes[role].close()
         blocks = [
@@ -263,7 +286,7 @@ class Pair:
     def _make_disks(
         self, disks: Mapping[str, int | Path], local: bool
     ) -> dict[str, dict[str, Path]]:
-        files: dict[str, dict[str, Path]] = {role: {} for role in ROLES}
+        files: dict[str, dict[str, Path]] = {role: {} for role in SIDES}
         for role in files:
             for name, disk in disks.items():
                 if not local and isinstance(disk, Path):

@@ -14,14 +14,19 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import vlockstep
+from vlockstep.errors import UsageError
+from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
+from vlockstep.testing.tracebacks import hide
+
+__tracebackhide__ = hide
 
 TIMEOUT = 20.0
 """Seconds that a wait takes at most, unless it is told otherwise."""
@@ -42,6 +47,14 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
+def generations(events: Iterable[Mapping[str, Any]]) -> Iterator[int]:
+    """Those as which a replica with these events went live, or on alone."""
+    for event in events:
+        alone = _ALONE.search(event.get("text", ""))
+        if event["event"] == "live" or alone:
+            yield int(alone[1] if alone else event["generation"])
+
+
 class PairError(AssertionError):
     """A pair did not do what it was waited for."""
 
@@ -51,14 +64,18 @@ class Snapshot:
     """The guest's state where it was stopped, or at its end (`place` is then "end")."""
 
     place: str
+    position: Position
     registers: Registers
     memory_digest: bytes
 
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> Snapshot:
-        registers = {name: int(value, 16) for name, value in event["registers"].items()}
-        digest = bytes.fromhex(event["memory_digest"])
-        return cls(event.get("place", "end"), Registers(registers), digest)
+        return cls(
+            event.get("place", "end"),
+            Position.parse(event["position"]),
+            Registers.from_dict(event["registers"]),
+            bytes.fromhex(event["memory_digest"]),
+        )
 
 
 class ReplicaProcess:
@@ -109,11 +126,23 @@ class ReplicaProcess:
     def go(self) -> None:
         """Let the guest go on from where `--stop-at` made it wait, or will. Does nothing to a
         process that has ended."""
-        assert self._process.stdin is not None
         self._gone += 1
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(b"\n")
-            self._process.stdin.flush()
+        self._say("")
+
+    def memory(self, address: int, length: int) -> bytes:
+        """Bytes of the guest's RAM where `--stop-at` makes it wait."""
+        if self.count("reached") <= self._gone:
+            raise PairError(f"the {self.name}'s guest is not stopped\n\n{self._explain()}")
+        asked = self.count("memory")
+        self._say(f"memory {address} {length}")
+        answers = self._wait(
+            "its memory",
+            TIMEOUT,
+            lambda: [e for e in self.events if e["event"] == "memory"][asked:] or None,
+        )
+        if answers[0]["problem"]:
+            raise UsageError(answers[0]["problem"])
+        return bytes.fromhex(answers[0]["content"])
 
     def snapshot(self) -> Snapshot:
         """Where the guest was stopped last, or at its end."""
@@ -124,10 +153,7 @@ class ReplicaProcess:
 
     def generations(self) -> Iterator[int]:
         """Those as which it went live, or on alone."""
-        for event in self.events:
-            alone = _ALONE.search(event.get("text", ""))
-            if event["event"] == "live" or alone:
-                yield int(alone[1] if alone else event["generation"])
+        return generations(self.events)
 
     def count(self, event: str, **details: object) -> int:
         """How many events of that name there have been with these details."""
@@ -194,6 +220,12 @@ class ReplicaProcess:
                 raise PairError(f"{text}\n\n{self._explain()}")
         return found
 
+    def _say(self, line: str) -> None:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(f"{line}\n".encode())
+            self._process.stdin.flush()
+
     # The end
 
     def close(self) -> None:
@@ -259,4 +291,6 @@ def _event(line: bytes) -> dict[str, Any] | None:
 
 
 def _short(event: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in event.items() if key not in ("registers", "time")}
+    return {
+        key: value for key, value in event.items() if key not in ("registers", "content", "time")
+    }

@@ -12,8 +12,9 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from typing import Literal
 from urllib.parse import urlsplit
+
+from vlockstep.ft.sides import Direction, Side, receivers
 
 _CHUNK = 1 << 16
 _LIMIT = 1 << 20
@@ -21,17 +22,13 @@ _LIMIT = 1 << 20
 _TIMEOUT = 10.0
 
 
-Direction = Literal["both", "to_primary", "to_secondary"]
-"""Which way: the secondary of the start connects, the primary listens."""
-
-
 class _Flow:
     """Bytes on their way from one socket to another, each chunk with the time it is due."""
 
-    def __init__(self, source: socket.socket, sink: socket.socket, direction: Direction) -> None:
+    def __init__(self, source: socket.socket, sink: socket.socket, receiver: Side) -> None:
         self.source = source
         self.sink = sink
-        self.direction = direction
+        self.receiver = receiver
         self.chunks: deque[tuple[float, bytes]] = deque()
         self.waiting = 0
         self.ended = False
@@ -78,7 +75,8 @@ class Relay:
     """Forwards connections from `endpoint` to the one that `forward_to` names; until then they
     wait, and when that refuses one they are refused.
 
-    `delay` is in seconds, for each direction. All methods may be called from any thread, and what
+    The secondary connects here, the primary listens at the target. `delay` is in seconds, for each
+    direction. All methods may be called from any thread, and what
     they ask for has happened when they return.
     """
 
@@ -90,9 +88,9 @@ class Relay:
         self.endpoint = f"tcp://127.0.0.1:{self._address[1]}"
         self._target: tuple[str, int] | None = None
         self._links: list[tuple[_Flow, _Flow]] = []
-        self._cut: set[Direction] = set()
-        self._flipped: set[Direction] = set()
-        self._truncated: set[Direction] = set()
+        self._cut: set[Side] = set()
+        self._flipped: set[Side] = set()
+        self._truncated: set[Side] = set()
         self._lock = threading.Lock()
         self._closed = False
         self._wake_receive, self._wake_send = socket.socketpair()
@@ -114,12 +112,12 @@ class Relay:
     def cut(self, direction: Direction = "both") -> None:
         """Deliver nothing more in this direction. Connections stay open."""
         with self._lock:
-            self._cut |= _ways(direction)
+            self._cut |= receivers(direction)
 
     def flip(self, direction: Direction = "both") -> None:
         """Turn a bit at the end of each piece that comes in this direction."""
         with self._lock:
-            self._flipped |= _ways(direction)
+            self._flipped |= receivers(direction)
 
     def heal(self) -> None:
         """Deliver again, first what has waited, and unchanged."""
@@ -131,7 +129,7 @@ class Relay:
     def truncate(self, direction: Direction = "both") -> None:
         """Deliver half of the next piece in this direction, then close its connection."""
         with self._lock:
-            self._truncated |= _ways(direction)
+            self._truncated |= receivers(direction)
 
     def drop(self) -> int:
         """Close all connections, in both directions; how many there were. New ones are welcome."""
@@ -190,7 +188,7 @@ class Relay:
 
     def _flows(self) -> list[_Flow]:
         """Those in directions that are not cut."""
-        return [f for link in self._links for f in link if f.direction not in self._cut]
+        return [f for link in self._links for f in link if f.receiver not in self._cut]
 
     def _turn(self) -> None:
         with suppress(BlockingIOError):
@@ -199,7 +197,7 @@ class Relay:
             self._accept(self._listener, self._target)
         for flow in self._flows():
             if not flow.ended and flow.waiting < _LIMIT:
-                way = flow.direction
+                way = flow.receiver
                 flow.read(self.delay, way in self._flipped, way in self._truncated)
                 if flow.ended:
                     self._truncated.discard(way)
@@ -225,11 +223,7 @@ class Relay:
         for end in (near, far):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             end.setblocking(False)
-        self._links.append((_Flow(near, far, "to_primary"), _Flow(far, near, "to_secondary")))
-
-
-def _ways(direction: Direction) -> set[Direction]:
-    return {"to_primary", "to_secondary"} if direction == "both" else {direction}
+        self._links.append((_Flow(near, far, "primary"), _Flow(far, near, "secondary")))
 
 
 def _close(link: tuple[_Flow, _Flow]) -> None:

@@ -21,10 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlockstep import program
+from vlockstep.ft.sides import SIDES, Side
 from vlockstep.testing.faults import Fault, deaths, run, silences
 from vlockstep.testing.faults.trial import RECONNECTING_MS
 from vlockstep.testing.ledger import check_ledger
-from vlockstep.testing.pair import ROLES, Pair, Which
+from vlockstep.testing.pair import Pair
 from vlockstep.testing.process import TIMEOUT
 from vlockstep.testing.usage import Usage
 
@@ -73,16 +74,16 @@ def swap_roles(directory: Path, seconds: float, warm_up: int) -> tuple[int, list
         for swaps in itertools.count(1):
             generation = pair.switchover()
             assert generation == swaps + 1, f"generation {generation} after {swaps} switchovers"
-            primary = ROLES[swaps % 2]
+            primary = SIDES[swaps % 2]
             pair.process(primary).wait_event("live", generation=generation)
             disturbances, rest = divmod(swaps, _DISTURBED_EVERY)
             if rest == 0:  # all four: a drop or a cut, while either of the two is primary
                 _disturb(pair, primary, drop=disturbances % 4 < 2)
             if swaps == warm_up:
-                held = [Held(w, Usage.of(pair.process(w).pid)) for w in ROLES]
+                held = [Held(w, Usage.of(pair.process(w).pid)) for w in SIDES]
             if time.monotonic() > end and swaps > warm_up:
                 break
-        for which, process in zip(ROLES, held, strict=True):
+        for which, process in zip(SIDES, held, strict=True):
             process.last = Usage.of(pair.process(which).pid)
         statuses = pair.wait_finished(timeout=seconds + TIMEOUT)
         assert statuses == (0, 0), f"exit {statuses}"
@@ -91,7 +92,7 @@ def swap_roles(directory: Path, seconds: float, warm_up: int) -> tuple[int, list
     return swaps, held
 
 
-def _disturb(pair: Pair, primary: Which, drop: bool) -> None:
+def _disturb(pair: Pair, primary: Side, drop: bool) -> None:
     """Drop the connection, or cut it for less than counts as death, and wait until it is over."""
     process = pair.process(primary)
     if drop:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
+from vlockstep.ft.sides import Direction, Side
 from vlockstep.testing.faults.fault import Fault
 from vlockstep.testing.faults.trial import QUICK_MS, RECONNECTING_MS, SHORT, SHORT_END, Trial
-from vlockstep.testing.pair import Which
-from vlockstep.testing.relay import Direction
 
 
 def _flip(direction: Direction, trial: Trial) -> str:
     """While the guest's last entry is sent: nothing that follows shows that it got lost."""
-    receiver: Which = "primary" if direction == "to_primary" else "secondary"
+    receiver: Side = "primary" if direction == "to_primary" else "secondary"
     pair = trial.pair(SHORT, stop_at=[f"entry:{SHORT_END}"])
     pair.wait_reached("primary")
     pair.relay.flip(direction)

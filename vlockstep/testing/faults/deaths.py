@@ -6,10 +6,10 @@ import shutil
 from contextlib import suppress
 from signal import SIGKILL
 
+from vlockstep.ft.sides import SIDES
 from vlockstep.testing.faults.fault import Fault
 from vlockstep.testing.faults.outside import Outputs, said
 from vlockstep.testing.faults.trial import KILLED, Trial
-from vlockstep.testing.pair import ROLES
 from vlockstep.testing.process import PairError
 
 
@@ -30,7 +30,7 @@ def secondary_killed(trial: Trial) -> str:
 def both_killed(trial: Trial) -> str:
     pair = trial.held()
     pair.pause("secondary")  # or it could go live between the two
-    for which in ROLES:
+    for which in SIDES:
         pair.process(which).signal(SIGKILL)
     assert pair.wait_finished() == (KILLED, KILLED)
     before = Outputs.of(pair)

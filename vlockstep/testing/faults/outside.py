@@ -6,25 +6,26 @@ import re
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import NamedTuple
 
-from vlockstep.testing.pair import ROLES, Pair, Which
+from vlockstep.ft.sides import SIDES, Side
+from vlockstep.testing.pair import Pair
 from vlockstep.testing.replaying import replay
 
 
-def other(which: Which) -> Which:
+def other(which: Side) -> Side:
     return "secondary" if which == "primary" else "primary"
 
 
-def said(pair: Pair, which: Which, pattern: str) -> bool:
+def said(pair: Pair, which: Side, pattern: str) -> bool:
     """Whether the process wrote such a line for people."""
     return any(re.search(pattern, line) for line in pair.process(which).text)
 
 
-def stopped_because(pair: Pair, which: Which) -> str:
+def stopped_because(pair: Pair, which: Side) -> str:
     """The reason with which a replica stopped."""
     return str(pair.process(which).wait_event("stopped")["reason"])
 
 
-def check_log(pair: Pair, which: Which) -> None:
+def check_log(pair: Pair, which: Side) -> None:
     """The process's log replays to the state and the text with which its guest ended."""
     replayed = replay(pair.log(which))
     assert replayed.status == 0
@@ -33,20 +34,20 @@ def check_log(pair: Pair, which: Which) -> None:
     assert replayed.console == pair.transcript
 
 
-def lives(pair: Pair) -> dict[int, Which]:
+def lives(pair: Pair) -> dict[int, Side]:
     """Who went live, or on alone, as each generation."""
-    found: dict[int, Which] = {}
-    for which in ROLES:
+    found: dict[int, Side] = {}
+    for which in SIDES:
         for generation in pair.process(which).generations():
             assert generation not in found, f"both are live as generation {generation}"
             found[generation] = which
     return found
 
 
-def first_live(pair: Pair) -> Which:
+def first_live(pair: Pair) -> Side:
     """Wait until one of two that do not hear each other goes live or on alone; which."""
     pool = ThreadPoolExecutor(2)
-    waits = {pool.submit(pair.wait_live, which): which for which in ROLES}
+    waits = {pool.submit(pair.wait_live, which): which for which in SIDES}
     pool.shutdown(wait=False)  # the other one's wait ends with its process
     return next(waits[wait] for wait in as_completed(waits) if wait.exception() is None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from vlockstep.ft.sides import SIDES, Side
 from vlockstep.testing.faults import mounts
 from vlockstep.testing.faults.fault import Fault
 from vlockstep.testing.faults.trial import (
@@ -16,13 +17,13 @@ from vlockstep.testing.faults.trial import (
     SHORT_END,
     Trial,
 )
-from vlockstep.testing.pair import ROLES, Pair, Which
+from vlockstep.testing.pair import Pair
 from vlockstep.testing.replaying import replay
 
 _PAGE = 4096
 
 
-def _waits_for_the_arbiter(pair: Pair, which: Which) -> None:
+def _waits_for_the_arbiter(pair: Pair, which: Side) -> None:
     """It asks, and writes nothing while it does."""
     process = pair.process(which)
     asking = process.wait_status(lambda status: "arbiter" in status["state"])
@@ -65,7 +66,7 @@ def arbiter_frozen(trial: Trial) -> str:
     with mounts.frozen(pair.arbiter):
         pair.cut()
         pair.go()
-        for which in ROLES:
+        for which in SIDES:
             _waits_for_the_arbiter(pair, which)
     return f"silent meanwhile; {trial.one_goes_on(pair)}"
 
@@ -74,7 +75,7 @@ def _log_disk_full(lines: int, trial: Trial) -> str:
     pair = trial.pair([f"--lines={lines}", *LONG[1:]], start=False, logs=False)
     full = pair.directory / "full"
     trial.resources.enter_context(mounts.small(full, 2 * _PAGE))
-    logs = {which: full / f"{which}.vlog" for which in ROLES}
+    logs = {which: full / f"{which}.vlog" for which in SIDES}
     pair.start_primary("--log", logs["primary"])
     pair.start_secondary("--log", logs["secondary"])
     result = trial.ends(pair, 0, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from vlockstep.ft.sides import Direction
 from vlockstep.testing.faults.duty import DutyCycle
 from vlockstep.testing.faults.fault import Fault
 from vlockstep.testing.faults.outside import Outputs, stopped_because
@@ -15,7 +16,6 @@ from vlockstep.testing.faults.trial import (
     SHORT_END,
     Trial,
 )
-from vlockstep.testing.relay import Direction
 
 
 def primary_paused(trial: Trial) -> str:

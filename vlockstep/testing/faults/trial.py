@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from vlockstep.ft.sides import SIDES, Side
 from vlockstep.testing.faults.outside import (
     check_log,
     first_live,
@@ -17,7 +18,7 @@ from vlockstep.testing.faults.outside import (
     stopped_because,
 )
 from vlockstep.testing.ledger import check_ledger
-from vlockstep.testing.pair import ROLES, Pair, Statuses, Which
+from vlockstep.testing.pair import Pair, Statuses
 
 KILLED = -9
 SHORT_LINES = 20
@@ -63,7 +64,7 @@ class Trial:
         return pair
 
     def ends(
-        self, pair: Pair, primary: int, secondary: int, live: Mapping[int, Which] | None = None
+        self, pair: Pair, primary: int, secondary: int, live: Mapping[int, Side] | None = None
     ) -> str:
         """Both end with these statuses, those in `live` have ruled after the first generation, and
         the outputs and logs are those of one execution without a failure. In words."""
@@ -72,7 +73,7 @@ class Trial:
         assert lives(pair) == (live or {}), f"live: {lives(pair)}"
         lines = int(pair.arguments[0].removeprefix("--lines="))
         check_ledger(pair.transcript, pair.disk(), lines)
-        finished = [w for w, s in zip(ROLES, statuses, strict=True) if s == 0]
+        finished = [w for w, s in zip(SIDES, statuses, strict=True) if s == 0]
         for which in finished:
             if pair.log(which).exists():
                 check_log(pair, which)
@@ -96,7 +97,7 @@ class Trial:
         """What holds whatever was done to a pair."""
         for pair in self._pairs:
             lives(pair)
-            for which in ROLES:
+            for which in SIDES:
                 status = pair.process(which).wait_exit()
                 assert status in (0, 1, 2, KILLED), f"{which}: exit {status}"
                 assert not said(pair, which, "Traceback"), f"{which}: a traceback"
