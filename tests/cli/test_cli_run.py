@@ -68,7 +68,7 @@ def test_disk_is_written(vlockstep: Command, disk: Path) -> None:
         (["nosuch"], 1, "neither a file nor a bundled guest (abi, clock"),
         (["./hello"], 1, "cannot read image hello: No such file"),
         (["/"], 1, "cannot read image"),
-        (["junk"], 1, "junk: not a valid ELF file"),
+        (["junk"], 1, "junk: no Solo5 image"),
         (["hello", "--mem", "3"], 2, "guest memory of 3 MiB: give a multiple of 2"),
         (["hello", "--mem", "0"], 2, "guest memory of 0 MiB"),
         (["hello", "--mem", "99999999"], 2, "guest memory of"),
@@ -126,13 +126,31 @@ def test_argument_that_is_not_utf8() -> None:
     )
 
 
-def test_a_file_goes_before_a_bundled_guest(vlockstep: Command) -> None:
-    Path("hello").write_bytes(bundled.open_bundled("sort").content)
-    result = vlockstep("run", "hello", "--", "--n=1000", "--rounds=1")
-    assert "sort" in result.out
-    Path("hello").unlink()
-    Path("hello").mkdir()
+def test_a_bundled_guest_goes_before_a_file(vlockstep: Command) -> None:
+    """Which is named by its path, and does not become the guest's otherwise."""
+    file = Path("hello")
+    file.write_bytes(bundled.open_bundled("sort").content)
     assert vlockstep("run", "hello").out == "Hello from vlockstep\n"
+    for named in ("./hello", file.absolute()):
+        assert "sort" in vlockstep("run", named, "--", "--n=1000", "--rounds=1").out
+    assert vlockstep("run", "hello", "--console", file).status == 0
+    assert file.read_text() == "Hello from vlockstep\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "it is empty"),
+        (b"#!/bin/sh\nexit 0\n", r"it begins with b'#!/bin/sh\nexit 0'"),
+        (b"\x7fELF" + bytes(9), "not a valid ELF file"),
+    ],
+)
+def test_a_file_that_is_no_image(vlockstep: Command, content: bytes, what: str) -> None:
+    Path("hello").write_bytes(content)
+    result = vlockstep("run", "./hello")
+    assert (result.status, result.out) == (1, "")
+    assert result.err.startswith("vlockstep: hello")
+    assert what in result.err
 
 
 def test_guests(vlockstep: Command) -> None:

@@ -28,7 +28,8 @@ ImageArgument = Annotated[
     str,
     typer.Argument(
         metavar="IMAGE",
-        help="A Solo5 hvt image: its path, or the name of a bundled guest.",
+        help="The name of a bundled guest, or the path of a Solo5 hvt image: ./NAME if a bundled "
+        "guest is called so, too.",
         show_default=False,
     ),
 ]
@@ -174,7 +175,11 @@ def open_guest(
 
 def files_of(reference: str, disks: Iterable[BlockOption]) -> tuple[Path, ...]:
     """What a guest is read from and writes to: its image, unless it is bundled, and its disks."""
-    return tuple(path for path in (Path(reference), *(d.path for d in disks)) if path.exists())
+    from vlockstep.machine.bundled import image_file
+
+    image = image_file(reference)
+    files = [*([image] if image is not None else []), *(disk.path for disk in disks)]
+    return tuple(path for path in files if path.exists())
 
 
 def open_console(target: str, files: Iterable[Path] = ()) -> Console:

@@ -40,20 +40,25 @@ def description(name: str) -> str:
 
 
 def open_image(reference: str) -> Image:
-    """The image at the path `reference`, or the bundled guest of that name.
+    """The bundled guest of that name, or the image at the path `reference`.
 
-    A file comes first: the name counts if it has no slash and no such file exists.
+    A bundled guest comes first, whatever lies in the working directory: a file of the same name
+    there is `./NAME`.
     """
-    path = Path(reference)
-    if "/" not in reference and not path.is_file():
-        if reference in names():
-            return open_bundled(reference)
-        if not path.exists():
-            raise ImageError(
-                f"no image {reference!r}: it is neither a file nor a bundled guest "
-                f"({', '.join(names())})"
-            )
+    path = image_file(reference)
+    if path is None:
+        return open_bundled(reference)
+    if "/" not in reference and not path.exists():
+        raise ImageError(
+            f"no image {reference!r}: it is neither a file nor a bundled guest "
+            f"({', '.join(names())})"
+        )
     return load(path)
+
+
+def image_file(reference: str) -> Path | None:
+    """The file that `reference` means; None if it is a bundled guest."""
+    return None if reference in names() else Path(reference)
 
 
 def open_bundled(name: str) -> Image:

@@ -8,7 +8,7 @@ import stat
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
 from itertools import pairwise
@@ -30,6 +30,8 @@ _ENTRY = struct.Struct("<68sI16s8sB7x")
 _PF_X, _PF_W = 1, 2
 _MAX_IMAGE = 1 << 30
 _MAX_HEADERS = 64
+_ELF = b"\x7fELF"
+_SHOWN = 16
 
 
 class DeviceKind(IntEnum):
@@ -62,7 +64,8 @@ class Segment:
 
 @dataclass(frozen=True)
 class Image:
-    """A checked image. `digest` is the SHA-256 of the whole file, in hex."""
+    """A checked image. `digest` is the SHA-256 of the whole file, in hex; `path` is where that
+    lies, None for a bundled guest."""
 
     name: str
     content: bytes
@@ -70,6 +73,7 @@ class Image:
     segments: tuple[Segment, ...]
     devices: tuple[Device, ...]
     digest: str
+    path: Path | None = field(default=None, compare=False)
 
     @property
     def end(self) -> int:
@@ -101,11 +105,14 @@ def load(path: Path) -> Image:
         content = path.read_bytes()
     except OSError as error:
         raise ImageError(f"cannot read image {path}: {error.strerror}") from error
-    return parse(path.name, content)
+    return replace(parse(str(path), content), name=path.name, path=path.absolute())
 
 
 def parse(name: str, content: bytes) -> Image:
     """Check `content` and take it apart. Raises `ImageError` for whatever is wrong with it."""
+    if not content.startswith(_ELF):
+        what = f"begins with {content[:_SHOWN]!r}" if content else "is empty"
+        raise ImageError(f"{name}: no Solo5 image, since it is no ELF file: it {what}")
     try:
         elf = ELFFile(io.BytesIO(content))
         header = elf.header
