@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from cli_command import Command, argv, environment
 
+from vlockstep import LogReader, LogWriter, UsageError
 from vlockstep.machine import bundled
+from vlockstep.machine.image import load
+from vlockstep.testing import replay
 
 GUESTS = [
     ["hello", "--", "--status=5"],
@@ -227,15 +232,67 @@ def test_until_where_the_guest_never_is(
     assert message in result.err
 
 
-def test_image_that_is_not_bundled(vlockstep: Command, tmp_path: Path) -> None:
+@pytest.fixture
+def own(vlockstep: Command, tmp_path: Path) -> tuple[Path, Path]:
+    """An image that is no bundled guest, and a log of it, recorded under a relative path."""
     image, log = tmp_path / "own.hvt", tmp_path / "own.vlog"
     image.write_bytes(bundled.open_bundled("hello").content + b"\0")
-    vlockstep("record", image, "-o", log)
-    unknown = vlockstep("replay", log)
-    assert unknown.status == 2
-    assert "name it with --image" in unknown.err
-    assert vlockstep("replay", log, "--image", image).status == 0
+    assert vlockstep("record", image.name, "-o", log).status == 0
+    return image, log
+
+
+def test_an_image_is_found_where_it_was_recorded(
+    vlockstep: Command, own: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, log = own
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    result = vlockstep("replay", log)
+    assert (result.status, result.err) == (0, "")
+    assert "own.hvt" in result.out
+    assert f"own.hvt, recorded from {image} (" in vlockstep("log", "show", log).out
+    assert replay(log).status == 0
+
+
+def test_an_image_that_is_not_found(vlockstep: Command, own: tuple[Path, Path]) -> None:
+    """What was tried is said; named, it is used."""
+    image, log = own
+    moved = image.rename(image.with_name("moved.hvt"))
+    gone = vlockstep("replay", log)
+    assert gone.status == 2
+    assert f"cannot read image {image}: No such file or directory: name the image" in gone.err
+    assert gone.err.endswith("with --image\n")
+    with pytest.raises(UsageError, match=r"no bundled guest .* cannot read image .*own.hvt"):
+        replay(log)
+    image.write_bytes(bundled.open_bundled("sort").content)
+    changed = vlockstep("replay", log)
+    assert changed.status == 2
+    assert f"and {image} has another content by now" in changed.err
+    assert vlockstep("replay", log, "--image", moved).status == 0
+    assert replay(log, image=load(moved)).status == 0
     wrong = vlockstep("replay", log, "--image", "hello")
     assert wrong.status == 2
     assert "hello.hvt is not the image the configuration names" in wrong.err
-    assert vlockstep("replay", log, "--image", tmp_path / "none.hvt").status == 1
+    assert vlockstep("replay", log, "--image", "none.hvt").status == 1
+
+
+def test_a_log_that_does_not_tell_of_its_image(vlockstep: Command, own: tuple[Path, Path]) -> None:
+    image, log = own
+    with closing(LogReader(log)) as reader, LogWriter(log.with_name("old"), reader.config) as old:
+        old.extend(list(reader.entries()))
+    result = vlockstep("replay", "old")
+    assert result.status == 2
+    assert "and the log does not tell where that lay: name the image with --image" in result.err
+    assert vlockstep("replay", "old", "--image", image).status == 0
+
+
+def test_the_path_of_an_image_may_be_any(vlockstep: Command, tmp_path: Path) -> None:
+    image = Path(os.fsdecode(b"caf\xe9.hvt"))
+    image.write_bytes(bundled.open_bundled("hello").content + b"\0")
+    assert vlockstep("record", image, "-o", "own.vlog").status == 0
+    with closing(LogReader(Path("own.vlog"))) as reader:
+        assert reader.image == tmp_path / image
+    assert vlockstep("replay", "own.vlog").status == 0
+    assert vlockstep("log", "show", "own.vlog").status == 0
+    assert vlockstep("log", "show", "own.vlog", "--json").status == 0

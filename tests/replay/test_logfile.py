@@ -14,7 +14,7 @@ from support import config_for, disk_config, sample
 from vlockstep.errors import HostError, LogError, VlockstepError
 from vlockstep.machine.config import GuestConfig
 from vlockstep.replay.entry import Entry
-from vlockstep.replay.logfile import MAGIC, LogReader, LogWriter, frame
+from vlockstep.replay.logfile import MAGIC, VERSION, LogReader, LogWriter, frame
 
 CONFIG = config_for(sample("abi"), "--timer=1", blocks=disk_config(4096, True, "ab"))
 ENTRIES: list[Entry] = [
@@ -227,3 +227,19 @@ def test_a_log_that_cannot_be_written_is_a_host_error(tmp_path: Path) -> None:
 def test_configurations_survive_the_header(config: GuestConfig) -> None:
     packed = msgpack.packb(config.to_dict())
     assert GuestConfig.from_dict(msgpack.unpackb(packed)) == config
+
+
+def test_where_the_image_lies(tmp_path: Path) -> None:
+    path = tmp_path / "a.vlog"
+    for image in (None, Path("/images/a.hvt")):
+        LogWriter(path, CONFIG, image).close()
+        assert LogReader(path).image == image
+
+
+@pytest.mark.parametrize("image", [1, "text", ["a"], b"a\0b"])
+def test_an_image_that_is_no_path(tmp_path: Path, image: object) -> None:
+    path = tmp_path / "a.vlog"
+    header = {"version": VERSION, "config": CONFIG.to_dict(), "image": image}
+    path.write_bytes(MAGIC + frame(msgpack.packb(header)))
+    with pytest.raises(LogError, match=r"malformed header .an image that is no path"):
+        LogReader(path)

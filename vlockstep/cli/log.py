@@ -56,6 +56,7 @@ def show(
     reader = LogReader(path)
     if as_json:
         head = {"log": str(path), "version": VERSION, "bytes": reader.size}
+        head["image"] = reader.image and str(reader.image)
         output.emit(head | {"config": reader.config.to_dict()})
     else:
         output.fields(_header(reader))
@@ -73,15 +74,13 @@ def show(
 
 
 def _header(reader: LogReader) -> list[tuple[str, object]]:
-    from vlockstep.machine.bundled import find
     from vlockstep.machine.config import MIB
     from vlockstep.replay.logfile import VERSION
 
     config: GuestConfig = reader.config
-    image = find(config.image_digest)
     rows: list[tuple[str, object]] = [
         ("log", f"{reader.path}, version {VERSION}, {reader.size} bytes"),
-        ("image", f"{image.name if image else 'not bundled'} ({config.image_digest})"),
+        ("image", f"{_image_name(reader)} ({config.image_digest})"),
         ("memory", f"{config.memory // MIB} MiB"),
         ("cpu", config.cpu),
         ("arguments", " ".join(config.arguments)),
@@ -92,6 +91,15 @@ def _header(reader: LogReader) -> list[tuple[str, object]]:
     for name, net in config.nets.items():
         rows.append(("net", f"{name}, {net.mac}, MTU {net.mtu}"))
     return rows
+
+
+def _image_name(reader: LogReader) -> str:
+    from vlockstep.machine.bundled import find
+
+    image = find(reader.config.image_digest)
+    if image is not None:
+        return image.name
+    return f"{reader.image.name}, recorded from {reader.image}" if reader.image else "not bundled"
 
 
 def _entry_line(sequence: int, entry: Entry) -> str:

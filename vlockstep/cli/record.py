@@ -78,7 +78,7 @@ def record(
     options.check_writable(log, "log")
     output_file = options.open_console(console, (*guest.files, log))
     world = LiveWorld(output_file, attached.devices.disks, attached.nics)
-    progress = LogInProgress(LogWriter(log, guest.config))
+    progress = LogInProgress(LogWriter(log, guest.config, guest.image.path))
     recorder = Recorder(world, machine, progress.append, attached.devices.local)
     start = time.monotonic()
     ending = None

@@ -16,7 +16,11 @@ def replay(
     log: Annotated[Path, typer.Argument(metavar="LOG", help="A log that `record` wrote.")],
     image: Annotated[
         str | None,
-        typer.Option("--image", metavar="IMAGE", help="The image, if it is no bundled guest's."),
+        typer.Option(
+            "--image",
+            metavar="IMAGE",
+            help="The image, if it is no bundled guest's and lies no longer where it was recorded.",
+        ),
     ] = None,
     until: Annotated[
         str | None,
@@ -51,18 +55,19 @@ def replay(
     guest diverged from it.
     """
     from vlockstep.cli import playback
-    from vlockstep.cli.execution import execute
+    from vlockstep.cli.execution import execute, stop
     from vlockstep.replay.logfile import LogReader
     from vlockstep.replay.replayer import Divergence, Replayer
+    from vlockstep.replay.script import Script, new_machine, parse_goal
 
-    until_entry, until_position = playback.goal(until)
+    goal = None if until is None else parse_goal(until)
     reader = LogReader(log)
-    found = playback.find_image(log, reader.config, image)
+    found = playback.find_image(reader, image)
     devices = playback.attach_local(found, reader.config, blocks or [])
-    machine = playback.new_machine(found, reader.config, until_position)
+    machine = new_machine(found, reader.config, goal)
     machine.core_directory = dumpcore
     entries = reader.entries()
-    script = playback.Script(entries, machine, until_entry)
+    script = Script(entries, machine, goal, stop)
     files = [log, *(disk.path for disk in devices.disks.values())]
     world = Replayer(
         script,

@@ -19,12 +19,18 @@ class KeptLog:
     """Writes entries to a new file. A full disk costs the file, not the guest's protection or its
     status: `lost` is told, once."""
 
-    def __init__(self, path: Path, config: GuestConfig, lost: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: GuestConfig,
+        lost: Callable[[str], None],
+        image: Path | None = None,
+    ) -> None:
         self._writer: LogWriter | None = None
         self._lost = lost
         self._flush_at = 0
         try:
-            self._writer = LogWriter(path, config)
+            self._writer = LogWriter(path, config, image)
         except HostError as error:
             self._lose(error)
 

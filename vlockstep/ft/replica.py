@@ -512,7 +512,10 @@ class Replica:
         if self._setting.log is not None:
             assert self._config is not None
             self._log = KeptLog(
-                self._setting.log, self._config, lambda text: self._event("notice", text=text)
+                self._setting.log,
+                self._config,
+                lambda text: self._event("notice", text=text),
+                self._setting.image.path,
             )
 
     def _generation(self) -> int:

@@ -8,6 +8,7 @@ damaged are told apart.
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -36,14 +37,18 @@ def frame(content: bytes) -> bytes:
 
 
 class LogWriter:
-    """Writes entries to a new file. `append` buffers; `flush` and `close` complete a batch."""
+    """Writes entries to a new file. `append` buffers; `flush` and `close` complete a batch.
 
-    def __init__(self, path: Path, config: GuestConfig) -> None:
+    `image` is where the guest's image lies, for who replays the log here.
+    """
+
+    def __init__(self, path: Path, config: GuestConfig, image: Path | None = None) -> None:
         self.path = path
         self._entries: list[Entry] = []
         self._bytes = 0
         self._next = 0
-        header = msgpack.packb({"version": VERSION, "config": config.to_dict()})
+        where = {} if image is None else {"image": os.fsencode(image)}
+        header = msgpack.packb({"version": VERSION, "config": config.to_dict(), **where})
         try:
             self._file: BinaryIO = path.open("wb", buffering=0)
             self._file.write(MAGIC + frame(header))
@@ -99,7 +104,8 @@ class LogWriter:
 
 
 class LogReader:
-    """Reads a log file from its start. `truncated` tells, once all is read, the offset at which
+    """Reads a log file from its start. `image` is where the guest's image lay, if the log tells;
+    it may be gone, or another. `truncated` tells, once all is read, the offset at which
     an incomplete batch begins; None if the file is complete."""
 
     def __init__(self, path: Path) -> None:
@@ -129,6 +135,10 @@ class LogReader:
                 f"{path} is of log version {version}; this vlockstep reads version {VERSION}"
             )
         self.config = GuestConfig.from_dict(fields.get("config"))
+        image = fields.get("image", b"")
+        if type(image) is not bytes or b"\0" in image:
+            raise LogError(f"{path}: malformed header (an image that is no path)")
+        self.image = Path(os.fsdecode(image)) if image else None
 
     def batches(self) -> Iterator[tuple[int, list[Entry]]]:
         """Each batch: the sequence number of its first entry, and its entries."""

@@ -13,7 +13,7 @@ from vlockstep.machine.bundled import open_image
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.world import Outcome
-from vlockstep.replay.until import parse_until
+from vlockstep.replay.script import parse_goal
 from vlockstep.sim.host import SimulatedHost
 from vlockstep.sim.simulation import Conditions, Simulation
 from vlockstep.testing.pair import Statuses
@@ -87,7 +87,7 @@ class LocalPair(Simulation):
         """Until the primary's guest is at a position, or if that lies between two exits at the
         second of them, or has ended. As text: `exits:N`, `exits:N+BLOCKS`, or `entry:N` as
         `run_to_entry`."""
-        goal = parse_until(place) if isinstance(place, str) else place
+        goal = parse_goal(place) if isinstance(place, str) else place
         if isinstance(goal, Position):
             self.run(lambda: self.primary.position >= goal or not self.primary.alive)
         else:
