@@ -77,8 +77,116 @@ def test_show_json(vlockstep: Command, hello_log: Path) -> None:
 def test_show_a_part(vlockstep: Command, hello_log: Path) -> None:
     result = vlockstep("log", "show", hello_log, "--from", 1, "--count", 1, "--json")
     assert [json.loads(line)["sequence"] for line in result.out.splitlines()[1:]] == [1]
-    assert len(vlockstep("log", "show", hello_log, "--from", 9, "--json").out.splitlines()) == 1
     assert vlockstep("log", "show", hello_log, "--from", -1).status == 2
+
+
+@pytest.mark.parametrize("more", [[], ["--json"], ["--replay"], ["--kind", "console"]])
+def test_nothing_that_far(vlockstep: Command, hello_log: Path, more: list[str]) -> None:
+    result = vlockstep("log", "show", hello_log, "--from", 3, *more)
+    assert result.status == 2
+    assert result.err == (f"vlockstep: {hello_log} has 3 entries: there is none from 3 on\n")
+    assert vlockstep("log", "show", hello_log, "--from", 3, "--count", 0, *more).status == 0
+
+
+@pytest.mark.parametrize("more", [[], ["--replay"]])
+def test_show_kinds(vlockstep: Command, ledger_log: Path, more: list[str]) -> None:
+    def kinds(*options: object) -> list[str]:
+        result = vlockstep("log", "show", ledger_log, "--json", *options, *more)
+        assert result.status == 0
+        return [json.loads(line)["kind"] for line in result.out.splitlines()[1:]]
+
+    both = ["--kind", "console", "--kind", "end"]
+    assert kinds(*both) == [*["console"] * 18, "end"]
+    assert kinds(*both, "--count", 1) == ["console"]
+    assert kinds(*both, "--from", 70) == ["end"]
+    assert kinds("--kind", "net_read") == []
+    none = vlockstep("log", "show", ledger_log, "--kind", "net_read", *more)
+    assert none.err == f"vlockstep: {ledger_log} has no entry of that kind from 0 on\n"
+    wrong = vlockstep("log", "show", ledger_log, "--kind", "disk")
+    assert (wrong.status, wrong.out) == (2, "")
+    assert "'disk' is no kind of entry: write one of cycles, walltime, poll" in wrong.err
+
+
+@pytest.fixture
+def ledger_log(vlockstep: Command, tmp_path: Path, disk: Path) -> Path:
+    """18 lines: as many texts and disk writes, and a disk read."""
+    log = tmp_path / "ledger.vlog"
+    arguments = ["--mem", 16, "--block", f"disk={disk}", "--", "--lines=17", "--pause=0"]
+    assert vlockstep("record", "ledger", "-o", log, *arguments).status == 0
+    return log
+
+
+def test_show_outputs(vlockstep: Command, ledger_log: Path, disk: Path) -> None:
+    """The texts, and where the blocks are, as console and disk got them."""
+    plain = vlockstep("log", "show", ledger_log)
+    assert "outputs     only as digests in a log; --replay shows them\n" in plain.out
+    assert "offset" not in plain.out
+    _, *shown = vlockstep("log", "show", ledger_log, "--json", "--replay").out.splitlines()
+    _, *known = vlockstep("log", "show", ledger_log, "--json").out.splitlines()
+    entries = [json.loads(line) for line in shown]
+    told = ("device", "offset", "length", "text")
+    without = [{k: v for k, v in entry.items() if k not in told} for entry in entries]
+    assert without == [{k: v for k, v in json.loads(x).items() if k != "length"} for x in known]
+    assert [json.loads(line)["length"] for line in known if '"block_read"' in line] == [512]
+
+    text = "".join(entry.get("text", "") for entry in entries)
+    lines = text.splitlines()
+    assert [line.split()[:2] for line in lines[:17]] == [
+        ["ledger", f"{n:06}"] for n in range(1, 18)
+    ]
+    assert lines[17].startswith("ledger done lines=17")
+    writes = [entry for entry in entries if entry["kind"] == "block_write"]
+    assert [(w["device"], w["offset"], w["length"]) for w in writes] == [
+        ("disk", 512 * n, 512) for n in range(17)
+    ]
+    (read,) = (entry for entry in entries if entry["kind"] == "block_read")
+    at, end = read["offset"], read["offset"] + read["length"]
+    assert disk.read_bytes()[at:end].hex() == read["value"]
+    row = vlockstep("log", "show", ledger_log, "--replay", "--kind", "block_write", "--count", 1)
+    assert row.out.splitlines()[-1].endswith("  device disk  offset 0  length 512")
+
+
+def test_show_a_local_disk(vlockstep: Command, tmp_path: Path, disk: Path) -> None:
+    """Its reads are digests, too; the disk as it was must be given."""
+    log, copy = tmp_path / "local.vlog", tmp_path / "copy.img"
+    copy.write_bytes(disk.read_bytes())
+    arguments = ["--mem", 16, "--block", f"disk={disk},local", "--", "--lines=17", "--pause=0"]
+    assert vlockstep("record", "ledger", "-o", log, *arguments).status == 0
+    only = ["--kind", "block_read", "--json"]
+    entry = json.loads(vlockstep("log", "show", log, *only).out.splitlines()[1])
+    assert entry["detail"] == f"block read digest {entry['value']}"
+    assert "length" not in entry
+    assert "give the disk as it was" in vlockstep("log", "show", log, "--replay").err
+    told = vlockstep("log", "show", log, *only, "--replay", "--block", f"disk={copy},local")
+    assert json.loads(told.out.splitlines()[1])["length"] == 512
+
+
+def test_show_what_cannot_be_replayed(vlockstep: Command, hello_log: Path) -> None:
+    """As far as it proves right."""
+    first, (kind, *at, value, checkpoint), last = LogReader(hello_log).entries()
+    assert isinstance(value, bytes)
+    rewrite(hello_log, [first, (kind, at[0], at[1], value[::-1], checkpoint), last])
+    result = vlockstep("log", "show", hello_log, "--replay", "--json")
+    assert (result.status, len(result.out.splitlines())) == (1, 2)
+    assert "divergence at entry 1" in result.err
+    rewrite(hello_log, [first])
+    result = vlockstep("log", "show", hello_log, "--replay", "--json")
+    assert (result.status, len(result.out.splitlines())) == (0, 2)
+    refused = vlockstep("log", "show", hello_log, "--image", "hello")
+    assert refused.status == 2
+    assert "--image and --block are for --replay" in refused.err
+
+
+def test_show_what_is_whole_of_a_replay(vlockstep: Command, tmp_path: Path) -> None:
+    """Of a log that ends where the guest had an interrupt, too."""
+    log = tmp_path / "preempt.vlog"
+    vlockstep("record", "preempt", "-o", log, "--mem", 16, "--", "--work=30000", "--period=50000")
+    entries = list(LogReader(log).entries())
+    last = max(i for i, entry in enumerate(entries) if entry[0] == Kind.INTERRUPT)
+    rewrite(log, entries[: last + 1])
+    for more in ([], ["--replay"]):
+        shown = vlockstep("log", "show", log, "--json", *more)
+        assert (shown.status, len(shown.out.splitlines())) == (0, 1 + last + 1)
 
 
 def test_cut_off_anywhere(vlockstep: Command, short_log: Path) -> None:

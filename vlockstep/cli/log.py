@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlockstep.cli import output
+from vlockstep.cli import options, output
+from vlockstep.errors import UsageError
 
 if TYPE_CHECKING:
     from vlockstep.machine.config import GuestConfig
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from vlockstep.replay.logfile import LogReader
 
 _MAX_ENTRIES = 10**15
+
+Details = dict[str, Any]
+"""What a replay tells of an entry: device, offset, length, text."""
 
 log = typer.Typer(
     no_args_is_help=True,
@@ -30,7 +34,7 @@ def _group() -> None:
     """Look into logs."""
 
 
-@log.command(epilog="Example: vlockstep log show clock.vlog --from 100 --count 20")
+@log.command(epilog="Example: vlockstep log show clock.vlog --from 100 --count 20 --kind console")
 def show(
     path: Annotated[Path, typer.Argument(metavar="LOG", help="A log that `record` wrote.")],
     first: Annotated[
@@ -43,6 +47,26 @@ def show(
             "--count", metavar="N", min=0, max=_MAX_ENTRIES, help="Show at most N entries."
         ),
     ] = None,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--kind",
+            metavar="KIND",
+            help="Show only entries of this kind, as --json calls it: console, block_write… "
+            "Repeat it for more.",
+            show_default=False,
+        ),
+    ] = None,
+    replayed: Annotated[
+        bool,
+        typer.Option(
+            "--replay",
+            help="Execute the log again, to show what it holds only digests of: console text, and "
+            "the place and length of what the guest wrote or read.",
+        ),
+    ] = False,
+    image: options.LogImageOption = None,
+    blocks: options.BlockOptions = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the header and each entry as a line of JSON.")
     ] = False,
@@ -53,44 +77,108 @@ def show(
     """
     from vlockstep.replay.logfile import VERSION, LogReader
 
+    if not replayed and (image is not None or blocks):
+        raise UsageError("--image and --block are for --replay")
+    wanted = _Wanted(first, count, _parse_kinds(kinds or []))
     reader = LogReader(path)
     if as_json:
         head = {"log": str(path), "version": VERSION, "bytes": reader.size}
         head["image"] = reader.image and str(reader.image)
         output.emit(head | {"config": reader.config.to_dict()})
     else:
-        output.fields(_header(reader))
+        output.fields(_header(reader, replayed))
         print()
-    last = None if count is None else first + count
-    for sequence, entry in islice(enumerate(reader.entries()), first, last):
+
+    def tell(sequence: int, entry: Entry, details: Details) -> None:
+        if not wanted.includes(sequence, entry):
+            return
         if as_json:
-            output.emit(_entry_dict(sequence, entry))
+            output.emit(_entry_dict(sequence, entry, details))
         else:
-            print(_entry_line(sequence, entry))
+            print(_entry_line(sequence, entry, details))
+
+    if replayed:
+        from vlockstep.cli.narration import narrate
+
+        narrate(reader, image, blocks or [], tell, lambda: wanted.satisfied)
+    else:
+        for sequence, entry in enumerate(reader.entries()):
+            if wanted.satisfied:
+                break
+            tell(sequence, entry, {})
     if reader.truncated is not None:
         output.note(
             f"warning: {path} is cut off: the batch at offset {reader.truncated} is incomplete"
         )
+    wanted.complain(path)
 
 
-def _header(reader: LogReader) -> list[tuple[str, object]]:
+class _Wanted:
+    """Which entries are shown; it sees all that there are, until it is satisfied."""
+
+    def __init__(self, first: int, count: int | None, kinds: set[int]) -> None:
+        self._first = first
+        self._left = count
+        self._kinds = kinds
+        self._seen = 0
+        self._shown = 0
+
+    @property
+    def satisfied(self) -> bool:
+        return self._left == 0
+
+    def includes(self, sequence: int, entry: Entry) -> bool:
+        self._seen = sequence + 1
+        if (
+            sequence < self._first
+            or self.satisfied
+            or (self._kinds and entry[0] not in self._kinds)
+        ):
+            return False
+        self._shown += 1
+        if self._left is not None:
+            self._left -= 1
+        return True
+
+    def complain(self, path: Path) -> None:
+        """If there was nothing to show where something was asked for."""
+        if self.satisfied or self._shown:
+            return
+        if self._first and self._seen <= self._first:
+            raise UsageError(
+                f"{path} has {self._seen} entries: there is none from {self._first} on"
+            )
+        if self._kinds and self._seen:
+            output.note(f"{path} has no entry of that kind from {self._first} on")
+
+
+def _parse_kinds(names: list[str]) -> set[int]:
+    from vlockstep.replay.entry import Kind
+
+    known = {kind.name.lower(): int(kind) for kind in Kind}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{name!r} is no kind of entry: write one of {', '.join(known)}")
+    return {known[name] for name in names}
+
+
+def _header(reader: LogReader, replayed: bool) -> Iterator[tuple[str, object]]:
     from vlockstep.machine.config import MIB
     from vlockstep.replay.logfile import VERSION
 
     config: GuestConfig = reader.config
-    rows: list[tuple[str, object]] = [
-        ("log", f"{reader.path}, version {VERSION}, {reader.size} bytes"),
-        ("image", f"{_image_name(reader)} ({config.image_digest})"),
-        ("memory", f"{config.memory // MIB} MiB"),
-        ("cpu", config.cpu),
-        ("arguments", " ".join(config.arguments)),
-    ]
+    yield "log", f"{reader.path}, version {VERSION}, {reader.size} bytes"
+    yield "image", f"{_image_name(reader)} ({config.image_digest})"
+    yield "memory", f"{config.memory // MIB} MiB"
+    yield "cpu", config.cpu
+    yield "arguments", " ".join(config.arguments)
     for name, block in config.blocks.items():
         local = f", local, content {block.content}" if block.local else ""
-        rows.append(("block", f"{name}, {block.capacity} bytes{local}"))
+        yield "block", f"{name}, {block.capacity} bytes{local}"
     for name, net in config.nets.items():
-        rows.append(("net", f"{name}, {net.mac}, MTU {net.mtu}"))
-    return rows
+        yield "net", f"{name}, {net.mac}, MTU {net.mtu}"
+    if not replayed:
+        yield "outputs", "only as digests in a log; --replay shows them"
 
 
 def _image_name(reader: LogReader) -> str:
@@ -102,13 +190,15 @@ def _image_name(reader: LogReader) -> str:
     return f"{reader.image.name}, recorded from {reader.image}" if reader.image else "not bundled"
 
 
-def _entry_line(sequence: int, entry: Entry) -> str:
+def _entry_line(sequence: int, entry: Entry, details: Details) -> str:
     from vlockstep.replay.entry import describe, position
 
-    return f"{sequence:>8}  {position(entry)!s:<18} {describe(entry)}"
+    line = f"{sequence:>8}  {position(entry)!s:<18} {describe(entry)}"
+    shown = [f"{k} {v!r}" if k == "text" else f"{k} {v}" for k, v in details.items()]
+    return "  ".join([line, *shown])
 
 
-def _entry_dict(sequence: int, entry: Entry) -> dict[str, Any]:
+def _entry_dict(sequence: int, entry: Entry, details: Details) -> dict[str, Any]:
     """Bytes are in hex."""
     from vlockstep.replay.entry import Kind, describe, position
 
@@ -120,4 +210,14 @@ def _entry_dict(sequence: int, entry: Entry) -> dict[str, Any]:
         "value": value.hex() if isinstance(value, bytes) else value,
         "checkpoint": bool(checkpoint),
         "detail": " ".join(describe(entry).split()),
+        **_known(entry),
+        **details,
     }
+
+
+def _known(entry: Entry) -> Details:
+    """What the log itself holds of the details that a replay tells."""
+    from vlockstep.replay.entry import data_of
+
+    data = data_of(entry)
+    return {} if data is None else {"length": len(data)}

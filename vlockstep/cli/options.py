@@ -33,6 +33,16 @@ ImageArgument = Annotated[
         show_default=False,
     ),
 ]
+LogImageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--image",
+        metavar="IMAGE",
+        help="The log's image, if it is no bundled guest's and lies no longer where it was "
+        "recorded.",
+        show_default=False,
+    ),
+]
 GuestArguments = Annotated[
     list[str] | None,
     typer.Argument(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from vlockstep.cli.execution import Ending, execute
 from vlockstep.cli.options import open_console
-from vlockstep.errors import UsageError
+from vlockstep.errors import LogError, UsageError
 from vlockstep.machine import bundled
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
+from vlockstep.machine.machine import Machine
+from vlockstep.machine.world import World
 from vlockstep.replay import recorded
 from vlockstep.replay.attach import BlockOption, Devices, attach
-from vlockstep.replay.entry import Kind
+from vlockstep.replay.entry import Entry, Kind
 from vlockstep.replay.logfile import LogReader
 
 Suppressed = Callable[[int, Kind, int, int, bytes], None]
@@ -51,6 +54,15 @@ def attach_local(image: Image, config: GuestConfig, blocks: list[str]) -> Device
                 "began: give a copy from then"
             )
     return devices
+
+
+def follow(log: LogReader, entries: Iterator[Entry], machine: Machine, world: World) -> Ending:
+    """Execute the guest in the world of a log, as far as either goes; what is left of `entries`
+    then does not belong there."""
+    ending = execute(machine, world)
+    if ending.end in ("halt", "error") and next(entries, None) is not None:
+        raise LogError(f"{log.path}: there are entries after the guest's end")
+    return ending
 
 
 def console_printer(target: str | None, files: list[Path]) -> Suppressed | None:

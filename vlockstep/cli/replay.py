@@ -14,14 +14,7 @@ from vlockstep.errors import LogError, UsageError
 
 def replay(
     log: Annotated[Path, typer.Argument(metavar="LOG", help="A log that `record` wrote.")],
-    image: Annotated[
-        str | None,
-        typer.Option(
-            "--image",
-            metavar="IMAGE",
-            help="The image, if it is no bundled guest's and lies no longer where it was recorded.",
-        ),
-    ] = None,
+    image: options.LogImageOption = None,
     until: Annotated[
         str | None,
         typer.Option(
@@ -55,7 +48,7 @@ def replay(
     guest diverged from it.
     """
     from vlockstep.cli import playback
-    from vlockstep.cli.execution import execute, stop
+    from vlockstep.cli.execution import stop
     from vlockstep.replay.logfile import LogReader
     from vlockstep.replay.replayer import Divergence, Replayer
     from vlockstep.replay.script import Script, new_machine, parse_goal
@@ -76,9 +69,7 @@ def replay(
         suppressed=playback.console_printer(console, files),
     )
     try:
-        ending = execute(machine, world)
-        if ending.end in ("halt", "error") and next(entries, None) is not None:
-            raise LogError(f"{log}: there are entries after the guest's end")
+        ending = playback.follow(reader, entries, machine, world)
     except Divergence as error:
         output.note(error.report())
         raise typer.Exit(error.exit_status) from error

@@ -47,9 +47,12 @@ def position(entry: Entry) -> Position:
     return Position(entry[1], entry[2])
 
 
+_DIGEST = 8
+
+
 def output_digest(data: bytes) -> bytes:
     """8 bytes that stand for an output in the log."""
-    return hashlib.blake2b(data, digest_size=8).digest()
+    return hashlib.blake2b(data, digest_size=_DIGEST).digest()
 
 
 def block_write_digest(handle: int, offset: int, data: bytes) -> bytes:
@@ -144,6 +147,14 @@ class End:
         return cls(*fields)
 
 
+def data_of(entry: Entry) -> bytes | None:
+    """The data of an input that the log holds; None if it holds a digest or there was none."""
+    kind, _, _, value, _ = entry
+    if kind not in (Kind.NET_READ, Kind.BLOCK_READ) or not isinstance(value, bytes):
+        return None
+    return None if kind == Kind.BLOCK_READ and len(value) == _DIGEST else value
+
+
 def describe(entry: Entry) -> str:
     """One entry for people."""
     kind, _, _, value, checkpoint = entry
@@ -153,11 +164,10 @@ def describe(entry: Entry) -> str:
         assert isinstance(value, bytes)
         end = End.unpack(value)
         detail = end.reason or f"status {end.status}"
-    elif kind in (Kind.CONSOLE, Kind.NET_WRITE, Kind.BLOCK_WRITE):
-        assert isinstance(value, bytes)
-        detail = f"digest {value.hex()}"
+    elif (data := data_of(entry)) is not None:
+        detail = f"{len(data)} bytes {data[:16].hex(' ')}{' …' if len(data) > 16 else ''}"
     elif isinstance(value, bytes):
-        detail = f"{len(value)} bytes {value[:16].hex(' ')}{' …' if len(value) > 16 else ''}"
+        detail = f"digest {value.hex()}"
     elif kind == Kind.POLL:
         detail = f"ready {value:#x}"
     elif kind == Kind.INTERRUPT:
