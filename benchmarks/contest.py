@@ -7,11 +7,12 @@ and a ratio is the median of one ratio for each round, so most of the noise canc
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
+
+from vlockstep.progress import Progress
 
 Figures = dict[str, list[float]]
 """By contestant: its figure in each round."""
@@ -43,10 +44,15 @@ def interleave(contestants: Sequence[Contestant], rounds: int) -> Figures:
     return figures
 
 
+_progress = Progress()
+
+
 def progress(text: str) -> None:
-    """Replace the line in which somebody may watch; nothing if nobody does."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+    """Tell who watches, or with no text that something else is printed now."""
+    if text:
+        _progress.tell(text)
+    else:
+        _progress.clear()
 
 
 def ratio(figures: Figures, above: str, below: str) -> float:

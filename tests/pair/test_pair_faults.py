@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from vlockstep import progress
 from vlockstep.testing import soak
 from vlockstep.testing.faults import FAULTS, Fault, deaths, run
 from vlockstep.testing.faults.trial import KILLED, SHORT, Trial
@@ -38,10 +40,16 @@ def test_fault_that_does_what_it_must_not(tmp_path: Path) -> None:
     assert run(Fault("none", "", inject, needs=("no-such-program",)), tmp_path).ok is None
 
 
-def test_soak(tmp_path: Path) -> None:
-    """`python -m vlockstep.testing.soak` does it for 10 minutes."""
+def test_soak(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`python -m vlockstep.testing.soak` does it for 10 minutes, and tells how far it is."""
+    monkeypatch.setattr(progress, "INTERVALS", {True: 0.0, False: 0.0})
     _, held = soak.swap_roles(tmp_path / "pair", seconds=2, warm_up=5)
     _, more = soak.inject_faults(tmp_path, seconds=1, faults=deaths.FAULTS[:1])
+    told = capfd.readouterr().err
+    assert re.search(r"^5 switchovers, \d s to go$", told, re.M)
+    assert re.search(r"^1 faults injected, \d s to go$", told, re.M)
     for process in (*held, *more):
         assert process.grown() == []
         process.last = process.first._replace(descriptors=process.first.descriptors + 10)

@@ -56,10 +56,16 @@ def attach_local(image: Image, config: GuestConfig, blocks: list[str]) -> Device
     return devices
 
 
-def follow(log: LogReader, entries: Iterator[Entry], machine: Machine, world: World) -> Ending:
+def follow(
+    log: LogReader,
+    entries: Iterator[Entry],
+    machine: Machine,
+    world: World,
+    tick: Callable[[], None] = lambda: None,
+) -> Ending:
     """Execute the guest in the world of a log, as far as either goes; what is left of `entries`
-    then does not belong there."""
-    ending = execute(machine, world)
+    then does not belong there. `tick` is called meanwhile."""
+    ending = execute(machine, world, tick)
     if ending.end in ("halt", "error") and next(entries, None) is not None:
         raise LogError(f"{log.path}: there are entries after the guest's end")
     return ending

@@ -10,6 +10,7 @@ import typer
 
 from vlockstep.cli import options, output
 from vlockstep.errors import LogError, UsageError
+from vlockstep.progress import Progress
 
 
 def replay(
@@ -68,13 +69,21 @@ def replay(
         local={handle: devices.disks[handle] for handle in devices.local},
         suppressed=playback.console_printer(console, files),
     )
+    progress = Progress()
+
+    def tick() -> None:
+        if console != options.STDOUT:
+            progress.tell(f"{script.taken} entries replayed and verified")
+
     try:
-        ending = playback.follow(reader, entries, machine, world)
+        ending = playback.follow(reader, entries, machine, world, tick)
     except Divergence as error:
         output.note(error.report())
         raise typer.Exit(error.exit_status) from error
     except LogError as error:
         raise LogError(f"{error}; replayed and verified before it: {script.taken}") from error
+    finally:
+        progress.clear()
     if reader.truncated is not None:
         output.note(
             f"warning: {log} is cut off: the batch at offset {reader.truncated} is incomplete; "

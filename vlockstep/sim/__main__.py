@@ -11,12 +11,12 @@ from collections.abc import Iterator
 
 from vlockstep import program
 from vlockstep.errors import UsageError
+from vlockstep.progress import Progress
 from vlockstep.sim.execution import Result, execute
 from vlockstep.sim.explore import Cases, crash_everywhere, explore, shrink
 from vlockstep.sim.schedule import TARGETS, Schedule
 
 _SHOWN = 5
-_INTERVAL = 0.5
 
 _DESCRIPTION = """\
 Execute protected guests in virtual time under many faults, and check what the world saw: nothing
@@ -68,21 +68,18 @@ def main() -> None:
 
 def _report(results: Iterator[Result], cases: Cases, as_json: bool) -> int:
     """Print what went wrong, each with a simpler schedule that does; the exit status."""
-    started = told = time.monotonic()
+    started = time.monotonic()
     count, failures = 0, []
-    progress = sys.stderr.isatty()
+    progress = Progress()
     for count, result in enumerate(results, 1):
         if result.violations:
             failures.append(result)
             if len(failures) == _SHOWN:
                 break
-        if progress and time.monotonic() - told > _INTERVAL:
-            told = time.monotonic()
-            print(f"\r{count} executions", end="", file=sys.stderr, flush=True)
-    if progress:
-        print("\r\033[K", end="", file=sys.stderr)
+        progress.tell(f"{count} executions, {len(failures)} went wrong")
     seconds = time.monotonic() - started
-    found = [(result, shrink(result)) for result in failures]
+    found = [(result, shrink(result, progress.tell)) for result in failures]
+    progress.clear()
     if as_json:
         print(json.dumps(_data(found, count, cases, seconds), indent=2))
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from vlockstep.sim.execution import Result, execute
@@ -17,14 +17,15 @@ def explore(seeds: Iterable[int], kinds: Sequence[str] = tuple(TARGETS)) -> Iter
     return (execute(Schedule.random(seed, kinds)) for seed in seeds)
 
 
-def shrink(failure: Result) -> Result:
-    """A simpler schedule that goes wrong, too, in whatever way."""
+def shrink(failure: Result, tell: Callable[[str], None] = lambda text: None) -> Result:
+    """A simpler schedule that goes wrong, too, in whatever way. `tell` gets a word on the way."""
     attempts = 0
     simpler: Result | None = failure
     while simpler is not None:
         failure, simpler = simpler, None
         for schedule in failure.schedule.simpler():
             attempts += 1
+            tell(f"looking for a simpler schedule than {failure.schedule}")
             if attempts > _ATTEMPTS:
                 break
             result = execute(schedule)

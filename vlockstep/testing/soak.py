@@ -22,6 +22,7 @@ from pathlib import Path
 
 from vlockstep import program
 from vlockstep.ft.sides import SIDES, Side
+from vlockstep.progress import Progress
 from vlockstep.testing.faults import Fault, deaths, run, silences
 from vlockstep.testing.faults.trial import RECONNECTING_MS
 from vlockstep.testing.ledger import check_ledger
@@ -67,6 +68,7 @@ def swap_roles(directory: Path, seconds: float, warm_up: int) -> tuple[int, list
     arguments = [f"--lines={lines}", "--pause=10", "--work=500"]
     disks: dict[str, int | Path] = {"disk": lines * 512}
     held: list[Held] = []
+    progress = Progress()
     end = time.monotonic() + seconds * 0.9
     with Pair(
         "ledger", arguments, directory=directory, disks=disks, heartbeat_ms=RECONNECTING_MS
@@ -81,8 +83,10 @@ def swap_roles(directory: Path, seconds: float, warm_up: int) -> tuple[int, list
                 _disturb(pair, primary, drop=disturbances % 4 < 2)
             if swaps == warm_up:
                 held = [Held(w, Usage.of(pair.process(w).pid)) for w in SIDES]
+            progress.tell(f"{swaps} switchovers, {max(0, end - time.monotonic()):.0f} s to go")
             if time.monotonic() > end and swaps > warm_up:
                 break
+        progress.clear()
         for which, process in zip(SIDES, held, strict=True):
             process.last = Usage.of(pair.process(which).pid)
         statuses = pair.wait_finished(timeout=seconds + TIMEOUT)
@@ -114,16 +118,19 @@ def inject_faults(
     warm-up."""
     end = time.monotonic() + seconds
     held: list[Held] = []
+    progress = Progress()
     for count, fault in enumerate(itertools.cycle(faults)):
         if count == len(faults):
             held = [Held("tester", _held_here())]
         if count > len(faults) and time.monotonic() > end:
             break
+        progress.tell(f"{count} faults injected, {max(0, end - time.monotonic()):.0f} s to go")
         place = directory / f"fault{count}"
         result = run(fault, place)
         if result.error is not None:
             raise result.error
         shutil.rmtree(place)
+    progress.clear()
     held[0].last = _held_here()
     return count, held
 

@@ -28,12 +28,12 @@ def main() -> int:
         parser.error(f"no fault's name contains {' or '.join(options.name)}")
     rows = []
     for number, fault in enumerate(chosen, 1):
-        if sys.stderr.isatty():
-            print(f"{number} of {len(chosen)}: {fault.name}", file=sys.stderr)
         with tempfile.TemporaryDirectory(prefix="vlockstep-faults-") as directory:
             result = run(fault, Path(directory))
+        verdict = {True: "as it must be", False: "WRONG", None: result.did}[result.ok]
+        program.say(f"{number} of {len(chosen)}: {fault.name}: {verdict}, {result.seconds:.1f} s")
         if result.error is not None:
-            print(f"{fault.name}: {result.error}\n", file=sys.stderr)
+            program.say(f"{result.error}\n")
         rows.append(result.row())
         if options.json:
             print(json.dumps(rows[-1]), flush=True)

@@ -1,0 +1,81 @@
+"""Long programs say how far they are: a terminal in one line, others in lines of their own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+from cli_command import Command, environment
+
+from vlockstep import progress
+from vlockstep.progress import Progress
+from vlockstep.sim.__main__ import main as simulate
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who watches wants to hear all there is."""
+    monkeypatch.setattr(progress, "INTERVALS", {True: 0.0, False: 0.0})
+
+
+@pytest.mark.usefixtures("impatient")
+def test_in_a_pipe(capfd: pytest.CaptureFixture[str]) -> None:
+    told = Progress()
+    told.tell("1 of 2")
+    told.tell("2 of 2")
+    told.clear()
+    assert capfd.readouterr().err == "1 of 2\n2 of 2\n"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_in_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    told = Progress()
+    told.tell("1 of 2")
+    told.clear()
+    told.clear()
+    assert capsys.readouterr().err == "\r\033[K1 of 2\r\033[K"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_who_is_fast_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], terminal: bool
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    told = Progress()
+    told.tell("all of it")
+    told.clear()
+    assert capsys.readouterr().err == ""
+
+
+def test_each_fault_is_told_when_it_ends() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vlockstep.testing.faults", "wrong key"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0
+    told = r"1 of 1: secondary with a wrong key: as it must be, \d+\.\d s\n"
+    assert re.fullmatch(told, done.stderr)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_simulation(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["sim", "--seeds", "3"])
+    with pytest.raises(SystemExit):
+        simulate()
+    told = [f"{n} executions, 0 went wrong" for n in (1, 2, 3)]
+    assert capsys.readouterr().err.splitlines() == told
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_long_replay(vlockstep: Command) -> None:
+    """Unless its console is there, too. It is asked twice a second."""
+    vlockstep("record", "sort", "-o", "sort.vlog", "--", "--n=1000000", "--rounds=3")
+    told = r"\d+ entries replayed and verified"
+    assert re.match(told, vlockstep("replay", "sort.vlog").err)
+    assert not re.search(told, vlockstep("replay", "sort.vlog", "--console", "-").err)
