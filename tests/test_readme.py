@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 
 
 def run(directory: Path, *arguments: str) -> str:
@@ -28,3 +29,11 @@ def test_the_place_to_replay_to_exists(tmp_path: Path) -> None:
     record, replay = re.findall(r"^(vlockstep re\w+ .*(?:-o|--until) \S+)", README, re.M)
     run(tmp_path, *record.split())
     assert "stopped, at exits:" in run(tmp_path, *replay.split())
+
+
+def test_the_tests_end_with_the_closing_line_of_pytest() -> None:
+    """By which those who run them judge."""
+    (options,) = re.findall(r"-m pytest (.*)$", README, re.M)
+    some = "tests/ft/test_messages.py"
+    lines = run(ROOT, "pytest", *options.split(), "-p", "no:cacheprovider", some).splitlines()
+    assert re.fullmatch(r"=+ \d+ passed in .* =+", lines[-1])

@@ -159,7 +159,9 @@ def test_a_failure_is_shown_in_the_line_of_the_test(tmp_path: Path) -> None:
         "    pair = make_pair('ledger', stop_at=['entry:2'], misses=40)\n"
         "    pair.wait_finished(timeout=0.1)\n"
         "def test_name(make_pair):\n"
-        "    make_pair('hello', misses=40).crash('primry')\n"
+        "    make_pair('hello', misses=40).cut('primry')\n"
+        "def test_local_name():\n"
+        "    LocalPair().pause('primry')\n"
         "def test_local():\n"
         "    with LocalPair() as pair:\n"
         "        pair.pause('primary')\n"
@@ -171,7 +173,7 @@ def test_a_failure_is_shown_in_the_line_of_the_test(tmp_path: Path) -> None:
     done = subprocess.run(
         run, env=environment(), capture_output=True, text=True, timeout=60, cwd=tmp_path
     )
-    assert "5 failed" in done.stdout, done.stdout + done.stderr
+    assert "6 failed" in done.stdout, done.stdout + done.stderr
     report = done.stdout.partition("= FAILURES =")[2].partition("short test summary")[0]
     frames = [line.split(":")[:2] for line in report.splitlines() if ": in " in line]
-    assert frames == [["test_mine.py", line] for line in ("4", "7", "9", "13", "15")]
+    assert frames == [["test_mine.py", line] for line in ("4", "7", "9", "11", "15", "17")]

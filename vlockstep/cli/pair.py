@@ -112,7 +112,8 @@ CrashOption = Annotated[
         "--crash-at",
         metavar="PLACE",
         help="For tests: SIGKILL itself at entry:N, sent:N, write:N (half-way through the "
-        "output), release:N, exits:N[+BLOCKS] or time:SECONDS.",
+        "output), release:N, exits:N[+BLOCKS] (at the next exit, where there are fewer blocks) or "
+        "time:SECONDS.",
         show_default=False,
     ),
 ]

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from vlockstep.errors import UsageError
+from vlockstep.tracebacks import hide
+
+__tracebackhide__ = hide
 
 Side = Literal["primary", "secondary"]
 SIDES: tuple[Side, Side] = ("primary", "secondary")
@@ -15,9 +18,6 @@ _RECEIVERS: dict[str, frozenset[Side]] = {
     "to_primary": frozenset({"primary"}),
     "to_secondary": frozenset({"secondary"}),
 }
-
-__tracebackhide__ = True
-"""pytest shows who has written a wrong name."""
 
 
 def check_side(name: str) -> Side:

@@ -34,6 +34,9 @@ from vlockstep.sim.host import SimulatedHost
 from vlockstep.sim.network import Network
 from vlockstep.sim.sinks import SharedConsole, SharedDisk, SimulatedNic, Watched
 from vlockstep.sim.world import NetworkedWorld
+from vlockstep.tracebacks import hide
+
+__tracebackhide__ = hide
 
 _START = SECOND
 _COLLECT = 5 * MILLISECOND

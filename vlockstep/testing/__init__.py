@@ -5,8 +5,9 @@
         assert pair.wait_finished().secondary == 0
         check_ledger(pair.transcript, pair.disk(), lines=20)
 
-With pytest, the fixture `make_pair` is there by itself. Names are imported when they are first
-used: loading the plugin needs no CPU.
+`Pair` is two processes, `LocalPair` the same replicas in virtual time; their docstrings list what
+both can do. With pytest, the fixture `make_pair` is there by itself. Names are imported when they
+are first used: loading the plugin needs no CPU.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import re
 import struct
 from dataclasses import dataclass
 
-from vlockstep.testing.tracebacks import hide
+from vlockstep.tracebacks import hide
 
 __tracebackhide__ = hide
 

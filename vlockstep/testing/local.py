@@ -18,7 +18,7 @@ from vlockstep.sim.host import SimulatedHost
 from vlockstep.sim.simulation import Conditions, Simulation
 from vlockstep.testing.pair import Statuses
 from vlockstep.testing.process import PairError, generations
-from vlockstep.testing.tracebacks import hide
+from vlockstep.tracebacks import hide
 
 __tracebackhide__ = hide
 

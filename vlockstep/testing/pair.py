@@ -13,7 +13,7 @@ from vlockstep.ft.sides import SIDES, Direction, Side, check_side
 from vlockstep.machine.registers import Registers
 from vlockstep.testing.process import TIMEOUT, ReplicaProcess, Snapshot
 from vlockstep.testing.relay import Relay
-from vlockstep.testing.tracebacks import hide
+from vlockstep.tracebacks import hide
 
 __tracebackhide__ = hide
 

@@ -15,6 +15,9 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from vlockstep.ft.sides import Direction, Side, receivers
+from vlockstep.tracebacks import hide
+
+__tracebackhide__ = hide
 
 _CHUNK = 1 << 16
 _LIMIT = 1 << 20

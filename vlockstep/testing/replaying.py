@@ -21,7 +21,7 @@ from vlockstep.replay.logfile import LogReader
 from vlockstep.replay.recorded import find_image
 from vlockstep.replay.replayer import Replayer
 from vlockstep.replay.script import Script, new_machine, parse_goal
-from vlockstep.testing.tracebacks import hide
+from vlockstep.tracebacks import hide
 
 __tracebackhide__ = hide
 
