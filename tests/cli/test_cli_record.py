@@ -221,7 +221,7 @@ def test_until_writes_a_core(vlockstep: Command, hello_log: Path, tmp_path: Path
         ("entry:²", "names no entry"),
         ("exits:x", "is not a position"),
         ("12", "is not a position"),
-        ("", "is not a position"),
+        ("", "The value of --until is empty"),
     ],
 )
 def test_until_where_the_guest_never_is(

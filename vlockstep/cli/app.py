@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from vlockstep import __version__
+from vlockstep.cli.command import Command, Group, markup
 from vlockstep.cli.demo import demo
 from vlockstep.cli.guests import guests
 from vlockstep.cli.keys import keys
@@ -18,6 +20,10 @@ from vlockstep.cli.replay import replay
 from vlockstep.cli.run import run
 from vlockstep.cli.switch import switch
 
+PROTECT = "Fault tolerance"
+RUN = "Run and replay"
+CONNECT = "Network and keys"
+
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -26,12 +32,12 @@ def _print_version(wanted: bool) -> None:
 
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich" if sys.stdout.isatty() else None,
+    rich_markup_mode=markup(sys.stderr),  # of usage errors; help looks where it goes itself
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Example: vlockstep run hello",
+    epilog="Start here: vlockstep demo",
 )
 
 
@@ -44,21 +50,24 @@ def vlockstep(
         ),
     ] = False,
 ) -> None:
-    """Run Solo5 unikernels, record what they do and replay it exactly."""
+    """Run a Solo5 unikernel on two hosts in lockstep: it keeps running when one of them dies.
+
+    Also runs guests unprotected, records what they do and replays it exactly.
+    """
 
 
-app.command(epilog="Example: vlockstep demo --kill write:700 --keep demo-files")(demo)
-app.command(epilog="Example: vlockstep run hello -- --status=3")(run)
-app.command(epilog="Example: vlockstep record clock -o clock.vlog")(record)
-app.command(epilog="Example: vlockstep replay clock.vlog --until exits:500")(replay)
-app.command(epilog="Example: vlockstep guests --json")(guests)
-app.command(
-    epilog="Example: vlockstep primary ledger --arbiter /tmp/pair --block disk=/tmp/ledger.img"
-)(primary)
-app.command(
-    epilog="Example: vlockstep secondary ledger --arbiter /tmp/pair --block disk=/tmp/ledger.img"
-)(secondary)
-app.command(epilog="Example: vlockstep switchover tcp://127.0.0.1:7700")(switchover)
-app.command(epilog="Example: vlockstep switch --uplink passt --forward 8080:80")(switch)
-app.add_typer(log, name="log")
-app.add_typer(keys, name="keys")
+def _add(command: Callable[..., None], group: str, example: str) -> None:
+    app.command(cls=Command, rich_help_panel=group, epilog=f"Example: vlockstep {example}")(command)
+
+
+_add(demo, PROTECT, "demo --kill write:700 --keep demo-files")
+_add(primary, PROTECT, "primary ledger --arbiter /tmp/pair --block disk=/tmp/ledger.img")
+_add(secondary, PROTECT, "secondary ledger --arbiter /tmp/pair --block disk=/tmp/ledger.img")
+_add(switchover, PROTECT, "switchover tcp://127.0.0.1:7700")
+_add(run, RUN, "run hello -- --status=3")
+_add(record, RUN, "record clock -o clock.vlog")
+_add(replay, RUN, "replay clock.vlog --until exits:500")
+app.add_typer(log, name="log", rich_help_panel=RUN)
+_add(guests, RUN, "guests ledger")
+_add(switch, CONNECT, "switch --uplink passt --forward 8080:80")
+app.add_typer(keys, name="keys", rich_help_panel=CONNECT)

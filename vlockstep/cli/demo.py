@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from vlockstep.cli import options, output
+from vlockstep.cli.command import FAULT, GUEST, OTHER
 from vlockstep.errors import HostError, UsageError
 
 if TYPE_CHECKING:
@@ -35,13 +36,20 @@ def demo(
         typer.Option(
             "--guest",
             metavar="IMAGE",
+            autocompletion=options.bundled_guests,
+            rich_help_panel=GUEST,
             help="A bundled guest, or an image's path; kv shows clients on a network.",
         ),
     ] = "ledger",
     lines: Annotated[
         int,
         typer.Option(
-            "--lines", metavar="N", min=1, max=_MAX_LINES, help="The length of the ledger."
+            "--lines",
+            metavar="N",
+            min=1,
+            max=_MAX_LINES,
+            rich_help_panel=GUEST,
+            help="The length of the ledger.",
         ),
     ] = DEFAULT_LINES,
     kill: Annotated[
@@ -49,7 +57,8 @@ def demo(
         typer.Option(
             "--kill",
             metavar="PLACE",
-            help="Where the primary dies: entry:N, sent:N, write:N (half-way through the output), "
+            rich_help_panel=FAULT,
+            help="Where the primary dies: entry:N, sent:N, write:N (halfway through the output), "
             "release:N, exits:N[+BLOCKS] or time:SECONDS (for kv, only this). By default the seed "
             "chooses.",
             show_default=False,
@@ -58,22 +67,33 @@ def demo(
     pause: Annotated[
         bool,
         typer.Option(
-            "--pause", help="Stop it with SIGSTOP instead, and let it go on when it is too late."
+            "--pause",
+            rich_help_panel=FAULT,
+            help="Stop it with SIGSTOP instead, and let it go on when it is too late.",
         ),
     ] = False,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", metavar="N", help="Repeat a run.", show_default=False),
+        typer.Option(
+            "--seed", metavar="N", rich_help_panel=FAULT, help="Repeat a run.", show_default=False
+        ),
     ] = None,
     memory: options.MemoryOption = DEFAULT_MEMORY_MB,
     keep: Annotated[
         Path | None,
         typer.Option(
-            "--keep", metavar="DIR", help="Keep all files in this directory.", show_default=False
+            "--keep",
+            metavar="DIR",
+            rich_help_panel=OTHER,
+            help="Keep all files in this directory.",
+            show_default=False,
         ),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print nothing but the facts, as a line of JSON.")
+        bool,
+        typer.Option(
+            "--json", rich_help_panel=OTHER, help="Print nothing but the facts, as a line of JSON."
+        ),
     ] = False,
 ) -> None:
     """Kill a primary in mid-write and see that its guest does not notice.

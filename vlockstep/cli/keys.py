@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from vlockstep.cli import output
+from vlockstep.cli.command import Command, Group
 
 keys = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     help="Make keys for the logging channel and the switch.",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -22,7 +24,7 @@ def _group() -> None:
     """Make keys for the logging channel and the switch."""
 
 
-@keys.command(epilog="Example: vlockstep keys new pair-keys")
+@keys.command(cls=Command, epilog="Example: vlockstep keys new pair-keys")
 def new(
     directory: Annotated[
         Path,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlockstep.cli import options, output
+from vlockstep.cli.command import ENTRIES, OTHER, REPLAY, Command, Group
 from vlockstep.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ Details = dict[str, Any]
 """What a replay tells of an entry: device, offset, length, text."""
 
 log = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     help="Look into logs.",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -34,17 +36,32 @@ def _group() -> None:
     """Look into logs."""
 
 
-@log.command(epilog="Example: vlockstep log show clock.vlog --from 100 --count 20 --kind console")
+@log.command(
+    cls=Command,
+    epilog="Example: vlockstep log show clock.vlog --from 100 --count 20 --kind console",
+)
 def show(
     path: Annotated[Path, typer.Argument(metavar="LOG", help="A log that `record` wrote.")],
     first: Annotated[
         int,
-        typer.Option("--from", metavar="N", min=0, max=_MAX_ENTRIES, help="Begin with entry N."),
+        typer.Option(
+            "--from",
+            metavar="N",
+            min=0,
+            max=_MAX_ENTRIES,
+            rich_help_panel=ENTRIES,
+            help="Begin with entry N.",
+        ),
     ] = 0,
     count: Annotated[
         int | None,
         typer.Option(
-            "--count", metavar="N", min=0, max=_MAX_ENTRIES, help="Show at most N entries."
+            "--count",
+            metavar="N",
+            min=0,
+            max=_MAX_ENTRIES,
+            rich_help_panel=ENTRIES,
+            help="Show at most N entries.",
         ),
     ] = None,
     kinds: Annotated[
@@ -52,8 +69,9 @@ def show(
         typer.Option(
             "--kind",
             metavar="KIND",
-            help="Show only entries of this kind, as --json calls it: console, block_write… "
-            "Repeat it for more.",
+            rich_help_panel=ENTRIES,
+            help="Show only entries of this kind, as --json calls it, such as console or "
+            "block_write. Repeat it for more.",
             show_default=False,
         ),
     ] = None,
@@ -61,6 +79,7 @@ def show(
         bool,
         typer.Option(
             "--replay",
+            rich_help_panel=REPLAY,
             help="Execute the log again, to show what it holds only digests of: console text, and "
             "the place and length of what the guest wrote or read.",
         ),
@@ -68,7 +87,12 @@ def show(
     image: options.LogImageOption = None,
     blocks: options.BlockOptions = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the header and each entry as a line of JSON.")
+        bool,
+        typer.Option(
+            "--json",
+            rich_help_panel=OTHER,
+            help="Print the header and each entry as a line of JSON.",
+        ),
     ] = False,
 ) -> None:
     """Show a log's header and its entries, one a line.

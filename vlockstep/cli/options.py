@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vlockstep.cli.command import FILES, GUEST, REPLAY
 from vlockstep.errors import HostError, UsageError
 
 if TYPE_CHECKING:
@@ -24,10 +25,19 @@ DEFAULT_MEMORY_MB = 512
 DEFAULT_CPU = "westmere"
 STDOUT = "-"
 
+
+def bundled_guests(incomplete: str) -> list[str]:
+    """What a shell offers where an image is named; it offers files by itself."""
+    from vlockstep.machine import bundled
+
+    return [name for name in bundled.names() if name.startswith(incomplete)]
+
+
 ImageArgument = Annotated[
     str,
     typer.Argument(
         metavar="IMAGE",
+        autocompletion=bundled_guests,
         help="The name of a bundled guest, or the path of a Solo5 hvt image: ./NAME if a bundled "
         "guest is called so, too.",
         show_default=False,
@@ -38,6 +48,7 @@ LogImageOption = Annotated[
     typer.Option(
         "--image",
         metavar="IMAGE",
+        rich_help_panel=REPLAY,
         help="The log's image, if it is no bundled guest's and lies no longer where it was "
         "recorded.",
         show_default=False,
@@ -46,17 +57,24 @@ LogImageOption = Annotated[
 GuestArguments = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="ARGS", help="The guest's own command line. Write it after --.", show_default=False
+        metavar="[-- ARGS]", help="The guest's own command line, behind --.", show_default=False
     ),
 ]
 MemoryOption = Annotated[
-    int, typer.Option("--mem", metavar="MB", help="Guest memory: a multiple of 2, up to 4096.")
+    int,
+    typer.Option(
+        "--mem",
+        metavar="MB",
+        rich_help_panel=GUEST,
+        help="Guest memory: a multiple of 2, up to 4096.",
+    ),
 ]
 BlockOptions = Annotated[
     list[str] | None,
     typer.Option(
         "--block",
         metavar="NAME=PATH[,local]",
+        rich_help_panel=GUEST,
         help="The file behind a block device of the guest; local if every replica has its own "
         "identical copy. Repeat it for each device.",
         show_default=False,
@@ -67,6 +85,7 @@ NetOptions = Annotated[
     typer.Option(
         "--net",
         metavar="NAME=BACKEND",
+        rich_help_panel=GUEST,
         help="What a NIC of the guest is connected to: tap:IFACE, an existing tap device, or "
         "switch:ENDPOINT, where `vlockstep switch` listens; with ,pcap=FILE to capture. Repeat it "
         "for each NIC.",
@@ -78,6 +97,7 @@ MacOptions = Annotated[
     typer.Option(
         "--net-mac",
         metavar="NAME=MAC",
+        rich_help_panel=GUEST,
         help="The address of a NIC; by default one made from the guest's name.",
         show_default=False,
     ),
@@ -85,17 +105,24 @@ MacOptions = Annotated[
 ConsoleOption = Annotated[
     str,
     typer.Option(
-        "--console", metavar="PATH", help="Write the guest's console to this file; - is stdout."
+        "--console",
+        metavar="PATH",
+        rich_help_panel=FILES,
+        help="Write the guest's console to this file; - is stdout.",
     ),
 ]
 CpuOption = Annotated[
-    str, typer.Option("--cpu", metavar="MODEL", help="The CPU model that the guest sees.")
+    str,
+    typer.Option(
+        "--cpu", metavar="MODEL", rich_help_panel=GUEST, help="The CPU model that the guest sees."
+    ),
 ]
 DumpcoreOption = Annotated[
     Path | None,
     typer.Option(
         "--dumpcore",
         metavar="DIR",
+        rich_help_panel=FILES,
         help="Write a core file for gdb here if the guest aborts.",
         show_default=False,
     ),

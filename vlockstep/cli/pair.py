@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 import typer
 
 from vlockstep.cli import options, output
+from vlockstep.cli.command import FILES, OTHER, PAIR, TESTS, TIMING
 from vlockstep.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ ArbiterOption = Annotated[
     typer.Option(
         "--arbiter",
         metavar="DIR",
+        rich_help_panel=PAIR,
         help="The directory, shared by both replicas, that decides who may be live.",
         show_default=False,
     ),
@@ -44,6 +46,7 @@ KeysOption = Annotated[
     typer.Option(
         "--keys",
         metavar="DIR",
+        rich_help_panel=PAIR,
         help="Encrypt and authenticate with keys from `vlockstep keys new`; needed for any "
         "address that is not of this machine alone.",
         show_default=False,
@@ -51,13 +54,20 @@ KeysOption = Annotated[
 ]
 LogOption = Annotated[
     Path | None,
-    typer.Option("--log", metavar="FILE", help="Keep the log in a file.", show_default=False),
+    typer.Option(
+        "--log",
+        metavar="FILE",
+        rich_help_panel=FILES,
+        help="Keep the log in a file.",
+        show_default=False,
+    ),
 ]
 SharedConsoleOption = Annotated[
     str,
     typer.Option(
         "--console",
         metavar="PATH",
+        rich_help_panel=FILES,
         help="The guest's console: a file that both replicas name, on which text appears exactly "
         "once; - is stdout.",
     ),
@@ -66,7 +76,12 @@ _HOUR_MS = 3_600_000
 HeartbeatOption = Annotated[
     int,
     typer.Option(
-        "--heartbeat", metavar="MS", min=1, max=_HOUR_MS, help="Milliseconds between heartbeats."
+        "--heartbeat",
+        metavar="MS",
+        min=1,
+        max=_HOUR_MS,
+        rich_help_panel=TIMING,
+        help="Milliseconds between heartbeats.",
     ),
 ]
 MissesOption = Annotated[
@@ -76,6 +91,7 @@ MissesOption = Annotated[
         metavar="N",
         min=2,
         max=1_000_000,
+        rich_help_panel=TIMING,
         help="The peer is dead after N heartbeats of silence.",
     ),
 ]
@@ -86,6 +102,7 @@ LagOption = Annotated[
         metavar="MS",
         min=10,
         max=_HOUR_MS,
+        rich_help_panel=TIMING,
         help="As a primary: slow down beyond this lag.",
     ),
 ]
@@ -96,6 +113,7 @@ LogLimitOption = Annotated[
         metavar="MIB",
         min=1,
         max=1 << 20,
+        rich_help_panel=TIMING,
         help="As a primary: slow down when so much waits.",
     ),
 ]
@@ -103,7 +121,12 @@ _YEAR = 31_536_000
 WaitOption = Annotated[
     int,
     typer.Option(
-        "--wait", metavar="S", min=0, max=_YEAR, help="Seconds to wait for the other replica."
+        "--wait",
+        metavar="S",
+        min=0,
+        max=_YEAR,
+        rich_help_panel=PAIR,
+        help="Seconds to wait for the other replica.",
     ),
 ]
 CrashOption = Annotated[
@@ -111,21 +134,28 @@ CrashOption = Annotated[
     typer.Option(
         "--crash-at",
         metavar="PLACE",
-        help="For tests: SIGKILL itself at entry:N, sent:N, write:N (half-way through the "
-        "output), release:N, exits:N[+BLOCKS] (at the next exit, where there are fewer blocks) or "
-        "time:SECONDS.",
+        rich_help_panel=TESTS,
+        help="SIGKILL itself at entry:N, sent:N, write:N (halfway through the output), release:N, "
+        "exits:N[+BLOCKS] (at the next exit, where there are fewer blocks) or time:SECONDS.",
         show_default=False,
     ),
 ]
 PauseOption = Annotated[
     str | None,
-    typer.Option("--pause-at", metavar="PLACE", help="The same with SIGSTOP.", show_default=False),
+    typer.Option(
+        "--pause-at",
+        metavar="PLACE",
+        rich_help_panel=TESTS,
+        help="The same with SIGSTOP.",
+        show_default=False,
+    ),
 ]
 StopOption = Annotated[
     list[str] | None,
     typer.Option(
         "--stop-at",
         metavar="PLACE",
+        rich_help_panel=TESTS,
         help="Stop the guest at entry:N or exits:N[+BLOCKS], show its registers, and go on at an "
         "empty line on standard input; `memory ADDRESS LENGTH` there shows its RAM. May be "
         "repeated.",
@@ -137,13 +167,17 @@ DivergeOption = Annotated[
     typer.Option(
         "--diverge-at",
         metavar="PLACE",
-        help="For tests: flip a bit of the guest's RAM at entry:N or exits:N[+BLOCKS], in a byte "
-        "that no guest uses: only digests tell.",
+        rich_help_panel=TESTS,
+        help="Flip a bit of the guest's RAM at entry:N or exits:N[+BLOCKS], in a byte that no "
+        "guest uses: only digests tell.",
         show_default=False,
     ),
 ]
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="Events and status as JSON lines on stderr.")
+    bool,
+    typer.Option(
+        "--json", rich_help_panel=OTHER, help="Events and status as JSON lines on stderr."
+    ),
 ]
 
 _EVENTS = {
@@ -167,7 +201,13 @@ def primary(
     arbiter: ArbiterOption,
     arguments: options.GuestArguments = None,
     listen: Annotated[
-        str, typer.Option("--listen", metavar="ENDPOINT", help="tcp://HOST:PORT or ipc://PATH.")
+        str,
+        typer.Option(
+            "--listen",
+            metavar="ENDPOINT",
+            rich_help_panel=PAIR,
+            help="tcp://HOST:PORT or ipc://PATH.",
+        ),
     ] = DEFAULT_ENDPOINT,
     keys: KeysOption = None,
     memory: options.MemoryOption = options.DEFAULT_MEMORY_MB,
@@ -217,7 +257,10 @@ def secondary(
     image: options.ImageArgument,
     arbiter: ArbiterOption,
     connect: Annotated[
-        str, typer.Option("--connect", metavar="ENDPOINT", help="Where the primary listens.")
+        str,
+        typer.Option(
+            "--connect", metavar="ENDPOINT", rich_help_panel=PAIR, help="Where the primary listens."
+        ),
     ] = DEFAULT_ENDPOINT,
     keys: KeysOption = None,
     blocks: options.BlockOptions = None,
@@ -273,10 +316,17 @@ def switchover(
     wait: Annotated[
         int,
         typer.Option(
-            "--wait", metavar="S", min=0, max=_YEAR, help="Seconds to wait for it to happen."
+            "--wait",
+            metavar="S",
+            min=0,
+            max=_YEAR,
+            rich_help_panel=PAIR,
+            help="Seconds to wait for it to happen.",
         ),
     ] = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", rich_help_panel=OTHER, help="The result as JSON.")
+    ] = False,
 ) -> None:
     """Ask a healthy pair to swap roles. The guest notices nothing."""
     from vlockstep.ft.operator import request_switchover

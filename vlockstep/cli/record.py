@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlockstep.cli import options, output
+from vlockstep.cli.command import FILES, OTHER
 
 if TYPE_CHECKING:
     from vlockstep.replay.entry import Entry
@@ -45,7 +46,14 @@ def record(
     image: options.ImageArgument,
     log: Annotated[
         Path,
-        typer.Option("--log", "-o", metavar="FILE", help="The log to write.", show_default=False),
+        typer.Option(
+            "--log",
+            "-o",
+            metavar="FILE",
+            rich_help_panel=FILES,
+            help="The log to write.",
+            show_default=False,
+        ),
     ],
     arguments: options.GuestArguments = None,
     memory: options.MemoryOption = options.DEFAULT_MEMORY_MB,
@@ -56,7 +64,10 @@ def record(
     cpu: options.CpuOption = options.DEFAULT_CPU,
     dumpcore: options.DumpcoreOption = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the summary, on stderr, as JSON.")
+        bool,
+        typer.Option(
+            "--json", rich_help_panel=OTHER, help="Print the summary, on stderr, as JSON."
+        ),
     ] = False,
 ) -> None:
     """Run a guest and record its execution.

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from vlockstep.cli import options, output
+from vlockstep.cli.command import FILES, OTHER, REPLAY
 from vlockstep.errors import LogError, UsageError
 from vlockstep.progress import Progress
 
@@ -21,6 +22,7 @@ def replay(
         typer.Option(
             "--until",
             metavar="POSITION",
+            rich_help_panel=REPLAY,
             help="Stop exactly at entry:N, exits:N or exits:N+BLOCKS and show the guest there.",
         ),
     ] = None,
@@ -28,7 +30,10 @@ def replay(
     console: Annotated[
         str | None,
         typer.Option(
-            "--console", metavar="PATH", help="Write the console text to this file; - is stdout."
+            "--console",
+            metavar="PATH",
+            rich_help_panel=FILES,
+            help="Write the console text to this file; - is stdout.",
         ),
     ] = None,
     dumpcore: Annotated[
@@ -36,10 +41,13 @@ def replay(
         typer.Option(
             "--dumpcore",
             metavar="DIR",
+            rich_help_panel=FILES,
             help="Write a core file for gdb here if the guest aborts or is stopped.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", rich_help_panel=OTHER, help="Print the result as JSON.")
+    ] = False,
 ) -> None:
     """Replay a recorded execution exactly.
 

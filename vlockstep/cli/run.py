@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vlockstep.cli import options, output
+from vlockstep.cli.command import OTHER
 
 
 def run(
@@ -21,7 +22,10 @@ def run(
     cpu: options.CpuOption = options.DEFAULT_CPU,
     dumpcore: options.DumpcoreOption = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Tell how the guest ended as JSON on stderr.")
+        bool,
+        typer.Option(
+            "--json", rich_help_panel=OTHER, help="Tell how the guest ended as JSON on stderr."
+        ),
     ] = False,
 ) -> None:
     """Run a guest. The exit status is the guest's, and 1 after a guest error."""

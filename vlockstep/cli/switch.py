@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlockstep.cli import output
+from vlockstep.cli.command import OTHER, PORTS, UPLINKS
 from vlockstep.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,13 +32,20 @@ _EVENTS = {
 
 def switch(
     listen: Annotated[
-        str, typer.Option("--listen", metavar="ENDPOINT", help="tcp://HOST:PORT or ipc://PATH.")
+        str,
+        typer.Option(
+            "--listen",
+            metavar="ENDPOINT",
+            rich_help_panel=PORTS,
+            help="tcp://HOST:PORT or ipc://PATH.",
+        ),
     ] = DEFAULT_ENDPOINT,
     keys: Annotated[
         Path | None,
         typer.Option(
             "--keys",
             metavar="DIR",
+            rich_help_panel=PORTS,
             help="Encrypt, and take only replicas with keys from `vlockstep keys new`; needed for "
             "any address that is not of this machine alone.",
             show_default=False,
@@ -48,6 +56,7 @@ def switch(
         typer.Option(
             "--uplink",
             metavar="UPLINK",
+            rich_help_panel=UPLINKS,
             help="A network outside: tap:IFACE, or passt for the host's own (one guest at most). "
             "May be repeated.",
             show_default=False,
@@ -58,6 +67,7 @@ def switch(
         typer.Option(
             "--forward",
             metavar="HOSTPORT:GUESTPORT",
+            rich_help_panel=UPLINKS,
             help="With --uplink passt: lead a port of this host's 127.0.0.1 to the guest; /udp "
             "behind it for UDP. May be repeated.",
             show_default=False,
@@ -68,6 +78,7 @@ def switch(
         typer.Option(
             "--guest-ip",
             metavar="ADDR/LEN",
+            rich_help_panel=UPLINKS,
             help="With --uplink passt: the guest's address, 10.0.2.15/24 if not given.",
             show_default=False,
         ),
@@ -77,16 +88,25 @@ def switch(
         typer.Option(
             "--gateway",
             metavar="ADDR",
+            rich_help_panel=UPLINKS,
             help="With --uplink passt: the guest's gateway, 10.0.2.2 if not given.",
             show_default=False,
         ),
     ] = None,
     ageing: Annotated[
         float,
-        typer.Option("--ageing", metavar="S", help="Forget a MAC address silent for so long."),
+        typer.Option(
+            "--ageing",
+            metavar="S",
+            rich_help_panel=PORTS,
+            help="Forget a MAC address silent for so long.",
+        ),
     ] = 300,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Events and counters as JSON lines on stderr.")
+        bool,
+        typer.Option(
+            "--json", rich_help_panel=OTHER, help="Events and counters as JSON lines on stderr."
+        ),
     ] = False,
 ) -> None:
     """Connect the NICs of guests with each other, and with networks outside.

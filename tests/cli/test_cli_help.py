@@ -1,0 +1,117 @@
+"""Help in groups, plain where it is no terminal's, and what a shell completes."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+
+import pytest
+from cli_command import Command, Result, argv, environment, run_process
+
+HEADING = re.compile(r"^(\S.*):$", re.M)
+GROUPS = {
+    "primary": ["Arguments", "Pair", "Guest", "Files", "Timing", "For tests", "Other"],
+    "secondary": ["Arguments", "Pair", "Guest", "Files", "Timing", "For tests", "Other"],
+    "run": ["Arguments", "Guest", "Files", "Other"],
+    "record": ["Arguments", "Files", "Guest", "Other"],
+    "replay": ["Arguments", "Replay", "Guest", "Files", "Other"],
+    "log show": ["Arguments", "Entries", "Replay", "Guest", "Other"],
+    "switch": ["Ports", "Uplinks", "Other"],
+    "switchover": ["Arguments", "Pair", "Other"],
+    "demo": ["Arguments", "Guest", "Fault", "Other"],
+}
+
+
+def in_terminal(*arguments: object, stdout: bool = True, stderr: bool = True) -> Result:
+    """The command with a terminal as those of its streams; what both wrote, one after the other."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        argv(*arguments),
+        stdin=subprocess.DEVNULL,
+        stdout=theirs if stdout else subprocess.PIPE,
+        stderr=theirs if stderr else subprocess.PIPE,
+        env=environment() | {"TERM": "xterm", "COLUMNS": "80", "NO_COLOR": "1"},
+    )
+    os.close(theirs)
+    seen = b""
+    try:
+        while data := os.read(ours, 1 << 16):
+            seen += data
+    except OSError:  # so a terminal ends on Linux
+        pass
+    os.close(ours)
+    piped = [pipe.read() for pipe in (process.stdout, process.stderr) if pipe is not None]
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+    text = re.sub(r"\x1b\[[\d;]*m", "", seen.decode())
+    return Result(process.wait(), text, b"".join(piped).decode())
+
+
+@pytest.mark.parametrize("command", GROUPS)
+def test_options_have_groups(vlockstep: Command, command: str) -> None:
+    text = vlockstep(*command.split(), "--help").out
+    assert HEADING.findall(text) == GROUPS[command]
+    assert text.isascii() and max(map(len, text.splitlines()[:-1])) <= 80
+    assert text.rstrip().splitlines()[-1].startswith(f"Example: vlockstep {command} ")
+    assert "-h, --help" in text.partition("\nOther:")[2]
+
+
+def test_an_example_stays_on_its_line(vlockstep: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    example = (
+        "\nExample: vlockstep primary ledger --arbiter /tmp/pair --block disk=/tmp/ledger.img\n"
+    )
+    assert vlockstep("primary", "--help").out.endswith(example)
+
+
+def test_commands_have_groups(vlockstep: Command) -> None:
+    text = vlockstep("--help").out
+    assert HEADING.findall(text) == [
+        "Options", "Fault tolerance", "Run and replay", "Network and keys",
+    ]  # fmt: skip
+    assert "it keeps running when one of them dies" in " ".join(text.split())
+    assert "..." not in text.partition("\nFault tolerance:")[2], "no sentence is cut off"
+
+
+def test_help_in_a_terminal_has_the_same_groups() -> None:
+    text = in_terminal("run", "--help").out
+    assert re.findall(r"╭─ ([\w ]+) ─", text) == GROUPS["run"]
+
+
+def test_a_usage_error_is_framed_only_where_it_is_read_in_a_terminal() -> None:
+    assert "╭─ Error" in in_terminal("run", "--bogus", "hello").out
+    for command in (["run", "--bogus", "hello"], ["log", "nosuch"], ["nosuch"]):
+        piped = in_terminal(*command, stderr=False)
+        assert (piped.status, piped.out) == (2, "")
+        assert piped.err.isascii() and "\nError: " in piped.err
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("vlockstep re", ["record", "replay"]),
+        ("vlockstep run he", ["hello"]),
+        ("vlockstep run hello -- --st", []),
+        ("vlockstep secondary kv", ["kv", "kv-disk"]),
+        ("vlockstep demo --guest le", ["ledger"]),
+        ("vlockstep run --cons", ["--console"]),
+        ("vlockstep log s", ["show"]),
+    ],
+)
+def test_a_shell_completes(line: str, offered: list[str]) -> None:
+    completion = {"_VLOCKSTEP_COMPLETE": "complete_bash", "COMP_WORDS": line}
+    done = subprocess.run(
+        argv(),
+        capture_output=True,
+        text=True,
+        env=environment() | completion | {"COMP_CWORD": str(len(line.split()) - 1)},
+    )
+    assert (done.stdout.split(), done.stderr) == (offered, "")
+
+
+def test_completion_can_be_installed() -> None:
+    help_text = run_process("--help").out
+    assert "--install-completion" in help_text and "--show-completion" in help_text
