@@ -8,17 +8,18 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from vlockstep import streams
 from vlockstep.errors import VlockstepError
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C."""
-_OF_WRITES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+_OF_WRITES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 """Without a file's name, these come from our own output: for other files there are `HostError`s."""
 
 
 def run(program: Callable[[], int | None]) -> int | str | None:
     """Call it, and report what fails; what to give to `sys.exit`."""
-    _open_missing_streams()
+    streams.prepare()
     status: int | str | None = 1
     failed: OSError | None = None
     try:
@@ -65,15 +66,3 @@ def discard(descriptor: int) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, descriptor)
     os.close(null)
-
-
-def _open_missing_streams() -> None:
-    """Where the shell closed a standard stream, no disk or log may get its number."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
-    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
-    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115

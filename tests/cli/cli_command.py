@@ -35,3 +35,17 @@ def run_process(*arguments: object, **options: object) -> Result:
         argv(*arguments), capture_output=True, text=True, env=environment(), timeout=60, **options
     )  # type: ignore[call-overload]
     return Result(done.returncode, done.stdout, done.stderr)
+
+
+def shell(
+    script: str, command: list[str], stdout: int = subprocess.PIPE, **environ: str
+) -> subprocess.CompletedProcess[str]:
+    """The command as "$@" of a script."""
+    return subprocess.run(
+        ["/bin/sh", "-c", script, "sh", *command],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        env=environment() | environ,
+    )

@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from cli_command import ROOT, Command, argv, environment, run_process
+from cli_command import ROOT, Command, argv, environment, run_process, shell
 
 import vlockstep as api
 from vlockstep.machine import bundled
@@ -216,15 +216,19 @@ def test_full_output_device() -> None:
 
 def test_closed_stdout(disk: Path) -> None:
     """The disk must not become standard output."""
-    command = argv("run", "ledger", "--block", f"disk={disk}", "--", "--lines=2", "--pause=0")
-    done = subprocess.run(
-        ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *command],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    ledger = ["run", "ledger", "--block", f"disk={disk}"]
+    words = ["--", "--lines=2", "--pause=0"]
+    unheard = shell('exec "$@" >&-', argv(*ledger, *words))
+    reason = "cannot write to the console: Bad file descriptor"
+    assert (unheard.returncode, unheard.stderr) == (1, f"vlockstep: {reason}\n")
+    assert disk.read_bytes() == bytes(64 << 10)
+    heard = shell('exec "$@" >&-', argv(*ledger, "--console", disk.with_suffix(".txt"), *words))
+    assert (heard.returncode, heard.stderr) == (0, "")
     assert disk.read_bytes()[0:1024:512] == b"VV"
+    lost = shell('exec "$@" >&-', argv("guests"))
+    reason = "cannot write the output: Bad file descriptor"
+    assert (lost.returncode, lost.stderr) == (1, f"vlockstep: {reason}\n")
+    assert shell('exec "$@" 2>&-', argv("run", "nosuch")).returncode == 1
 
 
 @pytest.mark.parametrize(("kind", "status"), [("pointer", 1), ("ud", 255)])
@@ -234,6 +238,8 @@ def test_a_core_that_cannot_be_written(
     file = tmp_path / "file"
     file.touch()
     plain = vlockstep("run", "fault", "--", f"--kind={kind}")
+    told = vlockstep("run", "fault", "--json", "--dumpcore", file, "--", f"--kind={kind}").err
+    assert json.loads(told)["core_problem"].startswith("cannot write the core file")
     result = vlockstep("run", "fault", "--dumpcore", file, "--", f"--kind={kind}")
     assert (result.status, result.out) == (plain.status, plain.out) and plain.status == status
     problem = f"cannot write the core file {file}/core.fault.hvt."
@@ -242,6 +248,12 @@ def test_a_core_that_cannot_be_written(
     vlockstep("record", "fault", "-o", log, "--", f"--kind={kind}")
     result = vlockstep("replay", log, "--dumpcore", file)
     assert result.status == 0 and (result.out + result.err).count(problem) == 1
+    told = vlockstep(
+        "record", "fault", "-o", log, "--json", "--dumpcore", file, "--", f"--kind={kind}"
+    )
+    assert json.loads(told.err)["core_problem"].startswith("cannot write the core file")
+    told = vlockstep("replay", log, "--json", "--dumpcore", file)
+    assert (told.err, bool(json.loads(told.out)["core_problem"])) == ("", True)
 
 
 @pytest.mark.external("gdb")

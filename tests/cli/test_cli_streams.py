@@ -4,32 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from cli_command import Command, argv, environment
+from cli_command import Command, argv, environment, shell
 
 from vlockstep.demo.guard import Guard
 from vlockstep.errors import HostError
 
 TOOLS = ["vlockstep.sim", "vlockstep.testing.faults", "vlockstep.testing.soak", "benchmarks"]
 IGNORE_SIGINT = "trap '' INT; "
-
-
-def shell(
-    script: str, command: list[str], stdout: int = subprocess.PIPE, **environ: str
-) -> subprocess.CompletedProcess[str]:
-    """The command as "$@" of a script."""
-    return subprocess.run(
-        ["/bin/sh", "-c", script, "sh", *command],
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=60,
-        env=environment() | environ,
-    )
 
 
 def program(body: str) -> list[str]:
@@ -122,3 +107,37 @@ def test_guard_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/nowhere/python")
     with pytest.raises(HostError, match="cannot start a process for the demo: No such file"):
         Guard().__enter__()
+
+
+@pytest.fixture(params=["ascii", "utf-8", "latin-1"])
+def encoding(request: pytest.FixtureRequest) -> dict[str, str]:
+    """A terminal that has not all characters; UTF-8 has none for the bytes of an odd file name."""
+    name = request.param
+    locale = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    return {"PYTHONIOENCODING": name} | (locale if name == "ascii" else {})
+
+
+def test_a_file_name_that_is_no_text(tmp_path: Path, encoding: dict[str, str]) -> None:
+    name = "odd\udce9.vlog"
+    log, script = f"{tmp_path}/{name}", 'exec "$@"'
+    recorded = shell(script, argv("record", "hello", "-o", log), **encoding)
+    assert (recorded.returncode, recorded.stdout) == (0, "Hello from vlockstep\n")
+    shown = shell(script, argv("log", "show", log), **encoding)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    replayed = shell(script, argv("replay", log, "--until", "entry:9"), **encoding)
+    assert replayed.returncode == 2
+    missing = shell(script, argv("run", name), **encoding)
+    assert missing.returncode == 1
+    for said in (recorded.stderr, shown.stdout, replayed.stderr, missing.stderr):
+        assert "odd\\udce9.vlog" in said and "Traceback" not in said
+
+
+def test_what_has_no_character_of_its_own() -> None:
+    done = shell('"$@"', program("print('“ü” ≤ 3 … ✓')"), PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stdout, done.stderr) == (0, '"\\xfc" <= 3 ... ok\n', "")
+
+
+@pytest.mark.parametrize("command", [["guests"], ["nosuch-ü"], ["run", "ü"], ["--help"]])
+def test_commands_in_ascii(command: list[str]) -> None:
+    done = shell('"$@"', argv(*command), PYTHONIOENCODING="ascii")
+    assert done.stdout.isascii() and "Traceback" not in done.stderr

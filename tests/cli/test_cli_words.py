@@ -84,3 +84,30 @@ def test_an_empty_word_is_no_path(vlockstep: Command, words: list[str], named: s
     assert (result.status, result.out) == (2, "")
     assert f"{named}: leave it out, or name what you mean." in result.err
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["record", "hello", "-o", "-"], "'--log' / '-o'"),
+        (["primary", "hello", "--arbiter", "a", "--log", "-"], "'--log'"),
+        (["replay", "-"], "'LOG'"),
+        (["demo", "--keep", "-"], "'--keep'"),
+    ],
+)
+def test_a_stream_is_no_file(vlockstep: Command, words: list[str], named: str) -> None:
+    result = vlockstep(*words)
+    assert (result.status, result.out) == (2, "")
+    assert f"{named} names a file, and - is none: write ./- if you mean" in result.err
+    assert list(Path().iterdir()) == []
+    assert vlockstep("record", "hello", "-o", "./-").status == 0
+
+
+def test_who_opens_a_file_says_that_it_cannot(
+    vlockstep: Command, hello_log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the parser, which would call it a usage error."""
+    monkeypatch.setattr("os.access", lambda *_: False)
+    for command in (["replay", hello_log], ["log", "show", hello_log]):
+        assert vlockstep(*command).status == 0
+    assert vlockstep("record", "hello", "-o", hello_log).status == 0

@@ -47,24 +47,33 @@ class _Helpful:
 
 
 class Command(_Helpful, TyperCommand):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for param in self.params:
+            if hasattr(param.type, "readable"):  # who cannot read a file says so in our words
+                param.type.readable = False
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if ctx.resilient_parsing:  # completes a command line that is not finished
             return super().parse_args(ctx, args)
         end = args.index("--") if "--" in args else len(args)
         words, guest = args[:end], args[end + 1 :]
         strays = list(_strays(ctx, words))
-        if all(param.name != _GUEST_WORDS for param in self.params):
-            return super().parse_args(ctx, args)
-        if strays:
+        passes_on = any(param.name == _GUEST_WORDS for param in self.params)
+        if passes_on and strays:
             kept = [word for at, word in enumerate(words) if at not in strays]
             moved = [words[at] for at in strays]
             line = shlex.join([*ctx.command_path.split(), *kept, "--", *moved, *guest])
-            ctx.fail(
-                f"{_complaint(ctx, moved[0])} If it is the guest's, write it behind --: {line}"
-            )
-        super().parse_args(ctx, words)
-        ctx.params[_GUEST_WORDS] = guest
-        return []
+            hint = f"If it is the guest's, write it behind --: {line}"
+            ctx.fail(f"{_complaint(ctx, moved[0])} {hint}")
+        rest = super().parse_args(ctx, words if passes_on else args)
+        if passes_on:
+            ctx.params[_GUEST_WORDS] = guest
+        for param in self.params:
+            if hasattr(param.type, "readable") and ctx.params[param.name] == "-":
+                hint = param.get_error_hint(ctx)
+                ctx.fail(f"{hint} names a file, and - is none: write ./- if you mean that name.")
+        return rest
 
     def get_help_option(self, ctx: Any) -> Any:
         option = super().get_help_option(ctx)

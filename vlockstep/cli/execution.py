@@ -19,7 +19,7 @@ from threading import Thread
 from types import FrameType
 from typing import Any, Literal, NoReturn
 
-from vlockstep.cli import GUEST_THREAD, output
+from vlockstep.cli import GUEST_THREAD
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
@@ -124,10 +124,7 @@ def execute(machine: Machine, world: World, tick: Callable[[], None] = lambda: N
             if event is not None:
                 raise event
             thread.join()
-            ending = result.result()
-            if ending.core_problem and not ending.error:  # an error tells it itself
-                output.note(ending.core_problem)
-            return ending
+            return result.result()
 
 
 def _run(machine: Machine, world: World) -> Ending:

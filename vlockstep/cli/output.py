@@ -87,6 +87,8 @@ def abort(ending: Ending) -> None:
         note(ending.error.report())
     elif ending.core:
         note(f"core written to {ending.core}")
+    elif ending.core_problem:
+        note(ending.core_problem)
 
 
 def exit_status(ending: Ending) -> int:

@@ -106,6 +106,8 @@ def replay(
         output.emit(facts | counts | ending.to_dict(), out)
         return
     verified = f"{script.taken} replayed and verified"
-    rows = [("image", found.name), ("entries", verified), ("end", ending)]
-    output.fields([*rows, *([("core", ending.core)] if ending.core else [])], out)
+    rows: list[tuple[str, object]] = [("image", found.name), ("entries", verified), ("end", ending)]
+    if ending.core or (ending.core_problem and not ending.error):  # which tells it itself
+        rows.append(("core", ending.core or ending.core_problem))
+    output.fields(rows, out)
     output.state(ending, out)
