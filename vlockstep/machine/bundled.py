@@ -9,24 +9,9 @@ from pathlib import Path
 
 from vlockstep.errors import ImageError
 from vlockstep.machine.image import Image, load, parse
+from vlockstep.machine.samples import SAMPLES
 
 _SUFFIX = ".hvt"
-
-_DESCRIPTIONS = {
-    "abi": "calls every hypercall, rightly and wrongly, and prints what comes back",
-    "clock": "reads the clocks as fast as it can: what an exit costs",
-    "fault": "raises the guest error that --kind=K names; without it lists the kinds",
-    "hello": "greets, repeats its command line, and halts with --status=N",
-    "ledger": "keeps a chained ledger on console and disk, so that any lost input shows",
-    "echo": "answers every TCP connection and UDP datagram to port 7 with what it says",
-    "kv": "a server of the Redis protocol, on TCP port 6379",
-    "kv-disk": "the same with a log on its disk, from which it recovers",
-    "stream": "sends a stream of numbers without end to whoever connects to TCP port 7007",
-    "web": "an HTTP server with a page that tells which replica serves it",
-    "preempt": "two threads race while timer interrupts switch between them",
-    "tally": "answers numbered requests in raw frames, each number once",
-    "sort": "pure computation: sorts random numbers and prints their hash",
-}
 
 
 def names() -> list[str]:
@@ -36,7 +21,7 @@ def names() -> list[str]:
 
 def description(name: str) -> str:
     """What the bundled guest does, in one line."""
-    return _DESCRIPTIONS.get(name, "")
+    return SAMPLES[name].description
 
 
 def open_image(reference: str) -> Image:
