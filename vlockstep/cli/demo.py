@@ -27,6 +27,8 @@ DEFAULT_LINES = 600
 _MAX_LINES = 999_999
 DEFAULT_MEMORY_MB = 64
 _SEEDS = 1_000_000
+_LAST_WORDS = 3
+"""Lines of a guest that ended by itself."""
 
 
 def demo(
@@ -137,6 +139,7 @@ def demo(
 def _show(plan: Plan, directory: Path, screen: Quiet) -> Facts:
     from vlockstep.demo.facts import Facts
     from vlockstep.demo.proof import prove
+    from vlockstep.demo.screens import console_tail
     from vlockstep.demo.stage import make_pair, perform
 
     pair = make_pair(plan, directory)
@@ -145,6 +148,12 @@ def _show(plan: Plan, directory: Path, screen: Quiet) -> Facts:
         story, continued = perform(plan, pair, screen)
     finally:
         screen.stop()
+    if story.refusal is not None:
+        said = "; ".join(console_tail(pair.console)[-_LAST_WORDS:]) or "nothing"
+        raise HostError(
+            f"the guest ended with status {story.refusal} before A could be {plan.deed}; "
+            f"it said: {said}"
+        )
     log = pair.log("secondary")
     facts = Facts(story, log.stat().st_size if log.exists() else 0)
     for check in prove(plan, pair, story, continued):

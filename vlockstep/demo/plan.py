@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from signal import SIGKILL, SIGSTOP, Signals
+from typing import Any
 
 from vlockstep.errors import UsageError
 from vlockstep.ft.faults import Place
@@ -52,6 +54,15 @@ class Plan:
     @property
     def deed(self) -> str:
         return "paused" if self.signal is SIGSTOP else "killed"
+
+    def ahead(self, status: Mapping[str, Any], seconds: float) -> str:
+        """How far the guest has to go to the fault, from a status of the primary."""
+        place = Place.parse(self.place)
+        if place.seconds is not None:
+            return f"{max(0.0, place.seconds - seconds):.1f} s"
+        if place.position is not None:
+            return f"{max(0, place.position.exits - status['exits'])} exits"
+        return f"{max(0, place.entry - status['entries'])} entries"
 
 
 def make_plan(

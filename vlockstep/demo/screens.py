@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, OverflowMethod, RenderableType
 from rich.live import Live
 from rich.padding import Padding
 from rich.rule import Rule
@@ -17,18 +17,27 @@ from rich.text import Text
 from vlockstep.demo.plan import Plan
 from vlockstep.demo.proof import Check
 from vlockstep.demo.story import Moment, Name, Story
+from vlockstep.ft.faults import Stage
 
 _CONSOLE_LINES = 5
 _MOMENTS = 8
+_FRAME = 13
+"""Rows of a terminal that are neither console text nor events: the title, the replicas, headings,
+and the one in which the cursor stays."""
+_PROOF = 10
+"""Rows that come below in the end."""
 _FRAMES = 5
 """Per second."""
 _LINE_EVERY = 1.0
 """Seconds between two lines of status where there is no terminal."""
-_EXCERPT = 40
+_SETTLED = 0.25
+"""Seconds after which a line is printed there: nothing is heard any more that came before it."""
+_EXCERPT = 13
 """Characters of the console's last line there."""
 _TAIL = 4096
 _KIB = 1024
-_COLOURS = {"": "", "good": "green", "bad": "red"}
+_COLOURS = {"": "", "good": "green", "bad": "bold red"}
+_MARKS = {"": "  ", "good": ">>", "bad": "!!"}
 
 
 class Quiet:
@@ -48,25 +57,41 @@ class Quiet:
 
 
 class Plain(Quiet):
-    """Lines of text, no more than a person can read."""
+    """Lines of text, no more than a person can read, each in its place in time."""
 
     def __init__(self) -> None:
+        self._story: Story | None = None
         self._told: set[Moment] = set()
+        self._statuses: list[Moment] = []
         self._due: float | None = None
 
     def start(self, plan: Plan) -> None:
-        _print(title(plan))
+        for line in title(plan):
+            _print(line)
 
     def update(self, story: Story, console: Path) -> None:
-        fresh = [moment for moment in story.moments if moment not in self._told]
-        for moment in fresh:
-            _print(_moment(moment))
-        self._told.update(fresh)
-        if story.began is None or story.over is not None or fresh:
+        if story.began is None:
             return
-        if self._due is None or story.seconds >= self._due:
+        if self._story is None:
+            for line in story.introductions():
+                _print(line)
+        self._story = story
+        if self._due is None:
             self._due = story.seconds + _LINE_EVERY
-            _print(_moment(Moment(story.seconds, "; ".join(_summary(story, console)))))
+        if story.over is None and story.seconds >= self._due:
+            self._due = story.seconds + _LINE_EVERY
+            self._statuses.append(Moment(story.seconds, "; ".join(_summary(story, console))))
+        self._tell(time.time() - story.began - _SETTLED)
+
+    def stop(self) -> None:
+        self._tell(float("inf"))
+
+    def _tell(self, until: float) -> None:
+        moments = self._story.moments if self._story else []
+        for moment in sorted([*moments, *self._statuses], key=lambda moment: moment.seconds):
+            if moment.seconds <= until and moment not in self._told:
+                _print(_moment(moment))
+                self._told.add(moment)
 
     def check(self, check: Check) -> None:
         _print(f"{'ok' if check.ok else 'FAILED':<7} {check.name:<12} {check.text}")
@@ -88,7 +113,8 @@ class Terminal(Quiet):
         self._unicode = console.encoding.lower().startswith("utf")
 
     def start(self, plan: Plan) -> None:
-        self._console.print(Text(title(plan), "bold", no_wrap=True, overflow="ellipsis"))
+        for line in title(plan):
+            self._console.print(line, style="bold", markup=False, no_wrap=True, overflow="crop")
         self._live.start()
 
     def update(self, story: Story, console: Path) -> None:
@@ -96,14 +122,23 @@ class Terminal(Quiet):
         self._last = story, console
         if now >= self._due:
             self._due = now + 1 / _FRAMES
-            self._live.update(picture(story, _lines(story, console)), refresh=True)
+            self._draw(story, console, whole=False)
 
     def stop(self) -> None:
         if self._last is not None:
-            story, console = self._last
-            self._live.update(picture(story, _lines(story, console), whole=True), refresh=True)
+            self._draw(*self._last, whole=True)
         self._live.stop()
         self._console.print()
+
+    def _draw(self, story: Story, console: Path, *, whole: bool) -> None:
+        drawn = picture(
+            story,
+            _lines(story, console),
+            self._console.size.height,
+            whole=whole,
+            overflow="ellipsis" if self._unicode else "crop",
+        )
+        self._live.update(drawn, refresh=True)
 
     def check(self, check: Check) -> None:
         mark = ("✓" if check.ok else "✗") if self._unicode else ("ok" if check.ok else "FAILED")
@@ -127,21 +162,46 @@ def choose() -> Quiet:
     return Plain()
 
 
-def title(plan: Plan) -> str:
+def title(plan: Plan) -> list[str]:
+    """What is going to happen."""
     seed = f" (seed {plan.seed})" if plan.chosen else ""
-    return f"{plan.guest}: replica A is to be {plan.deed} at {plan.place}{seed}"
+    middle = ", in mid-output" if plan.place.startswith(Stage.WRITE) else ""
+    return [
+        f"{plan.guest} runs on A and on B, two processes that stand for two hosts.",
+        f"A is to be {plan.deed} ({plan.signal.name}) at {plan.place}{middle}{seed}.",
+    ]
 
 
-def picture(story: Story, lines: list[str], *, whole: bool = False) -> RenderableType:
-    """Always of the same height, so that nothing moves; in the end, the `whole` of it."""
-    moments = story.moments if whole else story.moments[-_MOMENTS:]
+def picture(
+    story: Story,
+    lines: list[str],
+    height: int,
+    *,
+    whole: bool = False,
+    overflow: OverflowMethod = "ellipsis",
+) -> RenderableType:
+    """For a terminal of that height, always of the same one itself, so that nothing moves; in the
+    end, the `whole` of it. Where there is little room, less of the console is shown."""
+    room = height - _FRAME
+    events = len(story.moments) if whole else min(_MOMENTS, room - 1)
+    shown = min(_CONSOLE_LINES, max(1, room - events - (_PROOF if whole else 0)))
+    rows = [*_rows(lines, shown, "dim"), *_moments(story.moments[-max(1, events) :], events)]
+    for row in rows:
+        row.overflow = overflow
     return Group(
-        Padding(_replicas(story), (1, 0, 0, 0)),
+        Padding(_replicas(story, overflow), (1, 0, 0, 0)),
+        _fault(story),
         _section("console" if story.network is None else "network"),
-        *_rows(lines, _CONSOLE_LINES, "dim"),
+        *rows[:shown],
         _section("events"),
-        *_moments(moments, 0 if whole else _MOMENTS),
+        *rows[shown:],
     )
+
+
+def _fault(story: Story) -> Text:
+    if story.fault is not None:
+        return Text(f"A was {story.plan.deed}", _COLOURS["bad"])
+    return Text(story.ahead, "yellow")
 
 
 def _section(name: str) -> Rule:
@@ -150,7 +210,7 @@ def _section(name: str) -> Rule:
 
 def _rows(lines: list[str], height: int, style: str) -> list[Text]:
     shown = [*lines[-height:], *[""] * (height - len(lines))]
-    return [Text(line, style, no_wrap=True, overflow="ellipsis") for line in shown]
+    return [Text(line, style, no_wrap=True) for line in shown]
 
 
 def _moments(moments: list[Moment], height: int) -> list[Text]:
@@ -160,11 +220,11 @@ def _moments(moments: list[Moment], height: int) -> list[Text]:
     return rows
 
 
-def _replicas(story: Story) -> Table:
+def _replicas(story: Story, overflow: OverflowMethod) -> Table:
     table = Table.grid(padding=(0, 2), expand=True)
     table.add_column(style="dim", width=10, no_wrap=True)
-    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column(ratio=1, no_wrap=True, overflow=overflow)
+    table.add_column(ratio=1, no_wrap=True, overflow=overflow)
     columns = [_column(story, who) for who in story.players]
     for row in zip(("", "role", "state", "position", "lag", "log"), *columns, strict=True):
         table.add_row(*row)
@@ -197,23 +257,20 @@ def _lag(story: Story) -> str:
 
 
 def _moment(moment: Moment) -> str:
-    return f"{max(0.0, moment.seconds):7.3f} s  {moment.text}"
+    return f"{moment.seconds:7.3f} s {_MARKS[moment.tone]} {moment.text}"
 
 
 def _summary(story: Story, console: Path) -> list[str]:
-    """The replicas that still do something, and the console's last line."""
+    """The replicas that still do something, how far it is to the fault, and the console's last
+    line."""
     parts = []
     for who, player in story.players.items():
         status = player.status
         if who in story.ended or not status:
             continue
-        part = f"{who} {status['role']} {status['generation']} ({player.state}) "
-        part += player.position
-        if status["role"] == "primary" and player.log_rate is not None:
-            part += f", log {player.log_rate / _KIB:.1f} KiB/s"
-        if who == "B" and story.lag is not None:
-            part += f", lag {_lag(story)}"
-        parts.append(part)
+        behind = f", {_lag(story)} behind" if who == "B" and story.lag is not None else ""
+        parts.append(f"{who} {status['role']} ({player.state}){behind}")
+    parts += [story.ahead] if story.ahead else []
     if story.network is not None:
         return [*parts, story.network.summary()] if story.network.visitors else parts
     last = console_tail(console)[-1:]

@@ -31,11 +31,13 @@ class Fate:
 
 @dataclass(frozen=True)
 class Moment:
-    """`seconds` since the guest started."""
+    """`seconds` since the guest started. Of those of one time a `cause` is told before the
+    others."""
 
     seconds: float
     text: str
     tone: Tone = ""
+    cause: bool = False
 
 
 @dataclass
@@ -74,6 +76,8 @@ class Story:
         self.ended: set[Name] = set()
         """Whose fate is known."""
         self._seen: dict[Name, int] = {"A": 0, "B": 0}
+        self._blow = 0.0
+        """When the fault is told to have struck."""
         self._silent: float | None = None
         """When B heard nothing of A any more."""
 
@@ -105,6 +109,29 @@ class Story:
         if self.fault or self.finished or status.get("state", State.WAITING.value) in _UNPROTECTED:
             return None
         return int(status["lag_entries"]), float(status["lag_ms"])
+
+    @property
+    def ahead(self) -> str:
+        """What is still to come of the fault; empty when it has struck, or cannot any more."""
+        status = self.players["A"].status
+        if self.fault or self.over or self.began is None or not status or "A" in self.ended:
+            return ""
+        return f"{self.plan.ahead(status, self.seconds)} until A is {self.plan.deed}"
+
+    @property
+    def refusal(self) -> int | None:
+        """The status of a guest that ended by itself as if it had not been wanted, before anything
+        was done to it."""
+        status = self.finished["status"] if self.finished else 0
+        return status if self.fault is None and status else None
+
+    def introductions(self) -> list[str]:
+        """Who is who."""
+        a, b = self.players["A"].pid, self.players["B"].pid
+        return [
+            f"A is process {a}, the primary: it runs the guest, and tells B what comes in",
+            f"B is process {b}, the secondary: it executes the same, and nobody sees it",
+        ]
 
     def hear(self, who: Name, events: list[dict[str, Any]]) -> None:
         """All events of a replica; those that are new count."""
@@ -141,7 +168,8 @@ class Story:
         if who == "A" and number == self.plan.signal:
             self.fault = fate
             what = f"A is {self.plan.deed} at {self.plan.place}{_after(fate.tail)}"
-            self.tell(fate.time, what, "bad")
+            self._blow = self.struck or fate.time
+            self.tell(self._blow, what, "bad", cause=True)
         elif player.state not in ("finished", "ended"):
             self.tell(fate.time, f"{who}: {player.state}", "bad")
 
@@ -150,10 +178,15 @@ class Story:
         self.over = time
         self.tell(time, "the clients have left; the guest is ended")
 
-    def tell(self, time: float, text: str, tone: Tone = "") -> None:
+    def tell(self, time: float, text: str, tone: Tone = "", *, cause: bool = False) -> None:
+        """What happened then, where it belongs among what else has happened."""
         began = time if self.began is None else self.began
-        self.moments.append(Moment(time - began, text, tone))
-        self.moments.sort(key=lambda moment: moment.seconds)
+        self.moments.append(Moment(max(0.0, time - began), text, tone, cause))
+        self.moments.sort(key=lambda moment: (moment.seconds, not moment.cause))
+
+    def _effect(self, time: float, text: str, tone: Tone = "") -> None:
+        """What follows from the fault comes after it, whoever knew of it first."""
+        self.tell(max(time, self._blow), text, tone)
 
     def _see_log(self, player: Player, status: Mapping[str, Any]) -> None:
         size, time = status["log_bytes"], status["time"]
@@ -170,11 +203,12 @@ class Story:
                 self.began = event["time"]
                 self.tell(event["time"], "A runs the guest")
             case "started":
-                self.tell(event["time"], "B executes the same, a little later")
+                self.tell(event["time"], "B follows: it executes the same, a moment later")
             case "notice":
                 if who == "B" and event["text"] in _SILENT:
                     self._silent = event["time"]
-                self.tell(event["time"], f"{who}: {event['text']}")
+                told = self._effect if who == "B" else self.tell
+                told(event["time"], f"{who}: {event['text']}")
             case "diverged":
                 self.tell(event["time"], f"{who} has diverged", "bad")
             case "stopped":
@@ -184,7 +218,7 @@ class Story:
                 self.live = self.live or event
                 later = f", {self.failover:.0f} ms later" if self.failover is not None else ""
                 what = f"B is live as generation {event['generation']}{later}"
-                self.tell(event["time"], what, "good")
+                self._effect(event["time"], what, "good")
             case "finished" if self.players[who].state != "finished":
                 self.players[who].state = "finished"
                 self.players[who].position = event["position"]
