@@ -6,19 +6,24 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 from pathlib import Path
 
 import pytest
 from cli_command import Command, argv, environment, run_process
 from net.namespace import GUEST, HOST, add_bridge, add_tap, namespace
+from net.switch_tools import frame, port_at, receive, running
 from support import Elf, abi_note, manifest_note
 
+from vlockstep import keys as key_files
+from vlockstep.keys import Party
 from vlockstep.machine.image import DeviceKind
 from vlockstep.testing import Pair
+from vlockstep.testing.process import TIMEOUT
 
 TAP = "net=tap:no-such-tap"
-MAC = "02:00:00:00:00:0a"
+MAC, OTHER_MAC = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
 NO_DEVICE = "there is no network device no-such-tap; make one with: ip tuntap add no-such-tap"
 
 
@@ -190,3 +195,44 @@ def test_a_recording_needs_no_network_to_be_replayed(tmp_path: Path, vlockstep: 
     lines = vlockstep("log", "show", log, "--json").out.splitlines()
     kinds = [json.loads(line).get("kind") for line in lines]
     assert kinds.count("net_read") > 20 and kinds.count("net_write") > 20
+
+
+@pytest.mark.parametrize("command", [["run"], ["record", "-o", "x.vlog"]], ids=lambda c: c[0])
+def test_a_switch_with_keys(tmp_path: Path, command: list[str]) -> None:
+    """The guest shows the primary's."""
+    directory = tmp_path / "keys"
+    key_files.create(directory)
+    theirs = key_files.load(directory, Party.SECONDARY)
+    with running("--keys", directory) as switch:
+        endpoint = switch.wait_endpoint()
+        nic = ["--net", f"net=switch:{endpoint}", "--net-mac", f"net={OTHER_MAC}"]
+        tally = [*command, "tally", *nic]
+        process = subprocess.Popen(
+            argv(*tally, "--keys", directory, "--", "--requests=1"),
+            cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment(),
+        )  # fmt: skip
+        switch.wait_event("port-connected")
+        with port_at(endpoint, MAC, "other", theirs) as port:
+            port.write(frame(MAC, OTHER_MAC, struct.pack("<Q38x", 1)))
+            reply = receive(port)
+            port.write(frame(MAC, OTHER_MAC, struct.pack("<Q38x", 2)))
+            assert process.wait(TIMEOUT) == 0
+        process.communicate()
+        assert reply[:22] == frame(OTHER_MAC, MAC, struct.pack("<Q", 1))
+        refused = run_process(*tally, cwd=tmp_path)
+        assert (refused.status, refused.out) == (1, "")
+        assert "the switch does not speak with these keys, or with none" in refused.err
+
+
+def test_keys_for_a_switch(vlockstep: Command, tmp_path: Path) -> None:
+    key_files.create(tmp_path / "keys")
+    far = ["--net", "net=switch:tcp://192.0.2.1:7710"]
+    for options, message in (
+        (far, "there are no keys: make some with `vlockstep keys new DIR` and give --keys DIR"),
+        ([*far, "--keys", "none"], "none lacks primary.key_secret"),
+        (["--keys", "keys"], "the keys are for a switch: connect a NIC with --net NAME=switch"),
+        (["--net", TAP, "--keys", "keys"], "the keys are for a switch"),
+    ):
+        result = vlockstep("run", "tally", *options)
+        assert (result.status, result.out) == (2, "")
+        assert message in result.err

@@ -102,6 +102,17 @@ MacOptions = Annotated[
         show_default=False,
     ),
 ]
+SwitchKeysOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--keys",
+        metavar="DIR",
+        rich_help_panel=GUEST,
+        help="Keys from `vlockstep keys new` for a switch; needed for any that is not of this "
+        "machine alone. There the guest shows those of the primary.",
+        show_default=False,
+    ),
+]
 ConsoleOption = Annotated[
     str,
     typer.Option(
@@ -208,6 +219,18 @@ def open_guest(
     )
     check_devices(image, config)
     return Guest(image, config, attached, files_of(reference, options))
+
+
+def unprotected(backends: list[str] | None, macs: list[str] | None, keys: Path | None) -> Network:
+    """The NICs of a guest without a secondary. It is what it would be as a primary, so a switch
+    gets to see the primary's key."""
+    if keys is None:
+        return Network(backends, macs)
+    from vlockstep.keys import Party, load
+
+    if not any("=switch:" in backend for backend in backends or []):
+        raise UsageError("the keys are for a switch: connect a NIC with --net NAME=switch:ENDPOINT")
+    return Network(backends, macs, load(keys, Party.PRIMARY))
 
 
 def files_of(reference: str, disks: Iterable[BlockOption]) -> tuple[Path, ...]:

@@ -60,6 +60,7 @@ def record(
     blocks: options.BlockOptions = None,
     nets: options.NetOptions = None,
     macs: options.MacOptions = None,
+    keys: options.SwitchKeysOption = None,
     console: options.ConsoleOption = options.STDOUT,
     cpu: options.CpuOption = options.DEFAULT_CPU,
     dumpcore: options.DumpcoreOption = None,
@@ -81,7 +82,8 @@ def record(
     from vlockstep.replay.logfile import LogWriter
     from vlockstep.replay.recorder import Recorder
 
-    guest = options.open_guest(image, arguments, memory, cpu, blocks, options.Network(nets, macs))
+    network = options.unprotected(nets, macs, keys)
+    guest = options.open_guest(image, arguments, memory, cpu, blocks, network)
     attached = guest.attached
     machine = Machine(guest.image, guest.config)
     machine.core_directory = dumpcore

@@ -18,6 +18,7 @@ def run(
     blocks: options.BlockOptions = None,
     nets: options.NetOptions = None,
     macs: options.MacOptions = None,
+    keys: options.SwitchKeysOption = None,
     console: options.ConsoleOption = options.STDOUT,
     cpu: options.CpuOption = options.DEFAULT_CPU,
     dumpcore: options.DumpcoreOption = None,
@@ -33,7 +34,8 @@ def run(
     from vlockstep.machine.machine import Machine
     from vlockstep.replay.live import LiveWorld
 
-    guest = options.open_guest(image, arguments, memory, cpu, blocks, options.Network(nets, macs))
+    network = options.unprotected(nets, macs, keys)
+    guest = options.open_guest(image, arguments, memory, cpu, blocks, network)
     attached = guest.attached
     machine = Machine(guest.image, guest.config)
     machine.core_directory = dumpcore
