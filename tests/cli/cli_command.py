@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pty
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -49,3 +51,29 @@ def shell(
         timeout=60,
         env=environment() | environ,
     )
+
+
+def in_terminal(*arguments: object, stdout: bool = True, stderr: bool = True) -> Result:
+    """The command with a terminal as those of its streams; what both wrote, one after the other."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        argv(*arguments),
+        stdin=subprocess.DEVNULL,
+        stdout=theirs if stdout else subprocess.PIPE,
+        stderr=theirs if stderr else subprocess.PIPE,
+        env=environment() | {"TERM": "xterm", "COLUMNS": "80", "NO_COLOR": "1"},
+    )
+    os.close(theirs)
+    seen = b""
+    try:
+        while data := os.read(ours, 1 << 16):
+            seen += data
+    except OSError:  # so a terminal ends on Linux
+        pass
+    os.close(ours)
+    piped = [pipe.read() for pipe in (process.stdout, process.stderr) if pipe is not None]
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+    text = re.sub(r"\x1b\[[\d;]*m", "", seen.decode())
+    return Result(process.wait(), text, b"".join(piped).decode())

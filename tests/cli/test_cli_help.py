@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
 import subprocess
 
 import pytest
-from cli_command import Command, Result, argv, environment, run_process
+from cli_command import Command, argv, environment, in_terminal, run_process
 
 HEADING = re.compile(r"^(\S.*):$", re.M)
 GROUPS = {
@@ -22,32 +20,6 @@ GROUPS = {
     "switchover": ["Arguments", "Pair", "Other"],
     "demo": ["Arguments", "Guest", "Fault", "Other"],
 }
-
-
-def in_terminal(*arguments: object, stdout: bool = True, stderr: bool = True) -> Result:
-    """The command with a terminal as those of its streams; what both wrote, one after the other."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        argv(*arguments),
-        stdin=subprocess.DEVNULL,
-        stdout=theirs if stdout else subprocess.PIPE,
-        stderr=theirs if stderr else subprocess.PIPE,
-        env=environment() | {"TERM": "xterm", "COLUMNS": "80", "NO_COLOR": "1"},
-    )
-    os.close(theirs)
-    seen = b""
-    try:
-        while data := os.read(ours, 1 << 16):
-            seen += data
-    except OSError:  # so a terminal ends on Linux
-        pass
-    os.close(ours)
-    piped = [pipe.read() for pipe in (process.stdout, process.stderr) if pipe is not None]
-    for pipe in (process.stdout, process.stderr):
-        if pipe is not None:
-            pipe.close()
-    text = re.sub(r"\x1b\[[\d;]*m", "", seen.decode())
-    return Result(process.wait(), text, b"".join(piped).decode())
 
 
 @pytest.mark.parametrize("command", GROUPS)

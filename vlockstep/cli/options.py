@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -204,7 +205,7 @@ def open_guest(
     from vlockstep.machine.boot import check_devices
     from vlockstep.machine.bundled import open_image
     from vlockstep.machine.config import MIB, GuestConfig
-    from vlockstep.replay.attach import BlockOption, attach
+    from vlockstep.replay.attach import BlockOption
 
     image = open_image(reference)
     options = [BlockOption.parse(text) for text in blocks or []]
@@ -212,13 +213,27 @@ def open_guest(
         " ".join(arguments or ()).encode()
     except UnicodeEncodeError as error:
         raise UsageError("the guest's command line is not valid UTF-8") from error
-    devices = attach(image, options)
+    devices = attach_disks(image, options)
     attached = network.connect(image, devices)
     config = GuestConfig(
         image.digest, memory * MIB, tuple(arguments or ()), cpu, devices.blocks, attached.nets
     )
     check_devices(image, config)
     return Guest(image, config, attached, files_of(reference, options))
+
+
+def attach_disks(image: Image, options: Iterable[BlockOption]) -> Devices:
+    """`attach`, which tells in a terminal how far it is with a large local disk."""
+    from vlockstep.progress import Progress
+    from vlockstep.replay.attach import attach
+
+    if not sys.stderr.isatty():  # there may be a program that expects JSON
+        return attach(image, options)
+    progress = Progress()
+    try:
+        return attach(image, options, progress.tell)
+    finally:
+        progress.clear()
 
 
 def unprotected(backends: list[str] | None, macs: list[str] | None, keys: Path | None) -> Network:

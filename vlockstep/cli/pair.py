@@ -287,11 +287,11 @@ def secondary(
     from vlockstep.arbiter import DirectoryArbiter
     from vlockstep.keys import Party
     from vlockstep.machine.bundled import open_image
-    from vlockstep.replay.attach import BlockOption, attach
+    from vlockstep.replay.attach import BlockOption
 
     opened = open_image(image)
     disks = [BlockOption.parse(text) for text in blocks or []]
-    devices = attach(opened, disks)
+    devices = options.attach_disks(opened, disks)
     judge = DirectoryArbiter(arbiter, _name("secondary"))
     own = _load(keys, Party.SECONDARY)
     attached = options.Network(nets, macs, own, judge.guest).connect(opened, devices)
@@ -331,8 +331,13 @@ def switchover(
     """Ask a healthy pair to swap roles. The guest notices nothing."""
     from vlockstep.ft.operator import request_switchover
     from vlockstep.keys import Party
+    from vlockstep.progress import Progress
 
-    generation = request_switchover(endpoint, _load(keys, Party.OPERATOR), wait)
+    progress = Progress()
+    try:
+        generation = request_switchover(endpoint, _load(keys, Party.OPERATOR), wait, progress.tell)
+    finally:
+        progress.clear()
     if as_json:
         print(json.dumps({"generation": generation}))
     else:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vlockstep.cli.execution import Ending, execute
-from vlockstep.cli.options import open_console
+from vlockstep.cli.options import attach_disks, open_console
 from vlockstep.errors import LogError, UsageError
 from vlockstep.machine import bundled
 from vlockstep.machine.config import GuestConfig
@@ -14,7 +14,7 @@ from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.world import World
 from vlockstep.replay import recorded
-from vlockstep.replay.attach import BlockOption, Devices, attach
+from vlockstep.replay.attach import BlockOption, Devices
 from vlockstep.replay.entry import Entry, Kind
 from vlockstep.replay.logfile import LogReader
 
@@ -40,7 +40,7 @@ def attach_local(image: Image, config: GuestConfig, blocks: list[str]) -> Device
             f"the log does not hold the content of the local device {name!r}: give the disk as it "
             f"was when the recording began, with --block {name}=PATH,local"
         )
-    devices = attach(image, options)
+    devices = attach_disks(image, options)
     for option in options:
         if option.name not in wanted or not option.local:
             raise UsageError(

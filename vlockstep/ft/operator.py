@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import time
+from collections.abc import Callable
 
 from vlockstep.errors import HostError
 from vlockstep.ft import messages
@@ -11,11 +12,17 @@ from vlockstep.ft.channel import Arrived, Connected, Disconnected, Rejected, con
 from vlockstep.ft.messages import MessageError, Switchover, SwitchoverDone
 from vlockstep.keys import Keys
 
-_MAX_POLL = 3600.0
+_TICK = 0.25
 
 
-def request_switchover(endpoint: str, keys: Keys | None, wait: float) -> int:
-    """Ask the pair at `endpoint` to swap roles; the generation that rules then.
+def request_switchover(
+    endpoint: str,
+    keys: Keys | None,
+    wait: float,
+    tell: Callable[[str], None] = lambda text: None,
+) -> int:
+    """Ask the pair at `endpoint` to swap roles; the generation that rules then. `tell` is told
+    from time to time what is waited for.
 
     Raises `HostError` if it cannot, or has not within `wait` seconds.
     """
@@ -28,7 +35,9 @@ def request_switchover(endpoint: str, keys: Keys | None, wait: float) -> int:
     try:
         while (left := deadline - time.monotonic()) > 0:
             if not channel.pending():
-                poller.poll(int(min(left, _MAX_POLL) * 1000) + 1)
+                poller.poll(int(min(left, _TICK) * 1000) + 1)
+            what = "asked to swap roles: waiting for the answer of" if asked else "connecting to"
+            tell(f"{what} {endpoint}, {left:.0f} s at most")
             for event in channel.events():
                 match event:
                     case Connected():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from vlockstep.errors import HostError, UsageError
@@ -47,11 +48,13 @@ class Devices:
             disk.close()
 
 
-def attach(image: Image, options: Iterable[BlockOption]) -> Devices:
+def attach(
+    image: Image, options: Iterable[BlockOption], tell: Callable[[str], None] = lambda text: None
+) -> Devices:
     """Open the disks that `options` name. Every error names the device.
 
     Whether all devices of `image` are attached is for `Machine` to check. A local disk is read
-    once from start to end, for its digest.
+    once from start to end, for its digest, and `tell` is told how far that is.
     """
     disks: dict[int, Disk] = {}
     blocks: dict[str, BlockConfig] = {}
@@ -69,7 +72,9 @@ def attach(image: Image, options: Iterable[BlockOption]) -> Devices:
                     f"the devices {other!r} and {option.name!r} are the same file {option.path}: "
                     "give each its own"
                 )
-            content = disk.digest() if option.local else ""
+            content = (
+                disk.digest(partial(_tell_progress, option, disk, tell)) if option.local else ""
+            )
             blocks[option.name] = BlockConfig(disk.capacity, option.local, content)
             if option.local:
                 local.add(device.handle)
@@ -77,6 +82,13 @@ def attach(image: Image, options: Iterable[BlockOption]) -> Devices:
         Devices(disks).close()
         raise
     return Devices(disks, blocks, frozenset(local))
+
+
+def _tell_progress(
+    option: BlockOption, disk: Disk, tell: Callable[[str], None], offset: int
+) -> None:
+    percent = offset * 100 // disk.capacity
+    tell(f"device {option.name!r}: {percent} % of {option.path} read for its digest")
 
 
 def _block_device(image: Image, name: str) -> Device:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from vlockstep.errors import HostError, UsageError
@@ -56,10 +57,12 @@ class Disk:
         except OSError as error:
             raise HostError(f"cannot write to the disk {self.path}: {error.strerror}") from error
 
-    def digest(self) -> str:
-        """Of the whole content, in hex; holes are read as zeros."""
+    def digest(self, tell: Callable[[int], None] = lambda offset: None) -> str:
+        """Of the whole content, in hex; holes are read as zeros. On the way, which may be long,
+        `tell` is called with how far it is."""
         digest = hashlib.blake2b(digest_size=16)
         for offset in range(0, self.capacity, _CHUNK):
+            tell(offset)
             data = os.pread(self._fd, _CHUNK, offset)
             if data != _ZEROS[: len(data)]:
                 digest.update(offset.to_bytes(8, "little"))
