@@ -38,7 +38,7 @@ class _Helpful:
             record = param.get_help_record(ctx)
             if record is not None:
                 default = f"{param.param_type_name.capitalize()}s"
-                rows.append((param.rich_help_panel or default, record))
+                rows.append((getattr(param, "rich_help_panel", None) or default, record))
         _write_groups(formatter, rows, ("Arguments", "Options"))
 
     def format_epilog(self: Any, _ctx: Any, formatter: Any) -> None:
