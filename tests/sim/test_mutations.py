@@ -18,6 +18,7 @@ from vlockstep.ft.timing import Timing
 from vlockstep.replay import codec
 from vlockstep.replay.entry import Kind
 from vlockstep.replay.replayer import Replayer
+from vlockstep.sim import execution
 from vlockstep.sim.background import SimulatedBackground
 from vlockstep.sim.execution import Result, execute
 from vlockstep.sim.explore import explore, shrink
@@ -32,9 +33,10 @@ def without_output_rule(patch: pytest.MonkeyPatch) -> None:
     release = Primary._release
 
     def hasty(self: Primary, now: int) -> list[Action]:
+        actions = release(self, now)
         if self.state is State.PROTECTED and self._outputs and now < self._lease_until:
-            return [Release(self.next, self._lease_until)]
-        return release(self, now)
+            actions.append(Release(self.next, self._lease_until))
+        return actions
 
     patch.setattr(Primary, "_release", hasty)
 
@@ -71,6 +73,7 @@ def without_doubt_about_failures(patch: pytest.MonkeyPatch) -> None:
 
 def without_late_timers(patch: pytest.MonkeyPatch) -> None:
     """Who is called late takes itself for one that was stopped, and forgets the silence so far."""
+    patch.setattr(execution, "_LIMIT", 10_000)
 
     def silent(self: Role, now: int) -> bool:
         if now - self._looked > self.timing.dead // 2:
@@ -104,6 +107,7 @@ def without_background(patch: pytest.MonkeyPatch) -> None:
 
 def without_leases_beyond_death(patch: pytest.MonkeyPatch) -> None:
     """No lease is longer than what counts as dead, however long a message is on its way."""
+    patch.setattr(execution, "_LIMIT", 10_000)  # for ever is long
     patch.setattr(Timing, "max_lease", property(lambda self: self.dead))
 
 
