@@ -12,6 +12,7 @@ from pair_checks import (
     stopped_because,
 )
 
+from vlockstep.ft.sides import SIDES
 from vlockstep.testing.plugin import MakePair
 from vlockstep.testing.process import ReplicaProcess
 
@@ -60,7 +61,8 @@ def test_guest_waits_when_the_secondary_lags_too_much(make_pair: MakePair) -> No
     arguments = [f"--reads={reads}", "--walltime=10"]
     limit = ["--max-lag", 50]
     pair = make_pair("clock", arguments, stop_at=["exits:1000"], primary_options=limit)
-    pair.wait_reached("primary")
+    for side in SIDES:  # so that the secondary lags by nothing yet
+        pair.wait_reached(side)
     pair.pause("secondary")
     pair.go()
     primary = pair.process("primary")
