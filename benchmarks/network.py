@@ -21,7 +21,7 @@ import zmq
 
 from benchmarks.contest import Claim, Contestant, Report, interleave, ratio
 from benchmarks.pairs import protected
-from vlockstep.replay.entry import Kind
+from vlockstep.replay.entry import Kind, data_size
 from vlockstep.replay.logfile import LogReader
 from vlockstep.testing import Pair
 from vlockstep.testing.counting import Counting
@@ -102,9 +102,7 @@ def log(directory: Path, rounds: int) -> Report:
         for _, entries in LogReader(file).batches():
             events += len(entries)
             received += sum(
-                len(value)
-                for kind, _, _, value, _ in entries
-                if kind == Kind.NET_READ and isinstance(value, bytes)
+                data_size(value) for kind, _, _, value, _ in entries if kind == Kind.NET_READ
             )
         return file.stat().st_size / (1.3 * received + 12 * events)
 

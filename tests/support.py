@@ -22,6 +22,10 @@ from vlockstep.replay.replayer import Replayer
 from vlockstep.replay.replayer import Sequence as LogSequence
 
 IMAGES = Path(images.__file__).parents[1] / "images"
+VERSION_1 = Path(__file__).parent / "replay" / "version1"
+"""Logs of version 1 and their images, as vlockstep wrote them before there was a version 2. `clock`
+is the bundled guest of that time; `nics` reads the NICs `red`, `blue` and `red` (handles 1, 2, 1)
+into one buffer, writes it to `blue`, and makes some other exits."""
 TEXT, DATA, DATA_SIZE = 0x100000, 0x200000, 0x10000
 GDT, IDT, POINTERS, HALT = DATA + 0xC000, DATA + 0xD000, DATA + 0xE000, DATA + 0xE100
 R, RX, RW = 4, 5, 6

@@ -10,6 +10,7 @@ from typing import Any
 import msgpack
 import pytest
 from cli_command import Command
+from support import VERSION_1
 
 from vlockstep import Entry, LogReader, LogWriter
 from vlockstep.replay.entry import Kind
@@ -264,7 +265,11 @@ def test_replay_of_a_damaged_log(vlockstep: Command, short_log: Path, part: str)
 @pytest.mark.parametrize(
     ("header", "status", "message"),
     [
-        ({"version": 2, "config": {}}, 1, "is of log version 2; this vlockstep reads version 1"),
+        (
+            {"version": 3, "config": {}},
+            1,
+            "is of log version 3; this vlockstep reads versions 1 to 2",
+        ),
         ({"version": 1}, 1, "configuration is malformed"),
         ({"version": 1, "config": {"memory": 1}}, 1, "configuration is malformed"),
         ([], 1, "malformed header"),
@@ -306,3 +311,42 @@ def test_entries_after_the_end(vlockstep: Command, short_log: Path) -> None:
     result = vlockstep("replay", short_log)
     assert result.status == 1
     assert "there are entries after the guest's end" in result.err
+
+
+def test_show_tells_the_version_of_the_log_and_the_nic(vlockstep: Command, tmp_path: Path) -> None:
+    old, new = VERSION_1 / "nics.vlog", tmp_path / "new.vlog"
+    entries = list(LogReader(old).entries())
+    new.write_bytes(old.read_bytes())
+    rewrite(new, [e if e[0] != Kind.NET_READ else (*e[:3], (2, b"frame"), b"") for e in entries])
+    for log, version, handle, text in (
+        (old, 1, None, "60 bytes"),
+        (new, 2, 2, "handle 2, 5 bytes"),
+    ):
+        head, *rows = map(json.loads, vlockstep("log", "show", log, "--json").out.splitlines())
+        assert head["version"] == version
+        assert [row["handle"] for row in rows if row["kind"] == "net_read"] == [handle] * 3
+        assert all("handle" not in row for row in rows if row["kind"] != "net_read")
+        shown = vlockstep("log", "show", log).out
+        assert f"{log}, version {version}, " in shown
+        assert f"net read     {text} " in shown
+    assert [row["value"] for row in rows if row["kind"] == "net_read"] == [b"frame".hex()] * 3
+
+
+def test_a_replay_tells_the_nic_by_its_name(vlockstep: Command, tmp_path: Path) -> None:
+    log = tmp_path / "nics.vlog"
+    log.write_bytes((VERSION_1 / "nics.vlog").read_bytes())
+    handles = iter((1, 2, 1))
+    entries = list(LogReader(log).entries())
+    rewrite(
+        log,
+        [e if e[0] != Kind.NET_READ else (*e[:3], (next(handles), e[3][1]), e[4]) for e in entries],
+    )
+    only = ["--kind", "net_read", "--replay", "--image", VERSION_1 / "nics.hvt"]
+    _, *rows = map(json.loads, vlockstep("log", "show", log, "--json", *only).out.splitlines())
+    told = [(row["handle"], row["device"], row.get("length")) for row in rows]
+    assert told == [(1, "red", 60), (2, "blue", 60), (1, "red", None)]
+    lines = vlockstep("log", "show", log, *only).out.splitlines()[-3:]
+    assert [line.partition("  device ")[2] for line in lines] == [
+        "red  length 60", "blue  length 60", "red",
+    ]  # fmt: skip
+    assert not any("handle" in line for line in lines)

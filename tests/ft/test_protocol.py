@@ -236,7 +236,7 @@ def test_the_guest_is_slowed_when_the_secondary_lags_in_time_or_bytes() -> None:
     small = Primary(Timing(max_log=1 << 16), 1, "image", {}, START)
     small.received(START, Hello(PROTOCOL, "me", "image", 0))
     small.received(START, Answer(0, 0, 0, 0))
-    frame: Entry = (Kind.NET_READ, 0, 0, bytes(1 << 15), b"")
+    frame: Entry = (Kind.NET_READ, 0, 0, (1, bytes(1 << 15)), b"")
     small.append(START, [frame])
     assert not small.slowed(START)
     small.append(START, [frame])

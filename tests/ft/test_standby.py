@@ -28,10 +28,6 @@ def frame(number: int, size: int = 60, to: bytes = MAC) -> bytes:
     return (to + OTHER + b"\x88\xb5" + struct.pack("<H", number)).ljust(size, b".")
 
 
-def entry(kind: Kind, data: bytes | None) -> Entry:
-    return (kind, 0, 0, data, b"")
-
-
 def read_all(nic: StandbyNic, limit: int = MAX_FRAME) -> list[bytes]:
     return list(iter(lambda: nic.read(limit), None))
 
@@ -180,6 +176,11 @@ def test_a_frame_that_is_longer_than_the_guest_takes_is_skipped() -> None:
     assert read_all(secondary, 60) == [frame(2, 60), frame(4, 14), frame(6, 60)]
 
 
+def read(handle: int, data: bytes | None) -> Entry:
+    """The entry of a guest that reads from a NIC."""
+    return (Kind.NET_READ, 0, 0, (handle, data), b"")
+
+
 def test_the_nics_of_a_guest_take_from_the_log_what_was_read() -> None:
     backends = {3: MemoryNic(), 5: MemoryNic()}
     nics = StandbyNics({handle: Station(nic, MAC) for handle, nic in backends.items()})
@@ -189,13 +190,31 @@ def test_the_nics_of_a_guest_take_from_the_log_what_was_read() -> None:
     backends[3].incoming.extend([frame(1), frame(2)])
     backends[5].incoming.extend([frame(3)] + [frame(4)] * 300)
     nics.collect(START)
-    log = [(Kind.NET_READ, frame(1)), (Kind.NET_READ, None), (Kind.CONSOLE, frame(2))]
-    nics.logged(START, [entry(*row) for row in [*log, (Kind.NET_READ, frame(3))]])
+    text: Entry = (Kind.CONSOLE, 0, 0, frame(2), b"")
+    nics.logged(START, [read(3, frame(1)), read(3, None), text, read(5, frame(3))])
     nics.go_live(START)
     assert not nics.collecting
-    nics.logged(START, [entry(Kind.NET_READ, frame(2))])  # its own, now
+    nics.logged(START, [read(3, frame(2))])  # its own, now
     assert read_all(nics.by_handle[3]) == [frame(2)]
     assert read_all(nics.by_handle[5]) == [frame(4)] * 300
+
+
+@pytest.mark.parametrize("first", ["arrives", "logged"])
+def test_a_frame_logged_for_one_nic_is_kept_for_the_other(first: str) -> None:
+    """Both are on one network, where it was sent to all; the guest had read it from one."""
+    backends = {3: MemoryNic(), 5: MemoryNic()}
+    nics = StandbyNics({handle: Station(nic, MAC) for handle, nic in backends.items()})
+    nics.stand_by()
+    if first == "logged":
+        nics.logged(START, [read(3, frame(1))])
+    for backend in backends.values():
+        backend.incoming.append(frame(1))
+    nics.collect(START)
+    if first == "arrives":
+        nics.logged(START, [read(3, frame(1)), read(9, frame(1))])
+    nics.go_live(START)
+    assert read_all(nics.by_handle[3]) == []
+    assert read_all(nics.by_handle[5]) == [frame(1)]
 
 
 def test_a_guest_without_nics_collects_nothing() -> None:

@@ -24,7 +24,9 @@ def check(data: bytes) -> None:
 def seeds() -> list[bytes]:
     """One message of each kind."""
     config = config_for(sample("hello"), "a").to_dict()
-    entries = codec.encode(7, [(0, 5, 0, 1 << 40, b""), (5, 6, 0, b"digest00", b"")])
+    entries = codec.encode(
+        7, [(0, 5, 0, 1 << 40, b""), (5, 6, 0, b"digest00", b""), (3, 7, 0, (2, b"frame"), b"")]
+    )
     says: list[messages.Message] = [
         messages.Hello(1, "instance", "digest", 9),
         messages.Welcome(1, 2, 9, config),

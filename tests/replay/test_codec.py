@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from vlockstep.errors import LogError
 from vlockstep.machine.registers import Registers
 from vlockstep.replay import codec
-from vlockstep.replay.entry import Checkpoint, End, Entry, Kind, describe
+from vlockstep.replay.entry import Checkpoint, End, Entry, Kind, Value, describe
 
 TOP = (1 << 64) - 1
 U64 = st.integers(0, TOP)
 VECTOR = st.integers(0, 255)
 SMALL = st.binary(max_size=20)
-NUMBERS = [Kind.CYCLES, Kind.WALLTIME, Kind.POLL, Kind.INTERRUPT]
-DATA = [Kind.NET_READ, Kind.BLOCK_READ]
+NUMBERS = [Kind.CYCLES, Kind.WALLTIME, Kind.POLL, Kind.INTERRUPT, Kind.GENERATION]
+HANDLE = st.integers(0, 63)
 DIGESTS = [Kind.CONSOLE, Kind.NET_WRITE, Kind.BLOCK_WRITE]
 
 
@@ -29,12 +29,14 @@ def logs(draw: st.DrawFn) -> tuple[int, list[Entry]]:
     exits = draw(st.integers(0, 1 << 60))
     entries: list[Entry] = []
     for _ in range(draw(st.integers(1, 12))):
-        kind = draw(st.sampled_from([*NUMBERS, *DATA, *DIGESTS, Kind.END]))
-        value: int | bytes | None
+        kind = draw(st.sampled_from(list(Kind)))
+        value: Value
         if kind in NUMBERS:
             value = draw(VECTOR if kind == Kind.INTERRUPT else U64)
+        elif kind == Kind.NET_READ:
+            value = draw(HANDLE), draw(st.none() | SMALL)
         else:
-            value = draw(st.none() | SMALL) if kind in DATA else draw(SMALL)
+            value = draw(st.none() | SMALL) if kind == Kind.BLOCK_READ else draw(SMALL)
         blocks, checkpoint = draw(st.just(0) | U64), draw(st.just(b"") | SMALL)
         entries.append((int(kind), exits, blocks, value, checkpoint))
         exits += draw(st.integers(0, 1 << 30))
@@ -44,6 +46,26 @@ def logs(draw: st.DrawFn) -> tuple[int, list[Entry]]:
 @given(logs())
 def test_what_is_encoded_is_decoded(log: tuple[int, list[Entry]]) -> None:
     assert codec.decode(codec.encode(*log)) == log
+
+
+FRAME = bytes(60)
+
+
+def test_a_nic_takes_two_bytes_to_tell() -> None:
+    """Its handle, and that there is one."""
+    rows = [[3, 0, FRAME], [3, 0, [63, FRAME]]]
+    old, new = (len(msgpack.packb([0, 0, [row]])) for row in rows)
+    assert len(codec.encode(0, [(3, 0, 0, (63, FRAME), b"")])) == new == old + 2
+
+
+def test_frames_of_log_version_1_are_of_an_unknown_nic() -> None:
+    batch = msgpack.packb([7, 5, [[3, 0, FRAME], [3, 1, None, 2, b"c"], [0, 1, 9]]])
+    entries = [(3, 5, 0, (None, FRAME), b""), (3, 6, 2, (None, None), b"c"), (0, 7, 0, 9, b"")]
+    assert codec.decode(batch, handles=False) == (7, entries)
+    with pytest.raises(LogError):
+        codec.decode(batch)
+    with pytest.raises(LogError):
+        codec.decode(codec.encode(7, [(3, 0, 0, (1, FRAME), b"")]), handles=False)
 
 
 def test_a_clock_read_takes_at_most_12_bytes_and_usually_6() -> None:
@@ -88,6 +110,7 @@ ANYTHING = st.recursive(
 )
 ROWS = st.lists(
     st.tuples(st.integers(-1, 11), st.integers(-1, 3), SCALARS)
+    | st.tuples(st.just(3), st.integers(0, 3), st.tuples(SCALARS, SCALARS))
     | st.tuples(st.integers(0, 9), st.integers(0, 3), SCALARS, SCALARS, SCALARS)
     | ANYTHING,
     max_size=5,
@@ -107,8 +130,13 @@ def check(content: bytes) -> None:
         assert type(checkpoint) is bytes
         if kind in NUMBERS:
             assert type(value) is int and 0 <= value < 1 << 64
+        elif kind == Kind.NET_READ:
+            assert type(value) is tuple
+            handle, frame = value
+            assert type(handle) is int and 0 <= handle < 64
+            assert type(frame) is bytes or frame is None
         else:
-            assert type(value) is bytes or (kind in DATA and value is None)
+            assert type(value) is bytes or (kind == Kind.BLOCK_READ and value is None)
     assert codec.decode(codec.encode(first, entries)) == (first, entries)
 
 
@@ -152,6 +180,16 @@ def test_damaged_batches_are_log_errors(
         (0, 0, [(5, 0, None)]),
         (0, 0, [(5, 0, "text")]),
         (0, 0, [(0, 0, True)]),
+        (0, 0, [(3, 0, FRAME)]),
+        (0, 0, [(3, 0, None)]),
+        (0, 0, [(3, 0, (1,))]),
+        (0, 0, [(3, 0, (1, FRAME, 1))]),
+        (0, 0, [(3, 0, (-1, FRAME))]),
+        (0, 0, [(3, 0, (64, FRAME))]),
+        (0, 0, [(3, 0, (None, FRAME))]),
+        (0, 0, [(3, 0, (True, FRAME))]),
+        (0, 0, [(3, 0, (1, 1))]),
+        (0, 0, [(4, 0, (1, FRAME))]),
         (0, 0, [(0, 0)]),
         (0, 0, [(0, 0, 1, 2)]),
         (0, 0, [(0, 0, 1, -2, b"")]),

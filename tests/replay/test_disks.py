@@ -143,10 +143,10 @@ def test_a_frame_longer_than_the_buffer_is_a_divergence() -> None:
     )
     config = config_for(image, nets=net_config("net"))
     good = record(image, config, ScriptedWorld(net_read=[b"x" * 60]))
-    assert good.entries[0][3] == b"x" * 60
+    assert good.entries[0][3] == (1, b"x" * 60)
     assert replay(image, config, good.entries) == good.outcome
     with pytest.raises(Divergence, match="a frame of 61 bytes for a read of 60"):
-        replay(image, config, [(int(Kind.NET_READ), 0, 0, b"x" * 61, b"")])
+        replay(image, config, [(int(Kind.NET_READ), 0, 0, (1, b"x" * 61), b"")])
     with pytest.raises(EndOfLog):
         replay(image, config, [])
 

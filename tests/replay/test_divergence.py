@@ -101,7 +101,7 @@ def test_changed_digests_of_outputs_are_found_where_they_are(
 
 def test_another_kind_than_logged_is_found_where_it_is(entries: list[Entry]) -> None:
     index = find(entries, Kind.WALLTIME, 5)
-    for kind, value in ((Kind.CYCLES, 5), (Kind.NET_READ, b"x" * 60), (Kind.INTERRUPT, 32)):
+    for kind, value in ((Kind.CYCLES, 5), (Kind.NET_READ, (1, b"x" * 60)), (Kind.INTERRUPT, 32)):
         error = diverges(changed(entries, index, kind=int(kind), value=value))
         assert sequence_of(error) == index
         name = kind.name.lower().replace("_", " ")

@@ -21,7 +21,8 @@ ENTRIES: list[Entry] = [
     (0, 0, 0, 1 << 60, b"checkpoint"),
     (5, 1, 0, b"digest00", b""),
     (8, 2, 77, 0x20, b""),
-    (3, 2, 0, None, b""),
+    (3, 2, 0, (1, None), b""),
+    (3, 2, 0, (2, bytes(9)), b""),
     (4, 3, 0, bytes(20), b""),
 ]
 
@@ -57,7 +58,7 @@ def test_a_log_reads_as_it_was_written(tmp_path: Path) -> None:
     write(path)
     reader = LogReader(path)
     assert reader.config == CONFIG
-    assert [(first, len(batch)) for first, batch in reader.batches()] == [(0, 2), (2, 2), (4, 1)]
+    assert [(first, len(batch)) for first, batch in reader.batches()] == [(0, 2), (2, 2), (4, 2)]
     assert reader.truncated is None
     assert read(path) == (ENTRIES, None)
 
@@ -67,9 +68,10 @@ def test_batches_end_by_number_and_by_size(tmp_path: Path) -> None:
     with LogWriter(path, CONFIG) as writer:
         writer.extend([(0, i, 0, i, b"") for i in range(5000)])
         writer.extend([(4, 5000 + i, 0, bytes(1 << 17), b"") for i in range(4)])
+        writer.extend([(3, 6000 + i, 0, (1, bytes(1 << 17)), b"") for i in range(4)])
     reader = LogReader(path)
     sizes = [len(batch) for _, batch in reader.batches()]
-    assert sum(sizes) == 5004 and max(sizes) <= 2048 and len(sizes) >= 4
+    assert sum(sizes) == 5008 and max(sizes) <= 2048 and sizes[-3:] == [2, 2, 2]
 
 
 def test_a_log_of_nothing_is_a_log(tmp_path: Path) -> None:
@@ -147,10 +149,11 @@ def test_other_files_are_no_logs(tmp_path: Path) -> None:
 
 def test_other_versions_are_refused_by_number(tmp_path: Path) -> None:
     path = tmp_path / "a.vlog"
-    header = {"version": 2, "config": CONFIG.to_dict()}
-    path.write_bytes(MAGIC + frame(msgpack.packb(header)))
-    with pytest.raises(LogError, match="log version 2; this vlockstep reads version 1"):
-        LogReader(path)
+    for version in (0, VERSION + 1, -1):
+        header = {"version": version, "config": CONFIG.to_dict()}
+        path.write_bytes(MAGIC + frame(msgpack.packb(header)))
+        with pytest.raises(LogError, match=f"log version {version}; this vlockstep reads versions"):
+            LogReader(path)
 
 
 GOOD = CONFIG.to_dict()

@@ -99,14 +99,14 @@ def show(
 
     Of a log that is damaged or cut off, show what is whole. The exit status is 1 if it is damaged.
     """
-    from vlockstep.replay.logfile import VERSION, LogReader
+    from vlockstep.replay.logfile import LogReader
 
     if not replayed and (image is not None or blocks):
         raise UsageError("--image and --block are for --replay")
     wanted = _Wanted(first, count, _parse_kinds(kinds or []))
     reader = LogReader(path)
     if as_json:
-        head = {"log": str(path), "version": VERSION, "bytes": reader.size}
+        head = {"log": str(path), "version": reader.version, "bytes": reader.size}
         head["image"] = reader.image and str(reader.image)
         output.emit(head | {"config": reader.config.to_dict()})
     else:
@@ -188,10 +188,9 @@ def _parse_kinds(names: list[str]) -> set[int]:
 
 def _header(reader: LogReader, replayed: bool) -> Iterator[tuple[str, object]]:
     from vlockstep.machine.config import MIB
-    from vlockstep.replay.logfile import VERSION
 
     config: GuestConfig = reader.config
-    yield "log", f"{reader.path}, version {VERSION}, {reader.size} bytes"
+    yield "log", f"{reader.path}, version {reader.version}, {reader.size} bytes"
     yield "image", f"{_image_name(reader)} ({config.image_digest})"
     yield "memory", f"{config.memory // MIB} MiB"
     yield "cpu", config.cpu
@@ -217,6 +216,9 @@ def _image_name(reader: LogReader) -> str:
 def _entry_line(sequence: int, entry: Entry, details: Details) -> str:
     from vlockstep.replay.entry import describe, position
 
+    kind, exits, blocks, value, checkpoint = entry
+    if isinstance(value, tuple) and "device" in details:  # which says more than its handle
+        entry = kind, exits, blocks, (None, value[1]), checkpoint
     line = f"{sequence:>8}  {position(entry)!s:<18} {describe(entry)}"
     shown = [f"{k} {v!r}" if k == "text" else f"{k} {v}" for k, v in details.items()]
     return "  ".join([line, *shown])
@@ -227,10 +229,14 @@ def _entry_dict(sequence: int, entry: Entry, details: Details) -> dict[str, Any]
     from vlockstep.replay.entry import Kind, describe, position
 
     kind, _, _, value, checkpoint = entry
+    source = {}
+    if isinstance(value, tuple):
+        source["handle"], value = value
     return {
         "sequence": sequence,
         "position": str(position(entry)),
         "kind": Kind(kind).name.lower(),
+        **source,
         "value": value.hex() if isinstance(value, bytes) else value,
         "checkpoint": bool(checkpoint),
         "detail": " ".join(describe(entry).split()),
@@ -243,5 +249,5 @@ def _known(entry: Entry) -> Details:
     """What the log itself holds of the details that a replay tells."""
     from vlockstep.replay.entry import data_of
 
-    data = data_of(entry)
+    data = data_of(entry[0], entry[3])
     return {} if data is None else {"length": len(data)}

@@ -15,7 +15,7 @@ import msgpack
 
 from vlockstep.errors import VlockstepError
 
-PROTOCOL = 3
+PROTOCOL = 4
 MAX_MESSAGE = 80 << 20
 
 

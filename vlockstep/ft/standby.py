@@ -46,14 +46,15 @@ class StandbyNics:
             nic.collect(now)
 
     def logged(self, now: int, entries: Iterable[Entry]) -> None:
-        """The primary made these entries. They do not tell which NIC a frame came from."""
+        """The primary made these entries."""
         if not self.collecting:
             return
-        for kind, _, _, frame, _ in entries:
-            if kind == _NET_READ and frame is not None:
-                assert isinstance(frame, bytes)
-                for nic in self._nics:
-                    nic.logged(now, frame)
+        for kind, _, _, value, _ in entries:
+            if kind == _NET_READ:
+                assert isinstance(value, tuple)
+                handle, frame = value
+                if frame is not None and handle in self.by_handle:
+                    self.by_handle[handle].logged(now, frame)
 
     def go_live(self, now: int) -> None:
         if self.collecting:

@@ -3,7 +3,8 @@
 A batch is self-contained: `[first, exits, rows]`, where `first` is the sequence number of its
 first entry and `exits` that entry's exits. A row is `[kind, exits since the row before, value]`,
 with blocks and checkpoint appended if there are any. Clock values are differences, modulo 2^64, to
-the clock value before them in the batch. A clock read takes at most 12 bytes, and usually 6.
+the clock value before them in the batch. A clock read takes at most 12 bytes, and usually 6. The
+value of a NET_READ is `[handle, frame]`.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ from collections.abc import Sequence
 import msgpack
 
 from vlockstep.errors import LogError
-from vlockstep.replay.entry import Entry, Kind
+from vlockstep.replay.entry import Entry, Kind, NetRead
 
 _MASK = (1 << 64) - 1
 _VECTORS = 256
+_HANDLES = 64
 _BYTES_OR_NONE = (bytes, type(None))
 _TYPES: dict[int, tuple[type, ...]] = {
     int(Kind.CYCLES): (int,),
     int(Kind.WALLTIME): (int,),
     int(Kind.POLL): (int,),
-    int(Kind.NET_READ): _BYTES_OR_NONE,
+    int(Kind.NET_READ): (tuple,),
     int(Kind.BLOCK_READ): _BYTES_OR_NONE,
     int(Kind.CONSOLE): (bytes,),
     int(Kind.NET_WRITE): (bytes,),
@@ -31,6 +33,7 @@ _TYPES: dict[int, tuple[type, ...]] = {
     int(Kind.END): (bytes,),
     int(Kind.GENERATION): (int,),
 }
+_TYPES_WITHOUT_HANDLES = _TYPES | {int(Kind.NET_READ): _BYTES_OR_NONE}
 
 
 def encode(first: int, entries: Sequence[Entry]) -> bytes:
@@ -53,8 +56,12 @@ def encode(first: int, entries: Sequence[Entry]) -> bytes:
     return packed
 
 
-def decode(data: bytes) -> tuple[int, list[Entry]]:
-    """The reverse of `encode`. Raises `LogError` for anything that is not a valid batch."""
+def decode(data: bytes, handles: bool = True) -> tuple[int, list[Entry]]:
+    """The reverse of `encode`. Raises `LogError` for anything that is not a valid batch.
+
+    Without `handles` it is one of log version 1, in which the value of a NET_READ is the frame.
+    """
+    types = _TYPES if handles else _TYPES_WITHOUT_HANDLES
     try:
         first, exits, rows = msgpack.unpackb(data, use_list=False)
         if type(first) is not int or type(exits) is not int or first < 0 or exits < 0:
@@ -73,13 +80,16 @@ def decode(data: bytes) -> tuple[int, list[Entry]]:
                     raise ValueError("bad position or checkpoint")
             if (
                 type(kind) is not int
-                or type(value) not in _TYPES[kind]
+                or type(value) not in types[kind]
                 or type(step) is not int
                 or step < 0
             ):
                 raise ValueError("bad row")
-            if type(value) is int and (value < 0 or (kind == 8 and value >= _VECTORS)):
-                raise ValueError(f"value {value} out of range")
+            if type(value) is int:
+                if value < 0 or (kind == 8 and value >= _VECTORS):
+                    raise ValueError(f"value {value} out of range")
+            elif kind == 3:
+                value = _net_read(value) if handles else (None, value)
             exits += step
             if kind == 0:
                 value = cycles = cycles + value & _MASK
@@ -91,3 +101,12 @@ def decode(data: bytes) -> tuple[int, list[Entry]]:
     except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
         raise LogError(f"malformed batch of entries ({error})") from error
     return first, entries
+
+
+def _net_read(value: tuple[object, ...]) -> NetRead:
+    handle, frame = value
+    if type(handle) is not int or not 0 <= handle < _HANDLES:
+        raise ValueError("bad handle")
+    if frame is not None and type(frame) is not bytes:
+        raise ValueError("bad frame")
+    return handle, frame

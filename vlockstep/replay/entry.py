@@ -27,7 +27,7 @@ class Kind(IntEnum):
     CYCLES = 0  #       the time-stamp counter
     WALLTIME = 1  #     nanoseconds since the epoch
     POLL = 2  #         the set of ready handles
-    NET_READ = 3  #     a frame, or None
+    NET_READ = 3  #     a `NetRead`
     BLOCK_READ = 4  #   the data or None; the digest of the data if each replica has its own disk
     CONSOLE = 5  #      the digest of the text
     NET_WRITE = 6  #    the digest of the frame
@@ -39,12 +39,22 @@ class Kind(IntEnum):
 
 OUTPUTS = frozenset({Kind.CONSOLE, Kind.NET_WRITE, Kind.BLOCK_WRITE, Kind.END})
 
-Value = int | bytes | None
+NetRead = tuple[int | None, bytes | None]
+"""The handle of the NIC that was read, and the frame, or None. The handle is None in an entry of
+a log of version 1, which does not tell it."""
+Value = int | bytes | NetRead | None
 Entry = tuple[int, int, int, Value, bytes]
 
 
 def position(entry: Entry) -> Position:
     return Position(entry[1], entry[2])
+
+
+def data_size(value: Value) -> int:
+    """Bytes of data from outside that an entry holds."""
+    if type(value) is tuple:
+        value = value[1]
+    return len(value) if type(value) is bytes else 0
 
 
 _DIGEST = 8
@@ -147,9 +157,10 @@ class End:
         return cls(*fields)
 
 
-def data_of(entry: Entry) -> bytes | None:
+def data_of(kind: int, value: Value) -> bytes | None:
     """The data of an input that the log holds; None if it holds a digest or there was none."""
-    kind, _, _, value, _ = entry
+    if isinstance(value, tuple):
+        value = value[1]
     if kind not in (Kind.NET_READ, Kind.BLOCK_READ) or not isinstance(value, bytes):
         return None
     return None if kind == Kind.BLOCK_READ and len(value) == _DIGEST else value
@@ -158,13 +169,17 @@ def data_of(entry: Entry) -> bytes | None:
 def describe(entry: Entry) -> str:
     """One entry for people."""
     kind, _, _, value, checkpoint = entry
+    source = ""
+    if isinstance(value, tuple):
+        handle, value = value
+        source = "" if handle is None else f"handle {handle}, "
     text = Kind(kind).name.lower().replace("_", " ")
     detail: Any = value
     if kind == Kind.END:
         assert isinstance(value, bytes)
         end = End.unpack(value)
         detail = end.reason or f"status {end.status}"
-    elif (data := data_of(entry)) is not None:
+    elif (data := data_of(kind, value)) is not None:
         detail = f"{len(data)} bytes {data[:16].hex(' ')}{' …' if len(data) > 16 else ''}"
     elif isinstance(value, bytes):
         detail = f"digest {value.hex()}"
@@ -172,4 +187,4 @@ def describe(entry: Entry) -> str:
         detail = f"ready {value:#x}"
     elif kind == Kind.INTERRUPT:
         detail = f"vector {value}"
-    return f"{text:<12} {detail}{'  + checkpoint' if checkpoint else ''}"
+    return f"{text:<12} {source}{detail}{'  + checkpoint' if checkpoint else ''}"

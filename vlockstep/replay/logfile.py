@@ -4,6 +4,8 @@ A frame is `u32 length, u32 CRC-32 of the content, u32 CRC-32 of those eight byt
 little-endian. The file is the magic, a frame with the header (msgpack), and a frame for each
 batch. Since the frame's head has a checksum of its own, a file that was cut off and one that was
 damaged are told apart.
+
+Version 1 is read, too. Its entries do not tell which NIC a frame was read from, see `codec`.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ import msgpack
 from vlockstep.errors import HostError, LogError
 from vlockstep.machine.config import GuestConfig
 from vlockstep.replay import codec
-from vlockstep.replay.entry import Entry
+from vlockstep.replay.entry import Entry, data_size
 
 MAGIC = b"VLOCKLOG"
-VERSION = 1
+VERSION = 2
 _HEAD = struct.Struct("<III")
 _BATCH_ENTRIES = 2048
 _BATCH_BYTES = 1 << 18
@@ -64,8 +66,8 @@ class LogWriter:
         entries = self._entries
         entries.append(entry)
         value = entry[3]
-        if type(value) is bytes:
-            self._bytes += len(value)
+        if type(value) is not int:
+            self._bytes += data_size(value)
         if len(entries) >= _BATCH_ENTRIES or self._bytes >= _BATCH_BYTES:
             self.flush()
 
@@ -130,10 +132,11 @@ class LogReader:
                 raise ValueError("a version that is no number")
         except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
             raise LogError(f"{path}: malformed header ({error!r})") from error
-        if version != VERSION:
+        if not 1 <= version <= VERSION:
             raise LogError(
-                f"{path} is of log version {version}; this vlockstep reads version {VERSION}"
+                f"{path} is of log version {version}; this vlockstep reads versions 1 to {VERSION}"
             )
+        self.version: int = version
         self.config = GuestConfig.from_dict(fields.get("config"))
         image = fields.get("image", b"")
         if type(image) is not bytes or b"\0" in image:
@@ -149,7 +152,7 @@ class LogReader:
             if content is None:
                 return
             try:
-                first, entries = codec.decode(content)
+                first, entries = codec.decode(content, handles=self.version > 1)
             except LogError as error:
                 raise LogError(f"{self.path}: at offset {offset}: {error}") from error
             if first != expected:

@@ -98,7 +98,7 @@ class Recorder:
 
     def net_read(self, at: int, handle: int, limit: int) -> bytes | None:
         frame = self._world.net_read(at, handle, limit)
-        self._log(_NET_READ, at, frame)
+        self._log(_NET_READ, at, (handle, frame))
         return frame
 
     def block_read(self, at: int, handle: int, offset: int, length: int) -> bytes | None:

@@ -186,15 +186,21 @@ class Replayer:
 
     def net_read(self, at: int, handle: int, limit: int) -> bytes | None:
         value = self._take(_NET_READ, at)
-        assert not isinstance(value, int)
-        if value is not None and len(value) > limit:
-            raise self._divergence(f"a frame of {len(value)} bytes for a read of {limit}")
+        assert isinstance(value, tuple)
+        logged, frame = value
+        if logged not in (handle, None):
+            raise self._divergence(
+                f"the guest reads from the NIC of handle {handle} where the log has a read from "
+                f"that of handle {logged}"
+            )
+        if frame is not None and len(frame) > limit:
+            raise self._divergence(f"a frame of {len(frame)} bytes for a read of {limit}")
         self.sequence += 1
-        return value
+        return frame
 
     def block_read(self, at: int, handle: int, offset: int, length: int) -> bytes | None:
         value = self._take(_BLOCK_READ, at)
-        assert not isinstance(value, int)
+        assert value is None or isinstance(value, bytes)
         disk = self._local.get(handle)
         if disk is not None and value is not None:
             data = disk.read(offset, length)
