@@ -13,9 +13,12 @@ from net.memory_nic import MemoryNic
 
 from vlockstep.ft.standby import StandbyNic, StandbyNics
 from vlockstep.ft.timing import MILLISECOND, SECOND
+from vlockstep.machine.bundled import open_image
 from vlockstep.net.nic import MAX_FRAME
 from vlockstep.net.station import Station
 from vlockstep.replay.entry import Entry, Kind
+from vlockstep.sim.client import Client
+from vlockstep.sim.simulation import Simulation
 
 MAC = bytes.fromhex("020000000001")
 OTHER = bytes.fromhex("020000000002")
@@ -236,3 +239,24 @@ def test_announce_sends_a_reverse_arp_request() -> None:
     assert operation == 3, "request reverse"
     assert struct.unpack_from("!6s4s6s4s", sent, 22) == (MAC, bytes(4), MAC, bytes(4))
     assert not any(sent[42:])
+
+
+def test_a_guest_does_not_read_its_own_broadcasts_after_a_failover() -> None:
+    """The network is a hub, on which the secondary hears what the primary announces."""
+    with Simulation(open_image("tally"), ("--requests=3",)) as pair:
+        client = Client(pair, 3)
+        receive, heard = pair.on_frame, list[bytes]()
+
+        def on_the_hub(frame: bytes) -> None:
+            receive(frame)
+            heard.append(frame)
+            pair.after(MILLISECOND, lambda: pair.broadcast(frame))
+
+        pair.on_frame = on_the_hub
+        pair.run(lambda: len(client.replies) == 1)
+        assert any(frame[0] & 1 for frame in heard)
+        pair.crash()
+        pair.run()
+        assert (pair.secondary.state, len(client.replies)) == ("FINISHED", 3)
+        read = [e[3][1] for e in pair.secondary.replica.entries if isinstance(e[3], tuple)]
+        assert not set(read) & set(heard)

@@ -26,7 +26,10 @@ class MemoryNic:
         while self.incoming:
             frame = self.incoming.popleft()
             if len(frame) <= limit:
+                self.counters.received += 1
+                self.counters.received_bytes += len(frame)
                 return frame
+            self.counters.receive_dropped += 1
         return None
 
     def write(self, frame: bytes) -> None:

@@ -53,6 +53,51 @@ def test_the_shortest_frames() -> None:
     assert station.read(14) is None
 
 
+@given(st.lists(st.sampled_from(["own", "group", "stranger", "self"]), max_size=8), st.data())
+def test_waiting_tells_of_frames_for_it_alone(kinds: list[str], data: st.DataObject) -> None:
+    """And takes none of them from who reads next, whatever else has come before and since."""
+    nic = MemoryNic()
+    station = Station(nic, MAC)
+    expected: list[bytes] = []
+    for number, kind in enumerate(kinds):
+        sent = frame({"own": MAC.hex(), "stranger": "020000000002"}.get(kind, "f" * 12))
+        source = MAC if kind == "self" else bytes(6)
+        sent = sent[:6] + source + sent[12:] + bytes([number])
+        nic.incoming.append(sent)
+        expected += [sent] if kind in ("own", "group") else []
+        if data.draw(st.booleans()):
+            assert station.waiting() == bool(expected)
+        if data.draw(st.booleans()):
+            assert station.read(MAX_FRAME) == (expected.pop(0) if expected else None)
+    assert station.waiting() == bool(expected)
+    assert list(iter(lambda: station.read(MAX_FRAME), None)) == expected
+    assert not station.waiting()
+
+
+@pytest.mark.parametrize("look", [False, True])
+def test_a_frame_too_long_for_the_guest_is_dropped_and_counted(look: bool) -> None:
+    """Also if it was found waiting, before it was known how much the guest takes."""
+    long, short = frame(MAC.hex(), b"x" * 50), frame(MAC.hex(), b"x")
+    nic = MemoryNic(long, frame("020000000002", b"y"), short)
+    station = Station(nic, MAC)
+    if look:
+        assert station.waiting()
+    assert station.read(20) == short
+    assert not station.waiting()
+    counters = nic.counters
+    assert (counters.received, counters.received_bytes) == (2, 15 + 15)
+    assert counters.receive_dropped == 1
+
+
+@pytest.mark.parametrize("destination", ["ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", MAC.hex()])
+def test_it_does_not_hear_itself(destination: str) -> None:
+    """What the guest's other replica has sent comes back on a hub."""
+    echo = frame(destination)[:6] + MAC + frame(destination)[12:]
+    station = Station(MemoryNic(echo), MAC)
+    assert not station.waiting()
+    assert station.read(MAX_FRAME) is None
+
+
 def test_the_rest_is_the_nics_own() -> None:
     nic = MemoryNic(frame(MAC.hex()))
     station = Station(nic, MAC)

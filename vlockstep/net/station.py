@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vlockstep.net.nic import Counters, Nic
+from vlockstep.net.nic import MAX_FRAME, Counters, Nic
 
 _BROADCAST = b"\xff" * 6
 _RARP = b"\x80\x35"
@@ -10,21 +10,42 @@ _MIN_ON_THE_WIRE = 60
 
 
 class Station:
-    """A `Nic` that receives only frames to its `mac` (6 bytes), to groups and to all."""
+    """A `Nic` that receives only frames to its `mac` (6 bytes), to groups and to all.
+
+    It never hears itself: a hub brings it what the guest's other replica sent, from this address.
+    """
 
     def __init__(self, nic: Nic, mac: bytes) -> None:
         self._nic = nic
         self._mac = mac
+        self._next: bytes | None = None
+        """A frame that `waiting` found."""
         self.counters: Counters = nic.counters
         self.descriptors = nic.descriptors
-        self.waiting = nic.waiting
         self.write = nic.write
         self.connected = nic.connected
         self.close = nic.close
 
+    def waiting(self) -> bool:
+        """Whether there is a frame for this station. It may be longer than the guest takes."""
+        while self._next is None and self._nic.waiting():
+            self._next = self._receive(MAX_FRAME)
+        return self._next is not None
+
     def read(self, limit: int) -> bytes | None:
+        frame, self._next = self._next, None
+        if frame is not None and len(frame) > limit:
+            self.counters.received -= 1
+            self.counters.received_bytes -= len(frame)
+            self.counters.receive_dropped += 1
+            frame = None
+        return frame or self._receive(limit)
+
+    def _receive(self, limit: int) -> bytes | None:
+        """The next frame for this station."""
+        mac = self._mac
         while (frame := self._nic.read(limit)) is not None:
-            if frame[:6] == self._mac or frame[0] & 1:
+            if (frame[:6] == mac or frame[0] & 1) and frame[6:12] != mac:
                 return frame
         return None
 
