@@ -9,7 +9,7 @@ import socket as sockets
 import stat
 import struct
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import zmq
@@ -27,15 +27,13 @@ HANDSHAKE_FAILED = (
 )
 """Events of a socket's monitor: a connection failed before it stood."""
 _IPC = "ipc://"
-ACCIDENTS = 5
-"""So many connections in a row do not fail by accident."""
 
 
-def monitor_event(message: Sequence[bytes]) -> int:
-    """What happened, from a message of a socket's monitor. pyzmq's own parser brings asyncio, and
-    with it 3 MB."""
-    event: int = struct.unpack("=HI", message[0])[0]
-    return event
+def monitor_event(message: Sequence[bytes]) -> tuple[int, int]:
+    """What happened, and its value, from a message of a socket's monitor. pyzmq's own parser
+    brings asyncio, and with it 3 MB."""
+    event, value = struct.unpack("=HI", message[0])
+    return event, value
 
 
 def check_endpoint(endpoint: str, encrypted: bool) -> None:
@@ -90,9 +88,31 @@ def _reason(error: zmq.ZMQError) -> str:
     return os.strerror(error.errno or 0)
 
 
+def socket_address(endpoint: str) -> tuple[sockets.AddressFamily, Any]:
+    """Where to connect to, as ZeroMQ understands it, for a plain socket."""
+    if endpoint.startswith(_IPC):
+        return sockets.AF_UNIX, endpoint.removeprefix(_IPC)
+    parts = urlsplit(endpoint)
+    assert parts.hostname is not None
+    family = sockets.AF_INET6 if _is_ipv6(endpoint) else sockets.AF_INET
+    try:
+        found = sockets.getaddrinfo(parts.hostname, parts.port, family, sockets.SOCK_STREAM)
+    except sockets.gaierror as error:
+        kind = HostError if error.errno == sockets.EAI_AGAIN else UsageError
+        text = f"cannot find the host {parts.hostname!r} of {endpoint}: {error.strerror}"
+        raise kind(text) from error
+    except UnicodeError as error:
+        raise UsageError(f"{parts.hostname!r} in {endpoint} is no name of a host") from error
+    return family, found[0][4]
+
+
+def _is_ipv6(endpoint: str) -> bool:
+    return ":" in (urlsplit(endpoint).hostname or "")
+
+
 def _allow_ipv6(socket: zmq.Socket[bytes], endpoint: str) -> None:
     """Only for addresses: ZeroMQ would prefer IPv6 for names, too, and for `*`."""
-    if ":" in (urlsplit(endpoint).hostname or ""):
+    if _is_ipv6(endpoint):
         socket.setsockopt(zmq.IPV6, 1)
 
 
@@ -117,6 +137,7 @@ def authenticate(
     accepted: Iterable[Party],
 ) -> ThreadAuthenticator:
     """Let only those of `accepted` that `keys` has connect to `socket`, which is not bound yet.
+    The `User-Id` of a frame that comes from one is its public key.
 
     There can be one such socket in a context. Stop the authenticator after closing it.
     """

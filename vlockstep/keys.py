@@ -42,6 +42,7 @@ _KEY_SIZE = 32
 class Keys:
     """The keys one party uses, Z85-encoded. `peers` are those it accepts."""
 
+    party: Party
     public: bytes
     secret: bytes
     peers: dict[Party, bytes]
@@ -90,7 +91,15 @@ def load(directory: Path, party: Party) -> Keys:
     for needed in _NEEDED[party]:
         if needed not in peers:
             raise UsageError(f"{directory} lacks {needed}.key, the public key of the {needed}")
-    return Keys(public, secret, peers)
+    holders: dict[bytes, Party] = {}
+    for holder, key in {party: public, **peers}.items():
+        other = holders.setdefault(key, holder)
+        if other is not holder:
+            raise UsageError(
+                f"in {directory} the keys of {other} and {holder} are the same, and nobody could "
+                "tell who is who; make keys with: vlockstep keys new DIR"
+            )
+    return Keys(party, public, secret, peers)
 
 
 def _read(file: Path) -> tuple[bytes, bytes | None] | None:

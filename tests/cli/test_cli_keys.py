@@ -47,6 +47,14 @@ def test_secret_that_is_none(tmp_path: Path) -> None:
         load(tmp_path / "keys", Party.PRIMARY)
 
 
+def test_one_key_for_two(tmp_path: Path) -> None:
+    """Nobody could tell a secondary from an operator."""
+    create(tmp_path / "keys")
+    (tmp_path / "keys/operator.key").write_bytes((tmp_path / "keys/secondary.key").read_bytes())
+    with pytest.raises(UsageError, match="the keys of secondary and operator are the same"):
+        load(tmp_path / "keys", Party.PRIMARY)
+
+
 def test_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(file: Path) -> NoReturn:
         raise PermissionError(13, "Permission denied", str(file))

@@ -308,15 +308,15 @@ def test_who_has_no_place_at_the_switch(directory: Path, tmp_path: Path) -> None
     key_files.create(tmp_path / "others")
     others = keys_of(tmp_path / "others", Party.PRIMARY)
     switch_key = keys_of(directory, Party.PRIMARY).peers[Party.SWITCH]
-    unknown = Keys(others.public, others.secret, {Party.SWITCH: switch_key})
+    unknown = Keys(others.party, others.public, others.secret, {Party.SWITCH: switch_key})
     operator = keys_of(directory, Party.OPERATOR)
     with running("--keys", directory) as switch:
         endpoint = switch.wait_endpoint()
         for keys, why in [
-            (unknown, "the switch does not accept this key"),
-            (operator, "the switch does not accept this key"),
-            (others, "does not speak with these keys"),
-            (None, "does not speak with these keys, or with none"),
+            (unknown, r"it does not accept the primary\.key that is here"),
+            (operator, r"it does not accept the operator\.key that is here"),
+            (others, r"the switch\.key that is here is not its own"),
+            (None, "there are keys there and none here"),
         ]:
             with pytest.raises(HostError, match=f"{endpoint}: .*{why}"):
                 SwitchPort.connect(endpoint, keys, "guest", A)
@@ -327,13 +327,15 @@ def test_who_has_no_place_at_the_switch(directory: Path, tmp_path: Path) -> None
 
 def test_keys_where_the_switch_has_none(switch: SwitchProcess, directory: Path) -> None:
     keys = keys_of(directory, Party.PRIMARY)
-    with pytest.raises(HostError, match="does not speak with these keys"):
+    with pytest.raises(HostError, match="there are keys here and none there"):
         SwitchPort.connect(switch.wait_endpoint(), keys, "guest", A)
 
 
 def test_a_pair_without_the_switchs_key(directory: Path) -> None:
     keys = keys_of(directory, Party.PRIMARY)
-    without = Keys(keys.public, keys.secret, {Party.SECONDARY: keys.peers[Party.SECONDARY]})
+    without = Keys(
+        keys.party, keys.public, keys.secret, {Party.SECONDARY: keys.peers[Party.SECONDARY]}
+    )
     with pytest.raises(UsageError, match=r"switch\.key"):
         SwitchPort.connect(LOCAL, without, "guest", A)
 

@@ -12,6 +12,7 @@ import pytest
 import zmq
 from pair_checks import SHORT, check_equal, check_output, said
 
+from vlockstep.endpoint import present
 from vlockstep.ft.messages import (
     PROTOCOL,
     Answer,
@@ -30,6 +31,7 @@ from vlockstep.ft.messages import (
     decode,
     encode,
 )
+from vlockstep.keys import Keys, Party, load
 from vlockstep.machine.bundled import open_bundled
 from vlockstep.testing import Pair, PairError
 from vlockstep.testing.plugin import MakePair
@@ -54,8 +56,10 @@ IN_WRONG_STATES: list[Message] = [
 class Stranger:
     """A DEALER at the primary's endpoint."""
 
-    def __init__(self, pair: Pair) -> None:
+    def __init__(self, pair: Pair, keys: Keys | None = None) -> None:
         self.socket = zmq.Context.instance().socket(zmq.DEALER)
+        if keys is not None:
+            present(self.socket, keys, Party.PRIMARY)
         self.socket.setsockopt(zmq.LINGER, 5000)
         self.socket.setsockopt(zmq.RCVTIMEO, 10_000)
         self.socket.connect(pair.endpoint)
@@ -120,10 +124,12 @@ def test_before_the_secondary_comes(make_pair: MakePair) -> None:
         assert stranger.ask(Switchover()) == SwitchoverDone(
             0, "no switchover while the primary is: waiting for a secondary"
         )
+    counted = pair.process("primary").wait_status(lambda status: status["rejected"] > 200)
     pair.start_secondary()
     assert pair.wait_finished() == (0, 0)
-    rejected = [e for e in pair.events("primary") if e["event"] == "rejected"]
-    assert len(rejected) > 200
+    rejected = [e["total"] for e in pair.events("primary") if e["event"] == "rejected"]
+    assert rejected[:20] == list(range(1, 21)), "the first ones are told"
+    assert len(rejected) < counted["rejected"] / 2, "not all of them"
     check_output(pair)
     check_equal(pair)
 
@@ -175,6 +181,50 @@ def test_accepted_follower_that_talks_nonsense(
     assert not said(pair, "primary", "Traceback")
     if status == 0:
         check_output(pair)
+
+
+OPERATOR_SAYS = [
+    *IN_WRONG_STATES,
+    Hello(PROTOCOL + 1, "me", "image", 0),
+    Hello(PROTOCOL, "me", "image", 0),
+]
+
+
+@pytest.mark.parametrize("when", ["before the secondary comes", "while the guest runs"])
+def test_an_operator_who_says_what_a_replica_says_gets_nothing(
+    make_pair: MakePair, when: str
+) -> None:
+    """Not even an answer; and may still ask to swap."""
+    pair = make_pair("ledger", SHORT, keys=True, start=False)
+    pair.start_primary("--stop-at", "exits:50")
+    if when == "while the guest runs":
+        pair.start_secondary()
+        pair.wait_reached("primary")
+    assert pair.keys is not None
+    with closing(Stranger(pair, load(pair.keys, Party.OPERATOR))) as operator:
+        for message in (hello(pair), *OPERATOR_SAYS):
+            operator.send(encode(message))
+        for data in garbage():
+            operator.send(data)
+        said_by_operator = 1 + len(OPERATOR_SAYS) + len([*garbage()])
+        primary = pair.process("primary")
+        primary.wait_status(lambda status: status["rejected"] >= said_by_operator)
+        if when == "before the secondary comes":
+            answer = operator.ask(Switchover())
+            reason = "no switchover while the primary is: waiting for a secondary"
+            assert answer == SwitchoverDone(0, reason), "the first thing that it hears"
+            pair.start_secondary()
+        else:
+            operator.send(encode(Switchover()))
+        pair.go("primary")
+        if when == "while the guest runs":
+            assert decode(operator.socket.recv()) == SwitchoverDone(2, ""), "the first, too"
+    assert pair.wait_finished() == (0, 0)
+    rejected = [e for e in pair.events("primary") if e["event"] == "rejected"]
+    assert rejected[0]["reason"] == "the operator may not say: Hello"
+    assert {event["party"] for event in rejected} == {"operator"}
+    check_output(pair)
+    check_equal(pair)
 
 
 def test_guest_waits_until_the_follower_has_its_welcome(make_pair: MakePair) -> None:

@@ -23,6 +23,12 @@ def starts_with_the_right_key(pair: Pair) -> None:
     check_equal(pair)
 
 
+def rejections(pair: Pair) -> list[str]:
+    """What the primary says of who was rejected: each cause once."""
+    pair.process("primary").wait_event("rejected")
+    return [e["reason"] for e in pair.events("primary") if e["event"] == "rejected"]
+
+
 def test_right_keys(make_pair: MakePair) -> None:
     pair = make_pair("ledger", SHORT, keys=True, crash_at="entry:50")
     assert pair.wait_live() == 2
@@ -45,7 +51,27 @@ def test_keys_of_another_pair(make_pair: MakePair, tmp_path: Path) -> None:
     keys.create(tmp_path / "others")
     pair.start_secondary("--keys", tmp_path / "others")
     assert pair.process("secondary").wait_exit() == 1
-    assert said(pair, "secondary", "the peer does not speak with these keys")
+    assert said(pair, "secondary", r"the primary\.key that is here is not its own")
+    assert rejections(pair) == [
+        "somebody connects with another primary.key than this one's; "
+        "copy the keys of one pair to both sides"
+    ]
+    starts_with_the_right_key(pair)
+
+
+def test_a_key_that_the_primary_does_not_know(make_pair: MakePair, tmp_path: Path) -> None:
+    pair = make_pair("ledger", SHORT, keys=True, start=False)
+    assert pair.keys is not None
+    pair.start_primary()
+    keys.create(tmp_path / "others")
+    (tmp_path / "others/primary.key").write_bytes((pair.keys / "primary.key").read_bytes())
+    pair.start_secondary("--keys", tmp_path / "others")
+    assert pair.process("secondary").wait_exit() == 1
+    assert said(pair, "secondary", r"it does not accept the secondary\.key that is here")
+    assert rejections(pair) == [
+        "somebody connects with a key that is not accepted here; "
+        "copy the keys of one pair to both sides"
+    ]
     starts_with_the_right_key(pair)
 
 
@@ -55,7 +81,11 @@ def test_no_key(make_pair: MakePair) -> None:
     rightful, pair.keys = pair.keys, None
     pair.start_secondary()
     assert pair.process("secondary").wait_exit() == 1
-    assert said(pair, "secondary", "the peer does not speak with these keys, or with none")
+    told = "there are keys there and none here; give keys to both sides, or to neither"
+    assert said(pair, "secondary", told)
+    assert rejections(pair) == [
+        "somebody connects without keys; give keys to both sides, or to neither"
+    ]
     pair.keys = rightful
     starts_with_the_right_key(pair)
 
@@ -66,13 +96,17 @@ def test_key_where_the_primary_has_none(make_pair: MakePair, tmp_path: Path) -> 
     keys.create(tmp_path / "keys")
     pair.start_secondary("--keys", tmp_path / "keys")
     assert pair.process("secondary").wait_exit() == 1
+    assert said(pair, "secondary", "there are keys here and none there; give keys to both sides")
+    assert rejections(pair) == [
+        "somebody connects with keys; give keys to both sides, or to neither"
+    ]
     starts_with_the_right_key(pair)
 
 
 def test_operator_without_a_key(make_pair: MakePair) -> None:
     pair = make_pair("ledger", SHORT, keys=True, stop_at=["exits:50"])
     rightful, pair.keys = pair.keys, None
-    with pytest.raises(HostError, match="does not speak with these keys, or with none"):
+    with pytest.raises(HostError, match="there are keys there and none here"):
         pair.switchover()
     pair.keys = rightful
     pair.go()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import socket
+import subprocess
+import threading
+from contextlib import closing, suppress
 from signal import SIGHUP, SIGINT, SIGTERM, Signals
 
 import pytest
@@ -10,8 +13,9 @@ from pair_checks import SHORT, check_equal, check_log, check_output, said
 
 from vlockstep.ft.sides import Side
 from vlockstep.machine.bundled import open_bundled
-from vlockstep.testing import PairError, replay
+from vlockstep.testing import Pair, PairError, replay
 from vlockstep.testing.plugin import MakePair
+from vlockstep.testing.process import TIMEOUT, command, environment
 
 
 def test_third_replica(make_pair: MakePair) -> None:
@@ -149,3 +153,39 @@ def test_secondary_without_a_primary(make_pair: MakePair) -> None:
     pair.start_secondary()
     assert pair.process("secondary").wait_exit() == 1
     assert said(pair, "secondary", "no primary answered")
+
+
+@pytest.mark.parametrize("name", ["secondary", "switchover"])
+def test_who_connects_to_somebody_else_learns_it(make_pair: MakePair, name: str) -> None:
+    """At once: a name that no host has is a mistake of the command line, another server is not."""
+    pair = make_pair("ledger", SHORT, keys=True, start=False)
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+
+        def greet() -> None:
+            with closing(server.accept()[0]) as connection:
+                connection.sendall(b"SSH-2.0-OpenSSH_9.2p1\r\n")
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        there = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        status, text = connect(pair, name, there)
+        thread.join()
+    assert status == 1
+    assert f"{there} is no vlockstep, but somebody who says 'SSH-2.0-OpenSSH_9.2p1'" in text
+    status, text = connect(pair, name, "tcp://a..b:7700")
+    assert status == 2
+    assert "'a..b' in tcp://a..b:7700 is no name of a host" in text
+
+
+def connect(pair: Pair, name: str, endpoint: str) -> tuple[int, str]:
+    """The exit status, and what was said."""
+    if name == "secondary":
+        pair.start_secondary("--connect", endpoint)
+        process = pair.process("secondary")
+        return process.wait_exit(), "\n".join(process.text)
+    assert pair.keys is not None
+    done = subprocess.run(
+        command("switchover", endpoint, "--keys", pair.keys),
+        capture_output=True, text=True, env=environment(), timeout=TIMEOUT,
+    )  # fmt: skip
+    return done.returncode, done.stderr

@@ -2,13 +2,16 @@
 
 The primary of the start listens, the other replica and the operator connect. Roles may swap
 later; who listens stays. Without keys only addresses of this machine are accepted.
+
+With keys a listener knows of every message whose key the connection has shown, whatever the peer
+calls itself, and drops what that party may not say (`MAY_SAY`). Without, everybody may say all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import zmq
 
@@ -22,7 +25,8 @@ from vlockstep.endpoint import (
     present,
 )
 from vlockstep.errors import HostError, UsageError
-from vlockstep.ft.messages import MAX_MESSAGE
+from vlockstep.ft.messages import MAX_MESSAGE, Message, MessageError, Switchover, decode
+from vlockstep.handshake import ACCIDENTS, look_before_connecting, why_failed, why_rejected
 from vlockstep.keys import Keys, Party
 
 if TYPE_CHECKING:
@@ -35,6 +39,18 @@ reason to part, and between later ones."""
 
 _RECEIVED = 4096
 """Messages of a peer that may wait to be read."""
+_AT_ONCE = 1024
+"""Events after which somebody else has his turn, however many there are."""
+
+_EVERYTHING = frozenset(get_args(Message))
+MAY_SAY: Mapping[Party, frozenset[type[Message]]] = {
+    Party.PRIMARY: _EVERYTHING,
+    Party.SECONDARY: _EVERYTHING,  # replicas swap roles, and each says what the other did
+    Party.OPERATOR: frozenset({Switchover}),
+}
+"""Whoever is not named may not say anything."""
+_SHORT = 1024
+"""Bytes, at most, of a message from a party that may not say everything."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +59,14 @@ class Arrived:
 
     peer: bytes
     data: bytes
+
+
+@dataclass(frozen=True)
+class Forbidden:
+    """A message was dropped, for `party` may not say that."""
+
+    party: Party
+    what: str
 
 
 @dataclass(frozen=True)
@@ -57,13 +81,13 @@ class Disconnected:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A connection failed before it stood. If not `certain`, that may have been an accident."""
+    """Connections fail before they stand, and not by accident. Told once for each reason, until
+    one stands."""
 
     reason: str
-    certain: bool
 
 
-Event = Arrived | Connected | Disconnected | Rejected
+Event = Arrived | Forbidden | Connected | Disconnected | Rejected
 _MONITORED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | HANDSHAKE_FAILED
 
 
@@ -79,11 +103,18 @@ class Channel:
         self,
         context: zmq.Context[zmq.Socket[bytes]],
         socket: zmq.Socket[bytes],
+        keys: Keys | None,
         authenticator: ThreadAuthenticator | None = None,
+        parties: Mapping[str, Party] | None = None,
     ) -> None:
+        """`parties` are those that may connect, by their public keys; None if anybody may."""
         self._context = context
         self._socket = socket
+        self._keys = keys
         self._authenticator = authenticator
+        self._parties = parties
+        self._failures = 0
+        self._told: set[str] = set()
         self._monitor = socket.get_monitor_socket(_MONITORED)
         self._poller = zmq.Poller()
         self._poller.register(socket, zmq.POLLIN)
@@ -112,16 +143,51 @@ class Channel:
         return bool(self._poller.poll(0))
 
     def events(self) -> Iterator[Event]:
-        """What has happened, messages before the loss of a connection."""
-        while ready := self._poller.poll(0):
+        """What has happened, messages before the loss of a connection. There may be more."""
+        for _ in range(_AT_ONCE):
+            ready = self._poller.poll(0)
+            if not ready:
+                return
             source = ready[0][0]  # in the order of their registration
-            frames = source.recv_multipart(zmq.NOBLOCK)
+            event: Event | None
             if source is self._monitor:
-                yield _connection_event(monitor_event(frames))
-            elif self.listens and len(frames) == 2:
-                yield Arrived(frames[0], frames[1])
-            elif not self.listens and len(frames) == 1:
-                yield Arrived(b"", frames[0])
+                event = self._connection(*monitor_event(source.recv_multipart(zmq.NOBLOCK)))
+            else:
+                event = self._message()
+            if event is not None:
+                yield event
+
+    def _connection(self, event: int, value: int) -> Connected | Disconnected | Rejected | None:
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._failures = 0
+            self._told.clear()
+            return Connected()
+        if event == zmq.EVENT_DISCONNECTED:
+            return Disconnected()
+        if self.listens:
+            reason, certain = why_rejected(event, value, self._keys)
+        else:
+            reason, certain = why_failed(event, value, self._keys, Party.PRIMARY)
+        self._failures = 0 if certain else self._failures + 1
+        if reason in self._told or not (certain or self._failures >= ACCIDENTS):
+            return None
+        self._told.add(reason)
+        return Rejected(reason)
+
+    def _message(self) -> Arrived | Forbidden | None:
+        """The next message; None if it has more parts than one of ours."""
+        peer = self._socket.recv(zmq.NOBLOCK) if self.listens else b""
+        part = last = self._socket.recv(zmq.NOBLOCK, copy=False)
+        while last.more:
+            last = self._socket.recv(zmq.NOBLOCK, copy=False)
+        if part.more:
+            return None
+        if self._parties is not None:
+            party = self._parties[str(part.get("User-Id"))]
+            what = _forbidden(party, part)
+            if what is not None:
+                return Forbidden(party, what)
+        return Arrived(peer, part.bytes)
 
     def close(self) -> None:
         """When it returns, what was sent is on its way, unless the peer takes nothing for `_LINGER`
@@ -134,17 +200,18 @@ class Channel:
         self._context.term()
 
 
-def _connection_event(event: int) -> Event:
-    match event:
-        case zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            return Connected()
-        case zmq.EVENT_DISCONNECTED:
-            return Disconnected()
-        case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-            return Rejected("the peer does not accept this replica's key", True)
-        case _:
-            certain = event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-            return Rejected("the peer does not speak with these keys, or with none", certain)
+def _forbidden(party: Party, part: zmq.Frame) -> str | None:
+    """What it is that `party` may not say; None if it may. What it may is short."""
+    allowed = MAY_SAY.get(party, frozenset())
+    if allowed == _EVERYTHING:
+        return None
+    if len(part) > _SHORT:
+        return f"{len(part)} bytes at once"
+    try:
+        kind = type(decode(part.bytes))
+    except MessageError as error:
+        return str(error)
+    return None if kind in allowed else kind.__name__
 
 
 def listen(endpoint: str, keys: Keys | None) -> Channel:
@@ -153,10 +220,12 @@ def listen(endpoint: str, keys: Keys | None) -> Channel:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket = _socket(context, zmq.ROUTER)
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-    authenticator = None
+    authenticator = parties = None
     if keys is not None:
-        authenticator = authenticate(context, socket, keys, (Party.SECONDARY, Party.OPERATOR))
-    channel = Channel(context, socket, authenticator)
+        accepted = [party for party in (Party.SECONDARY, Party.OPERATOR) if party in keys.peers]
+        authenticator = authenticate(context, socket, keys, accepted)
+        parties = {keys.peers[party].decode(): party for party in accepted}
+    channel = Channel(context, socket, keys, authenticator, parties)
     try:
         bind(socket, endpoint)
     except HostError:
@@ -166,8 +235,12 @@ def listen(endpoint: str, keys: Keys | None) -> Channel:
 
 
 def connect(endpoint: str, keys: Keys | None) -> Channel:
-    """Connect to a listener at `endpoint`, now or as soon as there is one."""
+    """Connect to a listener at `endpoint`, now or as soon as there is one.
+
+    Raises `HostError` if somebody else is there, or the keys do not fit.
+    """
     check_endpoint(endpoint, keys is not None)
+    look_before_connecting(endpoint, keys)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket = _socket(context, zmq.DEALER)
     socket.setsockopt(zmq.IMMEDIATE, 1)
@@ -175,7 +248,7 @@ def connect(endpoint: str, keys: Keys | None) -> Channel:
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX)
     if keys is not None:
         present(socket, keys, Party.PRIMARY)
-    channel = Channel(context, socket)  # it watches before there is anything to see
+    channel = Channel(context, socket, keys)  # it watches before there is anything to see
     try:
         connect_to(socket, endpoint)
     except UsageError:

@@ -47,7 +47,7 @@ def request_switchover(
                             f"the connection to {endpoint} was lost before the answer: "
                             "see who is primary before you ask again"
                         )
-                    case Rejected(reason, _):
+                    case Rejected(reason):
                         raise HostError(f"{endpoint}: {reason}")
                     case Arrived(_, data):
                         generation = _result(data)

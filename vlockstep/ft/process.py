@@ -15,14 +15,22 @@ from typing import Any
 
 from vlockstep.arbiter.rule import Arbiter, ArbiterError, Verdict
 from vlockstep.background import Background, BackgroundThread
-from vlockstep.endpoint import ACCIDENTS
 from vlockstep.errors import HostError, VlockstepError
-from vlockstep.ft.channel import Arrived, Channel, Connected, Disconnected, Event, Rejected
+from vlockstep.ft.channel import (
+    Arrived,
+    Channel,
+    Connected,
+    Disconnected,
+    Event,
+    Forbidden,
+    Rejected,
+)
 from vlockstep.ft.handoff import Condition
 from vlockstep.ft.host import Setting
 from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.primary import Primary
 from vlockstep.ft.protocol import NEVER, Claim, State
+from vlockstep.ft.rejections import Rejections
 from vlockstep.ft.replica import Replica
 from vlockstep.ft.stop import look_around
 from vlockstep.ft.timing import MILLISECOND
@@ -41,7 +49,8 @@ _STATUS_INTERVAL = 100 * MILLISECOND
 class Process:
     """The `Host` of a replica that has this process to itself.
 
-    `observe` gets events, and the status ten times a second if `status` is set. Where the guest
+    `observe` gets events, and the status ten times a second if `status` is set; of many rejections
+    it gets some, each with the `total` up to then, which the status tells as well. Where the guest
     is to stop, standard input says what to show of it and when it goes on: see `stop`.
     """
 
@@ -57,7 +66,7 @@ class Process:
         self._arbiter = arbiter
         self._observe = observe
         self._observing = threading.Lock()
-        self._rejections = 0
+        self._rejections = Rejections()
         self._arbiter_problem = ""
         self._status_at: int | None = 0 if status else None
         self._console: Console = setting.console
@@ -164,27 +173,27 @@ class Process:
         replica.turn()
         if self._status_at is not None and self.now() >= self._status_at:
             self._status_at = self.now() + _STATUS_INTERVAL
-            self.observe({"event": "status", **replica.status()})
+            rejected = self._rejections.total
+            self.observe({"event": "status", **replica.status(), "rejected": rejected})
 
     def _happened(self, replica: Replica, event: Event) -> None:
         match event:
             case Arrived(peer, data):
                 replica.arrived(peer, data)
+            case Forbidden(party, what):
+                reason = f"the {party} may not say: {what}"
+                self.observe({"event": "rejected", "party": party.value, "reason": reason})
             case Connected():
-                self._rejections = 0
                 replica.connected()
             case Disconnected() if self._channel.listens:
                 replica.probe()
             case Disconnected():
                 replica.disconnected()
-            case Rejected(reason, certain):
-                self._rejections += 1
-                if certain or self._rejections == ACCIDENTS:
-                    self.observe({"event": "rejected", "reason": reason})
-                if replica.role.state is State.JOINING and (
-                    certain or self._rejections >= ACCIDENTS
-                ):
-                    replica.result = HostError(f"the primary rejects this replica: {reason}")
+            case Rejected(reason) if replica.role.state is State.JOINING:
+                where = self._channel.endpoint
+                replica.result = HostError(f"cannot follow the primary at {where}: {reason}")
+            case Rejected(reason):
+                self.observe({"event": "rejected", "reason": reason})
 
     # What the replica asks for
 
@@ -263,6 +272,10 @@ class Process:
 
     def observe(self, event: dict[str, Any]) -> None:
         with self._observing:  # events come from several threads, and each is one line
+            if event["event"] == "rejected":
+                if not self._rejections.count(self.now()):
+                    return
+                event = {**event, "total": self._rejections.total}
             self._observe({"time": time.time(), **event})
 
 

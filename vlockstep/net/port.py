@@ -19,7 +19,6 @@ from collections import deque
 import zmq
 
 from vlockstep.endpoint import (
-    ACCIDENTS,
     HANDSHAKE_FAILED,
     check_endpoint,
     connect_to,
@@ -27,6 +26,7 @@ from vlockstep.endpoint import (
     present,
 )
 from vlockstep.errors import HostError, UsageError
+from vlockstep.handshake import ACCIDENTS, look_before_connecting, why_failed
 from vlockstep.keys import Keys, Party
 from vlockstep.net.nic import MAX_FRAME, MIN_FRAME, Counters
 from vlockstep.net.portmessages import (
@@ -71,6 +71,7 @@ class SwitchPort:
     def __init__(self, endpoint: str, keys: Keys | None, guest: str, mac: str) -> None:
         check_endpoint(endpoint, keys is not None)
         self.counters = Counters()
+        self._keys = keys
         name = f"{platform.node()}:{os.getpid()}"
         self._hello = encode(Hello(PROTOCOL, guest, parse_mac(mac), name))
         self._lock = threading.Lock()
@@ -103,6 +104,8 @@ class SwitchPort:
         Raises `UsageError` if it refuses, and `HostError` if it does not answer within `timeout`
         seconds or the keys do not fit.
         """
+        check_endpoint(endpoint, keys is not None)
+        look_before_connecting(endpoint, keys)
         port = cls(endpoint, keys, guest, mac)
         try:
             port._wait_welcome(endpoint, timeout)
@@ -263,15 +266,14 @@ class SwitchPort:
     def _watch(self) -> None:
         while not self._closed:
             if self._monitor.poll(_LOOK if self._welcome or not self._linked else _REPEAT):
-                event = monitor_event(self._monitor.recv_multipart())
-                self._notice(event)
+                self._notice(*monitor_event(self._monitor.recv_multipart()))
             elif self._linked:
                 with self._lock:
                     self._pump(all_of_it=True)  # nobody else may be doing it
                     if not self._welcome:
                         self._greet()
 
-    def _notice(self, event: int) -> None:
+    def _notice(self, event: int, value: int) -> None:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._failures = 0
             with self._lock:
@@ -281,11 +283,7 @@ class SwitchPort:
         elif event == zmq.EVENT_DISCONNECTED:
             self._linked = self._welcome = False
         elif event & HANDSHAKE_FAILED:
-            if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                self._failure = "the switch does not accept this key"
-            else:
-                self._failure = "the switch does not speak with these keys, or with none"
-            certain = event != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+            self._failure, certain = why_failed(event, value, self._keys, Party.SWITCH)
             self._failures += ACCIDENTS if certain else 1
             with self._lock:
                 self._ring()

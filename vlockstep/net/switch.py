@@ -296,7 +296,7 @@ class Switch:
 
     def _receive_monitor(self, now: int) -> None:
         while self._monitor.poll(0):
-            event = monitor_event(self._monitor.recv_multipart())
+            event, _ = monitor_event(self._monitor.recv_multipart())
             if event == zmq.EVENT_DISCONNECTED:
                 self._probes = deque(now + delay for delay in _PROBES)
             else:

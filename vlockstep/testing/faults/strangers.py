@@ -41,7 +41,7 @@ def wrong_key(trial: Trial) -> str:
     keys.create(others)
     (others / "primary.key").write_bytes((pair.keys / "primary.key").read_bytes())
     pair.start_secondary("--keys", others)
-    _sent_away(pair, "does not accept this replica's key")
+    _sent_away(pair, "does not accept the secondary.key that is here")
     return _then_a_right_one(trial, pair)
 
 
