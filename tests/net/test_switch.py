@@ -227,6 +227,14 @@ def test_the_same_address_twice(switch: SwitchProcess) -> None:
             SwitchPort.connect(endpoint, None, "guest", A)
 
 
+def test_who_looks_before_connecting_is_not_refused(switch: SwitchProcess) -> None:
+    with port_at(switch.wait_endpoint(), A):
+        connected = switch.wait_event("port-connected")["time"]
+        # Which is told once a second, before the status.
+        switch.wait_status(lambda status: bool(status["time"] > connected + 1))
+    assert not any(event["event"] == "port-refused" for event in switch.events)
+
+
 def test_what_is_not_a_port(switch: SwitchProcess) -> None:
     """Whatever it says, the switch goes on."""
     endpoint = switch.wait_endpoint()

@@ -299,7 +299,7 @@ class Switch:
             event, _ = monitor_event(self._monitor.recv_multipart())
             if event == zmq.EVENT_DISCONNECTED:
                 self._probes = deque(now + delay for delay in _PROBES)
-            else:
+            elif event != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:  # who only looks leaves so
                 self._strangers += 1
 
     # Uplinks
