@@ -374,6 +374,16 @@ def test_counters_at_the_end(switch: SwitchProcess, number: int) -> None:
     assert not any(port["malformed"] or port["overflowed"] for port in ports.values())
 
 
+def test_nobody_reads_what_it_says(switch: SwitchProcess) -> None:
+    endpoint = switch.wait_endpoint()
+    switch.deafen()
+    with port_at(endpoint, A) as a, port_at(endpoint, B) as b:  # whose coming it would like to tell
+        a.write(frame(A, B))
+        assert receive(b) == frame(A, B)
+    switch.signal(SIGTERM)
+    assert switch.wait_exit() == 0
+
+
 def test_for_people() -> None:
     process = subprocess.Popen(
         command("switch", "--listen", LOCAL),

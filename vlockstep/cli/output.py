@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from vlockstep.program import say
+from vlockstep.eventwriter import EventWriter
+from vlockstep.program import say, voice, write_line
 
 if TYPE_CHECKING:
     from vlockstep.cli.execution import Ending
@@ -23,19 +24,20 @@ def emit(data: Any, file: TextIO | None = None) -> None:
     print(json.dumps(data), file=file)
 
 
-def observer(lines: Mapping[str, str], as_json: bool) -> Callable[[dict[str, Any]], None]:
-    """What prints events on standard error: each as JSON, or those that `lines` has a format for,
-    by their name, as a line for people."""
+def observer(lines: Mapping[str, str], as_json: bool) -> EventWriter:
+    """Tells events on standard error, and waits for nobody: each as JSON, or those that
+    `lines` has a format for, by their name, as a line for people."""
+    lines = {"dropped": "{count} events are not told here: nobody read what came before", **lines}
 
-    def print_json(event: dict[str, Any]) -> None:
-        say(json.dumps(event))
+    def write_json(event: dict[str, Any]) -> None:
+        write_line(json.dumps(event))
 
-    def print_line(event: dict[str, Any]) -> None:
+    def write_text(event: dict[str, Any]) -> None:
         text = lines.get(event["event"])
         if text is not None:
-            note(text.format(**event))
+            write_line(f"vlockstep: {text.format(**event)}")
 
-    return print_json if as_json else print_line
+    return EventWriter(voice(), write_json if as_json else write_text)
 
 
 def fields(rows: Iterable[tuple[str, object]], file: TextIO | None = None) -> None:

@@ -17,9 +17,11 @@ import typer
 from vlockstep.cli import options, output
 from vlockstep.cli.command import FILES, OTHER, PAIR, TESTS, TIMING
 from vlockstep.errors import UsageError
+from vlockstep.program import PATIENCE
 
 if TYPE_CHECKING:
     from vlockstep.arbiter import DirectoryArbiter
+    from vlockstep.eventwriter import EventWriter
     from vlockstep.ft.channel import Channel
     from vlockstep.ft.faults import Fault, Place
     from vlockstep.ft.host import Setting
@@ -370,16 +372,21 @@ class _Places(NamedTuple):
     stops: list[str] | None
     diverges: str | None
 
-    def fault(self) -> Fault | None:
+    def fault(self, events: EventWriter) -> Fault | None:
+        """A signal to this process, after what it has already told."""
         from vlockstep.ft.faults import Fault, Place
 
         if self.crash is not None and self.pause is not None:
             raise UsageError("give --crash-at or --pause-at, not both")
-        if self.crash is not None:
-            return Fault.of_signal(Place.parse(self.crash), signal.SIGKILL)
-        if self.pause is not None:
-            return Fault.of_signal(Place.parse(self.pause), signal.SIGSTOP)
-        return None
+        place, number = self.crash, signal.SIGKILL
+        if place is None:
+            place, number = self.pause, signal.SIGSTOP
+
+        def strike() -> None:
+            events.settle(PATIENCE)
+            os.kill(os.getpid(), number)
+
+        return None if place is None else Fault(Place.parse(place), strike)
 
     def stop_places(self) -> list[Place]:
         return [_of_guest(text, "stops") for text in self.stops or []]
@@ -436,6 +443,7 @@ def _replicate(
     from vlockstep.replay.devices import ConsoleStream
 
     console = files.open_console()
+    events = output.observer(_EVENTS, as_json)
     setting = Setting(
         image=image,
         console=console or ConsoleStream(),
@@ -447,14 +455,12 @@ def _replicate(
         timing=timing,
         log=files.log,
         core_directory=files.cores,
-        fault=places.fault(),
+        fault=places.fault(events),
         stops=places.stop_places(),
         diverge=places.divergence(),
         begin=console.truncate if console else lambda: None,
     )
-    observe = output.observer(_EVENTS, as_json)
-    if not as_json:
-        observe = partial(_observe_stop, observe)
+    observe = events.observe if as_json else partial(_observe_stop, events.observe)
     try:
         status = start(partial(_process, setting, observe, as_json)).status
     except GuestError as error:

@@ -125,11 +125,11 @@ def switch(
     wanted = _check_uplinks(uplinks or [])
     network = _passt_network("passt" in wanted, forwards, guest_ip, gateway)
     loaded = None if keys is None else key_files.load(keys, key_files.Party.SWITCH)
-    observe = output.observer(_EVENTS, as_json)
+    events = output.observer(_EVENTS, as_json)
     with ExitStack() as stack:
         opened = [_open_uplink(text, network, stack) for text in wanted]
         fabric = Fabric(int(ageing * SECOND))
-        running = Switch(listen, loaded, fabric, opened, observe, status=as_json)
+        running = Switch(listen, loaded, fabric, opened, events.observe, status=as_json)
         stack.callback(running.close)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: running.stop())

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from signal import Signals
 
 from vlockstep.errors import UsageError
 from vlockstep.machine.position import MAX_COUNT, Position, shown
@@ -64,10 +62,6 @@ class Fault:
         self.place = place
         self.struck = False
         self._strike = strike
-
-    @classmethod
-    def of_signal(cls, place: Place, number: Signals) -> Fault:
-        return cls(place, lambda: os.kill(os.getpid(), number))
 
     def strike(self) -> None:
         if not self.struck:

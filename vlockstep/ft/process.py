@@ -65,7 +65,6 @@ class Process:
         self._channel = channel
         self._arbiter = arbiter
         self._observe = observe
-        self._observing = threading.Lock()
         self._rejections = Rejections()
         self._arbiter_problem = ""
         self._status_at: int | None = 0 if status else None
@@ -271,12 +270,11 @@ class Process:
         look_around(place, machine, sys.stdin.buffer, self.observe)
 
     def observe(self, event: dict[str, Any]) -> None:
-        with self._observing:  # events come from several threads, and each is one line
-            if event["event"] == "rejected":
-                if not self._rejections.count(self.now()):
-                    return
-                event = {**event, "total": self._rejections.total}
-            self._observe({"time": time.time(), **event})
+        if event["event"] == "rejected":  # by the thread whose turn it is
+            if not self._rejections.count(self.now()):
+                return
+            event = {**event, "total": self._rejections.total}
+        self._observe(event)
 
 
 class _Network:

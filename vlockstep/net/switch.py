@@ -375,7 +375,7 @@ class Switch:
             self._report("status", ports=self.ports(), addresses=len(self._fabric))
 
     def _report(self, event: str, **details: Any) -> None:
-        self._observe({"time": time.time(), "event": event, **details})
+        self._observe({"event": event, **details})
 
 
 def _open(keys: Keys | None) -> tuple[zmq.Socket[bytes], ThreadAuthenticator | None]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlockstep.background import Background
 from vlockstep.errors import VlockstepError
+from vlockstep.eventwriter import EventWriter
 from vlockstep.ft.faults import Fault
 from vlockstep.ft.handoff import Condition
 from vlockstep.ft.host import Setting
@@ -88,6 +89,9 @@ class SimulatedHost:
         self.simulation = simulation
         self._stalled: set[str] = set()
         self._backgrounds: dict[str, SimulatedBackground] = {}
+        self.told: list[dict[str, Any]] = []
+        """Events that somebody has read."""
+        self._teller = EventWriter(self.background("events"), self.told.append, self.now)
         self._skew, self._rate = clock.skew, round(_RATE * (1 + clock.drift))
         self._missed: list[Callable[[], None]] = []
         self._woken = False
@@ -304,3 +308,4 @@ class SimulatedHost:
 
     def observe(self, event: dict[str, Any]) -> None:
         self.events.append(event)
+        self._teller.observe(event)
