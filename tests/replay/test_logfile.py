@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import struct
 from pathlib import Path
 
@@ -246,3 +247,25 @@ def test_an_image_that_is_no_path(tmp_path: Path, image: object) -> None:
     path.write_bytes(MAGIC + frame(msgpack.packb(header)))
     with pytest.raises(LogError, match=r"malformed header .an image that is no path"):
         LogReader(path)
+
+
+def test_a_batch_for_which_there_is_no_room_leaves_a_whole_log(tmp_path: Path) -> None:
+    """Also if there is room again, when it is too late."""
+    path = tmp_path / "a.vlog"
+    writer = LogWriter(path, CONFIG)
+    writer.extend(ENTRIES[:2])
+    writer.flush()
+    whole = writer.written
+    writer.extend(ENTRIES[2:])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (whole + 20, hard))
+    try:
+        with pytest.raises(HostError, match=f"cannot write the log {path}: File too large"):
+            writer.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    writer.append(ENTRIES[2])
+    with pytest.raises(HostError, match="File too large"):
+        writer.close()
+    assert writer.written == path.stat().st_size == whole
+    assert read(path) == (ENTRIES[:2], None)

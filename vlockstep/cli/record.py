@@ -27,6 +27,11 @@ class LogInProgress:
         self._writer = writer
         self._lock = threading.Lock()
 
+    @property
+    def bytes(self) -> int:
+        """In the file."""
+        return self._writer.written
+
     def append(self, entry: Entry) -> None:
         with self._lock:
             self._writer.append(entry)
@@ -103,7 +108,7 @@ def record(
         summary = {
             "log": str(log),
             "entries": progress.entries,
-            "bytes": log.stat().st_size,
+            "bytes": progress.bytes,
             "seconds": round(seconds, 3),
         }
         if as_json:

@@ -23,6 +23,7 @@ import msgpack
 
 from vlockstep.errors import HostError, LogError
 from vlockstep.machine.config import GuestConfig
+from vlockstep.piecefile import PieceFile
 from vlockstep.replay import codec
 from vlockstep.replay.entry import Entry, data_size
 
@@ -39,7 +40,8 @@ def frame(content: bytes) -> bytes:
 
 
 class LogWriter:
-    """Writes entries to a new file. `append` buffers; `flush` and `close` complete a batch.
+    """Writes entries to a new file. `append` buffers; `flush` and `close` complete a batch. One
+    that cannot be written is the end of the file.
 
     `image` is where the guest's image lies, for who replays the log here.
     """
@@ -52,15 +54,15 @@ class LogWriter:
         where = {} if image is None else {"image": os.fsencode(image)}
         header = msgpack.packb({"version": VERSION, "config": config.to_dict(), **where})
         try:
-            self._file: BinaryIO = path.open("wb", buffering=0)
+            self._file = PieceFile(path)
             self._file.write(MAGIC + frame(header))
         except OSError as error:
-            raise HostError(f"cannot write the log {path}: {error.strerror}") from error
+            raise self._failed(error) from error
 
     @property
     def written(self) -> int:
         """Bytes in the file."""
-        return self._file.tell()
+        return self._file.written
 
     def append(self, entry: Entry) -> None:
         entries = self._entries
@@ -79,19 +81,22 @@ class LogWriter:
         if not self._entries:
             return
         content = frame(codec.encode(self._next, self._entries))
-        try:
-            while content:
-                content = content[self._file.write(content) or 0 :]
-        except OSError as error:
-            raise HostError(f"cannot write the log {self.path}: {error.strerror}") from error
         self._next += len(self._entries)
         self._entries.clear()
         self._bytes = 0
+        try:
+            self._file.write(content)
+        except OSError as error:
+            raise self._failed(error) from error
 
     def close(self) -> None:
-        if not self._file.closed:
-            with self._file:
-                self.flush()
+        try:
+            self.flush()
+        finally:
+            self._file.close()
+
+    def _failed(self, error: OSError) -> HostError:
+        return HostError(f"cannot write the log {self.path}: {error.strerror}")
 
     def __enter__(self) -> LogWriter:
         return self
