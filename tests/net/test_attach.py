@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vlockstep.background import BackgroundThread
 from vlockstep.endpoint import check_endpoint
 from vlockstep.errors import HostError, UsageError
 from vlockstep.net.attach import NetOption, addresses, connect, default_mac, parse_mac
@@ -236,4 +237,4 @@ def test_any_options_are_addresses_or_a_usage_error(names: list[str], given: lis
 def test_an_error_names_the_nic(backend: str, error: type[Exception]) -> None:
     option = NetOption.parse(f"net={backend}")
     with pytest.raises(error, match="NIC 'net': "):
-        connect([option], {"net": "02:00:00:00:00:01"}, "guest", None)
+        connect([option], {"net": "02:00:00:00:00:01"}, "guest", None, BackgroundThread)

@@ -13,6 +13,7 @@ import typer
 
 from vlockstep.cli.command import FILES, GUEST, REPLAY
 from vlockstep.errors import HostError, UsageError
+from vlockstep.program import background
 
 if TYPE_CHECKING:
     from vlockstep.keys import Keys
@@ -185,7 +186,7 @@ class Network:
                 raise UsageError(f"{image.name} declares no NIC {name!r} (declared: {known})")
         if not options:
             return Attached(devices, {}, {})
-        stations = attach.connect(options, macs, self.guest(), self.keys)
+        stations = attach.connect(options, macs, self.guest(), self.keys, background)
         return Attached(
             devices,
             {handles[name]: station for name, station in stations.items()},
@@ -273,9 +274,10 @@ def open_console(target: str, files: Iterable[Path] = ()) -> Console:
 
 
 def check_writable(path: Path, what: str) -> None:
-    """Open it as it is, and close it."""
+    """Open it as it is, and close it; but a FIFO, where that takes somebody who reads."""
     try:
-        path.open("ab").close()
+        if not path.is_fifo():
+            path.open("ab").close()
     except OSError as error:
         raise HostError(f"cannot write the {what} {path}: {error.strerror}") from error
 

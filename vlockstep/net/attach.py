@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlockstep.background import Background
 from vlockstep.errors import HostError, UsageError
 from vlockstep.keys import Keys
 from vlockstep.net.nic import Nic
@@ -89,16 +90,23 @@ def addresses(guest: str, options: Iterable[NetOption], given: Iterable[str]) ->
 
 
 def connect(
-    options: Iterable[NetOption], macs: Mapping[str, str], guest: str, keys: Keys | None
+    options: Iterable[NetOption],
+    macs: Mapping[str, str],
+    guest: str,
+    keys: Keys | None,
+    background: Callable[[str], Background],
 ) -> dict[str, Station]:
     """Connect the NICs, by name. `guest` tells a switch whose they are: two replicas of one guest
-    have one MAC. Every error names the NIC."""
+    have one MAC. Captures are written in a `background` of their own, which outlives them for a
+    moment. Every error names the NIC."""
     stations: dict[str, Station] = {}
     try:
         for option in options:
             mac = macs[option.name]
             try:
-                stations[option.name] = Station(_open(option, mac, guest, keys), to_bytes(mac))
+                stations[option.name] = Station(
+                    _open(option, mac, guest, keys, background), to_bytes(mac)
+                )
             except (HostError, UsageError) as error:
                 raise type(error)(f"NIC {option.name!r}: {error}") from error
     except BaseException:
@@ -108,7 +116,13 @@ def connect(
     return stations
 
 
-def _open(option: NetOption, mac: str, guest: str, keys: Keys | None) -> Nic:
+def _open(
+    option: NetOption,
+    mac: str,
+    guest: str,
+    keys: Keys | None,
+    background: Callable[[str], Background],
+) -> Nic:
     nic: Nic
     if option.kind == "tap":
         nic = Tap(option.target)
@@ -117,7 +131,7 @@ def _open(option: NetOption, mac: str, guest: str, keys: Keys | None) -> Nic:
     if option.capture is None:
         return nic
     try:
-        return Capture(nic, option.capture)
+        return Capture(nic, option.capture, background("capture"))
     except BaseException:
         nic.close()
         raise

@@ -23,6 +23,8 @@ class Counters:
     """Too short, or longer than the guest takes."""
     send_dropped: int = 0
     """The network would not take them, now or at all."""
+    capture_dropped: int = 0
+    """Left out of the capture, whose file would not take them in time."""
 
 
 class Nic(Protocol):

@@ -2,36 +2,54 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
+from vlockstep.background import Background
 from vlockstep.errors import HostError
 from vlockstep.net.nic import MAX_FRAME, Counters, Nic
+from vlockstep.piecefile import PieceFile
 
 # The classic format with nanoseconds: draft-ietf-opsawg-pcap, section 4
 _MAGIC = 0xA1B23C4D
 _ETHERNET = 1
+_HEADER = struct.pack("<IHHIIII", _MAGIC, 2, 4, 0, 0, MAX_FRAME, _ETHERNET)
+LIMIT = 16 << 20
+"""Bytes that wait for the file at most."""
+_PATIENCE = 1.0
+"""Seconds that the file has for the rest in the end."""
 
 
 class Capture:
-    """A `Nic` around another one. A full disk ends the capture, not the traffic."""
+    """A `Nic` around another one. The file is written in the background: a frame for which it has
+    no room yet is left out and counted, and a full disk ends the capture, not the traffic.
 
-    def __init__(self, nic: Nic, path: Path) -> None:
+    Raises `HostError` if the file cannot be written, unless it is a FIFO, which may have no reader
+    yet.
+    """
+
+    def __init__(self, nic: Nic, path: Path, background: Background) -> None:
         self._nic = nic
+        self._path = path
+        self._background = background
         self._lock = threading.Lock()
+        self._waiting = 0
+        self._closed = False
         self.counters: Counters = nic.counters
         self.descriptors = nic.descriptors
         self.waiting = nic.waiting
         self.connected = nic.connected
-        self._fd = -1
+        self._file: PieceFile | None = None
+        """None while it is not open, and if it cannot be written any more."""
+        if path.is_fifo():
+            background.submit(self._try_to_open)
+            return
         try:
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-            os.write(self._fd, struct.pack("<IHHIIII", _MAGIC, 2, 4, 0, 0, MAX_FRAME, _ETHERNET))
+            self._open()
         except OSError as error:
-            self._end()
             raise HostError(f"cannot write the capture {path}: {error.strerror}") from error
 
     def read(self, limit: int) -> bytes | None:
@@ -45,24 +63,48 @@ class Capture:
         self._nic.write(frame)
 
     def close(self) -> None:
+        """Frames from now on are not for the file."""
         self._nic.close()
         with self._lock:
-            self._end()
-
-    def _end(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            if self._closed:
+                return
+            self._closed = True
+            self._background.submit(self._close)
+        self._background.drain(_PATIENCE)
 
     def _keep(self, frame: bytes) -> None:
         seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
         record = struct.pack("<IIII", seconds, nanoseconds, len(frame), len(frame)) + frame
-        with self._lock:
-            if self._fd < 0:
+        with self._lock:  # the file has the frames of both directions in the order of their times
+            if self._closed:
                 return
-            try:
-                written = os.write(self._fd, record)
-            except OSError:
-                written = 0
-            if written < len(record):
-                self._end()
+            if self._waiting + len(record) > LIMIT:
+                self.counters.capture_dropped += 1
+                return
+            self._waiting += len(record)
+            self._background.submit(lambda: self._write(record))
+
+    # In the background
+
+    def _open(self) -> None:
+        file = PieceFile(self._path)
+        file.write(_HEADER)
+        self._file = file
+
+    def _try_to_open(self) -> None:
+        with suppress(OSError):
+            self._open()
+
+    def _write(self, record: bytes) -> None:
+        try:
+            if self._file is not None:
+                self._file.write(record)
+        except OSError:
+            self._file = None
+        with self._lock:
+            self._waiting -= len(record)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
