@@ -44,6 +44,8 @@ _MAX_POLL = 3_600_000
 _COLLECT = 5 * MILLISECOND
 """Frames for a secondary wait so long for company."""
 _STATUS_INTERVAL = 100 * MILLISECOND
+_END_TIMEOUT = 5.0
+"""Seconds that the arbiter has to take note of the guest's end."""
 
 
 class Process:
@@ -127,21 +129,35 @@ class Process:
         finally:
             with self._turning:
                 self._closed = True
-                replica.close()
                 self._channel.close()
-        result, role = replica.result, replica.role
-        if isinstance(role, Primary) and (role.state is State.FINISHED or role.idle):
-            self._end(role.generation)
+            if isinstance(role := replica.role, Primary) and (
+                role.state is State.FINISHED or role.idle
+            ):
+                self._end(role.generation)
+            replica.close()  # its log may take a while: peer and arbiter do not wait for that
+        result = replica.result
         if isinstance(result, VlockstepError):
             raise result
         return result
 
     def _end(self, generation: int) -> None:
         """Without the arbiter's knowing, the guest has ended all the same."""
+        answer: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+        def tell() -> None:
+            try:
+                self._arbiter.end(generation)
+                answer.put("")
+            except ArbiterError as error:
+                answer.put(str(error))
+
+        threading.Thread(target=tell, name="arbiter", daemon=True).start()
         try:
-            self._arbiter.end(generation)
-        except ArbiterError as error:
-            text = f"{error}; the next start of this guest will be refused"
+            problem = answer.get(timeout=_END_TIMEOUT)
+        except queue.Empty:
+            problem = "the arbiter does not answer"
+        if problem:
+            text = f"{problem}; the next start of this guest will be refused"
             self.observe({"event": "notice", "text": text})
 
     def _wait(self, replica: Replica, network: _Network) -> int:

@@ -514,6 +514,7 @@ class Replica:
             self._log = KeptLog(
                 self._setting.log,
                 self._config,
+                self._host.background("log"),
                 lambda text: self._event("notice", text=text),
                 self._setting.image.path,
             )

@@ -1,0 +1,58 @@
+"""Logs that go into pipes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pair_checks import SHORT, check_output
+
+from vlockstep.testing import replay
+from vlockstep.testing.plugin import MakePair
+from vlockstep.testing.process import command, environment
+
+
+@contextmanager
+def piped(directory: Path) -> Iterator[tuple[Path, Path]]:
+    """A FIFO, and the file into which somebody copies what comes out of it."""
+    fifo, file = directory / "fifo", directory / "file.vlog"
+    os.mkfifo(fifo)
+    with file.open("wb") as copy:
+        reader = subprocess.Popen(["cat", fifo], stdout=copy)
+        try:
+            yield fifo, file
+            assert reader.wait(20) == 0
+        finally:
+            reader.kill()
+            reader.wait()
+
+
+def test_a_replicas_log_in_a_pipe(make_pair: MakePair, tmp_path: Path) -> None:
+    pair = make_pair("ledger", SHORT, start=False, logs=False, stop_at=["entry:50"])
+    with piped(tmp_path) as (fifo, file):
+        pair.start_primary()
+        pair.start_secondary("--log", fifo)
+        pair.process("secondary").wait_status(lambda status: status["log_bytes"] > 0)
+        pair.go()
+        assert pair.wait_finished() == (0, 0)
+    check_output(pair)
+    replayed = replay(file)
+    assert replayed.console == pair.transcript
+    assert replayed.registers == pair.registers("secondary")
+
+
+def test_a_recording_in_a_pipe(tmp_path: Path) -> None:
+    with piped(tmp_path) as (fifo, file):
+        done = subprocess.run(
+            command("record", "hello", "-o", fifo),
+            capture_output=True,
+            text=True,
+            env=environment(),
+            timeout=60,
+        )
+    assert done.returncode == 0
+    assert f"2 entries in {file.stat().st_size} bytes" in done.stderr
+    assert replay(file).console.decode() == done.stdout

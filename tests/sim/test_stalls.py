@@ -1,0 +1,69 @@
+"""What a replica writes in the background stands still: nobody else does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vlockstep.ft import keptlog
+from vlockstep.testing import LocalPair, check_ledger, replay
+
+LINES = 5
+
+
+def check(pair: LocalPair) -> None:
+    """It went on as if nothing were the matter."""
+    assert [host.state for host in pair.hosts] == ["FINISHED"] * 2
+    assert all(host.generation == 1 for host in pair.hosts)
+    check_ledger(pair.transcript, pair.disk(), LINES)
+
+
+@pytest.mark.parametrize("for_ever", [True, False])
+def test_nobody_reads_the_events(for_ever: bool) -> None:
+    with LocalPair() as pair:
+        pair.run_to_entry(10)
+        for host in pair.hosts:
+            host.stall("events", True)
+            host.observe({"event": "notice", "text": "one"})
+        pair.run_to_entry(20)
+        for host in pair.hosts:
+            assert [event["event"] for event in host.told] == ["started"]
+            host.stall("events", for_ever)
+        pair.run()
+        check(pair)
+        for host in pair.hosts:
+            assert [event["event"] for event in host.events] == ["started", "notice", "finished"]
+            assert [event["event"] for event in host.told[1:]] == ["notice"] * (not for_ever)
+
+
+def test_log_that_comes_to_a_standstill(tmp_path: Path) -> None:
+    with LocalPair(logs=tmp_path) as pair:
+        pair.run_to_entry(10)
+        pair.secondary.stall("log", True)
+        pair.run()
+        check(pair)
+        (notice,) = [e["text"] for e in pair.secondary.events if e["event"] == "notice"]
+        log = tmp_path / "secondary.vlog"
+        assert notice == f"{log} does not take what the guest gave; the log file ends here"
+        assert replay(tmp_path / "primary.vlog").console == pair.transcript
+
+
+def test_log_that_takes_less_than_the_guest_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keptlog, "LIMIT", 2000)
+    with LocalPair(logs=tmp_path) as pair:
+        pair.run_to_entry(10)
+        pair.primary.stall("log", True)
+        pair.run_to_entry(20)
+        pair.primary.stall("log", False)
+        pair.run()
+        check(pair)
+        (notice,) = [e["text"] for e in pair.primary.events if e["event"] == "notice"]
+        log = tmp_path / "primary.vlog"
+        assert notice == f"{log} takes less than the guest gives; the log file ends here"
+        assert pair.primary.replica.status()["log_bytes"] == 0
+        replayed = replay(log)
+        assert pair.transcript.startswith(replayed.console)
+        assert replay(tmp_path / "secondary.vlog").console == pair.transcript
