@@ -3,7 +3,7 @@
 `FAULTS` is all of them, `run` injects one, `python -m vlockstep.testing.faults` prints the table.
 """
 
-from vlockstep.testing.faults import clocks, damage, deaths, resources, silences, strangers
+from vlockstep.testing.faults import clocks, damage, deaths, resources, silences, stalls, strangers
 from vlockstep.testing.faults.fault import Fault, Result, run
 
 __all__ = ["FAULTS", "Fault", "Result", "run"]
@@ -13,6 +13,7 @@ FAULTS = (
     *silences.FAULTS,
     *damage.FAULTS,
     *resources.FAULTS,
+    *stalls.FAULTS,
     *clocks.FAULTS,
     *strangers.FAULTS,
 )

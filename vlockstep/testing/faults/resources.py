@@ -71,6 +71,19 @@ def arbiter_frozen(trial: Trial) -> str:
     return f"silent meanwhile; {trial.one_goes_on(pair)}"
 
 
+def arbiter_frozen_at_the_end(trial: Trial) -> str:
+    pair = trial.pair(SHORT, start=False, stop_at=[f"entry:{SHORT_END}"])
+    trial.resources.enter_context(mounts.freezable(pair.arbiter, pair.directory / "arbiter.ext4"))
+    pair.start()
+    pair.wait_reached("primary")
+    with mounts.frozen(pair.arbiter):
+        pair.go()
+        assert pair.process("secondary").wait_exit() == 0
+        text = "the arbiter does not answer; the next start of this guest will be refused"
+        pair.process("primary").wait_event("notice", text=text)
+    return f"said so; {trial.ends(pair, 0, 0)}"
+
+
 def _log_disk_full(lines: int, trial: Trial) -> str:
     pair = trial.pair([f"--lines={lines}", *LONG[1:]], start=False, logs=False)
     full = pair.directory / "full"
@@ -104,6 +117,13 @@ FAULTS = (
         "arbiter's file system frozen, partition",
         "both wait for its answer and emit nothing; then exactly one goes on",
         arbiter_frozen,
+        root=True,
+        needs=("mkfs.ext4", "fsfreeze", "mount"),
+    ),
+    Fault(
+        "arbiter's file system frozen when the guest ends",
+        "the primary says so, and does not wait for ever; the exit status is the guest's",
+        arbiter_frozen_at_the_end,
         root=True,
         needs=("mkfs.ext4", "fsfreeze", "mount"),
     ),

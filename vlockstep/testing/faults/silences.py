@@ -37,6 +37,16 @@ def primary_paused(trial: Trial) -> str:
     return f"no write until it left; {trial.ends(pair, 1, 0, {2: 'secondary'})}"
 
 
+def two_misses(trial: Trial) -> str:
+    pair = trial.held(misses=2)
+    pair.pause("primary")
+    pair.go("secondary")
+    pair.wait_live("secondary")
+    pair.resume("primary")
+    assert "generation 2" in stopped_because(pair, "primary")
+    return trial.ends(pair, 1, 0, {2: "secondary"})
+
+
 def secondary_paused(trial: Trial) -> str:
     pair = trial.held(heartbeat_ms=QUICK_MS)
     pair.pause("secondary")
@@ -96,6 +106,11 @@ FAULTS = (
         "primary: SIGSTOP; SIGCONT once the secondary is live",
         "it writes nothing more and leaves; the secondary finishes alone",
         primary_paused,
+    ),
+    Fault(
+        "the same, where 2 heartbeats of silence count as death",
+        "the secondary goes live and finishes alone; the primary leaves",
+        two_misses,
     ),
     Fault(
         "secondary: SIGSTOP; SIGCONT once the primary is alone",
