@@ -73,7 +73,7 @@ class Trial:
         assert lives(pair) == (live or {}), f"live: {lives(pair)}"
         lines = int(pair.arguments[0].removeprefix("--lines="))
         check_ledger(pair.transcript, pair.disk(), lines)
-        finished = [w for w, s in zip(SIDES, statuses, strict=True) if s == 0]
+        finished = [which for which in SIDES if pair.process(which).count("finished")]
         for which in finished:
             if pair.log(which).exists():
                 check_log(pair, which)
