@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from vlockstep.background import BackgroundThread, Job
 from vlockstep.ft.handoff import Appended
-from vlockstep.ft.outputs import OutputQueue
+from vlockstep.ft.outputs import Output, OutputQueue
 from vlockstep.replay.entry import Entry, Kind
 from vlockstep.replay.live import BlockDevice
 
@@ -177,4 +177,29 @@ def test_what_comes_too_late_for_its_lease_is_not_made() -> None:
     queue.permit(1, 5)
     assert queue.expired and queue.done == 0 and console.text == b""
     queue.permit(1, 6)
+    assert queue.done == 1 and console.text == b"x"
+
+
+def test_a_permission_that_comes_while_an_output_is_found_late_counts() -> None:
+    """It may be the last one: who is alone permits once, and for ever."""
+    console, told = Console(), threading.Semaphore(0)
+
+    class Overtaken(OutputQueue):
+        """The protocol's thread is faster than the background, which has looked at the clock."""
+
+        def _make(self, output: Output) -> bool:
+            made = super()._make(output)
+            if not made:
+                protocol = threading.Thread(target=self.permit, args=(1, 6))
+                protocol.start()
+                protocol.join(10)
+            return made
+
+    queue = Overtaken(
+        console, {}, {},
+        now=lambda: 5, background=BackgroundThread("outputs"), progressed=told.release,
+    )  # fmt: skip
+    queue.add(0, Kind.CONSOLE, 0, 0, b"x")
+    queue.permit(1, 5)
+    assert told.acquire(timeout=10)
     assert queue.done == 1 and console.text == b"x"

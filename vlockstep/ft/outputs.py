@@ -169,9 +169,12 @@ class OutputQueue:
     def _head(self) -> Output | None:
         """The next output if it is permitted, and nobody else is at it."""
         with self._lock:
-            if self._busy or self._closed or not self._queue:
-                return None
-            return self._queue[0] if self._queue[0].sequence < self._end else None
+            return self._queue[0] if self._permitted and not self._busy else None
+
+    @property
+    def _permitted(self) -> bool:
+        """Whether there is an output to be made; the lock is held."""
+        return not self._closed and bool(self._queue) and self._queue[0].sequence < self._end
 
     def _make(self, output: Output) -> bool:
         """Whether it was made."""
@@ -197,12 +200,14 @@ class OutputQueue:
         """Make one output, and go on with the next."""
         with self._lock:
             output = None if self._closed else self._queue[0]
+        made = False
         try:
-            going_on = output is not None and self._make(output)
+            made = output is not None and self._make(output)
         except HostError as error:
-            self.failure, going_on = error, False
+            self.failure = error
         with self._lock:
-            going_on = going_on and bool(self._queue) and self._queue[0].sequence < self._end
+            in_time = made or self._now() < self._until  # it may have been prolonged meanwhile
+            going_on = in_time and self._permitted and self.failure is None
             self._busy = going_on or self.failure is not None
             tell = not going_on or self._untold == _TOLD_EVERY
         if going_on:
