@@ -41,3 +41,11 @@ def test_what_was_learnt_last_counts_however_long_ago() -> None:
     assert lead.value == LEAD
     lead.note(101 * SECOND, LEAD + 100 * SECOND)
     assert lead.value == LEAD - SECOND
+
+
+def test_what_was_assumed_counts_until_something_is_read() -> None:
+    """A new primary whose guest had never read its counter lets it begin anew."""
+    lead = ClockLead(assumed=LEAD)
+    assert lead.value == LEAD
+    lead.note(0, LEAD - SECOND)
+    assert lead.value == LEAD - SECOND

@@ -58,3 +58,9 @@ def test_equal_schedules_give_equal_executions() -> None:
         for trace in traces:
             execute(Schedule.random(seed), lambda *point, to=trace: to.append(point))
         assert traces[0] == traces[1]
+
+
+def test_a_counter_that_began_anew_does_not_jump_when_its_first_host_goes_live_again() -> None:
+    """The guest is held in its first reading of it, which nobody has ever seen then."""
+    schedule = "ledger/2 seed=501516 switchover:secondary@363000us leave:secondary@459000us"
+    assert not execute(Schedule.parse(schedule)).violations

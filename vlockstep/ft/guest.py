@@ -89,8 +89,7 @@ class Guest:
         self.live = False
         self._received = Received(self._ran_dry, self._host.condition())
         clock = self._inputs.clock()
-        self._lead = ClockLead()
-        self._lead.note(self._host.now(), clock[0])
+        self._lead = ClockLead(assumed=clock[0] - self._host.now())
         self.machine.replace_world(self._following_world(next, clock))
         self._inputs.leave()
         self._inputs = None

@@ -13,10 +13,11 @@ class ClockLead:
 
     Each reading reaches this host late, so it shows too small a lead: the one that was fastest to
     get here tells best. But only among those of the last window and the one before it, since the
-    clocks drift.
+    clocks drift. What was `assumed` counts until something is read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, assumed: int | None = None) -> None:
+        self._assumed = assumed
         self._since = 0
         self._before: int | None = None
         self._largest: int | None = None
@@ -30,7 +31,9 @@ class ClockLead:
 
     @property
     def value(self) -> int | None:
-        """None if nothing was read yet."""
-        if self._before is None or self._largest is None:
+        """None if nothing was read or assumed yet."""
+        if self._largest is None:
+            return self._assumed
+        if self._before is None:
             return self._largest
         return max(self._before, self._largest)
