@@ -203,3 +203,21 @@ def test_a_permission_that_comes_while_an_output_is_found_late_counts() -> None:
     queue.permit(1, 5)
     assert told.acquire(timeout=10)
     assert queue.done == 1 and console.text == b"x"
+
+
+def test_whatever_goes_wrong_in_the_background_is_told() -> None:
+    """Otherwise the replica would live on, and its guest would wait for ever."""
+
+    class Broken(Console):
+        def write(self, offset: int, data: bytes) -> None:
+            raise ZeroDivisionError
+
+    told = threading.Semaphore(0)
+    queue = OutputQueue(
+        Broken(), {}, {},
+        now=lambda: 0, background=BackgroundThread("outputs"), progressed=told.release,
+    )  # fmt: skip
+    queue.add(0, Kind.CONSOLE, 0, 0, b"x")
+    queue.permit(1, 1)
+    assert told.acquire(timeout=10)
+    assert isinstance(queue.failure, ZeroDivisionError) and queue.done == 0

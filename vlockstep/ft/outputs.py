@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from vlockstep.background import Background
-from vlockstep.errors import HostError
 from vlockstep.ft.handoff import Appended
 from vlockstep.machine.position import Position
 from vlockstep.machine.world import Outcome
@@ -96,7 +95,7 @@ class OutputQueue:
         """Queued; what limits the queue is the protocol's business."""
         self.expired = False
         """An output was not made, since it was too late for that."""
-        self.failure: HostError | None = None
+        self.failure: Exception | None = None
         """An output could not be made, and so nothing behind it will be."""
 
     # The guest's thread
@@ -203,7 +202,7 @@ class OutputQueue:
         made = False
         try:
             made = output is not None and self._make(output)
-        except HostError as error:
+        except Exception as error:
             self.failure = error
         with self._lock:
             in_time = made or self._now() < self._until  # it may have been prolonged meanwhile

@@ -441,9 +441,11 @@ class Replica:
     def _see_outputs(self) -> None:
         """Which of a primary's outputs are made."""
         failure, done = self._queue.failure, self._queue.done
-        if failure is not None:
+        if isinstance(failure, VlockstepError):
             self._event("stopped", reason=str(failure))
             self.result = failure
+        elif failure is not None:
+            raise failure
         elif isinstance(self.role, Primary):
             if self._queue.expired:
                 self._queue.expired = False
