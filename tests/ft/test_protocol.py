@@ -575,6 +575,23 @@ def test_a_secondary_that_may_be_live_already_leaves_when_that_shows() -> None:
     assert GoLive(2, protected=False) in secondary.arbiter_answered(START, Verdict.WON)
 
 
+def test_a_secondary_that_lost_its_primary_does_not_say_that_the_guest_goes_on() -> None:
+    secondary = following()
+    assert secondary.leave(START, "why") == [Send(Goodbye("why")), Stop("why", orderly=True)]
+    secondary = following()
+    secondary.disconnected(START)
+    assert secondary.leave(START, "why") == [Send(Goodbye("why")), Stop("why")]
+
+
+def test_a_secondary_whose_guest_has_ended_but_for_the_rest_sees_it_end() -> None:
+    secondary = following()
+    secondary.received(START, batch(0, [CLOCK, LINE, END]))
+    secondary.received(START, Finished(START))
+    assert secondary.state is State.DRAINED
+    assert secondary.leave(START, "why") == []
+    assert secondary.progressed(START, 3) == [Done()]
+
+
 # What the simulator found
 
 

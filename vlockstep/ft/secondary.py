@@ -213,13 +213,17 @@ class Secondary(Role):
         return [Send(Switchover())]
 
     def leave(self, now: int, reason: str) -> list[Action]:
-        """This replica is to leave. If it may be live already, that has to show first."""
+        """This replica is to leave. If it may be live already, or the guest ends anyway, that has
+        to show first."""
         self._leaving = reason
-        if self.state in (State.CLAIMING, State.LIVE, State.FINISHED, State.STOPPED):
+        if self.state in (
+            State.CLAIMING, State.LIVE, State.DRAINED, State.FINISHED, State.STOPPED
+        ):  # fmt: skip
             return []
         if self.state is State.JOINING:
             return self._stop(reason)
-        return [Send(Goodbye(reason)), *self._stop(reason, orderly=self.state is not State.READY)]
+        known = self.state in (State.FOLLOWING, State.TAKING_OVER)  # the primary has the guest
+        return [Send(Goodbye(reason)), *self._stop(reason, orderly=known)]
 
     def tick(self, now: int) -> list[Action]:
         """Time has passed."""
