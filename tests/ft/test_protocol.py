@@ -35,6 +35,8 @@ from vlockstep.ft.protocol import (
     GoLive,
     Hold,
     Release,
+    Reply,
+    Resume,
     Send,
     Start,
     State,
@@ -590,6 +592,19 @@ def test_a_secondary_whose_guest_has_ended_but_for_the_rest_sees_it_end() -> Non
     assert secondary.state is State.DRAINED
     assert secondary.leave(START, "why") == []
     assert secondary.progressed(START, 3) == [Done()]
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_switchover_is_called_off_for_the_reason_that_there_is(held: bool) -> None:
+    primary = protected()
+    primary.append(START, [LINE])
+    primary.switchover(START)
+    if held:
+        primary.held(START, Position(2))
+    now = START + HOLD_LIMIT
+    primary.received(now, Answer(now, 50 * MS, 1, 1))
+    reason = "outputs were not released" if held else "guest made no exit"
+    assert primary.tick(now) == [Resume(), Reply(0, f"the {reason} within 2 s")]
 
 
 # What the simulator found

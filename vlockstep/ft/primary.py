@@ -49,7 +49,8 @@ MAX_BATCH = 1 << 20
 _ROUND_TRIPS = 4
 """So many are remembered."""
 HOLD_LIMIT = 2 * SECOND
-"""A guest that makes no exit for so long cannot be switched over."""
+"""A guest that makes no exit for so long cannot be switched over, nor can one whose outputs take
+longer."""
 
 
 class _Sent(NamedTuple):
@@ -368,7 +369,9 @@ class Primary(Role):
                 if silent:
                     return self._lost("the secondary does not answer")
                 if now >= self._hold_until:
-                    actions = self._call_off("the guest made no exit within 2 s")
+                    made_no_exit = self._held is None
+                    what = "guest made no exit" if made_no_exit else "outputs were not released"
+                    actions = self._call_off(f"the {what} within 2 s")
                     if self._leaving:
                         return [*actions, *self._stop(self._leaving)]
                     self._to(State.PROTECTED)
