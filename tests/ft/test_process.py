@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,14 @@ import pytest
 from support import sample
 
 from vlockstep.arbiter import ArbiterError, Verdict
+from vlockstep.errors import HostError
 from vlockstep.ft import channel
 from vlockstep.ft.host import Setting
 from vlockstep.ft.process import Process
-from vlockstep.ft.protocol import Claim
+from vlockstep.ft.protocol import NEVER, Claim
+from vlockstep.machine.config import GuestConfig
 from vlockstep.replay.devices import ConsoleFile
+from vlockstep.replay.entry import Kind
 
 
 class Arbiter:
@@ -22,6 +27,7 @@ class Arbiter:
 
     def __init__(self, *answers: Verdict | Exception) -> None:
         self._answers = iter(answers)
+        self.ended: list[int] = []
 
     def claim(self, expected: int, alone: bool) -> Verdict:
         answer = next(self._answers)
@@ -29,7 +35,8 @@ class Arbiter:
             raise answer
         return answer
 
-    def end(self, generation: int) -> None: ...
+    def end(self, generation: int) -> None:
+        self.ended.append(generation)
 
 
 @pytest.fixture
@@ -66,3 +73,35 @@ def test_whatever_fails_in_a_claim_it_is_answered_and_told_once(
         answers.append(process._answers.get(timeout=10))
     assert answers == [None, None, None, None, Verdict.LOST, None]
     assert said == ["away", "the arbiter failed: ZeroDivisionError: odd", "away", "away"]
+
+
+@pytest.mark.parametrize("stalled", [False, True])
+def test_the_arbiter_learns_of_the_end_only_when_nothing_is_on_its_way(
+    tmp_path: Path, said: list[str], stalled: bool
+) -> None:
+    """An output that was begun may reach the disk after another guest has started."""
+    begun, go = threading.Event(), threading.Event()
+    arbiter, image = Arbiter(), sample("hello")
+
+    class SlowConsole(ConsoleFile):
+        def write(self, offset: int, data: bytes) -> None:
+            begun.set()
+            go.wait(10)
+
+    def observe(event: dict[str, Any]) -> None:
+        said.append(event.get("text", ""))
+
+    console = SlowConsole(Path(os.devnull))
+    listener = channel.listen(f"ipc://{tmp_path}/socket", None)
+    process = Process(Setting(image, console, {}, {}), listener, arbiter, observe)
+    if not stalled:
+        go.set()
+    process._replica._queue.add(0, Kind.CONSOLE, 0, 0, b"x")
+    process._replica._queue.permit(1, NEVER)
+    assert begun.wait(10)
+    process.stop("why")
+    with pytest.raises(HostError, match="why"):
+        process.run_primary(GuestConfig(image.digest), 1)
+    assert arbiter.ended == ([] if stalled else [1])
+    assert any("on its way" in text for text in said) == stalled
+    go.set()

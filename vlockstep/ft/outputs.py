@@ -158,10 +158,12 @@ class OutputQueue:
             while self._queue and self._queue[0].sequence < end:
                 self.bytes -= len(self._queue.popleft().data)
 
-    def close(self) -> None:
-        """Begin no other output."""
+    def close(self, seconds: float) -> bool:
+        """Begin no other output; whether the one that was begun, if one was, has come to its end
+        after this time at the most."""
         with self._lock:
             self._closed = True
+        return self._background.drain(seconds)
 
     # Either that thread, or the background while it is busy
 

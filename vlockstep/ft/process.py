@@ -93,7 +93,7 @@ class Process:
         try:
             self._replica.start_primary(config, generation)
         except VlockstepError:
-            self._end(generation)
+            self._end(generation, settled=True)
             self._channel.close()
             raise
         self.observe({"event": "waiting", "endpoint": self._channel.endpoint})
@@ -129,19 +129,21 @@ class Process:
         finally:
             with self._turning:
                 self._closed = True
+                settled = replica.settle()
                 self._channel.close()
             if isinstance(role := replica.role, Primary) and (
                 role.state is State.FINISHED or role.idle
             ):
-                self._end(role.generation)
+                self._end(role.generation, settled)
             replica.close()  # its log may take a while: peer and arbiter do not wait for that
         result = replica.result
         if isinstance(result, VlockstepError):
             raise result
         return result
 
-    def _end(self, generation: int) -> None:
-        """Without the arbiter's knowing, the guest has ended all the same."""
+    def _end(self, generation: int, settled: bool) -> None:
+        """Without the arbiter's knowing, the guest has ended all the same. It may know only when
+        what this replica writes is `settled`: another guest may start then."""
         answer: queue.SimpleQueue[str] = queue.SimpleQueue()
 
         def tell() -> None:
@@ -151,11 +153,13 @@ class Process:
             except ArbiterError as error:
                 answer.put(str(error))
 
-        threading.Thread(target=tell, name="arbiter", daemon=True).start()
-        try:
-            problem = answer.get(timeout=_END_TIMEOUT)
-        except queue.Empty:
-            problem = "the arbiter does not answer"
+        problem = "an output of the guest is still on its way"
+        if settled:
+            threading.Thread(target=tell, name="arbiter", daemon=True).start()
+            try:
+                problem = answer.get(timeout=_END_TIMEOUT)
+            except queue.Empty:
+                problem = "the arbiter does not answer"
         if problem:
             text = f"{problem}; the next start of this guest will be refused"
             self.observe({"event": "notice", "text": text})

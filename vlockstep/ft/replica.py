@@ -61,6 +61,7 @@ from vlockstep.replay.replayer import Divergence
 _FLUSH = 4 * MILLISECOND
 """Entries without an output wait so long for company."""
 _LEAVE_LIMIT = 5 * SECOND
+_SETTLE_SECONDS = 1.0
 _LOOK = 4 * MILLISECOND
 """How soon the host looks what a secondary's guest has executed."""
 
@@ -250,13 +251,17 @@ class Replica:
         return status
 
     def close(self) -> None:
-        self._queue.close()
         if self.result is not None and self._guest is not None and not self._closed:
             self._closed = True
             for place in self._guest.unreached:
                 self._event("notice", text=f"this replica never came to {place.text}")
         if self._log is not None:
             self._log.close()
+
+    def settle(self) -> bool:
+        """Begin no other output, and wait a little for the one that was begun; whether the world
+        gets nothing from here any more."""
+        return self._queue.close(_SETTLE_SECONDS)
 
     # What arrives
 

@@ -189,6 +189,7 @@ class SimulatedHost:
             pass
         self.simulation.acted(self)
         if self.over:
+            self.replica.settle()
             self.replica.close()
 
     def step(self) -> None:
@@ -247,6 +248,7 @@ class SimulatedHost:
 
     def close(self) -> None:
         self.task.kill()
+        self.replica.settle()
         self.replica.close()
         if self.replica.machine is not None:
             self.replica.machine.close()
