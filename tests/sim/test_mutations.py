@@ -111,6 +111,33 @@ def without_leases_beyond_death(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Timing, "max_lease", property(lambda self: self.dead))
 
 
+def without_handing_over(patch: pytest.MonkeyPatch) -> None:
+    """A primary that leaves takes the guest along."""
+    leave = Primary.leave
+
+    def selfish(self: Primary, now: int, reason: str) -> list[Action]:
+        self._leaving = reason
+        if self.state is State.PROTECTED and self._running:
+            return self._claim()
+        return leave(self, now, reason)
+
+    patch.setattr(Primary, "leave", selfish)
+
+
+def without_patience_with_the_arbiter(patch: pytest.MonkeyPatch) -> None:
+    """Who handed over goes on alone when the new primary has to wait for the arbiter's answer."""
+    received = Primary.received
+
+    def hasty(self: Primary, now: int, message: Any) -> list[Action]:
+        silence = self._silence
+        actions = received(self, now, message)
+        if self.state is State.HANDED_OVER:
+            self._silence = silence
+        return actions
+
+    patch.setattr(Primary, "received", hasty)
+
+
 def without_sequence_check(patch: pytest.MonkeyPatch) -> None:
     """A batch is taken for the next one, though some came before or got lost."""
     batch = Secondary._batch
@@ -169,6 +196,8 @@ def without_position_check(patch: pytest.MonkeyPatch) -> None:
         (without_late_timers, ("power",)),
         (without_leases_beyond_death, ("slow",)),
         (without_background, ("stall-outputs",)),
+        (without_handing_over, ("leave",)),
+        (without_patience_with_the_arbiter, ("switchover", "arbiter-slow")),
         (without_sequence_check, ("garble",)),
         (without_suppression_of_outputs, ("crash",)),
         (without_draining, ("slow", "crash")),

@@ -13,7 +13,7 @@ from vlockstep.replay.entry import Kind
 from vlockstep.replay.replayer import Replayer, Sequence
 from vlockstep.sim.client import Client
 from vlockstep.sim.host import SimulatedHost
-from vlockstep.sim.schedule import STALLS, Schedule
+from vlockstep.sim.schedule import HARMLESS, Schedule
 from vlockstep.sim.scripted import BLOCK, RECORD
 from vlockstep.sim.simulation import Simulation
 from vlockstep.testing.ledger import BLOCK as LEDGER_BLOCK
@@ -69,16 +69,22 @@ def _emitters(simulation: Simulation) -> Iterator[str]:
 
 
 def _composure(simulation: Simulation, schedule: Schedule) -> Iterator[str]:
-    """Who only waits for what it writes does not count as dead."""
-    conditions = simulation.conditions
+    """Who only waits for what it writes, or for the arbiter, does not count as dead; and whoever
+    leaves, the other one has the guest."""
+    conditions, faults = simulation.conditions, schedule.faults
     lateness = conditions.message[1] + conditions.timer[1]
     calm = all(t.dead - 2 * t.interval > 2 * lateness for t in conditions.timings)
-    if calm and all(fault.kind in STALLS for fault in schedule.faults):
-        if simulation.arbiter.generation > 1:
-            yield f"generation {simulation.arbiter.generation}, and nobody was dead"
-        for host in simulation.hosts:
-            if not isinstance(host.outcome, Outcome) and simulation.primary.happened("started"):
-                yield f"{host.name} left, and nobody was dead: {host.outcome}"
+    if not calm or not simulation.primary.happened("started"):
+        return
+    leaving = {fault.target for fault in faults if fault.kind == "leave"}
+    if len(leaving) == len(simulation.hosts) or any(f.kind not in HARMLESS for f in faults):
+        return
+    switchovers = sum(fault.kind == "switchover" for fault in faults)
+    if not leaving and simulation.arbiter.generation > 1 + switchovers:
+        yield f"generation {simulation.arbiter.generation}, and nobody was dead"
+    for host in simulation.hosts:
+        if host.name not in leaving and not isinstance(host.outcome, Outcome):
+            yield f"{host.name} left, and nobody was dead: {host.outcome}"
 
 
 def _survival(simulation: Simulation, may_diverge: bool) -> Iterator[str]:

@@ -49,6 +49,10 @@ network. An arbiter that is deaf does what it is asked, but its answers get lost
 fails now and then, in the midst of a claim, too; with one that is stale nobody sees what others
 have written."""
 TARGETS = ONCE | LASTING
+HARMLESS = frozenset(STALLS) | {"slow", "unplug", "switchover", "leave"} | {
+    kind for kind in LASTING if kind.startswith("arbiter-")
+}  # fmt: skip
+"""Faults of which nobody is dead, nor seems to be."""
 
 _FAULT = re.compile(
     r"(?P<kind>[a-z-]+)(:(?P<target>[a-z]+))?@(#(?P<point>\d+)|(?P<at>\d+)us(\+(?P<for>\d+)us)?)"
