@@ -16,6 +16,8 @@ from vlockstep.replay.live import BlockDevice, Console, NetDevice
 
 _WAITING = (Kind.CONSOLE, Kind.BLOCK_WRITE)
 _TOLD_EVERY = 16
+_OVERHEAD = 256
+"""Bytes that an output takes besides its data."""
 
 
 class Output(NamedTuple):
@@ -26,6 +28,11 @@ class Output(NamedTuple):
     handle: int
     offset: int
     data: bytes
+
+    @property
+    def size(self) -> int:
+        """Of it in memory, or a little more."""
+        return _OVERHEAD + len(self.data)
 
 
 class Inputs(Protocol):
@@ -92,7 +99,7 @@ class OutputQueue:
         self._untold = 0
         self._closed = False
         self.bytes = 0
-        """Queued; what limits the queue is the protocol's business."""
+        """That the queue takes; what limits it is the protocol's business."""
         self.expired = False
         """An output was not made, since it was too late for that."""
         self.failure: Exception | None = None
@@ -109,8 +116,9 @@ class OutputQueue:
             if sequence < self._forgotten:
                 return
             assert not self._queue or self._queue[-1].sequence < sequence
-            self._queue.append(Output(sequence, kind, handle, offset, data))
-            self.bytes += len(data)
+            output = Output(sequence, kind, handle, offset, data)
+            self._queue.append(output)
+            self.bytes += output.size
 
     def read_block(self, handle: int, offset: int, length: int) -> bytes | None:
         """What the guest must find on its disk: the disk's content under the queued writes. They
@@ -156,7 +164,7 @@ class OutputQueue:
         with self._lock:
             self._forgotten = end
             while self._queue and self._queue[0].sequence < end:
-                self.bytes -= len(self._queue.popleft().data)
+                self.bytes -= self._queue.popleft().size
 
     def close(self, seconds: float) -> bool:
         """Begin no other output; whether the one that was begun, if one was, has come to its end
@@ -192,7 +200,7 @@ class OutputQueue:
                 self._nics[output.handle].write(output.data)
         with self._lock:
             self._queue.popleft()
-            self.bytes -= len(output.data)
+            self.bytes -= output.size
             self._untold += 1
         self._made(output)
         return True
