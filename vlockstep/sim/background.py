@@ -26,17 +26,27 @@ class SimulatedBackground:
 
     def drain(self, seconds: float) -> bool:
         """A process that leaves waits for its threads, but no time passes here."""
-        while self._jobs and not self._host.stalled(self._name):
+        while self._jobs and not self._stands_still:
             self._jobs.popleft()()
         return not self._jobs
 
     def go_on(self) -> None:
-        if self._jobs and not self._due and not self._host.stalled(self._name):
+        if self._jobs and not self._due and not self._stands_still:
             self._due = True
             self._host.simulation.after_job(self._work)
 
     def _work(self) -> None:
+        if self._stands_still:
+            self._due = False
+        else:
+            self._host.do("background", self._next, turn=False)  # later if the host is paused
+
+    def _next(self) -> None:
         self._due = False
-        if self._jobs and not self._host.stalled(self._name):
-            self._host.do("background", self._jobs.popleft(), turn=False)
+        if self._jobs:
+            self._jobs.popleft()()
         self.go_on()
+
+    @property
+    def _stands_still(self) -> bool:
+        return self._host.crashed or self._host.stalled(self._name)

@@ -9,7 +9,8 @@ from contextlib import closing
 from vlockstep.errors import VlockstepError
 from vlockstep.ft.timing import MILLISECOND
 from vlockstep.machine.world import Outcome
-from vlockstep.replay.entry import Kind
+from vlockstep.replay.entry import Entry, Kind
+from vlockstep.replay.logfile import LogReader
 from vlockstep.replay.replayer import Replayer, Sequence
 from vlockstep.sim.client import Client
 from vlockstep.sim.host import SimulatedHost
@@ -40,6 +41,7 @@ def violations(simulation: Simulation, schedule: Schedule, client: Client | None
         if isinstance(host.outcome, Outcome):
             yield from _replay(simulation, host, host.outcome)
             yield from _clock(simulation, host)
+            yield from _log(simulation, host)
     finished = any(isinstance(host.outcome, Outcome) for host in simulation.hosts)
     if client is not None:
         yield from client.complaints
@@ -118,6 +120,22 @@ def _clock(simulation: Simulation, host: SimulatedHost) -> Iterator[str]:
             if not 0 < value - before <= passed + passed // _RATES + _DRIFT:
                 yield f"the guest's counter went by {value - before} ns when {passed} ns passed"
         before = value
+
+
+def _log(simulation: Simulation, host: SimulatedHost) -> Iterator[str]:
+    """The log file of who finished is whole, or was told to end where it does."""
+    if simulation.logs is None:
+        return
+    kept: list[Entry] = []
+    file = simulation.logs / f"{host.name}.vlog"
+    if file.exists():
+        with closing(LogReader(file)) as reader:
+            kept += reader.entries()
+    if kept != host.replica.entries[: len(kept)]:
+        yield f"the log file of {host.name} holds other entries than were kept"
+    told = any("the log file ends here" in event.get("text", "") for event in host.events)
+    if len(kept) < len(host.replica.entries) and not told:
+        yield f"the log file of {host.name} ends early, and nobody was told"
 
 
 def _replay(simulation: Simulation, host: SimulatedHost, outcome: Outcome) -> Iterator[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import tempfile
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,14 +37,19 @@ class Result:
 def execute(schedule: Schedule, watch: Callable[[str, int, str], None] | None = None) -> Result:
     """Run it to its end. `watch` is told each point: the host, its number from 1, and its name."""
     chance = random.Random(f"conditions {schedule.seed}")
-    with Simulation(
-        programs.image(schedule),
-        programs.arguments(schedule),
-        seed=schedule.seed,
-        disk_size=1 << 14,
-        conditions=_conditions(chance),
-        machine=None if schedule.real else programs.scripted,
-    ) as simulation:
+    keeps_logs = any(fault.kind == "stall-log" for fault in schedule.faults)
+    with (
+        tempfile.TemporaryDirectory() if keeps_logs else nullcontext() as logs,
+        Simulation(
+            programs.image(schedule),
+            programs.arguments(schedule),
+            seed=schedule.seed,
+            disk_size=1 << 14,
+            conditions=_conditions(chance),
+            machine=None if schedule.real else programs.scripted,
+            logs=Path(logs) if logs else None,
+        ) as simulation,
+    ):
         client = Client(simulation, schedule.size) if schedule.program == "tally" else None
         for host in simulation.hosts:
             host.hurries = chance.random() < 0.5

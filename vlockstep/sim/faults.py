@@ -43,7 +43,7 @@ def _effects(
             return lambda: simulation.diverge(target), None
         case "drop":
             return simulation.drop, None
-        case "stall-outputs":
+        case "stall-outputs" | "stall-log" | "stall-events":
             background = kind.removeprefix("stall-")
             return lambda: host.stall(background, True), lambda: host.stall(background, False)
         case "pause":

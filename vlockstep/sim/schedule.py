@@ -28,8 +28,8 @@ ONCE = {
 }
 """Faults that strike, and whom. `power` is a crash that no connection tells of; who is to leave was
 asked to stop, and does so in order."""
-STALLS = {"stall-outputs": HOSTS}
-"""What a host writes, and waits for: console and disks."""
+STALLS = {"stall-outputs": HOSTS, "stall-log": HOSTS, "stall-events": HOSTS}
+"""What a host writes stands still: its console and disks, its log, what it tells."""
 LASTING = {
     **STALLS,
     "pause": HOSTS,

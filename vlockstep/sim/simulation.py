@@ -104,6 +104,7 @@ class Simulation:
         self.chance = random.Random(seed)
         self.console = SharedConsole()
         self.emissions: list[Emission] = []
+        self.logs = logs
         self.readings: dict[int, int] = {}
         """When each value of the guest's counter was read first."""
         self.on_frame: Callable[[bytes], None] = lambda frame: None
