@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vlockstep.errors import HostError, Left
+from vlockstep.ft.protocol import NEVER
 from vlockstep.ft.timing import MILLISECOND, SECOND
 from vlockstep.machine.world import Outcome
 from vlockstep.testing import LocalPair, check_ledger
@@ -93,4 +94,26 @@ def test_a_primary_that_cannot_release_its_outputs_leaves_all_the_same() -> None
         assert pair.now - asked <= 6 * SECOND
         pair.run()
         assert isinstance(pair.secondary.outcome, Outcome)
+        check_ledger(pair.transcript, pair.disk(), LINES)
+
+
+@pytest.mark.parametrize("after", range(5, 65, 10))
+@pytest.mark.parametrize("side", ["primary", "secondary"])
+def test_one_without_an_answer_from_the_arbiter_leaves_the_guest_to_the_other_one(
+    side: str, after: int
+) -> None:
+    """Both live, do not hear each other, and ask an arbiter that is away until some time later."""
+    with LocalPair("ledger", ARGUMENTS) as pair:
+        pair.run_to_entry(7)
+        pair.arbiter.reachable = False
+        pair.network.cut({"primary", "secondary"})
+        pair.run(lambda: {host.state for host in pair.hosts} == {"CLAIMING"})
+        pair.run(lambda: all(NEVER > host.deadline() > pair.now for host in pair.hosts))
+        again = pair.now + after * MILLISECOND
+        leave(pair, side)
+        pair.run(lambda: pair.now >= again)
+        pair.arbiter.reachable = True
+        pair.run()
+        assert isinstance(pair.host(side).outcome, HostError)
+        assert isinstance(pair.peer(pair.host(side)).outcome, Outcome)
         check_ledger(pair.transcript, pair.disk(), LINES)

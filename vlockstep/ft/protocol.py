@@ -57,7 +57,8 @@ outputs, had none, and so has released nothing.
 *Leaving.* A primary that is asked to leave hands over first, if its secondary can take over, and
 says Goodbye when it follows. A secondary says Goodbye. One that is alone, or was told that the
 other one leaves, ends the guest, and the arbiter learns that. In doubt whether the other one lives
-a primary leaves without a word, as if it had crashed: who is to go on is the other's to claim.
+a primary leaves without a word, as if it had crashed: who is to go on is the other's to claim. So
+does whoever asked the arbiter and got no answer.
 
 States
 ------
@@ -328,8 +329,11 @@ class Role:
         )
 
     def _retry_claim(self, now: int) -> list[Action]:
+        """Who is to leave does not ask again: the peer may live, and be answered sooner."""
         if now < self._retry:
             return []
+        if self._leaving:
+            return self._stop(self._leaving)
         self._retry = NEVER - 1
         return [self._claimed]
 
