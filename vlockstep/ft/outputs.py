@@ -166,11 +166,14 @@ class OutputQueue:
             while self._queue and self._queue[0].sequence < end:
                 self.bytes -= self._queue.popleft().size
 
-    def close(self, seconds: float) -> bool:
-        """Begin no other output; whether the one that was begun, if one was, has come to its end
-        after this time at the most."""
+    def close(self) -> None:
+        """Begin no other output."""
         with self._lock:
             self._closed = True
+
+    def settle(self, seconds: float) -> bool:
+        """Once closed: whether the output that was begun, if one was, has come to its end after
+        this time at the most."""
         return self._background.drain(seconds)
 
     # Either that thread, or the background while it is busy

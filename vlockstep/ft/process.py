@@ -129,12 +129,12 @@ class Process:
         finally:
             with self._turning:
                 self._closed = True
-                settled = replica.settle()
-                self._channel.close()
+                replica.fall_silent()
+                self._channel.close()  # so that the peer knows at once
             if isinstance(role := replica.role, Primary) and (
                 role.state is State.FINISHED or role.idle
             ):
-                self._end(role.generation, settled)
+                self._end(role.generation, replica.settle())
             replica.close()  # its log may take a while: peer and arbiter do not wait for that
         result = replica.result
         if isinstance(result, VlockstepError):

@@ -258,10 +258,14 @@ class Replica:
         if self._log is not None:
             self._log.close()
 
+    def fall_silent(self) -> None:
+        """Begin no other output."""
+        self._queue.close()
+
     def settle(self) -> bool:
-        """Begin no other output, and wait a little for the one that was begun; whether the world
-        gets nothing from here any more."""
-        return self._queue.close(_SETTLE_SECONDS)
+        """After that: wait a little for the output that was begun; whether the world gets nothing
+        from here any more."""
+        return self._queue.settle(_SETTLE_SECONDS)
 
     # What arrives
 

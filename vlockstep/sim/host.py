@@ -189,7 +189,7 @@ class SimulatedHost:
             pass
         self.simulation.acted(self)
         if self.over:
-            self.replica.settle()
+            self.replica.fall_silent()
             self.replica.close()
 
     def step(self) -> None:
@@ -248,7 +248,7 @@ class SimulatedHost:
 
     def close(self) -> None:
         self.task.kill()
-        self.replica.settle()
+        self.replica.fall_silent()
         self.replica.close()
         if self.replica.machine is not None:
             self.replica.machine.close()
