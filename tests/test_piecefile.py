@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from vlockstep.locks import InUse, open_locked
 from vlockstep.piecefile import PieceFile
 
 
@@ -28,7 +29,7 @@ def no_room_beyond(size: int) -> Iterator[None]:
 def test_whole_pieces(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"of another life")
-    file = PieceFile(path)
+    file = PieceFile(path, "the file")
     file.write(b"one ")
     file.write(b"two")
     assert (path.read_bytes(), file.written) == (b"one two", 7)
@@ -36,9 +37,21 @@ def test_whole_pieces(tmp_path: Path) -> None:
     file.close()
 
 
+def test_a_file_in_use_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"in use")
+    other = open_locked(path, "somebody else's")
+    with pytest.raises(InUse, match="the file is in use by this very process"):
+        PieceFile(path, "the file")
+    assert path.read_bytes() == b"in use"
+    os.close(other)
+    PieceFile(path, "the file").close()
+    assert path.read_bytes() == b""
+
+
 def test_a_torn_piece_is_the_last_one_and_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "x"
-    file = PieceFile(path)
+    file = PieceFile(path, "the file")
     file.write(bytes(900))
     with no_room_beyond(1000), pytest.raises(OSError, match="File too large"):
         file.write(bytes(200))
@@ -53,7 +66,7 @@ def test_nothing_follows_a_torn_piece_that_cannot_be_cut_off(tmp_path: Path) -> 
     path = tmp_path / "fifo"
     os.mkfifo(path)
     opened: list[PieceFile] = []
-    opening = threading.Thread(target=lambda: opened.append(PieceFile(path)))
+    opening = threading.Thread(target=lambda: opened.append(PieceFile(path, "the file")))
     opening.start()
     reader = os.open(path, os.O_RDONLY)
     opening.join()

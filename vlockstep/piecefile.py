@@ -6,19 +6,27 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from vlockstep.locks import empty, open_locked
+
 
 class PieceFile:
-    """A new file at `path`. A piece of which a part cannot be written, say on a full disk, is the
-    last one: it is cut off again where the file can be cut, and nothing ever follows it.
+    """A new file at `path`, which `name` names for people, locked as long as it is open. A piece of
+    which a part cannot be written, say on a full disk, is the last one: it is cut off again where
+    the file can be cut, and nothing ever follows it.
 
-    Raises `OSError`, as `write` does.
+    Raises `OSError`, as `write` does, and `InUse` if somebody else uses the file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, name: str) -> None:
         self.written = 0
         """Bytes of whole pieces."""
         self._error: OSError | None = None
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        self._fd = open_locked(path, name)
+        try:
+            empty(self._fd)
+        except BaseException:
+            self.close()
+            raise
 
     def write(self, piece: bytes) -> None:
         """The same error again and again once it has failed."""

@@ -125,6 +125,7 @@ def test_address_of_others_needs_keys(make_pair: MakePair, endpoint: str) -> Non
     assert not pair.arbiter.exists()
     pair.start_secondary("--connect", endpoint)
     assert pair.process("secondary").wait_exit() == 2
+    assert not pair.arbiter.exists()
 
 
 def test_any_address_with_keys(make_pair: MakePair) -> None:

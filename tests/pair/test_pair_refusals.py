@@ -34,9 +34,9 @@ def test_third_replica(make_pair: MakePair) -> None:
 
 def test_secondary_with_another_arbiter(make_pair: MakePair) -> None:
     """Two arbiters could make two replicas live."""
-    pair = make_pair("ledger", SHORT, start=False)
+    pair = make_pair("ledger", SHORT, start=False, local=True)
     pair.start_primary()
-    pair.start_secondary("--arbiter", pair.directory / "other")
+    pair.start_secondary("--arbiter", pair.directory / "other", "--console", "-")
     assert pair.process("secondary").wait_exit() == 1
     assert said(pair, "secondary", "its arbiter is not the primary's; give both the same directory")
     pair.process("primary").wait_event("rejected")

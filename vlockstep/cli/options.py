@@ -13,6 +13,7 @@ import typer
 
 from vlockstep.cli.command import FILES, GUEST, REPLAY
 from vlockstep.errors import HostError, UsageError
+from vlockstep.locks import open_locked
 from vlockstep.program import background
 
 if TYPE_CHECKING:
@@ -163,13 +164,13 @@ class Guest:
 
 @dataclass(frozen=True)
 class Network:
-    """What the options say of the guest's NICs. `guest` tells a switch whose they are: both
-    replicas of one guest say the same."""
+    """What the options say of the guest's NICs. `guest` tells a switch whose they are, and who
+    shares the guest's disks: both replicas of one guest say the same; "" if it has none."""
 
     backends: list[str] | None
     macs: list[str] | None
     keys: Keys | None = None
-    guest: Callable[[], str] = lambda: uuid.uuid4().hex
+    guest: Callable[[], str] = lambda: ""
 
     def connect(self, image: Image, devices: Devices) -> Attached:
         """Connect the NICs; they join the disks."""
@@ -186,7 +187,8 @@ class Network:
                 raise UsageError(f"{image.name} declares no NIC {name!r} (declared: {known})")
         if not options:
             return Attached(devices, {}, {})
-        stations = attach.connect(options, macs, self.guest(), self.keys, background)
+        guest = self.guest() or uuid.uuid4().hex
+        stations = attach.connect(options, macs, guest, self.keys, background)
         return Attached(
             devices,
             {handles[name]: station for name, station in stations.items()},
@@ -214,7 +216,7 @@ def open_guest(
         " ".join(arguments or ()).encode()
     except UnicodeEncodeError as error:
         raise UsageError("the guest's command line is not valid UTF-8") from error
-    devices = attach_disks(image, options)
+    devices = attach_disks(image, options, network.guest())
     attached = network.connect(image, devices)
     config = GuestConfig(
         image.digest, memory * MIB, tuple(arguments or ()), cpu, devices.blocks, attached.nets
@@ -223,16 +225,16 @@ def open_guest(
     return Guest(image, config, attached, files_of(reference, options))
 
 
-def attach_disks(image: Image, options: Iterable[BlockOption]) -> Devices:
+def attach_disks(image: Image, options: Iterable[BlockOption], guest: str = "") -> Devices:
     """`attach`, which tells in a terminal how far it is with a large local disk."""
     from vlockstep.progress import Progress
     from vlockstep.replay.attach import attach
 
     if not sys.stderr.isatty():  # there may be a program that expects JSON
-        return attach(image, options)
+        return attach(image, options, guest)
     progress = Progress()
     try:
-        return attach(image, options, progress.tell)
+        return attach(image, options, guest, progress.tell)
     finally:
         progress.clear()
 
@@ -266,18 +268,17 @@ def open_console(target: str, files: Iterable[Path] = ()) -> Console:
         return ConsoleStream()
     path = Path(target)
     refuse_overwriting(path, "console file", files)
-    try:
-        path.write_bytes(b"")
-    except OSError as error:
-        raise HostError(f"cannot open the console file {path}: {error.strerror}") from error
-    return ConsoleFile(path)
+    console = ConsoleFile(path)
+    console.truncate()
+    return console
 
 
-def check_writable(path: Path, what: str) -> None:
-    """Open it as it is, and close it; but a FIFO, where that takes somebody who reads."""
+def reserve(path: Path, what: str) -> None:
+    """Open and lock a file as it is, for as long as this process runs: it will write it. But a
+    FIFO is left alone: opening it takes somebody who reads, who would then wait for its end."""
     try:
         if not path.is_fifo():
-            path.open("ab").close()
+            open_locked(path, f"the {what} {path}")
     except OSError as error:
         raise HostError(f"cannot write the {what} {path}: {error.strerror}") from error
 

@@ -7,7 +7,6 @@ import os
 import signal
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
@@ -27,8 +26,10 @@ if TYPE_CHECKING:
     from vlockstep.ft.host import Setting
     from vlockstep.ft.process import Process
     from vlockstep.ft.timing import Timing
+    from vlockstep.locks import FileLock
     from vlockstep.machine.image import Image
     from vlockstep.machine.world import Outcome
+    from vlockstep.replay.attach import Devices
     from vlockstep.replay.devices import ConsoleFile
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:7700"
@@ -236,13 +237,15 @@ def primary(
     Waits for the secondary first. The exit status is the guest's.
     """
     from vlockstep.arbiter import DirectoryArbiter
+    from vlockstep.endpoint import check_endpoint
     from vlockstep.keys import Party
 
-    judge = DirectoryArbiter(arbiter, _name("primary"))
     own = _load(keys, Party.PRIMARY)
+    check_endpoint(listen, own is not None)
+    timing = _timing(heartbeat, misses, max_lag, max_log, wait)
+    judge = DirectoryArbiter(arbiter, _name("primary"))
     network = options.Network(nets, macs, own, judge.guest)
     guest = options.open_guest(image, arguments, memory, cpu, blocks, network)
-    timing = _timing(heartbeat, misses, max_lag, max_log, wait)
 
     def start(process: Callable[..., Process]) -> Outcome:
         from vlockstep.ft import channel
@@ -250,7 +253,7 @@ def primary(
         made = process(channel=channel.listen(listen, own), arbiter=judge)
         return made.run_primary(guest.config, judge.start())
 
-    files = _Files(guest.files, console, log, dumpcore)
+    files = _Files(judge.guest(), guest.files, console, log, dumpcore)
     places = _Places(crash_at, pause_at, stop_at, diverge_at)
     _replicate(start, guest.image, guest.attached, files, timing, places, as_json)
 
@@ -287,17 +290,19 @@ def secondary(
     Memory, CPU and the guest's command line are the primary's. The exit status is the guest's.
     """
     from vlockstep.arbiter import DirectoryArbiter
+    from vlockstep.endpoint import check_endpoint
     from vlockstep.keys import Party
     from vlockstep.machine.bundled import open_image
     from vlockstep.replay.attach import BlockOption
 
     opened = open_image(image)
     disks = [BlockOption.parse(text) for text in blocks or []]
-    devices = options.attach_disks(opened, disks)
-    judge = DirectoryArbiter(arbiter, _name("secondary"))
     own = _load(keys, Party.SECONDARY)
-    attached = options.Network(nets, macs, own, judge.guest).connect(opened, devices)
+    check_endpoint(connect, own is not None)
     timing = _timing(heartbeat, misses, max_lag, max_log, wait)
+    judge = DirectoryArbiter(arbiter, _name("secondary"))
+    devices = options.attach_disks(opened, disks, judge.guest())
+    attached = options.Network(nets, macs, own, judge.guest).connect(opened, devices)
 
     def start(process: Callable[..., Process]) -> Outcome:
         from vlockstep.ft import channel
@@ -305,7 +310,7 @@ def secondary(
         connector = channel.connect(connect, own)
         return process(channel=connector, arbiter=judge).run_secondary()
 
-    files = _Files(options.files_of(image, disks), console, log, dumpcore)
+    files = _Files(judge.guest(), options.files_of(image, disks), console, log, dumpcore)
     places = _Places(crash_at, pause_at, stop_at, diverge_at)
     _replicate(start, opened, attached, files, timing, places, as_json)
 
@@ -406,8 +411,10 @@ def _of_guest(text: str, does: str) -> Place:
 
 
 class _Files(NamedTuple):
-    """What a replica writes, and what it has otherwise."""
+    """What a replica writes, and what it has otherwise. `guest` is the arbiter's name for its
+    guest."""
 
+    guest: str
     used: Sequence[Path]
     console: str
     log: Path | None
@@ -420,12 +427,12 @@ class _Files(NamedTuple):
         used = self.used
         if self.log is not None:
             options.refuse_overwriting(self.log, "log", used)
-            options.check_writable(self.log, "log")
+            options.reserve(self.log, "log")
             used = (*used, self.log)
         if self.console == options.STDOUT:
             return None
         options.refuse_overwriting(Path(self.console), "console file", used)
-        return ConsoleFile(Path(self.console))
+        return ConsoleFile(Path(self.console), f"{self.guest} console")
 
 
 def _replicate(
@@ -459,6 +466,8 @@ def _replicate(
         stops=places.stop_places(),
         diverge=places.divergence(),
         begin=console.truncate if console else lambda: None,
+        guest=files.guest,
+        shared=_shared(attached.devices, console),
     )
     observe = events.observe if as_json else partial(_observe_stop, events.observe)
     try:
@@ -482,6 +491,13 @@ def _observe_stop(observe: Callable[[dict[str, Any]], None], event: dict[str, An
     observe(event)
 
 
+def _shared(devices: Devices, console: ConsoleFile | None) -> dict[str, FileLock]:
+    locks = {f"disk {name!r}": lock for name, lock in devices.shared.items()}
+    if console is not None and console.lock.lockable:
+        locks["console file"] = console.lock
+    return locks
+
+
 def _process(
     setting: Setting,
     observe: Callable[[dict[str, Any]], None],
@@ -492,7 +508,6 @@ def _process(
     """One that signals stop, the second one at once: it may be stuck in a write."""
     from vlockstep.ft.process import Process
 
-    setting = replace(setting, guest=arbiter.guest())
     made = Process(setting, channel, arbiter, observe, status)
 
     def leave(number: int, _frame: object) -> None:

@@ -93,7 +93,7 @@ def record(
     machine = Machine(guest.image, guest.config)
     machine.core_directory = dumpcore
     options.refuse_overwriting(log, "log", guest.files)
-    options.check_writable(log, "log")
+    options.reserve(log, "log")
     output_file = options.open_console(console, (*guest.files, log))
     world = LiveWorld(output_file, attached.devices.disks, attached.nics)
     progress = LogInProgress(LogWriter(log, guest.config, guest.image.path))

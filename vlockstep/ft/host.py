@@ -14,6 +14,7 @@ from vlockstep.ft.handoff import Condition
 from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.protocol import Claim
 from vlockstep.ft.timing import Timing
+from vlockstep.locks import FileLock
 from vlockstep.machine.config import BlockConfig, GuestConfig, NetConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
@@ -72,8 +73,8 @@ class Setting:
     """What a replica is made of. `disks` and `nics` are by handle, `blocks` and `nets` by name;
     `local` are the handles of disks of which each replica has its own copy. At `stops` the guest
     calls `Host.look_around`, at `diverge` a bit of its RAM is flipped. `begin` is called when a
-    guest starts afresh here, before any output.
-    `guest` is the arbiter's name for it."""
+    guest starts afresh here, before any output. `guest` is the arbiter's name for it. `shared` are
+    the locks on the files that both replicas write, by what they are to the guest."""
 
     image: Image
     console: Console
@@ -90,6 +91,11 @@ class Setting:
     diverge: Place | None = None
     begin: Callable[[], None] = lambda: None
     guest: str = ""
+    shared: Mapping[str, FileLock] = field(default_factory=dict)
+
+    def tokens(self) -> dict[str, int | None]:
+        """Those of the locks of shared files, for the other replica."""
+        return {name: lock.token for name, lock in self.shared.items()}
 
     def check(self, config: GuestConfig) -> None:
         """The devices given to this replica must be those that the primary's guest has."""
@@ -99,7 +105,7 @@ class Setting:
                 raise UsageError(f"the guest has a disk {name!r}: give it with --block {name}=PATH")
             if disk != block:
                 raise UsageError(
-                    f"the disk {name!r} is not the primary's: {disk} here, {block} there"
+                    f"the disk {name!r} is not the primary's: {_difference(disk, block)}"
                 )
         for name, net in config.nets.items():
             nic = self.nets.get(name)
@@ -110,3 +116,33 @@ class Setting:
                     f"the NIC {name!r} is not the primary's: {nic} here, {net} there; "
                     f"give both --net-mac {name}={net.mac}"
                 )
+
+    def verify_shared(self, tokens: object) -> list[str]:
+        """The files that both replicas write must be the same files: the primary, whose `tokens`
+        these are, has locked what is open here. For people, what of it could not be found out."""
+        doubts = []
+        for name, lock in self.shared.items():
+            if not isinstance(tokens, dict) or name not in tokens:
+                continue  # the primary has no such file
+            token = tokens[name]
+            if type(token) is int and lock.sees(token):
+                continue
+            if type(token) is int and lock.seen_everywhere:
+                raise UsageError(
+                    f"{lock.name} is not the primary's {name}; give both the same file"
+                )
+            doubts.append(
+                f"it cannot be verified that {lock.name} is the primary's {name}: "
+                "locks on it are not seen from other hosts"
+            )
+        return doubts
+
+
+def _difference(here: BlockConfig, there: BlockConfig) -> str:
+    """Between two disks, for people."""
+    if here.capacity != there.capacity:
+        return f"it has {here.capacity} bytes here and {there.capacity} there"
+    if here.local != there.local:
+        sides = ("here", "there") if here.local else ("there", "here")
+        return "it is a copy of its own {} and shared {}; say the same on both".format(*sides)
+    return "the two copies have different contents; begin with identical ones"

@@ -131,11 +131,15 @@ class Replica:
             self._setting.timing,
             generation,
             self._setting.image.digest,
-            config.to_dict(),
+            self._offer(config),
             self._host.now(),
             guest=self._setting.guest,
         )
         self._make_guest(config)
+
+    def _offer(self, config: GuestConfig) -> dict[str, Any]:
+        """What a secondary has to know of the guest, and of the files that it is to share."""
+        return config.to_dict() | {"tokens": self._setting.tokens()}
 
     def start_secondary(self) -> None:
         """Follow a primary, whose guest this one's becomes."""
@@ -507,6 +511,8 @@ class Replica:
             else:
                 config = GuestConfig.from_dict(data)
                 self._setting.check(config)
+                for doubt in self._setting.verify_shared(data.get("tokens")):
+                    self._event("notice", text=doubt)
                 self._make_guest(config)
         except VlockstepError as error:
             self._send(Goodbye(str(error)))
@@ -549,7 +555,7 @@ class Replica:
             self._setting.timing,
             action.generation,
             self._setting.image.digest,
-            self._config.to_dict(),
+            self._offer(self._config),
             now,
             guest=self._setting.guest,
             next=secondary.received_entries,

@@ -87,7 +87,7 @@ class Capture:
     # In the background
 
     def _open(self) -> None:
-        file = PieceFile(self._path)
+        file = PieceFile(self._path, f"the capture {self._path}")
         file.write(_HEADER)
         self._file = file
 

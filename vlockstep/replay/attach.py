@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from vlockstep.errors import HostError, UsageError
+from vlockstep.locks import FileLock
 from vlockstep.machine.config import BlockConfig
 from vlockstep.machine.image import Device, DeviceKind, Image
 from vlockstep.replay.devices import Disk
@@ -36,12 +37,13 @@ class BlockOption:
 
 @dataclass(frozen=True)
 class Devices:
-    """The open disks, by handle; what the guest's configuration says of them, by name; and the
-    handles of those that are local."""
+    """The open disks, by handle; what the guest's configuration says of them, by name; the
+    handles of those that are local; and the locks of the others, by name."""
 
     disks: dict[int, Disk] = field(default_factory=dict)
     blocks: dict[str, BlockConfig] = field(default_factory=dict)
     local: frozenset[int] = frozenset()
+    shared: dict[str, FileLock] = field(default_factory=dict)
 
     def close(self) -> None:
         for disk in self.disks.values():
@@ -49,39 +51,46 @@ class Devices:
 
 
 def attach(
-    image: Image, options: Iterable[BlockOption], tell: Callable[[str], None] = lambda text: None
+    image: Image,
+    options: Iterable[BlockOption],
+    guest: str = "",
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Devices:
     """Open the disks that `options` name. Every error names the device.
 
-    Whether all devices of `image` are attached is for `Machine` to check. A local disk is read
-    once from start to end, for its digest, and `tell` is told how far that is.
+    Replicas of a `guest` can share those that are not local, and nobody else can use them. Whether
+    all devices of `image` are attached is for `Machine` to check. A local disk is read once from
+    start to end, for its digest, and `tell` is told how far that is.
     """
     disks: dict[int, Disk] = {}
     blocks: dict[str, BlockConfig] = {}
     local: set[int] = set()
-    files: dict[tuple[int, ...], str] = {}
+    shared: dict[str, FileLock] = {}
+    files: dict[tuple[int, ...] | Path, str] = {}
     try:
         for option in options:
             device = _block_device(image, option.name)
             if option.name in blocks:
                 raise UsageError(f"the device {option.name!r} is given twice: drop one --block")
-            disk = disks[device.handle] = _open(option)
             other = files.setdefault(_identity(option.path), option.name)
             if other != option.name:
                 raise UsageError(
                     f"the devices {other!r} and {option.name!r} are the same file {option.path}: "
                     "give each its own"
                 )
+            disk = disks[device.handle] = _open(option, guest)
             content = (
                 disk.digest(partial(_tell_progress, option, disk, tell)) if option.local else ""
             )
             blocks[option.name] = BlockConfig(disk.capacity, option.local, content)
             if option.local:
                 local.add(device.handle)
+            else:
+                shared[option.name] = disk.lock
     except BaseException:
         Devices(disks).close()
         raise
-    return Devices(disks, blocks, frozenset(local))
+    return Devices(disks, blocks, frozenset(local), shared)
 
 
 def _tell_progress(
@@ -102,16 +111,20 @@ def _block_device(image: Image, name: str) -> Device:
     return device
 
 
-def _open(option: BlockOption) -> Disk:
+def _open(option: BlockOption, guest: str) -> Disk:
+    group = f"{guest} disk {option.name}" if guest and not option.local else ""
     try:
-        return Disk(option.path)
+        return Disk(option.path, group)
     except (HostError, UsageError) as error:
         raise type(error)(f"device {option.name!r}: {error}") from error
 
 
-def _identity(path: Path) -> tuple[int, ...]:
+def _identity(path: Path) -> tuple[int, ...] | Path:
     """Equal for paths of the same file or of the same host device."""
-    status = path.stat()
+    try:
+        status = path.stat()
+    except OSError:
+        return path
     if stat.S_ISBLK(status.st_mode):
         return (status.st_rdev,)
     return status.st_dev, status.st_ino

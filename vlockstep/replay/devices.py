@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from vlockstep.errors import HostError, UsageError
+from vlockstep.locks import FileLock, InUse, empty
 from vlockstep.machine.boot import BLOCK_SIZE
 
 _CHUNK = 1 << 20
@@ -24,17 +24,22 @@ def _write_all(fd: int, data: bytes, offset: int) -> None:
 
 
 class Disk:
-    """A block device on a file or a host's block device. Sparse files are fine."""
+    """A block device on a file or a host's block device. Sparse files are fine. It is locked:
+    `group` are those who use it together, see `FileLock`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, group: str = "") -> None:
         self.path = path
         self._fd = -1
         try:
             self._fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
             self.capacity = os.lseek(self._fd, 0, os.SEEK_END)
+            self.lock = FileLock(self._fd, f"the disk {path}", group, qemu=True)
         except OSError as error:
             self.close()
             raise HostError(f"cannot open the disk {path}: {error.strerror}") from error
+        except InUse:
+            self.close()
+            raise
         if self.capacity == 0 or self.capacity % BLOCK_SIZE:
             self.close()
             raise UsageError(
@@ -81,22 +86,26 @@ class ConsoleFile:
     The text is a stream and each piece has its offset, so that a piece that is there already is
     dropped, one that a dying replica wrote in part is completed, and nothing can appear twice.
     Where this process wrote last it goes on without looking: if the other one has written there
-    since, it was the same text.
+    since, it was the same text. The file is locked, as a `Disk` is.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, group: str = "") -> None:
         self.path = path
-        self._end = -1
+        self._end = self._fd = -1
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+            self.lock = FileLock(self._fd, f"the console file {path}", group)
         except OSError as error:
+            self.close()
             raise HostError(f"cannot open the console file {path}: {error.strerror}") from error
+        except InUse:
+            self.close()
+            raise
 
     def truncate(self) -> None:
         """What is in it is of an earlier guest."""
         try:
-            if stat.S_ISREG(os.fstat(self._fd).st_mode):
-                os.ftruncate(self._fd, 0)
+            empty(self._fd)
         except OSError as error:
             raise HostError(
                 f"cannot empty the console file {self.path}: {error.strerror}"

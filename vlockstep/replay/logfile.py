@@ -54,7 +54,7 @@ class LogWriter:
         where = {} if image is None else {"image": os.fsencode(image)}
         header = msgpack.packb({"version": VERSION, "config": config.to_dict(), **where})
         try:
-            self._file = PieceFile(path)
+            self._file = PieceFile(path, f"the log {path}")
             self._file.write(MAGIC + frame(header))
         except OSError as error:
             raise self._failed(error) from error
