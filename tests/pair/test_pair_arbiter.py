@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -137,7 +138,7 @@ def test_who_sees_an_old_copy_of_the_directory_does_not_lose_by_it(tmp_path: Pat
 def test_starting_again(tmp_path: Path) -> None:
     first, second = DirectoryArbiter(tmp_path, "a"), DirectoryArbiter(tmp_path, "b")
     assert first.start() == 1
-    with pytest.raises(UsageError, match="owner a"):
+    with pytest.raises(UsageError, match=f"owner a, process {os.getpid()} on this host"):
         second.start()
     first.end(1)
     assert second.start() == 2

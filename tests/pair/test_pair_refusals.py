@@ -52,7 +52,7 @@ def test_secondary_without_an_arbiter(make_pair: MakePair) -> None:
     file.write_text("")
     pair.start_secondary("--arbiter", file)
     assert pair.process("secondary").wait_exit() == 1
-    assert said(pair, "secondary", f"cannot write in {file}: ")
+    assert said(pair, "secondary", f"cannot make the arbiter {file}: ")
 
 
 @pytest.mark.parametrize("role", ["primary", "secondary"])

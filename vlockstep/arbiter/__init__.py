@@ -4,7 +4,16 @@
 register in a shared directory.
 """
 
-from vlockstep.arbiter.directory import DirectoryArbiter
+from vlockstep.arbiter.directory import DirectoryArbiter, Reign
 from vlockstep.arbiter.rule import Arbiter, ArbiterError, Record, Register, Verdict, claim
 
-__all__ = ["Arbiter", "ArbiterError", "DirectoryArbiter", "Record", "Register", "Verdict", "claim"]
+__all__ = [
+    "Arbiter",
+    "ArbiterError",
+    "DirectoryArbiter",
+    "Record",
+    "Register",
+    "Reign",
+    "Verdict",
+    "claim",
+]

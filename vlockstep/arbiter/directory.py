@@ -4,7 +4,8 @@ It holds one file per generation. A record is created by giving a draft that nam
 which fails if the name exists. That is atomic on local filesystems (ext4, XFS, Btrfs, tmpfs, ZFS,
 APFS) and on NFS of any version, where it is the classic way to take a lock; a link whose answer got
 lost is recognised by the draft's link count. Filesystems without hard links (FAT, most SMB and FUSE
-mounts of object stores) are refused with an error. A directory serves one protected guest.
+mounts of object stores) are refused with an error. A directory serves one protected guest, whose
+name it holds, and nothing else.
 """
 
 from __future__ import annotations
@@ -15,13 +16,40 @@ import os
 import re
 import socket
 import uuid
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vlockstep.arbiter.rule import ArbiterError, Record, Verdict, claim
-from vlockstep.errors import UsageError
+from vlockstep.errors import HostError, UsageError
+from vlockstep.processes import identity, runs
 
 _NAME = re.compile(r"generation-(\d{10})(\.ended)?")
+_GUEST = "guest"
+_DRAFT = re.compile(r"\.(claim|guest)-[0-9a-f]{32}")
+_OF_THE_FILESYSTEM = re.compile(r"lost\+found|\.nfs[0-9a-f]+")
+
+
+@dataclass(frozen=True)
+class Reign:
+    """A generation as it is known here. `alone`: nobody followed its owner when it began. `runs` is
+    whether the owner's process still does; None if another host must know."""
+
+    record: Record
+    alone: bool
+    ended: bool
+    runs: bool | None
+
+    @property
+    def owner(self) -> str:
+        """For people."""
+        record = self.record
+        if self.runs is not None:
+            where = "this host"
+        elif record.host == socket.gethostname():
+            where = f"{record.host} before it was started anew, or in another container"
+        else:
+            where = record.host
+        return f"owner {record.owner}, process {record.pid} on {where}"
 
 
 class DirectoryArbiter:
@@ -38,16 +66,10 @@ class DirectoryArbiter:
 
         Refused while an earlier generation has not ended: its owner may still be running.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ArbiterError(f"cannot make the arbiter {self.path}: {error.strerror}") from error
+        self._prepare()
         generation, ended = self._scan()
         if generation and not ended:
-            raise UsageError(
-                f"the arbiter {self.path} says that generation {generation} still runs "
-                f"({self._owner(generation)}); if it does not, remove that directory"
-            )
+            raise UsageError(self._still_ruled(self._reign(generation)))
         if self.claim(generation, alone=True) is not Verdict.WON:
             raise UsageError(f"another primary has just started with the arbiter {self.path}")
         return generation + 1
@@ -56,7 +78,13 @@ class DirectoryArbiter:
         return claim(
             self,
             Record(
-                expected + 1, self._replica, alone, self.name, socket.gethostname(), os.getpid()
+                expected + 1,
+                self._replica,
+                alone,
+                self.name,
+                socket.gethostname(),
+                os.getpid(),
+                identity(os.getpid()),
             ),
         )
 
@@ -66,17 +94,51 @@ class DirectoryArbiter:
 
     def guest(self) -> str:
         """A name for the guest that this directory serves: whoever asks first makes it up."""
-        draft = self.path / f".guest-{uuid.uuid4().hex}"
-        name = self.path / "guest"
+        self._prepare()
+        name = self.path / _GUEST
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            draft.write_text(uuid.uuid4().hex)
+            draft = self._draft_guest()
             with contextlib.suppress(FileExistsError):
                 os.link(draft, name)
             draft.unlink()
             return name.read_text()
         except OSError as error:
             raise ArbiterError(f"cannot write in {self.path}: {error.strerror}") from error
+
+    def known_guest(self) -> str:
+        """That name; "" if nobody has asked yet."""
+        try:
+            return (self.path / _GUEST).read_text()
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise ArbiterError(f"cannot read the arbiter {self.path}: {error.strerror}") from error
+
+    def reigns(self) -> list[Reign]:
+        """All generations there have been. `UsageError` if the directory is no arbiter's."""
+        self._check_own()
+        return [self._reign(generation) for generation in range(1, self.current() + 1)]
+
+    def reset(self, force: bool = False) -> int:
+        """Let a guest start afresh although the last one has not ended; the generation that was
+        claimed for that, so that no replica of before can go live any more, or on alone. The next
+        guest has another name: no replica of before is taken for one of its own.
+
+        Refused while the owner runs on this host, and unless by `force` if it may on another.
+        """
+        if foreign := self._check_own():
+            raise UsageError(self._not_ours(foreign))
+        generation, ended = self._scan()
+        if generation and not ended:
+            self._check_gone(self._reign(generation), force)
+        if self.claim(generation, alone=True) is not Verdict.WON:
+            raise HostError(f"another replica has just gone live by the arbiter {self.path}")
+        try:
+            self._draft_guest().replace(self.path / _GUEST)
+        except OSError as error:
+            raise ArbiterError(f"cannot write in {self.path}: {error.strerror}") from error
+        self.end(generation + 1)
+        return generation + 1
 
     # The register
 
@@ -127,6 +189,94 @@ class DirectoryArbiter:
         except OSError as error:
             raise ArbiterError(f"cannot write in {self.path}: {error.strerror}") from error
 
+    # Inside
+
+    def _prepare(self) -> None:
+        """Make the directory, if there is none. What serves otherwise, too, is refused."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ArbiterError(f"cannot make the arbiter {self.path}: {error.strerror}") from error
+        if foreign := self._names()[1]:
+            raise UsageError(self._not_ours(foreign))
+
+    def _check_own(self) -> list[str]:
+        """The files besides an arbiter's own."""
+        own, foreign = self._names() if self.path.is_dir() else ([], [])
+        if not own:
+            raise UsageError(f"{self.path} is no arbiter: no replica has been started with it")
+        return foreign
+
+    def _not_ours(self, foreign: list[str]) -> str:
+        names = ", ".join(sorted(foreign)[:3]) + (", …" if len(foreign) > 3 else "")
+        return (
+            f"the directory {self.path} holds other files than an arbiter's ({names}): "
+            "give one of its own, empty or new"
+        )
+
+    def _names(self) -> tuple[list[str], list[str]]:
+        """Of an arbiter's files, and of others."""
+        try:
+            names = [file.name for file in self.path.iterdir()]
+        except OSError as error:
+            raise ArbiterError(f"cannot read the arbiter {self.path}: {error.strerror}") from error
+        own = [name for name in names if name == _GUEST or _NAME.fullmatch(name)]
+        others = {name for name in names if not _OF_THE_FILESYSTEM.fullmatch(name)} - set(own)
+        return own, [name for name in others if not _DRAFT.fullmatch(name)]
+
+    def _draft_guest(self) -> Path:
+        draft = self.path / f".guest-{uuid.uuid4().hex}"
+        draft.write_text(uuid.uuid4().hex)
+        return draft
+
+    def _reign(self, generation: int) -> Reign:
+        record = self.read(generation)
+        if record is None:
+            raise ArbiterError(
+                f"the arbiter {self.path} has lost its record of generation {generation}"
+            )
+        first = generation == 1 or self._has_ended(generation - 1)  # that waits for a secondary
+        return Reign(
+            record,
+            alone=record.alone and not first,
+            ended=self._has_ended(generation),
+            runs=runs(record.pid, record.process),
+        )
+
+    def _still_ruled(self, reign: Reign) -> str:
+        """Why nobody can start, and what to do."""
+        says = (
+            f"the arbiter {self.path} says that generation {reign.record.generation} still runs "
+            f"({reign.owner})"
+        )
+        reset = f"vlockstep arbiter reset {self.path}"
+        match reign.runs:
+            case True:
+                return f"{says}, and that process does: stop it first"
+            case False if reign.alone:
+                return f"{says}; that process is dead, and nobody followed it: {reset}"
+            case False:
+                return f"{says}; that process is dead: if no secondary of it runs anywhere, {reset}"
+            case None:
+                return (
+                    f"{says}; if neither that process nor a secondary of it runs any more: "
+                    f"{reset} --force"
+                )
+
+    def _check_gone(self, reign: Reign, force: bool) -> None:
+        """Refuse to go on while the owner may run."""
+        if reign.runs:
+            raise HostError(
+                f"generation {reign.record.generation} still runs ({reign.owner}): stop it first"
+            )
+        if reign.runs is None and not force:
+            raise HostError(
+                f"generation {reign.record.generation} has not ended ({reign.owner}), and whether "
+                "that process is dead cannot be seen from here. If it runs, or a secondary of it "
+                "does, a fresh start makes two live primaries, which both write to the guest's "
+                "disk and answer on its network. Look there first, then repeat this with --force"
+            )
+
     def _file(self, generation: int) -> Path:
         return self.path / f"generation-{generation:010}"
 
@@ -140,14 +290,8 @@ class DirectoryArbiter:
         except OSError as error:
             raise ArbiterError(f"cannot read the arbiter {self.path}: {error.strerror}") from error
 
-    def _owner(self, generation: int) -> str:
-        try:
-            record = self.read(generation)
-        except ArbiterError:
-            record = None
-        if record is None:
-            return "owner unknown"
-        return f"owner {record.owner}, process {record.pid} on {record.host}"
+    def _has_ended(self, generation: int) -> bool:
+        return self._file(generation).with_suffix(".ended").exists()
 
     def _sync(self) -> None:
         fd = os.open(self.path, os.O_RDONLY)

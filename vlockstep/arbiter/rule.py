@@ -35,7 +35,8 @@ class Verdict(Enum):
 @dataclass(frozen=True)
 class Record:
     """Who owns `generation`. `replica` is unlike that of any other replica. `alone`: nobody follows
-    it. `owner`, `host` and `pid` are for people."""
+    it. `owner`, `host` and `pid` are for people; `process` tells that process from others that had
+    its number."""
 
     generation: int
     replica: str
@@ -43,6 +44,7 @@ class Record:
     owner: str = ""
     host: str = ""
     pid: int = 0
+    process: str = ""
 
 
 class Register(Protocol):

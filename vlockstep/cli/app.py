@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from vlockstep import __version__
+from vlockstep.cli.arbiter import arbiter
 from vlockstep.cli.command import Command, Group, markup
 from vlockstep.cli.demo import demo
 from vlockstep.cli.guests import guests
@@ -64,6 +65,7 @@ _add(demo, PROTECT, "demo --kill write:700 --keep demo-files")
 _add(primary, PROTECT, "primary ledger --arbiter /tmp/pair --block disk=/tmp/ledger.img")
 _add(secondary, PROTECT, "secondary ledger --arbiter /tmp/pair --block disk=/tmp/ledger.img")
 _add(switchover, PROTECT, "switchover tcp://127.0.0.1:7700")
+app.add_typer(arbiter, name="arbiter", rich_help_panel=PROTECT)
 _add(run, RUN, "run hello -- --status=3")
 _add(record, RUN, "record clock -o clock.vlog")
 _add(replay, RUN, "replay clock.vlog --until exits:500")
