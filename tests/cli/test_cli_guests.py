@@ -106,7 +106,7 @@ def test_the_example_with_a_network_works(
             connected = next(line for line in shell.stdout if "connected from" in line)
         finally:
             os.killpg(shell.pid, signal.SIGTERM)
-    assert re.match(r"vlockstep: [0-9a-f:]{17} connected from ", connected)
+    assert re.match(r"vlockstep: [0-9:]{8} [0-9a-f:]{17} connected from ", connected)
 
 
 def test_no_guest_of_that_name(vlockstep: Command) -> None:

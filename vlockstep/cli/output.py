@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -24,9 +25,14 @@ def emit(data: Any, file: TextIO | None = None) -> None:
     print(json.dumps(data), file=file)
 
 
+def clock(seconds: float) -> str:
+    """A time since the epoch as a clock here shows it."""
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
+
+
 def observer(lines: Mapping[str, str], as_json: bool) -> EventWriter:
     """Tells events on standard error, and waits for nobody: each as JSON, or those that
-    `lines` has a format for, by their name, as a line for people."""
+    `lines` has a format for, by their name, as a line for people, with the time."""
     lines = {"dropped": "{count} events are not told here: nobody read what came before", **lines}
 
     def write_json(event: dict[str, Any]) -> None:
@@ -35,7 +41,7 @@ def observer(lines: Mapping[str, str], as_json: bool) -> EventWriter:
     def write_text(event: dict[str, Any]) -> None:
         text = lines.get(event["event"])
         if text is not None:
-            write_line(f"vlockstep: {text.format(**event)}")
+            write_line(f"vlockstep: {clock(event['time'])} {text.format(**event)}")
 
     return EventWriter(voice(), write_json if as_json else write_text)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,7 +16,7 @@ import typer
 
 from vlockstep.cli import options, output
 from vlockstep.cli.command import FILES, OTHER, PAIR, TESTS, TIMING
-from vlockstep.errors import UsageError
+from vlockstep.errors import UsageError, VlockstepError
 from vlockstep.program import PATIENCE
 
 if TYPE_CHECKING:
@@ -193,6 +194,12 @@ _EVENTS = {
     "press Enter to go on, or write: memory ADDRESS LENGTH",
     "memory": "{shown}",
     "diverged": "{report}",
+    "alone": "going on alone as generation {generation}",
+    "unprotected": "the guest is no longer protected",
+    "protected": "the guest is protected again",
+    "network_lost": "network lost",
+    "network_back": "network back",
+    "finished": "the guest has ended with status {status}",
     "notice": "{text}",
     "rejected": "rejected: {reason}",
 }
@@ -474,6 +481,11 @@ def _replicate(
         status = start(partial(_process, setting, observe, as_json)).status
     except GuestError as error:
         output.note(error.report())
+        status = error.exit_status
+    except VlockstepError as error:
+        if as_json:
+            raise
+        output.note(f"{output.clock(time.time())} {error}")
         status = error.exit_status
     raise typer.Exit(status & 0xFF or (1 if status else 0))
 

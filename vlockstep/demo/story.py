@@ -209,6 +209,9 @@ class Story:
                     self._silent = event["time"]
                 told = self._effect if who == "B" else self.tell
                 told(event["time"], f"{who}: {event['text']}")
+            case "alone":
+                told = self._effect if who == "B" else self.tell
+                told(event["time"], f"{who}: going on alone as generation {event['generation']}")
             case "diverged":
                 self.tell(event["time"], f"{who} has diverged", "bad")
             case "stopped":

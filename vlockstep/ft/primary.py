@@ -142,7 +142,10 @@ class Primary(Role):
         return min(max(self.timing.min_lease, wanted), limit)
 
     def lag(self, now: int) -> tuple[int, int]:
-        """By how many entries and nanoseconds the secondary's execution is behind."""
+        """By how many entries and nanoseconds the secondary's execution is behind, if there is
+        one."""
+        if self.state is State.ALONE:
+            return 0, 0
         return self.next - self.executed, now - self._pace[0][1] if self._pace else 0
 
     def slowed(self, now: int) -> bool:
@@ -316,8 +319,7 @@ class Primary(Role):
         if self._leaving:
             return self._end_guest()
         self._forget_secondary()
-        alone = Tell(f"going on alone as generation {self.generation}")
-        return [alone, *self._start(), *self._announce(now), Resume(), *self._release(now)]
+        return [*self._start(), *self._announce(now), Resume(), *self._release(now)]
 
     def switchover(self, now: int) -> list[Action]:
         """An operator asks to swap roles. Who asks while they are swapped joins who did before."""

@@ -46,6 +46,8 @@ _COLLECT = 5 * MILLISECOND
 _STATUS_INTERVAL = 100 * MILLISECOND
 _END_TIMEOUT = 5.0
 """Seconds that the arbiter has to take note of the guest's end."""
+_LOOK_AT_NETWORK = 500 * MILLISECOND
+"""A replica that nothing wakes looks so often whether its NICs have a network."""
 
 
 class Process:
@@ -170,6 +172,8 @@ class Process:
             self._due = min(replica.deadline(), network.collect_at)
             if self._status_at is not None:
                 self._due = min(self._due, self._status_at)
+            if self._descriptors:
+                self._due = min(self._due, self.now() + _LOOK_AT_NETWORK)
             if self._channel.pending():
                 return 0
         left = max(0, self._due - self.now())

@@ -97,6 +97,9 @@ class Replica:
         self._flush_at = NEVER
         self._look_at = NEVER
         self._network_at = 0
+        self._connected = self._network_lost = False
+        self._seen = State.WAITING
+        """The role's state when its actions were last carried out."""
         self._leaving = ""
         self._leave_by = NEVER
         self._closed = False
@@ -228,7 +231,14 @@ class Replica:
         now = self._host.now()
         if now >= self._network_at:
             self._network_at = now + self._setting.timing.interval // 2
-            self.role.isolated = self._nics.isolated
+            self.role.isolated = isolated = self._nics.isolated
+            if isolated and self._connected:
+                self._network_lost = True
+                self._event("network_lost")
+            elif self._network_lost and not isolated:
+                self._network_lost = False
+                self._event("network_back")
+            self._connected = not isolated
 
     def status(self) -> dict[str, Any]:
         """What a person would like to know, in plain types."""
@@ -394,10 +404,20 @@ class Replica:
     # What is to be done
 
     def _act(self, actions: list[Action]) -> None:
+        self._see_protection()
         for action in actions:
             if self.result is not None:
                 return
             self._carry_out(action)
+
+    def _see_protection(self) -> None:
+        before, self._seen = self._seen, self.role.state
+        if self._seen is State.ALONE and before is not State.ALONE:
+            if before is State.CLAIMING:
+                self._event("alone", generation=self.role.generation)
+            self._event("unprotected")
+        elif self._seen in (State.PROTECTED, State.FOLLOWING) and before is State.PARTED:
+            self._event("protected")
 
     def _carry_out(self, action: Action) -> None:
         match action:

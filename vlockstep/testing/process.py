@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import select
 import signal
 import subprocess
@@ -32,7 +31,6 @@ __tracebackhide__ = hide
 TIMEOUT = 20.0
 """Seconds that a wait takes at most, unless it is told otherwise."""
 _KILL_TIMEOUT = 10.0
-_ALONE = re.compile(r"going on alone as generation (\d+)")
 _T = TypeVar("_T")
 _DEAF = b"\nlast line to be read\n"
 _ROOT = Path(vlockstep.__file__).parents[1]
@@ -52,9 +50,8 @@ def environment() -> dict[str, str]:
 def generations(events: Iterable[Mapping[str, Any]]) -> Iterator[int]:
     """Those as which a replica with these events went live, or on alone."""
     for event in events:
-        alone = _ALONE.search(event.get("text", ""))
-        if event["event"] == "live" or alone:
-            yield int(alone[1] if alone else event["generation"])
+        if event["event"] in ("live", "alone"):
+            yield int(event["generation"])
 
 
 class PairError(AssertionError):
