@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 import typer
 
-from vlockstep.cli import options, output
-from vlockstep.cli.command import FILES, OTHER, PAIR, TESTS, TIMING
+from vlockstep.cli import options, output, pairoptions
+from vlockstep.cli.command import OTHER, PAIR
 from vlockstep.errors import UsageError, VlockstepError
 from vlockstep.program import PATIENCE
 
@@ -34,155 +34,6 @@ if TYPE_CHECKING:
     from vlockstep.replay.devices import ConsoleFile
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:7700"
-
-ArbiterOption = Annotated[
-    Path,
-    typer.Option(
-        "--arbiter",
-        metavar="DIR",
-        rich_help_panel=PAIR,
-        help="The directory, shared by both replicas, that decides who may be live.",
-        show_default=False,
-    ),
-]
-KeysOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--keys",
-        metavar="DIR",
-        rich_help_panel=PAIR,
-        help="Encrypt and authenticate with keys from `vlockstep keys new`; needed for any "
-        "address that is not of this machine alone.",
-        show_default=False,
-    ),
-]
-LogOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--log",
-        metavar="FILE",
-        rich_help_panel=FILES,
-        help="Keep the log in a file.",
-        show_default=False,
-    ),
-]
-SharedConsoleOption = Annotated[
-    str,
-    typer.Option(
-        "--console",
-        metavar="PATH",
-        rich_help_panel=FILES,
-        help="The guest's console: a file that both replicas name, on which text appears exactly "
-        "once; - is stdout.",
-    ),
-]
-_HOUR_MS = 3_600_000
-HeartbeatOption = Annotated[
-    int,
-    typer.Option(
-        "--heartbeat",
-        metavar="MS",
-        min=1,
-        max=_HOUR_MS,
-        rich_help_panel=TIMING,
-        help="Milliseconds between heartbeats.",
-    ),
-]
-MissesOption = Annotated[
-    int,
-    typer.Option(
-        "--misses",
-        metavar="N",
-        min=2,
-        max=1_000_000,
-        rich_help_panel=TIMING,
-        help="The peer is dead after N heartbeats of silence.",
-    ),
-]
-LagOption = Annotated[
-    int,
-    typer.Option(
-        "--max-lag",
-        metavar="MS",
-        min=10,
-        max=_HOUR_MS,
-        rich_help_panel=TIMING,
-        help="As a primary: slow down beyond this lag.",
-    ),
-]
-LogLimitOption = Annotated[
-    int,
-    typer.Option(
-        "--max-log",
-        metavar="MIB",
-        min=1,
-        max=1 << 20,
-        rich_help_panel=TIMING,
-        help="As a primary: slow down when so much waits.",
-    ),
-]
-_YEAR = 31_536_000
-WaitOption = Annotated[
-    int,
-    typer.Option(
-        "--wait",
-        metavar="S",
-        min=0,
-        max=_YEAR,
-        rich_help_panel=PAIR,
-        help="Seconds to wait for the other replica.",
-    ),
-]
-CrashOption = Annotated[
-    str | None,
-    typer.Option(
-        "--crash-at",
-        metavar="PLACE",
-        rich_help_panel=TESTS,
-        help="SIGKILL itself at entry:N, sent:N, write:N (halfway through the output), release:N, "
-        "exits:N[+BLOCKS] (at the next exit, where there are fewer blocks) or time:SECONDS.",
-        show_default=False,
-    ),
-]
-PauseOption = Annotated[
-    str | None,
-    typer.Option(
-        "--pause-at",
-        metavar="PLACE",
-        rich_help_panel=TESTS,
-        help="The same with SIGSTOP.",
-        show_default=False,
-    ),
-]
-StopOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--stop-at",
-        metavar="PLACE",
-        rich_help_panel=TESTS,
-        help="Stop the guest at entry:N or exits:N[+BLOCKS], show its registers, and go on at an "
-        "empty line on standard input; `memory ADDRESS LENGTH` there shows its RAM. May be "
-        "repeated.",
-        show_default=False,
-    ),
-]
-DivergeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--diverge-at",
-        metavar="PLACE",
-        rich_help_panel=TESTS,
-        help="Flip a bit of the guest's RAM at entry:N or exits:N[+BLOCKS], in a byte that no "
-        "guest uses: only digests tell.",
-        show_default=False,
-    ),
-]
-JsonOption = Annotated[
-    bool,
-    typer.Option(
-        "--json", rich_help_panel=OTHER, help="Events and status as JSON lines on stderr."
-    ),
-]
 
 _EVENTS = {
     "waiting": "waiting for a secondary at {endpoint}",
@@ -208,7 +59,7 @@ _EVENTS = {
 
 def primary(
     image: options.ImageArgument,
-    arbiter: ArbiterOption,
+    arbiter: pairoptions.ArbiterOption,
     arguments: options.GuestArguments = None,
     listen: Annotated[
         str,
@@ -219,25 +70,25 @@ def primary(
             help="tcp://HOST:PORT or ipc://PATH.",
         ),
     ] = DEFAULT_ENDPOINT,
-    keys: KeysOption = None,
+    keys: pairoptions.KeysOption = None,
     memory: options.MemoryOption = options.DEFAULT_MEMORY_MB,
     blocks: options.BlockOptions = None,
     nets: options.NetOptions = None,
     macs: options.MacOptions = None,
-    console: SharedConsoleOption = options.STDOUT,
-    log: LogOption = None,
+    console: pairoptions.SharedConsoleOption = options.STDOUT,
+    log: pairoptions.LogOption = None,
     cpu: options.CpuOption = options.DEFAULT_CPU,
-    heartbeat: HeartbeatOption = 50,
-    misses: MissesOption = 5,
-    max_lag: LagOption = 100,
-    max_log: LogLimitOption = 64,
-    wait: WaitOption = 30,
-    crash_at: CrashOption = None,
-    pause_at: PauseOption = None,
-    stop_at: StopOption = None,
-    diverge_at: DivergeOption = None,
+    heartbeat: pairoptions.HeartbeatOption = 50,
+    misses: pairoptions.MissesOption = 5,
+    max_lag: pairoptions.LagOption = 100,
+    max_log: pairoptions.LogLimitOption = 64,
+    wait: pairoptions.WaitOption = 30,
+    crash_at: pairoptions.CrashOption = None,
+    pause_at: pairoptions.PauseOption = None,
+    stop_at: pairoptions.StopOption = None,
+    diverge_at: pairoptions.DivergeOption = None,
     dumpcore: options.DumpcoreOption = None,
-    as_json: JsonOption = False,
+    as_json: pairoptions.JsonOption = False,
 ) -> None:
     """Run a guest protected by a secondary: it goes on if this process or its machine dies.
 
@@ -267,30 +118,30 @@ def primary(
 
 def secondary(
     image: options.ImageArgument,
-    arbiter: ArbiterOption,
+    arbiter: pairoptions.ArbiterOption,
     connect: Annotated[
         str,
         typer.Option(
             "--connect", metavar="ENDPOINT", rich_help_panel=PAIR, help="Where the primary listens."
         ),
     ] = DEFAULT_ENDPOINT,
-    keys: KeysOption = None,
+    keys: pairoptions.KeysOption = None,
     blocks: options.BlockOptions = None,
     nets: options.NetOptions = None,
     macs: options.MacOptions = None,
-    console: SharedConsoleOption = options.STDOUT,
-    log: LogOption = None,
-    heartbeat: HeartbeatOption = 50,
-    misses: MissesOption = 5,
-    max_lag: LagOption = 100,
-    max_log: LogLimitOption = 64,
-    wait: WaitOption = 30,
-    crash_at: CrashOption = None,
-    pause_at: PauseOption = None,
-    stop_at: StopOption = None,
-    diverge_at: DivergeOption = None,
+    console: pairoptions.SharedConsoleOption = options.STDOUT,
+    log: pairoptions.LogOption = None,
+    heartbeat: pairoptions.HeartbeatOption = 50,
+    misses: pairoptions.MissesOption = 5,
+    max_lag: pairoptions.LagOption = 100,
+    max_log: pairoptions.LogLimitOption = 64,
+    wait: pairoptions.WaitOption = 30,
+    crash_at: pairoptions.CrashOption = None,
+    pause_at: pairoptions.PauseOption = None,
+    stop_at: pairoptions.StopOption = None,
+    diverge_at: pairoptions.DivergeOption = None,
     dumpcore: options.DumpcoreOption = None,
-    as_json: JsonOption = False,
+    as_json: pairoptions.JsonOption = False,
 ) -> None:
     """Follow a primary in lockstep, and take its place when it dies.
 
@@ -326,14 +177,14 @@ def switchover(
     endpoint: Annotated[
         str, typer.Argument(metavar="ENDPOINT", help="Where the pair's first primary listens.")
     ] = DEFAULT_ENDPOINT,
-    keys: KeysOption = None,
+    keys: pairoptions.KeysOption = None,
     wait: Annotated[
         int,
         typer.Option(
             "--wait",
             metavar="S",
             min=0,
-            max=_YEAR,
+            max=pairoptions.YEAR,
             rich_help_panel=PAIR,
             help="Seconds to wait for it to happen.",
         ),

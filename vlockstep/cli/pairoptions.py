@@ -1,0 +1,160 @@
+"""Options of the replicas of a pair, and of who speaks to one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlockstep.cli.command import FILES, OTHER, PAIR, TESTS, TIMING
+
+ArbiterOption = Annotated[
+    Path,
+    typer.Option(
+        "--arbiter",
+        metavar="DIR",
+        rich_help_panel=PAIR,
+        help="The directory, shared by both replicas, that decides who may be live.",
+        show_default=False,
+    ),
+]
+KeysOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--keys",
+        metavar="DIR",
+        rich_help_panel=PAIR,
+        help="Encrypt and authenticate with keys from `vlockstep keys new`; needed for any "
+        "address that is not of this machine alone.",
+        show_default=False,
+    ),
+]
+LogOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--log",
+        metavar="FILE",
+        rich_help_panel=FILES,
+        help="Keep the log in a file.",
+        show_default=False,
+    ),
+]
+SharedConsoleOption = Annotated[
+    str,
+    typer.Option(
+        "--console",
+        metavar="PATH",
+        rich_help_panel=FILES,
+        help="The guest's console: a file that both replicas name, on which text appears exactly "
+        "once; - is stdout.",
+    ),
+]
+_HOUR_MS = 3_600_000
+HeartbeatOption = Annotated[
+    int,
+    typer.Option(
+        "--heartbeat",
+        metavar="MS",
+        min=1,
+        max=_HOUR_MS,
+        rich_help_panel=TIMING,
+        help="Milliseconds between heartbeats.",
+    ),
+]
+MissesOption = Annotated[
+    int,
+    typer.Option(
+        "--misses",
+        metavar="N",
+        min=2,
+        max=1_000_000,
+        rich_help_panel=TIMING,
+        help="The peer is dead after N heartbeats of silence.",
+    ),
+]
+LagOption = Annotated[
+    int,
+    typer.Option(
+        "--max-lag",
+        metavar="MS",
+        min=10,
+        max=_HOUR_MS,
+        rich_help_panel=TIMING,
+        help="As a primary: slow down beyond this lag.",
+    ),
+]
+LogLimitOption = Annotated[
+    int,
+    typer.Option(
+        "--max-log",
+        metavar="MIB",
+        min=1,
+        max=1 << 20,
+        rich_help_panel=TIMING,
+        help="As a primary: slow down when so much waits.",
+    ),
+]
+YEAR = 31_536_000
+"""Seconds."""
+WaitOption = Annotated[
+    int,
+    typer.Option(
+        "--wait",
+        metavar="S",
+        min=0,
+        max=YEAR,
+        rich_help_panel=PAIR,
+        help="Seconds to wait for the other replica.",
+    ),
+]
+CrashOption = Annotated[
+    str | None,
+    typer.Option(
+        "--crash-at",
+        metavar="PLACE",
+        rich_help_panel=TESTS,
+        help="SIGKILL itself at entry:N, sent:N, write:N (halfway through the output), release:N, "
+        "exits:N[+BLOCKS] (at the next exit, where there are fewer blocks) or time:SECONDS.",
+        show_default=False,
+    ),
+]
+PauseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pause-at",
+        metavar="PLACE",
+        rich_help_panel=TESTS,
+        help="The same with SIGSTOP.",
+        show_default=False,
+    ),
+]
+StopOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stop-at",
+        metavar="PLACE",
+        rich_help_panel=TESTS,
+        help="Stop the guest at entry:N or exits:N[+BLOCKS], show its registers, and go on at an "
+        "empty line on standard input; `memory ADDRESS LENGTH` there shows its RAM. May be "
+        "repeated.",
+        show_default=False,
+    ),
+]
+DivergeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--diverge-at",
+        metavar="PLACE",
+        rich_help_panel=TESTS,
+        help="Flip a bit of the guest's RAM at entry:N or exits:N[+BLOCKS], in a byte that no "
+        "guest uses: only digests tell.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[
+    bool,
+    typer.Option(
+        "--json", rich_help_panel=OTHER, help="Events and status as JSON lines on stderr."
+    ),
+]
