@@ -99,7 +99,6 @@ def abort(ending: Ending) -> None:
         note(ending.core_problem)
 
 
-def exit_status(ending: Ending) -> int:
-    """The guest's status as a process's: its low 8 bits, but never 0 for what is not 0."""
-    status = ending.status or 0
+def exit_status(status: int) -> int:
+    """A guest's status as a process's: its low 8 bits, but never 0 for what is not 0."""
     return status & 0xFF or (1 if status else 0)

@@ -338,7 +338,7 @@ def _replicate(
             raise
         output.note(f"{output.clock(time.time())} {error}")
         status = error.exit_status
-    raise typer.Exit(status & 0xFF or (1 if status else 0))
+    raise typer.Exit(output.exit_status(status))
 
 
 def _observe_stop(observe: Callable[[dict[str, Any]], None], event: dict[str, Any]) -> None:

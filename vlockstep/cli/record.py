@@ -120,4 +120,4 @@ def record(
                 f"{log}: {summary['entries']} entries in {summary['bytes']} bytes and "
                 f"{seconds:.2f} s; {ending or 'the guest had not ended'}"
             )
-    raise typer.Exit(output.exit_status(ending))
+    raise typer.Exit(output.exit_status(ending.status or 0))

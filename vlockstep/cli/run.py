@@ -46,4 +46,4 @@ def run(
         output.emit(ending.to_dict(), sys.stderr)
     else:
         output.abort(ending)
-    raise typer.Exit(output.exit_status(ending))
+    raise typer.Exit(output.exit_status(ending.status or 0))
