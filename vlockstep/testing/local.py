@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +65,9 @@ class LocalPair(Simulation):
             crash_at=crash_at,
             logs=logs,
         )
-        self._logs = logs
         self.run(lambda: self.primary.happened("started") and self.secondary.state == "FOLLOWING")
 
     # Driving
-
-    def run(self, until: Callable[[], bool] = lambda: False, limit: int = 1_000_000) -> None:
-        """Step until something holds, or until nothing can happen any more."""
-        super().run(until, limit)
 
     def run_until(self, time: int) -> None:
         """Until the clock `now` stands at `time`, in nanoseconds."""
@@ -135,9 +130,9 @@ class LocalPair(Simulation):
 
     def log(self, side: Side) -> Path:
         """The replica's log file."""
-        if self._logs is None:
+        if self.logs is None:
             raise UsageError("this pair keeps no logs: give it a directory with logs=")
-        return self._logs / f"{check_side(side)}.vlog"
+        return self.logs / f"{check_side(side)}.vlog"
 
     def events(self, side: Side) -> list[dict[str, Any]]:
         """What the replica reported so far."""
