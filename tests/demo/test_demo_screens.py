@@ -113,6 +113,7 @@ def test_a_cause_comes_before_its_effects(story: Story) -> None:
     story.end("A", Fate(11.0, -9))
     assert [moment.text.split()[0] for moment in story.moments] == ["A", "A", "B:", "B"]
     assert story.moments[1].text == f"A is killed at {story.plan.place}"
+    assert story.moments[3].text == "B is live as generation 2, 40 ms later"
 
 
 def test_an_effect_that_is_heard_later_comes_later(story: Story) -> None:
@@ -155,7 +156,7 @@ def test_plain_lines_wait_for_what_came_before_them(
     plain, now = screens.Plain(), time.time()
     story.hear("A", [{"event": "started", "time": now - 1}])
     plain.update(story, tmp_path)
-    story.hear("B", [{"event": "live", "time": now + 9, "generation": 2}])
+    story.hear("B", [{"event": "stopped", "time": now + 9, "reason": "enough"}])
     plain.update(story, tmp_path)
     story.tell(now + 8, "before it")
     plain.stop()
@@ -163,5 +164,5 @@ def test_plain_lines_wait_for_what_came_before_them(
     assert [line.split()[2:] for line in out] == [
         ["A", "runs", "the", "guest"],
         ["before", "it"],
-        [">>", "B", "is", "live", "as", "generation", "2"],
+        ["B", "stops:", "enough"],
     ]

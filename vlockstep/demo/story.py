@@ -172,6 +172,8 @@ class Story:
             self.tell(self._blow, what, "bad", cause=True)
         elif player.state not in ("finished", "ended"):
             self.tell(fate.time, f"{who}: {player.state}", "bad")
+        if who == "A":
+            self._tell_live()
 
     def dismiss(self, time: float) -> None:
         """The clients have left, and the guest is no longer needed."""
@@ -187,6 +189,14 @@ class Story:
     def _effect(self, time: float, text: str, tone: Tone = "") -> None:
         """What follows from the fault comes after it, whoever knew of it first."""
         self.tell(max(time, self._blow), text, tone)
+
+    def _tell_live(self) -> None:
+        """Once B is live and A's fate is known, of which we may hear later: it took so long."""
+        if self.live is None or "A" not in self.ended:
+            return
+        later = f", {self.failover:.0f} ms later" if self.failover is not None else ""
+        what = f"B is live as generation {self.live['generation']}{later}"
+        self._effect(self.live["time"], what, "good")
 
     def _see_log(self, player: Player, status: Mapping[str, Any]) -> None:
         size, time = status["log_bytes"], status["time"]
@@ -217,11 +227,9 @@ class Story:
             case "stopped":
                 self.players[who].state = "stopped"
                 self.tell(event["time"], f"{who} stops: {event['reason']}")
-            case "live" if who == "B":
-                self.live = self.live or event
-                later = f", {self.failover:.0f} ms later" if self.failover is not None else ""
-                what = f"B is live as generation {event['generation']}{later}"
-                self._effect(event["time"], what, "good")
+            case "live" if who == "B" and self.live is None:
+                self.live = event
+                self._tell_live()
             case "finished" if self.players[who].state != "finished":
                 self.players[who].state = "finished"
                 self.players[who].position = event["position"]
