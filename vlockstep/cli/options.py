@@ -273,14 +273,16 @@ def open_console(target: str, files: Iterable[Path] = ()) -> Console:
     return console
 
 
-def reserve(path: Path, what: str) -> None:
-    """Open and lock a file as it is, for as long as this process runs: it will write it. But a
-    FIFO is left alone: opening it takes somebody who reads, who would then wait for its end."""
+def reserve_log(path: Path, files: Iterable[Path]) -> None:
+    """Open and lock the file of a log as it is, for as long as this process runs: it will write
+    it, as a `LogWriter`, and it is none of `files`. But a FIFO is left alone: opening it takes
+    somebody who reads, who would then wait for its end."""
+    refuse_overwriting(path, "log", files)
     try:
         if not path.is_fifo():
-            open_locked(path, f"the {what} {path}")
+            open_locked(path, f"the log {path}")
     except OSError as error:
-        raise HostError(f"cannot write the {what} {path}: {error.strerror}") from error
+        raise HostError(f"cannot write the log {path}: {error.strerror}") from error
 
 
 def refuse_overwriting(path: Path, what: str, files: Iterable[Path]) -> None:

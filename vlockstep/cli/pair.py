@@ -278,14 +278,14 @@ class _Files(NamedTuple):
     log: Path | None
     cores: Path | None
 
-    def open_console(self) -> ConsoleFile | None:
-        """None for standard output. Nothing is overwritten yet, by the log neither."""
+    def prepare(self) -> ConsoleFile | None:
+        """Lock the log and the console file, which is returned if there is one. Nothing is
+        overwritten yet."""
         from vlockstep.replay.devices import ConsoleFile
 
         used = self.used
         if self.log is not None:
-            options.refuse_overwriting(self.log, "log", used)
-            options.reserve(self.log, "log")
+            options.reserve_log(self.log, used)
             used = (*used, self.log)
         if self.console == options.STDOUT:
             return None
@@ -307,7 +307,7 @@ def _replicate(
     from vlockstep.machine.report import GuestError
     from vlockstep.replay.devices import ConsoleStream
 
-    console = files.open_console()
+    console = files.prepare()
     events = output.observer(_EVENTS, as_json)
     setting = Setting(
         image=image,

@@ -92,8 +92,7 @@ def record(
     attached = guest.attached
     machine = Machine(guest.image, guest.config)
     machine.core_directory = dumpcore
-    options.refuse_overwriting(log, "log", guest.files)
-    options.reserve(log, "log")
+    options.reserve_log(log, guest.files)
     output_file = options.open_console(console, (*guest.files, log))
     world = LiveWorld(output_file, attached.devices.disks, attached.nics)
     progress = LogInProgress(LogWriter(log, guest.config, guest.image.path))
