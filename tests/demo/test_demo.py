@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from demo_command import judged, run
+from commands import run_command
+from demo_command import judged
 
 from vlockstep.testing.process import command, environment
 
@@ -31,7 +32,7 @@ def processes_naming(text: str) -> list[int]:
 
 
 def test_kill_before_an_entry_is_sent() -> None:
-    done = run("demo", "--lines", 40, "--kill", "at=entry:60")
+    done = run_command("demo", "--lines", 40, "--kill", "at=entry:60")
     assert done.returncode == 0, done.stdout + done.stderr
     assert judged(done.stdout) == dict.fromkeys(CHECKS, "ok")
     order = ["A is to be killed (SIGKILL) at entry:60", "A is process", "A runs the guest"]
@@ -44,7 +45,7 @@ def test_kill_before_an_entry_is_sent() -> None:
 
 
 def test_pause_and_come_back_too_late() -> None:
-    done = run("demo", "--lines", 40, "--pause", "--seed", 5)
+    done = run_command("demo", "--lines", 40, "--pause", "--seed", 5)
     assert done.returncode == 0, done.stdout + done.stderr
     assert judged(done.stdout) == dict.fromkeys([*CHECKS, "old primary"], "ok")
     assert done.stdout.splitlines()[1].endswith("(seed 5).")
@@ -52,7 +53,7 @@ def test_pause_and_come_back_too_late() -> None:
 
 
 def test_json_is_one_object_of_facts(tmp_path: Path) -> None:
-    done = run("demo", "--lines", 30, "--seed", 9, "--json", "--keep", tmp_path / "kept")
+    done = run_command("demo", "--lines", 30, "--seed", 9, "--json", "--keep", tmp_path / "kept")
     assert done.returncode == 0, done.stdout + done.stderr
     facts = json.loads(done.stdout)
     assert facts["ok"] and facts["struck"] and facts["seed"] == 9
@@ -65,14 +66,14 @@ def test_json_is_one_object_of_facts(tmp_path: Path) -> None:
 
 
 def test_another_guest_with_arguments_of_its_own() -> None:
-    done = run("demo", "--guest", "hello", "--", "--status=3")
+    done = run_command("demo", "--guest", "hello", "--", "--status=3")
     assert done.returncode == 0, done.stdout + done.stderr
     assert judged(done.stdout) == dict.fromkeys(["failover", "console", "end state"], "ok")
     assert "B: the guest ended with status 3" in done.stdout
 
 
 def test_a_guest_that_refuses_its_arguments_is_quoted(tmp_path: Path) -> None:
-    done = run("demo", "--", "figure1", TMPDIR=str(tmp_path))
+    done = run_command("demo", "--", "figure1", TMPDIR=str(tmp_path))
     assert done.returncode == 1
     assert done.stderr == (
         "vlockstep: the guest ended with status 2 before A could be killed; "
@@ -83,13 +84,13 @@ def test_a_guest_that_refuses_its_arguments_is_quoted(tmp_path: Path) -> None:
 
 
 def test_in_ascii() -> None:
-    done = run("demo", "--guest", "hello", "--kill", "write:0", PYTHONIOENCODING="ascii")
+    done = run_command("demo", "--guest", "hello", "--kill", "write:0", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")
     assert 'A is killed at write:0, after "Hello from"\n' in done.stdout and done.stdout.isascii()
 
 
 def test_a_fault_that_never_strikes_proves_nothing(tmp_path: Path) -> None:
-    done = run("demo", "--lines", 10, "--kill", "write:9999", TMPDIR=str(tmp_path))
+    done = run_command("demo", "--lines", 10, "--kill", "write:9999", TMPDIR=str(tmp_path))
     assert done.returncode == 1
     assert judged(done.stdout) == dict.fromkeys(CHECKS, "ok") | {"failover": "FAILED"}
     (kept,) = tmp_path.iterdir()
@@ -142,7 +143,7 @@ def test_refusals(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
-    done = run("demo", *options)
+    done = run_command("demo", *options)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stdout == ""

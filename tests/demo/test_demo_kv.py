@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
-from demo_command import judged, run
+from commands import run_command
+from demo_command import judged
 
 from vlockstep.demo import ping, proof, redis
 from vlockstep.demo.plan import Plan, make_plan
@@ -35,7 +36,7 @@ PING_CHECKS = ["failover", "answers", "console", "execution"]
 
 @passt
 def test_tcp_clients_do_not_notice() -> None:
-    done = run("demo", "--guest", "kv", "--kill", "time:1")
+    done = run_command("demo", "--guest", "kv", "--kill", "time:1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert judged(done.stdout) == dict.fromkeys(TCP_CHECKS, "ok")
     assert "A is killed at time:1" in done.stdout
@@ -54,7 +55,7 @@ def test_tcp_clients_do_not_notice() -> None:
 @passt
 def test_a_paused_primary_sends_no_frame_afterwards(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
-    done = run("demo", "--guest", "kv", "--pause", "--json", "--seed", 3, "--keep", kept)
+    done = run_command("demo", "--guest", "kv", "--pause", "--json", "--seed", 3, "--keep", kept)
     assert done.returncode == 0, done.stdout + done.stderr
     facts = json.loads(done.stdout)
     names = [check["name"] for check in facts["checks"] if check["ok"]]
@@ -69,7 +70,7 @@ def test_a_paused_primary_sends_no_frame_afterwards(tmp_path: Path) -> None:
 
 
 def test_without_passt_a_host_pings_the_guest(tmp_path: Path) -> None:
-    done = run("demo", "--guest", "kv", "--kill", "time:1", PATH=str(tmp_path))
+    done = run_command("demo", "--guest", "kv", "--kill", "time:1", PATH=str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert judged(done.stdout) == dict.fromkeys(PING_CHECKS, "ok")
     assert "the package `passt` is not installed" in done.stdout
@@ -82,7 +83,7 @@ def test_a_passt_that_does_not_start(tmp_path: Path) -> None:
     fake.write_text("#!/bin/sh\necho no such luck >&2\nexit 3\n")
     fake.chmod(0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"
-    done = run("demo", "--guest", "kv", "--kill", "time:0.5", "--json", PATH=path)
+    done = run_command("demo", "--guest", "kv", "--kill", "time:0.5", "--json", PATH=path)
     assert done.returncode == 0, done.stdout + done.stderr
     network = json.loads(done.stdout)["network"]
     assert not network["passt"]
@@ -140,7 +141,7 @@ def test_no_process_is_left_behind(number: signal.Signals, status: int) -> None:
     ],
 )
 def test_refusals(options: tuple[str, ...], message: str) -> None:
-    done = run("demo", *options)
+    done = run_command("demo", *options)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stdout == ""

@@ -7,14 +7,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from demo_command import run
+from commands import run_command
 
 from vlockstep.keys import Party, load
 
 
 def test_new_keys_are_for_their_owner_alone(tmp_path: Path) -> None:
     directory = tmp_path / "keys"
-    done = run("keys", "new", directory)
+    done = run_command("keys", "new", directory)
     assert done.returncode == 0, done.stderr
     files = {file.name: file for file in directory.iterdir()}
     expected = [f"{p}.{kind}" for p in Party for kind in ("key", "key_secret")]
@@ -27,7 +27,7 @@ def test_new_keys_are_for_their_owner_alone(tmp_path: Path) -> None:
 
 
 def test_what_to_copy_is_all_that_a_party_needs(tmp_path: Path) -> None:
-    done = run("keys", "new", tmp_path / "keys", "--json")
+    done = run_command("keys", "new", tmp_path / "keys", "--json")
     copies = json.loads(done.stdout)["files"]
     assert sorted(copies) == sorted(Party)
     for party, names in copies.items():
@@ -42,7 +42,7 @@ def test_what_to_copy_is_all_that_a_party_needs(tmp_path: Path) -> None:
 
 def test_a_directory_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    done = run("keys", "new", tmp_path)
+    done = run_command("keys", "new", tmp_path)
     assert done.returncode == 2
     assert f"{tmp_path} is not empty" in done.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
@@ -50,6 +50,6 @@ def test_a_directory_that_is_not_empty_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [("keys", "--help"), ("keys", "new", "--help")])
 def test_help_has_an_example(arguments: tuple[str, ...]) -> None:
-    done = run(*arguments)
+    done = run_command(*arguments)
     assert done.returncode == 0
     assert "Example: vlockstep keys new" in done.stdout

@@ -6,11 +6,11 @@ import os
 import select
 import socket
 import struct
-import subprocess
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
 import pytest
+from commands import run_command
 from switch_tools import MACS, SwitchProcess, frame, port_at, receive, running
 
 from vlockstep.errors import HostError, UsageError
@@ -23,7 +23,7 @@ from vlockstep.net.passt import (
 )
 from vlockstep.net.port import SwitchPort
 from vlockstep.net.portmessages import parse_mac
-from vlockstep.testing.process import TIMEOUT, command, environment
+from vlockstep.testing.process import TIMEOUT
 
 A, B = MACS[:2]
 GUEST, GATEWAY = socket.inet_aton("10.0.2.15"), socket.inet_aton("10.0.2.2")
@@ -246,10 +246,7 @@ def test_nothing_is_left_when_the_switch_ends(number: int) -> None:
 def test_a_port_of_the_host_that_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = subprocess.run(
-            command("switch", "--uplink", "passt", "--forward", f"{port}:80"),
-            capture_output=True, text=True, env=environment(), timeout=60,
-        )  # fmt: skip
+        done = run_command("switch", "--uplink", "passt", "--forward", f"{port}:80")
     assert done.returncode == 1
     assert "passt did not start" in done.stderr
     assert str(port) in done.stderr

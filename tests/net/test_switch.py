@@ -11,6 +11,7 @@ from signal import SIGCONT, SIGINT, SIGKILL, SIGSTOP, SIGTERM
 
 import pytest
 import zmq
+from commands import run_command
 from switch_tools import (
     LOCAL,
     MACS,
@@ -40,12 +41,6 @@ def switch() -> Iterator[SwitchProcess]:
     with running() as process:
         process.wait_endpoint()
         yield process
-
-
-def vlockstep(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, env=environment(), timeout=60
-    )
 
 
 # Frames
@@ -350,7 +345,7 @@ def test_a_pair_without_the_switchs_key(directory: Path) -> None:
 
 @pytest.mark.parametrize("endpoint", ["tcp://192.0.2.1:7710", "udp://127.0.0.1:1", "nonsense"])
 def test_addresses_that_need_keys_or_are_none(endpoint: str) -> None:
-    done = vlockstep("switch", "--listen", endpoint)
+    done = run_command("switch", "--listen", endpoint)
     assert done.returncode == 2
     assert "address" in done.stderr
     with pytest.raises(UsageError, match="address"):
@@ -405,7 +400,7 @@ def test_for_people() -> None:
 
 def test_an_address_in_use(switch: SwitchProcess) -> None:
     endpoint = switch.wait_endpoint()
-    done = vlockstep("switch", "--listen", endpoint)
+    done = run_command("switch", "--listen", endpoint)
     assert done.returncode == 1
     assert done.stderr == f"vlockstep: cannot listen on {endpoint}: Address already in use\n"
 
@@ -413,12 +408,12 @@ def test_an_address_in_use(switch: SwitchProcess) -> None:
 def test_a_file_and_a_living_switch_keep_their_path(tmp_path: Path) -> None:
     file, path = tmp_path / "file", tmp_path / "switch"
     file.write_text("precious")
-    done = vlockstep("switch", "--listen", f"ipc://{file}")
+    done = run_command("switch", "--listen", f"ipc://{file}")
     assert (done.returncode, file.read_text()) == (1, "precious")
     assert done.stderr == f"vlockstep: {file} exists and is no socket; choose another path\n"
     with running(listen=f"ipc://{path}") as switch:
         switch.wait_endpoint()
-        done = vlockstep("switch", "--listen", f"ipc://{path}")
+        done = run_command("switch", "--listen", f"ipc://{path}")
         assert done.returncode == 1 and f"{path} is already in use" in done.stderr
         with port_at(f"ipc://{path}", A):
             switch.wait_event("port-connected", mac=A)
@@ -440,14 +435,14 @@ def test_a_file_and_a_living_switch_keep_their_path(tmp_path: Path) -> None:
     ],
 )
 def test_options_that_are_wrong(options: list[str], says: str) -> None:
-    done = vlockstep("switch", *options)
+    done = run_command("switch", *options)
     assert done.returncode == 2
     assert says in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_an_uplink_that_is_not_there() -> None:
-    done = vlockstep("switch", "--uplink", "tap:no-such-device")
+    done = run_command("switch", "--uplink", "tap:no-such-device")
     assert done.returncode == 1
     assert "no network device no-such-device" in done.stderr
 

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
+from commands import run_command
 from pair_checks import SHORT, check_output, said
 
 from vlockstep.ft.sides import SIDES, Side
 from vlockstep.testing import Pair, PairError
 from vlockstep.testing.faults.outside import other
 from vlockstep.testing.plugin import MakePair
-from vlockstep.testing.process import command, environment
 
 STOPPED = "exits:50"
-
-
-def vlockstep(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), env=environment(), capture_output=True, text=True, timeout=30
-    )
 
 
 def told_by_whom(pair: Pair, text: str) -> bool:
@@ -41,7 +33,7 @@ def test_files_of_a_live_pair(make_pair: MakePair) -> None:
         ["record", "hello", "-o", pair.log("secondary")],
         ["record", "hello", "-o", pair.console],
     ):
-        refused = vlockstep(*arguments)
+        refused = run_command(*arguments)
         assert refused.returncode == 1 and told_by_whom(pair, refused.stderr), refused
     assert pair.disk_file().read_bytes() == before
     pair.go()
@@ -69,10 +61,10 @@ def test_locks_die_with_their_owners(make_pair: MakePair, killed: Side) -> None:
     survivor = other(killed)
     pair.crash(killed)
     disk = f"disk={pair.disk_file()}"
-    refused = vlockstep("run", "ledger", "--block", disk)
+    refused = run_command("run", "ledger", "--block", disk)
     assert f"is in use by process {pair.process(survivor).pid} (" in refused.stderr
     pair.crash(survivor)
-    assert vlockstep("run", "ledger", "--block", disk, "--", *SHORT).returncode == 0
+    assert run_command("run", "ledger", "--block", disk, "--", *SHORT).returncode == 0
 
 
 def test_two_disks_of_the_same_size(make_pair: MakePair) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from commands import run_command
 from pair_checks import SHORT, check_output
 
 from vlockstep.testing import replay
 from vlockstep.testing.plugin import MakePair
-from vlockstep.testing.process import command, environment
 
 
 @contextmanager
@@ -46,13 +46,7 @@ def test_a_replicas_log_in_a_pipe(make_pair: MakePair, tmp_path: Path) -> None:
 
 def test_a_recording_in_a_pipe(tmp_path: Path) -> None:
     with piped(tmp_path) as (fifo, file):
-        done = subprocess.run(
-            command("record", "hello", "-o", fifo),
-            capture_output=True,
-            text=True,
-            env=environment(),
-            timeout=60,
-        )
+        done = run_command("record", "hello", "-o", fifo)
     assert done.returncode == 0
     assert f"2 entries in {file.stat().st_size} bytes" in done.stderr
     assert replay(file).console.decode() == done.stdout

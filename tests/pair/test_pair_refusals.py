@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import threading
 from contextlib import closing, suppress
 from signal import SIGHUP, SIGINT, SIGTERM, Signals
 
 import pytest
+from commands import run_command
 from pair_checks import SHORT, check_equal, check_log, check_output, said
 
 from vlockstep.ft.sides import Side
 from vlockstep.machine.bundled import open_bundled
 from vlockstep.testing import Pair, PairError, replay
 from vlockstep.testing.plugin import MakePair
-from vlockstep.testing.process import TIMEOUT, command, environment
 
 
 def test_third_replica(make_pair: MakePair) -> None:
@@ -184,8 +183,5 @@ def connect(pair: Pair, name: str, endpoint: str) -> tuple[int, str]:
         process = pair.process("secondary")
         return process.wait_exit(), "\n".join(process.text)
     assert pair.keys is not None
-    done = subprocess.run(
-        command("switchover", endpoint, "--keys", pair.keys),
-        capture_output=True, text=True, env=environment(), timeout=TIMEOUT,
-    )  # fmt: skip
+    done = run_command("switchover", endpoint, "--keys", pair.keys)
     return done.returncode, done.stderr

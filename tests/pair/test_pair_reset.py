@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import run_command
 from pair_checks import SHORT, check_output, said
 
 from vlockstep.arbiter import DirectoryArbiter
@@ -16,15 +17,12 @@ from vlockstep.errors import HostError, UsageError
 from vlockstep.processes import identity, runs
 from vlockstep.testing import Pair, PairError
 from vlockstep.testing.plugin import MakePair
-from vlockstep.testing.process import command, environment
 
 STOPPED = "exits:50"
 
 
 def call(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command("arbiter", *arguments), env=environment(), capture_output=True, text=True
-    )
+    return run_command("arbiter", *arguments)
 
 
 def generations(directory: Path) -> list[dict[str, Any]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
+from commands import run_command
 from pair_checks import KILLED, check_equal, check_log, check_output
 
 from vlockstep.errors import HostError
@@ -16,7 +16,7 @@ from vlockstep.ft.protocol import State
 from vlockstep.testing import Pair, Relay
 from vlockstep.testing.faults.trial import RECONNECTING_MS
 from vlockstep.testing.plugin import MakePair
-from vlockstep.testing.process import TIMEOUT, command, environment
+from vlockstep.testing.process import TIMEOUT
 
 LINES = 200
 GUEST = [f"--lines={LINES}", "--pause=10", "--work=500"]
@@ -85,13 +85,7 @@ def test_an_operator_who_loses_the_connection_does_not_ask_again(make_pair: Make
 
 def test_command(make_pair: MakePair) -> None:
     pair = make_pair("ledger", GUEST)
-    done = subprocess.run(
-        command("switchover", pair.endpoint, "--json"),
-        capture_output=True,
-        text=True,
-        env=environment(),
-        timeout=20,
-    )
+    done = run_command("switchover", pair.endpoint, "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == {"generation": 2}
     finish(pair)
