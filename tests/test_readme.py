@@ -37,7 +37,7 @@ def test_the_place_to_replay_to_exists(tmp_path: Path) -> None:
 def test_the_tests_end_with_the_closing_line_of_pytest() -> None:
     """By which those who run them judge."""
     (options,) = re.findall(r"-m pytest (.*)$", README, re.M)
-    some = "tests/ft/test_messages.py"
+    some = "tests/ft/test_lead.py"
     lines = run(ROOT, "pytest", *options.split(), "-p", "no:cacheprovider", some).splitlines()
     assert re.fullmatch(r"=+ \d+ passed in .* =+", lines[-1])
 
