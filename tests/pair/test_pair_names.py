@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +16,7 @@ from pair_checks import KILLED
 from vlockstep.errors import UsageError
 from vlockstep.testing import LocalPair, Pair, PairError, Relay, check_ledger
 from vlockstep.testing.plugin import MakePair
+from vlockstep.testing.process import environment
 
 OF_A_SIDE = (
     *("crash", "pause", "resume", "wait_live"),
@@ -145,11 +148,6 @@ def test_who_goes_on_alone_is_live(side: Any) -> None:
 
 def test_a_failure_is_shown_in_the_line_of_the_test(tmp_path: Path) -> None:
     """And not in the helper that found it."""
-    import subprocess
-    import sys
-
-    from vlockstep.testing.process import environment
-
     (tmp_path / "test_mine.py").write_text(
         "from vlockstep.testing import LocalPair, check_ledger\n"
         "def test_wait(make_pair):\n"

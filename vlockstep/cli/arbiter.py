@@ -28,11 +28,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print a line of JSON."
 _RUNS: dict[bool | None, str] = {True: "runs", False: "dead", None: "unknown"}
 
 
-@arbiter.callback()
-def _group() -> None:
-    """Look at an arbiter's directory, or make it ready for a fresh start."""
-
-
 @arbiter.command(cls=Command, epilog="Example: vlockstep arbiter show /tmp/pair")
 def show(directory: DirectoryArgument, as_json: JsonOption = False) -> None:
     """Show who has ruled, generation by generation, and whether that process still runs."""
