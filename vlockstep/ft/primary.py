@@ -373,7 +373,7 @@ class Primary(Role):
                 if now >= self._hold_until:
                     made_no_exit = self._held is None
                     what = "guest made no exit" if made_no_exit else "outputs were not released"
-                    actions = self._call_off(f"the {what} within 2 s")
+                    actions = self._call_off(f"the {what} within {HOLD_LIMIT // SECOND} s")
                     if self._leaving:
                         return [*actions, *self._stop(self._leaving)]
                     self._to(State.PROTECTED)
