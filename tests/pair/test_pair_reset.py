@@ -198,6 +198,14 @@ def test_what_is_no_arbiter(tmp_path: Path) -> None:
             assert f"{path} is no arbiter: no replica has been started with it" in refused.stderr
 
 
+def test_who_has_asked_for_its_guest_keeps_that_name(tmp_path: Path) -> None:
+    early = DirectoryArbiter(tmp_path, "a")
+    name = early.guest()
+    assert DirectoryArbiter(tmp_path, "b").guest() == name
+    DirectoryArbiter(tmp_path, "reset").reset()
+    assert early.guest() == name != DirectoryArbiter(tmp_path, "b").guest()
+
+
 def test_two_that_reset_at_once(tmp_path: Path) -> None:
     """The claim decides, as between replicas."""
     DirectoryArbiter(tmp_path, "a").start()

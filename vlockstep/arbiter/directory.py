@@ -60,6 +60,7 @@ class DirectoryArbiter:
         self.path = path
         self.name = name
         self._replica = uuid.uuid4().hex
+        self._guest = ""
 
     def start(self) -> int:
         """Claim a generation for a guest that starts afresh; the generation.
@@ -93,7 +94,10 @@ class DirectoryArbiter:
         return self._scan()[0]
 
     def guest(self) -> str:
-        """A name for the guest that this directory serves: whoever asks first makes it up."""
+        """A name for the guest that this directory serves: whoever asks first makes it up. Who has
+        asked once is told the same, even after a `reset`: all its files are one guest's."""
+        if self._guest:
+            return self._guest
         self._prepare()
         name = self.path / _GUEST
         try:
@@ -101,9 +105,10 @@ class DirectoryArbiter:
             with contextlib.suppress(FileExistsError):
                 os.link(draft, name)
             draft.unlink()
-            return name.read_text()
+            self._guest = name.read_text()
         except OSError as error:
             raise ArbiterError(f"cannot write in {self.path}: {error.strerror}") from error
+        return self._guest
 
     def known_guest(self) -> str:
         """That name; "" if nobody has asked yet."""
