@@ -9,6 +9,10 @@ class VlockstepError(Exception):
     exit_status = 1
 
 
+class VlockstepWarning(UserWarning):
+    """Something is less safe than it looks, and goes on all the same. Programs print it."""
+
+
 class UsageError(VlockstepError):
     """The request itself is wrong: an option, an address, a device name (exit status 2)."""
 

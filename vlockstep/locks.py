@@ -24,12 +24,12 @@ import stat
 import struct
 import sys
 import uuid
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-from vlockstep.errors import HostError
+from vlockstep.errors import HostError, VlockstepWarning
 from vlockstep.processes import command_line
-from vlockstep.program import say
 
 _FLOCK = struct.Struct("@hhqqi4x")  # struct flock of a 64-bit Linux
 _REGION = 1 << 62
@@ -54,7 +54,7 @@ class FileLock:
     as long as the open file. By default the group is this process, as it uses what it names so.
 
     What is no regular file and no block device can be used by many. Where there are no locks this
-    user goes on without one, and says so.
+    user goes on without one, with a `VlockstepWarning`.
     """
 
     def __init__(self, fd: int, name: str, group: str = "", *, qemu: bool = False) -> None:
@@ -80,9 +80,11 @@ class FileLock:
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
-            say(
-                f"vlockstep: {name} cannot be locked ({error.strerror}): "
-                "see to it yourself that nobody else uses it"
+            warnings.warn(
+                f"{name} cannot be locked ({error.strerror}): "
+                "see to it yourself that nobody else uses it",
+                VlockstepWarning,
+                stacklevel=2,
             )
             return
         self.token = token

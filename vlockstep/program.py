@@ -7,11 +7,13 @@ import os
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable
+from typing import TextIO
 
 from vlockstep import streams
 from vlockstep.background import Background, BackgroundThread
-from vlockstep.errors import VlockstepError
+from vlockstep.errors import VlockstepError, VlockstepWarning
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C."""
@@ -27,6 +29,7 @@ _voice: Background | None = None
 def run(program: Callable[[], int | None]) -> int | str | None:
     """Call it, and report what fails; what to give to `sys.exit`."""
     streams.prepare()
+    warnings.showwarning = _show_warning
     status: int | str | None = 1
     failed: OSError | None = None
     try:
@@ -77,6 +80,21 @@ def _finish() -> None:
             discard(sys.stderr.fileno())  # or Python might wait for who reads its last words
     _unfinished.clear()
     _voice = None
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Ours for people; others, as Python shows them, for who looks for a bug."""
+    if issubclass(category, VlockstepWarning):
+        say(f"vlockstep: {message}")
+    else:
+        say(warnings.formatwarning(message, category, filename, lineno, line).rstrip())
 
 
 def _reason(error: OSError) -> str:

@@ -17,6 +17,7 @@ import pytest
 from support import config_for, sample
 
 from vlockstep import locks
+from vlockstep.errors import VlockstepWarning
 from vlockstep.ft.host import Setting
 from vlockstep.locks import InUse, empty, open_locked
 from vlockstep.replay.devices import ConsoleFile, ConsoleStream, Disk
@@ -215,16 +216,17 @@ def test_qemu_is_refused_and_refuses(image: Path) -> None:
 
 
 def test_where_nothing_can_be_locked_it_is_said_and_goes_on(
-    image: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_locks(*arguments: object) -> bytes:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     with closing(Disk(image, "guest")) as primary:
         monkeypatch.setattr(locks, "_call", no_locks)
-        with closing(Disk(image, "guest")) as secondary:
-            said = capfd.readouterr().err
-            assert f"the disk {image} cannot be locked (No locks available): see to it" in said
+        said = rf"the disk {image} cannot be locked \(No locks available\): see to it yourself"
+        with pytest.warns(VlockstepWarning, match=said):
+            opened = Disk(image, "guest")
+        with closing(opened) as secondary:
             assert secondary.lock.token is None
             setting = Setting(
                 sample("ledger"), ConsoleStream(), {}, {}, shared={"disk 'disk'": secondary.lock}
@@ -234,3 +236,27 @@ def test_where_nothing_can_be_locked_it_is_said_and_goes_on(
                 [text] = setting.verify_shared({"disk 'disk'": token})
                 assert text.startswith(doubt)
             assert setting.verify_shared({}) == setting.verify_shared(None) == []
+
+
+UNLOCKABLE = """
+import errno, sys, pathlib
+from vlockstep import locks, program
+
+def call(*arguments):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+def open_twice():
+    for _ in range(2):
+        locks.open_locked(pathlib.Path(sys.argv[1]), "the log")
+
+locks._call = call
+sys.exit(program.run(open_twice))
+"""
+
+
+def test_a_program_says_it_once(image: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", UNLOCKABLE, image], capture_output=True, text=True, timeout=60
+    )
+    text = "the log cannot be locked (No locks available): see to it yourself that nobody else"
+    assert (done.returncode, done.stderr) == (0, f"vlockstep: {text} uses it\n")
