@@ -19,7 +19,6 @@ import errno
 import fcntl
 import hashlib
 import os
-import secrets
 import stat
 import struct
 import sys
@@ -71,7 +70,7 @@ class FileLock:
         self.lockable = stat.S_ISREG(mode) or stat.S_ISBLK(mode)
         if not self.lockable:
             return
-        token = secrets.randbelow(_GROUP_SIZE)
+        token = int.from_bytes(os.urandom(_TOKEN_BITS // 8), "little")
         try:
             if qemu:
                 self._lock(*_QEMU)
