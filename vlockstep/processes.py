@@ -38,7 +38,7 @@ def runs(pid: int, then: str) -> bool | None:
         return now == start
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True  # and hidden from us

@@ -91,7 +91,8 @@ def test_a_record_that_cannot_be_read_is_no_answer(tmp_path: Path) -> None:
     with pytest.raises(ArbiterError, match="cannot read the arbiter"):
         second.claim(1, alone=True)
     record.rmdir()
-    for content in (b"", b"{", b"\xff", b"[]", b"{}", b'{"generation": 2}'):
+    odd = b'{"generation": 2, "replica": "c", "alone": true, "pid": "1", "process": ""}'
+    for content in (b"", b"{", b"\xff", b"[]", b"{}", b'{"generation": 2}', odd):
         record.write_bytes(content)
         with pytest.raises(ArbiterError, match="no record of a generation"):
             second.claim(1, alone=True)

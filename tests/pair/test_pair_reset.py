@@ -164,6 +164,7 @@ def test_whether_a_process_runs() -> None:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # a zombie is left
         assert runs(process.pid, then) is False
     assert runs(process.pid, then) is False
+    assert runs(1 << 70, then) is False
     assert runs(process.pid, "") is None
     assert runs(process.pid, "of another boot") is None
 
@@ -204,6 +205,17 @@ def test_who_has_asked_for_its_guest_keeps_that_name(tmp_path: Path) -> None:
     assert DirectoryArbiter(tmp_path, "b").guest() == name
     DirectoryArbiter(tmp_path, "reset").reset()
     assert early.guest() == name != DirectoryArbiter(tmp_path, "b").guest()
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"a guest's"])
+def test_a_name_of_a_guest_that_is_none(tmp_path: Path, content: bytes) -> None:
+    """Such as after a power failure: who took it for one would share its files with nobody."""
+    (tmp_path / "guest").write_bytes(content)
+    message = f"guest holds no name of a guest: vlockstep arbiter reset {tmp_path}$"
+    with pytest.raises(HostError, match=message):
+        DirectoryArbiter(tmp_path, "a").guest()
+    DirectoryArbiter(tmp_path, "reset").reset()
+    assert DirectoryArbiter(tmp_path, "a").guest()
 
 
 def test_two_that_reset_at_once(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import socket
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 from vlockstep.arbiter.rule import ArbiterError, Record, Verdict, claim
 from vlockstep.errors import HostError, UsageError
@@ -25,8 +26,11 @@ from vlockstep.processes import identity, runs
 
 _NAME = re.compile(r"generation-(\d{10})(\.ended)?")
 _GUEST = "guest"
+_GUEST_NAME = re.compile(r"[0-9a-f]{32}")
 _DRAFT = re.compile(r"\.(claim|guest)-[0-9a-f]{32}")
 _OF_THE_FILESYSTEM = re.compile(r"lost\+found|\.nfs[0-9a-f]+")
+_FIELDS = get_type_hints(Record)
+_RESET = "vlockstep arbiter reset"
 
 
 @dataclass(frozen=True)
@@ -105,19 +109,25 @@ class DirectoryArbiter:
             with contextlib.suppress(FileExistsError):
                 os.link(draft, name)
             draft.unlink()
-            self._guest = name.read_text()
         except OSError as error:
             raise ArbiterError(f"cannot write in {self.path}: {error.strerror}") from error
+        self._guest = self.known_guest()
+        if not self._guest:
+            raise ArbiterError(f"{name} cannot be seen yet: try again")
         return self._guest
 
     def known_guest(self) -> str:
         """That name; "" if nobody has asked yet."""
+        file = self.path / _GUEST
         try:
-            return (self.path / _GUEST).read_text()
+            name = file.read_text(errors="replace")
         except FileNotFoundError:
             return ""
         except OSError as error:
             raise ArbiterError(f"cannot read the arbiter {self.path}: {error.strerror}") from error
+        if not _GUEST_NAME.fullmatch(name):
+            raise ArbiterError(f"{file} holds no name of a guest: {_RESET} {self.path}")
+        return name
 
     def reigns(self) -> list[Reign]:
         """All generations there have been. `UsageError` if the directory is no arbiter's."""
@@ -151,9 +161,7 @@ class DirectoryArbiter:
         file = self._file(generation)
         try:
             record = Record(**json.loads(file.read_text()))
-            if [type(record.generation), type(record.replica), type(record.alone)] != [
-                int, str, bool
-            ]:  # fmt: skip
+            if any(type(getattr(record, name)) is not kind for name, kind in _FIELDS.items()):
                 raise ValueError("fields of wrong types")
         except FileNotFoundError as error:
             if self.path.is_dir():
@@ -170,10 +178,7 @@ class DirectoryArbiter:
     def create(self, record: Record) -> bool:
         draft = self.path / f".claim-{uuid.uuid4().hex}"
         try:
-            with draft.open("x") as file:
-                json.dump(asdict(record), file)
-                file.flush()
-                os.fsync(file.fileno())
+            _write(draft, json.dumps(asdict(record)))
             try:
                 os.link(draft, self._file(record.generation))
             except FileExistsError:
@@ -231,7 +236,7 @@ class DirectoryArbiter:
 
     def _draft_guest(self) -> Path:
         draft = self.path / f".guest-{uuid.uuid4().hex}"
-        draft.write_text(uuid.uuid4().hex)
+        _write(draft, uuid.uuid4().hex)
         return draft
 
     def _reign(self, generation: int) -> Reign:
@@ -254,7 +259,7 @@ class DirectoryArbiter:
             f"the arbiter {self.path} says that generation {reign.record.generation} still runs "
             f"({reign.owner})"
         )
-        reset = f"vlockstep arbiter reset {self.path}"
+        reset = f"{_RESET} {self.path}"
         match reign.runs:
             case True:
                 return f"{says}, and that process does: stop it first"
@@ -304,3 +309,11 @@ class DirectoryArbiter:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def _write(draft: Path, text: str) -> None:
+    """A new file, whole on the disk before it gets a name that counts."""
+    with draft.open("x") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
