@@ -232,7 +232,7 @@ def test_a_guests_clock_that_jumps_by_the_drift_is_missed(monkeypatch: pytest.Mo
 
 def crashes_after_switchovers() -> Iterator[Result]:
     """Of the new primary, at each of its points, in a guest that writes to one block only."""
-    for at in range(200, 8000, 200):
+    for at in range(200, 8000, 400):
         switchover = f"rewrite/3 seed={at} switchover:primary@{at}us"
         for point in range(1, execute(Schedule.parse(switchover)).points["secondary"] + 1):
             yield execute(Schedule.parse(f"{switchover} crash:secondary@#{point}"))
