@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import struct
 from pathlib import Path
 
@@ -186,6 +187,7 @@ def test_a_machine_that_cannot_be_made_leaves_no_descriptor_open() -> None:
     def descriptors() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
 
+    gc.collect()  # what other tests have left
     before = descriptors()
     for config in (config_for(image, cpu="none"), config_for(image, nets=net_config("none"))):
         with pytest.raises(UsageError):

@@ -107,7 +107,8 @@ def test_frames_of_impossible_length(switch: SwitchProcess) -> None:
 
 
 def test_a_flood_does_not_stop_others(switch: SwitchProcess) -> None:
-    """Neither does a port that does not read."""
+    """Neither does a port that does not read. A frame may get lost where a port was not heard of
+    for so long that its connection counted as lost, as on a machine that is busy otherwise."""
     endpoint = switch.wait_endpoint()
     with (
         port_at(endpoint, A) as a,
@@ -127,8 +128,7 @@ def test_a_flood_does_not_stop_others(switch: SwitchProcess) -> None:
         try:
             switch.wait_status(lambda status: any(p["overflowed"] for p in status["ports"]))
             for number in range(100):
-                a.write(frame(A, B, bytes((number,))))
-                assert receive(b) == frame(A, B, bytes((number,)))
+                until_received(a, frame(A, B, bytes((number,))), b)
         finally:
             done.set()
             thread.join()

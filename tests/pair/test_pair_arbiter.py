@@ -143,7 +143,7 @@ def test_starting_again(tmp_path: Path) -> None:
         second.start()
     first.end(1)
     assert second.start() == 2
-    with pytest.raises(UsageError, match="generation 2 still runs"):
+    with pytest.raises(UsageError, match="generation 2 has not ended"):
         first.start()
 
 

@@ -97,10 +97,15 @@ def test_two_console_files(make_pair: MakePair) -> None:
 
 @pytest.mark.parametrize("role", ["primary", "secondary"])
 def test_a_console_file_on_one_side(make_pair: MakePair, role: Side) -> None:
+    """Text of before a failover would be missing in it, or text of after it."""
     pair = make_pair("hello", start=False)
     options = ["--console", "-"]
     pair.start_primary(*(options if role == "primary" else []))
     pair.start_secondary(*(options if role == "secondary" else []))
+    assert pair.process("secondary").wait_exit() == 2
+    sides = "here and none at the primary" if role == "primary" else "at the primary and none here"
+    assert said(pair, "secondary", f"the guest's console is a file {sides}")
+    pair.start_secondary(*options if role == "primary" else [])
     assert pair.wait_finished() == (0, 0)
 
 

@@ -175,3 +175,18 @@ def test_a_failure_is_shown_in_the_line_of_the_test(tmp_path: Path) -> None:
     report = done.stdout.partition("= FAILURES =")[2].partition("short test summary")[0]
     frames = [line.split(":")[:2] for line in report.splitlines() if ": in " in line]
     assert frames == [["test_mine.py", line] for line in ("4", "7", "9", "11", "15", "17")]
+
+
+def test_a_text_is_no_list_of_words(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"arguments takes a list of words: write \['--lines=5'\]"):
+        LocalPair("ledger", "--lines=5")
+    with pytest.raises(UsageError, match="arguments takes a list of words"):
+        Pair("ledger", "--lines=5", directory=tmp_path)
+    with pytest.raises(UsageError, match="stop_at takes a list of words"):
+        Pair("ledger", stop_at="entry:5", directory=tmp_path)
+
+
+def test_a_guest_without_arguments_gets_none() -> None:
+    with LocalPair("hello") as pair:
+        pair.run()
+        assert b"--lines" not in pair.transcript

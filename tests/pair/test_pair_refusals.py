@@ -126,7 +126,7 @@ def test_second_primary(make_pair: MakePair) -> None:
     """While one runs, another one with its arbiter is refused; after the end it is not."""
     pair = make_pair("ledger", SHORT, stop_at=["exits:50"])
     other = make_pair("hello", start=False)
-    with pytest.raises(PairError, match="generation 1 still runs"):
+    with pytest.raises(PairError, match="generation 1 has not ended"):
         other.start_primary("--arbiter", pair.arbiter)
     assert other.process("primary").exit_status == 2
     pair.go()

@@ -256,7 +256,7 @@ class DirectoryArbiter:
     def _still_ruled(self, reign: Reign) -> str:
         """Why nobody can start, and what to do."""
         says = (
-            f"the arbiter {self.path} says that generation {reign.record.generation} still runs "
+            f"the arbiter {self.path} says that generation {reign.record.generation} has not ended "
             f"({reign.owner})"
         )
         reset = f"{_RESET} {self.path}"

@@ -355,9 +355,11 @@ def _observe_stop(observe: Callable[[dict[str, Any]], None], event: dict[str, An
 
 
 def _shared(devices: Devices, console: ConsoleFile | None) -> dict[str, FileLock]:
+    from vlockstep.ft.host import CONSOLE
+
     locks = {f"disk {name!r}": lock for name, lock in devices.shared.items()}
     if console is not None and console.lock.lockable:
-        locks["console file"] = console.lock
+        locks[CONSOLE] = console.lock
     return locks
 
 

@@ -68,6 +68,10 @@ class Host(Protocol):
         """Something happened, of which the key `event` says what."""
 
 
+CONSOLE = "console file"
+"""What a console is among the files that replicas share."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """What a replica is made of. `disks` and `nics` are by handle, `blocks` and `nets` by name;
@@ -120,11 +124,18 @@ class Setting:
     def verify_shared(self, tokens: object) -> list[str]:
         """The files that both replicas write must be the same files: the primary, whose `tokens`
         these are, has locked what is open here. For people, what of it could not be found out."""
+        found = tokens if isinstance(tokens, dict) else {}
+        if (CONSOLE in self.shared) != (CONSOLE in found):
+            sides = ("here", "at the primary")[:: 1 if CONSOLE in self.shared else -1]
+            raise UsageError(
+                "the guest's console is a file {} and none {}: after a failover its text would be "
+                "torn; give both the same file, or neither one".format(*sides)
+            )
         doubts = []
         for name, lock in self.shared.items():
-            if not isinstance(tokens, dict) or name not in tokens:
+            if name not in found:
                 continue  # the primary has no such file
-            token = tokens[name]
+            token = found[name]
             if type(token) is int and lock.sees(token):
                 continue
             if type(token) is int and lock.seen_everywhere:

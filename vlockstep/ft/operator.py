@@ -37,7 +37,8 @@ def request_switchover(
             if not channel.pending():
                 poller.poll(int(min(left, _TICK) * 1000) + 1)
             what = "asked to swap roles: waiting for the answer of" if asked else "connecting to"
-            tell(f"{what} {endpoint}, {left:.0f} s at most")
+            if left >= 1:
+                tell(f"{what} {endpoint}, {left:.0f} s at most")
             for event in channel.events():
                 match event:
                     case Connected():

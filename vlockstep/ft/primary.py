@@ -520,7 +520,7 @@ class Primary(Role):
     def _end_guest(self) -> list[Action]:
         """As asked; nobody else has it."""
         self._to(State.FINISHED)
-        return [Stop(self._leaving)]
+        return [Stop(f"{self._leaving}; the guest ends here, no other replica has it")]
 
     def _claim_alone(self, reason: str) -> list[Action]:
         if self.state is State.HANDED_OVER:

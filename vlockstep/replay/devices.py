@@ -42,9 +42,12 @@ class Disk:
             raise
         if self.capacity == 0 or self.capacity % BLOCK_SIZE:
             self.close()
+            mend = f"round it up with: truncate -s %{BLOCK_SIZE} {path}"
+            if self.capacity == 0:
+                mend = "make one with: truncate -s 1M FILE"
             raise UsageError(
-                f"the disk {path} is {self.capacity} bytes; make it a multiple of {BLOCK_SIZE}, "
-                f"for example with: truncate -s 1M {path}"
+                f"the disk {path} is {self.capacity} bytes; a disk has some multiple of "
+                f"{BLOCK_SIZE}: {mend}"
             )
 
     def read(self, offset: int, length: int) -> bytes | None:

@@ -18,11 +18,16 @@ from vlockstep.sim.host import SimulatedHost
 from vlockstep.sim.simulation import Conditions, Simulation
 from vlockstep.testing.pair import Statuses
 from vlockstep.testing.process import PairError, generations
+from vlockstep.testing.words import words
 from vlockstep.tracebacks import hide
 
 __tracebackhide__ = hide
 
 _KILLED = -9
+
+
+_USUAL = {"ledger": ("--lines=5", "--pause=1", "--work=100")}
+"""Arguments of a guest that is given none."""
 
 
 class LocalPair(Simulation):
@@ -46,7 +51,7 @@ class LocalPair(Simulation):
     def __init__(
         self,
         guest: str = "ledger",
-        arguments: Sequence[str] = ("--lines=5", "--pause=1", "--work=100"),
+        arguments: Sequence[str] | None = None,
         *,
         seed: int = 0,
         memory: int = 16,
@@ -57,7 +62,7 @@ class LocalPair(Simulation):
     ) -> None:
         super().__init__(
             open_image(guest),
-            tuple(arguments),
+            tuple(words(_USUAL.get(guest, ()) if arguments is None else arguments, "arguments")),
             seed=seed,
             memory=memory,
             disk_size=disk_size,

@@ -13,6 +13,7 @@ from vlockstep.ft.sides import SIDES, Direction, Side, check_side
 from vlockstep.machine.registers import Registers
 from vlockstep.testing.process import TIMEOUT, ReplicaProcess, Snapshot
 from vlockstep.testing.relay import Relay
+from vlockstep.testing.words import words
 from vlockstep.tracebacks import hide
 
 __tracebackhide__ = hide
@@ -77,7 +78,7 @@ class Pair:
         under: Mapping[Side, Sequence[object]] | None = None,
     ) -> None:
         self.guest = guest
-        self.arguments = list(arguments)
+        self.arguments = words(arguments, "arguments")
         self.directory = directory
         self.keys = directory / "keys" if keys else None
         """The keys of whatever is started from now on."""
@@ -89,7 +90,7 @@ class Pair:
         self._logs = logs
         common = ["--arbiter", self.arbiter, "--console", self.console]
         common += ["--heartbeat", heartbeat_ms, "--misses", misses]
-        common += [option for place in stop_at for option in ("--stop-at", place)]
+        common += [option for place in words(stop_at, "stop_at") for option in ("--stop-at", place)]
         if self.keys is not None:
             from vlockstep import keys as key_files
 

@@ -127,6 +127,7 @@ def stopped_terminal(trial: Trial) -> str:
         heartbeat_ms=QUICK_MS,
         under={"primary": terminal.under},
         primary_options=["--console", "-"],
+        secondary_options=["--console", "-"],
     )
     terminal.press(_STOP)
     pair.start()
