@@ -68,7 +68,9 @@ class LogWriter:
         entries = self._entries
         entries.append(entry)
         value = entry[3]
-        if type(value) is not int:
+        if type(value) is bytes:
+            self._bytes += len(value)
+        elif type(value) is not int:
             self._bytes += data_size(value)
         if len(entries) >= _BATCH_ENTRIES or self._bytes >= _BATCH_BYTES:
             self.flush()
