@@ -103,17 +103,11 @@ class DirectoryArbiter:
         if self._guest:
             return self._guest
         self._prepare()
-        name = self.path / _GUEST
-        try:
-            draft = self._draft_guest()
-            with contextlib.suppress(FileExistsError):
-                os.link(draft, name)
-            draft.unlink()
-        except OSError as error:
-            raise ArbiterError(f"cannot write in {self.path}: {error.strerror}") from error
+        if not self.known_guest():
+            self._name_guest()
         self._guest = self.known_guest()
         if not self._guest:
-            raise ArbiterError(f"{name} cannot be seen yet: try again")
+            raise ArbiterError(f"{self.path / _GUEST} cannot be seen yet: try again")
         return self._guest
 
     def known_guest(self) -> str:
@@ -233,6 +227,16 @@ class DirectoryArbiter:
         own = [name for name in names if name == _GUEST or _NAME.fullmatch(name)]
         others = {name for name in names if not _OF_THE_FILESYSTEM.fullmatch(name)} - set(own)
         return own, [name for name in others if not _DRAFT.fullmatch(name)]
+
+    def _name_guest(self) -> None:
+        """Unless somebody else has meanwhile."""
+        try:
+            draft = self._draft_guest()
+            with contextlib.suppress(FileExistsError):
+                os.link(draft, self.path / _GUEST)
+            draft.unlink()
+        except OSError as error:
+            raise ArbiterError(f"cannot write in {self.path}: {error.strerror}") from error
 
     def _draft_guest(self) -> Path:
         draft = self.path / f".guest-{uuid.uuid4().hex}"
