@@ -62,8 +62,8 @@ class OutputQueue:
     """Outputs in order. The guest's thread adds and reads through; the protocol's thread permits or
     forgets.
 
-    What may wait for a file is made in the background, and so is all that comes behind it; other
-    outputs, and whatever wakes somebody, are made by who permits them. An output stays in the queue
+    What may wait for a file is made in the background, and so is all that comes behind it; the
+    rest is made by who permits it. An output stays in the queue
     until it is made, and nobody waits for it meanwhile: a frame may wake who answers it before its
     `write` returns. `progressed` is called when there is something new to look at.
     """

@@ -335,18 +335,14 @@ class Primary(Role):
         """This replica is to leave; called again when it has a new role."""
         self._leaving = reason
         match self.state:
-            case State.WAITING:
+            case State.WAITING | State.PARTED:
                 return self._stop(reason)
-            case State.WELCOMING:
-                return [Send(Goodbye(reason)), *self._stop(reason)]
-            case State.PROTECTED if not self._running:
+            case State.WELCOMING | State.PROTECTED if not self._running:
                 return [Send(Goodbye(reason)), *self._stop(reason)]
             case State.PROTECTED:
                 return self.switchover(now)
             case State.ALONE:
                 return self._end_guest()
-            case State.PARTED:
-                return self._stop(reason)
         return []
 
     def handover(self) -> list[Send]:
