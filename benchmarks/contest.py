@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from vlockstep.progress import Progress
+from vlockstep.program.progress import Progress
 
 Figures = dict[str, list[float]]
 """By contestant: its figure in each round."""

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from vlockstep.errors import LogError as LogError
     from vlockstep.errors import UsageError as UsageError
     from vlockstep.errors import VlockstepError as VlockstepError
+    from vlockstep.host.attach import BlockOption as BlockOption
+    from vlockstep.host.attach import Devices as Devices
+    from vlockstep.host.attach import attach as attach
+    from vlockstep.host.devices import ConsoleFile as ConsoleFile
+    from vlockstep.host.devices import ConsoleStream as ConsoleStream
+    from vlockstep.host.devices import Disk as Disk
+    from vlockstep.host.live import LiveWorld as LiveWorld
+    from vlockstep.host.simulated import SimulatedWorld as SimulatedWorld
     from vlockstep.machine.bundled import open_image as open_image
     from vlockstep.machine.config import BlockConfig as BlockConfig
     from vlockstep.machine.config import GuestConfig as GuestConfig
@@ -33,15 +41,8 @@ if TYPE_CHECKING:
     from vlockstep.machine.report import GuestError as GuestError
     from vlockstep.machine.world import Outcome as Outcome
     from vlockstep.machine.world import World as World
-    from vlockstep.replay.attach import BlockOption as BlockOption
-    from vlockstep.replay.attach import Devices as Devices
-    from vlockstep.replay.attach import attach as attach
-    from vlockstep.replay.devices import ConsoleFile as ConsoleFile
-    from vlockstep.replay.devices import ConsoleStream as ConsoleStream
-    from vlockstep.replay.devices import Disk as Disk
     from vlockstep.replay.entry import Entry as Entry
     from vlockstep.replay.entry import Kind as Kind
-    from vlockstep.replay.live import LiveWorld as LiveWorld
     from vlockstep.replay.logfile import LogReader as LogReader
     from vlockstep.replay.logfile import LogWriter as LogWriter
     from vlockstep.replay.recorder import Recorder as Recorder
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from vlockstep.replay.replayer import EndOfLog as EndOfLog
     from vlockstep.replay.replayer import Replayer as Replayer
     from vlockstep.replay.replayer import Sequence as Sequence
-    from vlockstep.replay.simulated import SimulatedWorld as SimulatedWorld
 else:
     _HOMES = {
         "errors": "HostError ImageError LogError UsageError VlockstepError",
@@ -61,14 +61,14 @@ else:
         "machine.registers": "Registers",
         "machine.report": "GuestError",
         "machine.world": "Outcome World",
-        "replay.attach": "BlockOption Devices attach",
-        "replay.devices": "ConsoleFile ConsoleStream Disk",
+        "host.attach": "BlockOption Devices attach",
+        "host.devices": "ConsoleFile ConsoleStream Disk",
         "replay.entry": "Entry Kind",
-        "replay.live": "LiveWorld",
+        "host.live": "LiveWorld",
         "replay.logfile": "LogReader LogWriter",
         "replay.recorder": "Recorder",
         "replay.replayer": "Divergence EndOfLog Replayer Sequence",
-        "replay.simulated": "SimulatedWorld",
+        "host.simulated": "SimulatedWorld",
     }
     _MODULES = {name: module for module, names in _HOMES.items() for name in names.split()}
     __all__ = sorted(_MODULES)

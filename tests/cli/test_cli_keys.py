@@ -9,7 +9,7 @@ import pytest
 import zmq.auth
 
 from vlockstep.errors import UsageError
-from vlockstep.keys import Party, create, load
+from vlockstep.wire.keys import Party, create, load
 
 
 @pytest.mark.parametrize("name", ["primary.key_secret", "secondary.key", "switch.key"])

@@ -16,11 +16,11 @@ from net.namespace import GUEST, HOST, add_bridge, add_tap, namespace
 from net.switch_tools import frame, port_at, receive, running
 from support import Elf, abi_note, manifest_note
 
-from vlockstep import keys as key_files
-from vlockstep.keys import Party
 from vlockstep.machine.image import DeviceKind
 from vlockstep.testing import Pair
 from vlockstep.testing.process import TIMEOUT
+from vlockstep.wire import keys as key_files
+from vlockstep.wire.keys import Party
 
 TAP = "net=tap:no-such-tap"
 MAC, OTHER_MAC = "02:00:00:00:00:0a", "02:00:00:00:00:0b"

@@ -8,7 +8,7 @@ import pytest
 from cli_command import Command
 
 from vlockstep.errors import UsageError
-from vlockstep.ft.faults import Place
+from vlockstep.ft.places import Place
 
 
 @pytest.mark.parametrize("digit", ["٣", "²", "9" * 5000])

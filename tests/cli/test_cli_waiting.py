@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cli_command import Command, in_terminal, run_process
 
-from vlockstep import progress
+from vlockstep.program import progress
 
 
 def test_a_large_local_disk(

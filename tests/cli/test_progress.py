@@ -9,9 +9,9 @@ import sys
 import pytest
 from cli_command import Command, environment
 
-from vlockstep import progress
 from vlockstep.cli import execution
-from vlockstep.progress import Progress
+from vlockstep.program import progress
+from vlockstep.program.progress import Progress
 from vlockstep.sim.__main__ import main as simulate
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from commands import run_command
 
-from vlockstep.keys import Party, load
+from vlockstep.wire.keys import Party, load
 
 
 def test_new_keys_are_for_their_owner_alone(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ import threading
 import tracemalloc
 from collections.abc import Mapping
 
-from vlockstep.background import BackgroundThread, Job
 from vlockstep.ft.handoff import Appended
 from vlockstep.ft.outputs import Output, OutputQueue
+from vlockstep.host.background import BackgroundThread, Job
+from vlockstep.host.live import BlockDevice
 from vlockstep.replay.entry import Entry, Kind
-from vlockstep.replay.live import BlockDevice
 
 CLOCK: Entry = (Kind.CYCLES, 0, 0, 1, b"")
 FRAME: Entry = (Kind.NET_WRITE, 1, 0, b"digest", b"")

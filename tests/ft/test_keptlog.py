@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from support import config_for, sample
 
-from vlockstep.background import Job
 from vlockstep.ft import keptlog
 from vlockstep.ft.keptlog import KeptLog
+from vlockstep.host.background import Job
 from vlockstep.replay.entry import Kind, Value
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from vlockstep.ft.lead import ClockLead
-from vlockstep.ft.timing import MILLISECOND, SECOND
+from vlockstep.protocol.timing import MILLISECOND, SECOND
 
 LEAD = 10**15
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from vlockstep.errors import HostError, Left
-from vlockstep.ft.protocol import NEVER
-from vlockstep.ft.timing import MILLISECOND, SECOND
 from vlockstep.machine.world import Outcome
+from vlockstep.protocol.role import NEVER
+from vlockstep.protocol.timing import MILLISECOND, SECOND
 from vlockstep.testing import LocalPair, check_ledger
 
 LINES = 5

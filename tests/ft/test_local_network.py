@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vlockstep.ft.sides import Direction
+from vlockstep.sim.sides import Direction
 from vlockstep.testing import LocalPair, check_ledger
 
 LINES = 5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vlockstep.ft.timing import MILLISECOND, SECOND
+from vlockstep.protocol.timing import MILLISECOND, SECOND
 from vlockstep.sim.host import SimulatedHost
 from vlockstep.testing import LocalPair
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from vlockstep.errors import HostError
-from vlockstep.ft.sides import SIDES, Side
+from vlockstep.sim.sides import SIDES, Side
 from vlockstep.testing import LocalPair, check_ledger
 
 LINES = 5

@@ -13,13 +13,14 @@ from support import sample
 
 from vlockstep.arbiter import ArbiterError, Verdict
 from vlockstep.errors import HostError
-from vlockstep.ft import channel
-from vlockstep.ft.host import Setting
 from vlockstep.ft.process import Process
-from vlockstep.ft.protocol import NEVER, Claim
+from vlockstep.ft.runtime import Setting
+from vlockstep.host.devices import ConsoleFile
 from vlockstep.machine.config import GuestConfig
-from vlockstep.replay.devices import ConsoleFile
+from vlockstep.protocol.messages import forbidden
+from vlockstep.protocol.role import NEVER, Claim
 from vlockstep.replay.entry import Kind
+from vlockstep.wire import channel
 
 
 class Arbiter:
@@ -59,7 +60,7 @@ def process(tmp_path: Path, said: list[str]) -> Iterator[Process]:
         said.append(event.get("text", ""))
 
     setting = Setting(sample("hello"), ConsoleFile(tmp_path / "console"), {}, {})
-    listener = channel.listen(f"ipc://{tmp_path}/socket", None)
+    listener = channel.listen(f"ipc://{tmp_path}/socket", None, forbidden)
     yield Process(setting, listener, arbiter, observe)
     listener.close()
 
@@ -92,7 +93,7 @@ def test_the_arbiter_learns_of_the_end_only_when_nothing_is_on_its_way(
         said.append(event.get("text", ""))
 
     console = SlowConsole(Path(os.devnull))
-    listener = channel.listen(f"ipc://{tmp_path}/socket", None)
+    listener = channel.listen(f"ipc://{tmp_path}/socket", None, forbidden)
     process = Process(Setting(image, console, {}, {}), listener, arbiter, observe)
     if not stalled:
         go.set()

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from net.memory_nic import MemoryNic
 
 from vlockstep.ft.standby import StandbyNic, StandbyNics
-from vlockstep.ft.timing import MILLISECOND, SECOND
 from vlockstep.machine.bundled import open_image
 from vlockstep.net.nic import MAX_FRAME
 from vlockstep.net.station import Station
+from vlockstep.protocol.timing import MILLISECOND, SECOND
 from vlockstep.replay.entry import Entry, Kind
 from vlockstep.sim.client import Client
 from vlockstep.sim.simulation import Simulation

@@ -16,6 +16,7 @@ from itertools import chain
 from fuzz.bounded import BoundedMachine, Endless, guarded
 from support import MemoryDisk, config_for, disk_config, net_config
 
+from vlockstep.host.simulated import SimulatedWorld
 from vlockstep.machine.config import MIB, GuestConfig
 from vlockstep.machine.image import DeviceKind, Image
 from vlockstep.machine.machine import Machine
@@ -28,7 +29,6 @@ from vlockstep.replay.entry import Entry, Kind
 from vlockstep.replay.recorder import Recorder
 from vlockstep.replay.replayer import Replayer
 from vlockstep.replay.replayer import Sequence as LogSequence
-from vlockstep.replay.simulated import SimulatedWorld
 
 DEVICES = [(b"disk", DeviceKind.BLOCK), (b"net", DeviceKind.NET)]
 DISK, NET = 1, 2

@@ -8,10 +8,10 @@ import zlib
 from support import config_for, sample
 
 from vlockstep.errors import LogError
-from vlockstep.ft import messages
-from vlockstep.ft.messages import MessageError
 from vlockstep.machine.config import GuestConfig
+from vlockstep.protocol import messages
 from vlockstep.replay import codec
+from vlockstep.wire.codec import MessageError
 
 _CHECKSUM = struct.Struct("<I")
 

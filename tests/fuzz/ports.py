@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from vlockstep.errors import UsageError
 from vlockstep.net import portmessages
-from vlockstep.net.fabric import Fabric
 from vlockstep.net.nic import MAX_FRAME, MIN_FRAME
-from vlockstep.net.portmessages import Frame, Hello, MessageError, Taken, Window
+from vlockstep.net.portmessages import Frame, Hello, Taken, Window
+from vlockstep.switch.fabric import Fabric
+from vlockstep.wire.codec import MessageError
 
 _GUEST = bytes.fromhex("020000000001")
 _OTHER = bytes.fromhex("020000000002")

@@ -8,8 +8,8 @@ import struct
 import pytest
 from support import Console, MemoryDisk, config_for, disk_config, machine_of, sample
 
+from vlockstep.host.simulated import SimulatedWorld
 from vlockstep.machine.world import Outcome
-from vlockstep.replay.simulated import SimulatedWorld
 
 LEDGER = sample("ledger")
 BLOCK = struct.Struct("<8sQQQQQI448s4sQ")

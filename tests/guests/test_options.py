@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from support import Console, MemoryDisk, config_for, disk_config, machine_of, net_config, sample
 
+from vlockstep.host.simulated import SimulatedWorld
 from vlockstep.machine.config import MIB
-from vlockstep.replay.simulated import SimulatedWorld
 
 GUESTS = Path(__file__).parents[2] / "guests"
 NAMES = sorted(path.stem for path in GUESTS.glob("*.c"))

@@ -9,11 +9,11 @@ import capstone
 import pytest
 from support import Console, Position, config_for, machine_of, record, sample
 
+from vlockstep.host.simulated import SimulatedWorld
 from vlockstep.machine import blockcounter
 from vlockstep.machine.blockcounter import AARCH64, X86_64
 from vlockstep.machine.memory import Memory
 from vlockstep.machine.registers import Registers
-from vlockstep.replay.simulated import SimulatedWorld
 
 PREEMPT = sample("preempt")
 

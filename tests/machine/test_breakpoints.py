@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from support import Console, ScriptedWorld, config_for, halt, machine_of, make_image, sample
 
 from vlockstep.errors import UsageError
+from vlockstep.host.simulated import SimulatedWorld
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
-from vlockstep.replay.simulated import SimulatedWorld
 
 PREEMPT, CLOCK = sample("preempt"), sample("clock")
 

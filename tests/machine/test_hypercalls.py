@@ -26,13 +26,13 @@ from support import (
     sample,
 )
 
+from vlockstep.host.live import LiveWorld
+from vlockstep.host.simulated import SimulatedWorld
 from vlockstep.machine.config import MIB, GuestConfig
 from vlockstep.machine.image import DeviceKind
 from vlockstep.machine.report import GuestError
 from vlockstep.machine.world import World
 from vlockstep.replay.entry import Kind
-from vlockstep.replay.live import LiveWorld
-from vlockstep.replay.simulated import SimulatedWorld
 
 OK, AGAIN, EINVAL, EUNSPEC = range(4)
 UNTOUCHED = 0x77777777

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from vlockstep.keys import Keys
 from vlockstep.net.nic import MAX_FRAME
 from vlockstep.net.port import SwitchPort
 from vlockstep.net.portmessages import parse_mac
 from vlockstep.testing.process import TIMEOUT, ReplicaProcess, environment
+from vlockstep.wire.keys import Keys
 
 BROADCAST = b"\xff" * 6
 MACS = [f"02:00:00:00:00:{number:02x}" for number in range(1, 9)]

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlockstep.background import BackgroundThread
-from vlockstep.endpoint import check_endpoint
 from vlockstep.errors import HostError, UsageError
+from vlockstep.host.background import BackgroundThread
 from vlockstep.net.attach import NetOption, addresses, connect, default_mac, parse_mac
+from vlockstep.wire.endpoint import check_endpoint
 
 HOSTILE = st.one_of(
     st.text("net=tapswich:,pf/0219a[]%é\n", max_size=40),

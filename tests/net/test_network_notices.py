@@ -8,7 +8,7 @@ from pathlib import Path
 from net.switch_tools import running
 from pair.watched import Watched
 
-from vlockstep.ft.sides import SIDES
+from vlockstep.sim.sides import SIDES
 from vlockstep.testing import Pair
 
 

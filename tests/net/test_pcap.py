@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from vlockstep.background import BackgroundThread
 from vlockstep.errors import HostError
+from vlockstep.host.background import BackgroundThread
 from vlockstep.net.nic import MAX_FRAME, Counters, Nic
 from vlockstep.net.pcap import LIMIT, Capture
 

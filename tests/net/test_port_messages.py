@@ -17,7 +17,6 @@ from vlockstep.net.portmessages import (
     Frame,
     Hello,
     Message,
-    MessageError,
     Refuse,
     Window,
     decode,
@@ -25,6 +24,7 @@ from vlockstep.net.portmessages import (
     format_mac,
     parse_mac,
 )
+from vlockstep.wire.codec import MessageError
 
 texts = st.text(max_size=MAX_TEXT // 4)
 macs = st.binary(min_size=6, max_size=6)
@@ -35,7 +35,7 @@ some_messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Refuse, texts),
     st.builds(portmessages.Who),
     st.builds(portmessages.Ping),
-    st.builds(portmessages.Taken, st.integers(-(1 << 63), (1 << 64) - 1)),
+    st.builds(portmessages.Taken, st.integers(0, (1 << 64) - 1)),
 )
 
 

@@ -14,9 +14,9 @@ import pytest
 from namespace import add_bridge, ip, namespace, until_running
 
 from vlockstep.errors import HostError, UsageError
+from vlockstep.host.live import LiveWorld
 from vlockstep.net.nic import MAX_FRAME
 from vlockstep.net.tap import Tap
-from vlockstep.replay.live import LiveWorld
 
 TYPE = 0x88B5  # for experiments (IEEE 802)
 ALL = b"\xff" * 6

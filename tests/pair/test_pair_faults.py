@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vlockstep import progress
+from vlockstep.program import progress
 from vlockstep.testing import soak
 from vlockstep.testing.faults import FAULTS, Fault, deaths, run
 from vlockstep.testing.faults.trial import KILLED, SHORT, Trial

@@ -6,7 +6,7 @@ import pytest
 from commands import run_command
 from pair_checks import SHORT, check_output, said
 
-from vlockstep.ft.sides import SIDES, Side
+from vlockstep.sim.sides import SIDES, Side
 from vlockstep.testing import Pair, PairError
 from vlockstep.testing.faults.outside import other
 from vlockstep.testing.plugin import MakePair

@@ -12,8 +12,8 @@ import pytest
 import zmq
 from pair_checks import SHORT, check_equal, check_output, said
 
-from vlockstep.endpoint import present
-from vlockstep.ft.messages import (
+from vlockstep.machine.bundled import open_bundled
+from vlockstep.protocol.messages import (
     PROTOCOL,
     Answer,
     Batch,
@@ -31,10 +31,10 @@ from vlockstep.ft.messages import (
     decode,
     encode,
 )
-from vlockstep.keys import Keys, Party, load
-from vlockstep.machine.bundled import open_bundled
 from vlockstep.testing import Pair, PairError
 from vlockstep.testing.plugin import MakePair
+from vlockstep.wire.endpoint import present
+from vlockstep.wire.keys import Keys, Party, load
 
 BIG = 1 << 62
 IN_WRONG_STATES: list[Message] = [

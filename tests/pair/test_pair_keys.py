@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from pair_checks import KILLED, SHORT, check_equal, check_output, said
 
-from vlockstep import keys
 from vlockstep.errors import HostError
 from vlockstep.testing import Pair, PairError
 from vlockstep.testing.plugin import MakePair
+from vlockstep.wire import keys
 
 
 def starts_with_the_right_key(pair: Pair) -> None:

@@ -11,8 +11,8 @@ import pytest
 from commands import run_command
 from pair_checks import SHORT, check_equal, check_log, check_output, said
 
-from vlockstep.ft.sides import Side
 from vlockstep.machine.bundled import open_bundled
+from vlockstep.sim.sides import Side
 from vlockstep.testing import Pair, PairError, replay
 from vlockstep.testing.plugin import MakePair
 

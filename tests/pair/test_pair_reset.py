@@ -14,7 +14,7 @@ from pair_checks import SHORT, check_output, said
 
 from vlockstep.arbiter import DirectoryArbiter
 from vlockstep.errors import HostError, UsageError
-from vlockstep.processes import identity, runs
+from vlockstep.files.processes import identity, runs
 from vlockstep.testing import Pair, PairError
 from vlockstep.testing.plugin import MakePair
 

@@ -12,7 +12,7 @@ from pair_checks import (
     stopped_because,
 )
 
-from vlockstep.ft.sides import SIDES
+from vlockstep.sim.sides import SIDES
 from vlockstep.testing.plugin import MakePair
 from vlockstep.testing.process import ReplicaProcess
 

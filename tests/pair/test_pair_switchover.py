@@ -11,8 +11,8 @@ from commands import run_command
 from pair_checks import KILLED, check_equal, check_log, check_output
 
 from vlockstep.errors import HostError
-from vlockstep.ft.operator import request_switchover
-from vlockstep.ft.protocol import State
+from vlockstep.protocol.role import State
+from vlockstep.supervise.operator import request_switchover
 from vlockstep.testing import Pair, Relay
 from vlockstep.testing.faults.trial import RECONNECTING_MS
 from vlockstep.testing.plugin import MakePair

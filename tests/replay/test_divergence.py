@@ -23,13 +23,13 @@ from support import (
     trap_tables,
 )
 
+from vlockstep.host.simulated import SimulatedWorld
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
 from vlockstep.machine.report import GuestError
 from vlockstep.replay import recorder
 from vlockstep.replay.entry import End, Entry, Kind
 from vlockstep.replay.replayer import Divergence
-from vlockstep.replay.simulated import SimulatedWorld
 
 CLOCK, LEDGER = sample("clock"), sample("ledger")
 CAPACITY = 64 * 512

@@ -7,15 +7,15 @@ import re
 import pytest
 from support import Console, MemoryDisk, config_for, disk_config, machine_of, record, sample
 
+from vlockstep.host.live import Continuation
+from vlockstep.host.simulated import SimulatedWorld
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.world import Outcome, WorldChanged
 from vlockstep.replay.entry import Entry, Kind
-from vlockstep.replay.live import Continuation
 from vlockstep.replay.recorder import Recorder
 from vlockstep.replay.replayer import Replayer, Sequence
-from vlockstep.replay.simulated import SimulatedWorld
 
 CAPACITY = 64 * 512
 

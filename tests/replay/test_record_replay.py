@@ -21,19 +21,20 @@ from support import (
     sample,
 )
 
+from vlockstep.host import live
+from vlockstep.host.devices import ConsoleFile, Disk
+from vlockstep.host.live import Continuation, LiveWorld
+from vlockstep.host.simulated import SimulatedWorld
 from vlockstep.machine.config import MIB, GuestConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.report import GuestError
-from vlockstep.replay import live, recorder
-from vlockstep.replay.devices import ConsoleFile, Disk
+from vlockstep.replay import recorder
 from vlockstep.replay.entry import Entry, Kind
-from vlockstep.replay.live import Continuation, LiveWorld
 from vlockstep.replay.logfile import LogReader, LogWriter
 from vlockstep.replay.recorder import Recorder
 from vlockstep.replay.replayer import EndOfLog, Replayer, Sequence
-from vlockstep.replay.simulated import SimulatedWorld
 
 CAPACITY = 64 * 512
 GUESTS = {

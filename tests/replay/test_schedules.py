@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from support import Console, config_for, record, replay, sample
 
+from vlockstep.host.simulated import SimulatedWorld
 from vlockstep.replay.entry import Kind
-from vlockstep.replay.simulated import SimulatedWorld
 
 IMAGE = sample("preempt")
 CONFIG = config_for(IMAGE, "--work=40000", "--period=10000", memory=4 << 20)

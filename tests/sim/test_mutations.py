@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from vlockstep.arbiter import ArbiterError, Record, Register, Verdict, rule
-from vlockstep.background import Job
 from vlockstep.ft import guest, lead
 from vlockstep.ft.handoff import Received
-from vlockstep.ft.primary import Primary
-from vlockstep.ft.protocol import NEVER, Action, Release, Role, State
-from vlockstep.ft.secondary import Secondary
-from vlockstep.ft.timing import Timing
+from vlockstep.host.background import Job
+from vlockstep.protocol.primary import Primary
+from vlockstep.protocol.role import NEVER, Action, Release, Role, State
+from vlockstep.protocol.secondary import Secondary
+from vlockstep.protocol.timing import Timing
 from vlockstep.replay import codec
 from vlockstep.replay.entry import Kind
 from vlockstep.replay.replayer import Replayer

@@ -22,7 +22,7 @@ from typing import get_type_hints
 
 from vlockstep.arbiter.rule import ArbiterError, Record, Verdict, claim
 from vlockstep.errors import HostError, UsageError
-from vlockstep.processes import identity, runs
+from vlockstep.files.processes import identity, runs
 
 _NAME = re.compile(r"generation-(\d{10})(\.ended)?")
 _GUEST = "guest"

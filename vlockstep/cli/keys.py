@@ -37,7 +37,7 @@ def new(
     Give the directory with the copied files to `primary`, `secondary`, `switchover` and `switch`
     as --keys.
     """
-    from vlockstep.keys import Party, create
+    from vlockstep.wire.keys import Party, create
 
     create(directory)
     needs = {

@@ -13,16 +13,16 @@ import typer
 
 from vlockstep.cli.command import FILES, GUEST, REPLAY
 from vlockstep.errors import HostError, UsageError
-from vlockstep.locks import open_locked
+from vlockstep.files.locks import open_locked
 from vlockstep.program import background
 
 if TYPE_CHECKING:
-    from vlockstep.keys import Keys
+    from vlockstep.host.attach import BlockOption, Devices
+    from vlockstep.host.live import Console
     from vlockstep.machine.config import GuestConfig, NetConfig
     from vlockstep.machine.image import Image
     from vlockstep.net.station import Station
-    from vlockstep.replay.attach import BlockOption, Devices
-    from vlockstep.replay.live import Console
+    from vlockstep.wire.keys import Keys
 
 DEFAULT_MEMORY_MB = 512
 DEFAULT_CPU = "westmere"
@@ -205,10 +205,10 @@ def open_guest(
     network: Network,
 ) -> Guest:
     """Open the image, and the disks and NICs that the options name."""
+    from vlockstep.host.attach import BlockOption
     from vlockstep.machine.boot import check_devices
     from vlockstep.machine.bundled import open_image
     from vlockstep.machine.config import MIB, GuestConfig
-    from vlockstep.replay.attach import BlockOption
 
     image = open_image(reference)
     options = [BlockOption.parse(text) for text in blocks or []]
@@ -227,8 +227,8 @@ def open_guest(
 
 def attach_disks(image: Image, options: Iterable[BlockOption], guest: str = "") -> Devices:
     """`attach`, which tells in a terminal how far it is with a large local disk."""
-    from vlockstep.progress import Progress
-    from vlockstep.replay.attach import attach
+    from vlockstep.host.attach import attach
+    from vlockstep.program.progress import Progress
 
     if not sys.stderr.isatty():  # there may be a program that expects JSON
         return attach(image, options, guest)
@@ -244,7 +244,7 @@ def unprotected(backends: list[str] | None, macs: list[str] | None, keys: Path |
     gets to see the primary's key."""
     if keys is None:
         return Network(backends, macs)
-    from vlockstep.keys import Party, load
+    from vlockstep.wire.keys import Party, load
 
     if not any("=switch:" in backend for backend in backends or []):
         raise UsageError("the keys are for a switch: connect a NIC with --net NAME=switch:ENDPOINT")
@@ -262,7 +262,7 @@ def files_of(reference: str, disks: Iterable[BlockOption]) -> tuple[Path, ...]:
 
 def open_console(target: str, files: Iterable[Path] = ()) -> Console:
     """Standard output, or an empty file that is none of `files`."""
-    from vlockstep.replay.devices import ConsoleFile, ConsoleStream
+    from vlockstep.host.devices import ConsoleFile, ConsoleStream
 
     if target == STDOUT:
         return ConsoleStream()

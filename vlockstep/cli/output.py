@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from vlockstep.eventwriter import EventWriter
+from vlockstep.host.eventwriter import EventWriter
 from vlockstep.program import say, voice, write_line
 
 if TYPE_CHECKING:

@@ -21,17 +21,17 @@ from vlockstep.program import PATIENCE
 
 if TYPE_CHECKING:
     from vlockstep.arbiter import DirectoryArbiter
-    from vlockstep.eventwriter import EventWriter
-    from vlockstep.ft.channel import Channel
-    from vlockstep.ft.faults import Fault, Place
-    from vlockstep.ft.host import Setting
+    from vlockstep.files.locks import FileLock
+    from vlockstep.ft.places import Fault, Place
     from vlockstep.ft.process import Process
-    from vlockstep.ft.timing import Timing
-    from vlockstep.locks import FileLock
+    from vlockstep.ft.runtime import Setting
+    from vlockstep.host.attach import Devices
+    from vlockstep.host.devices import ConsoleFile
+    from vlockstep.host.eventwriter import EventWriter
     from vlockstep.machine.image import Image
     from vlockstep.machine.world import Outcome
-    from vlockstep.replay.attach import Devices
-    from vlockstep.replay.devices import ConsoleFile
+    from vlockstep.protocol.timing import Timing
+    from vlockstep.wire.channel import Channel
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:7700"
 
@@ -95,8 +95,8 @@ def primary(
     Waits for the secondary first. The exit status is the guest's.
     """
     from vlockstep.arbiter import DirectoryArbiter
-    from vlockstep.endpoint import check_endpoint
-    from vlockstep.keys import Party
+    from vlockstep.wire.endpoint import check_endpoint
+    from vlockstep.wire.keys import Party
 
     own = _load(keys, Party.PRIMARY)
     check_endpoint(listen, own is not None)
@@ -106,9 +106,10 @@ def primary(
     guest = options.open_guest(image, arguments, memory, cpu, blocks, network)
 
     def start(process: Callable[..., Process]) -> Outcome:
-        from vlockstep.ft import channel
+        from vlockstep.protocol.messages import forbidden
+        from vlockstep.wire import channel
 
-        made = process(channel=channel.listen(listen, own), arbiter=judge)
+        made = process(channel=channel.listen(listen, own, forbidden), arbiter=judge)
         return made.run_primary(guest.config, judge.start())
 
     files = _Files(judge.guest(), guest.files, console, log, dumpcore)
@@ -148,10 +149,10 @@ def secondary(
     Memory, CPU and the guest's command line are the primary's. The exit status is the guest's.
     """
     from vlockstep.arbiter import DirectoryArbiter
-    from vlockstep.endpoint import check_endpoint
-    from vlockstep.keys import Party
+    from vlockstep.host.attach import BlockOption
     from vlockstep.machine.bundled import open_image
-    from vlockstep.replay.attach import BlockOption
+    from vlockstep.wire.endpoint import check_endpoint
+    from vlockstep.wire.keys import Party
 
     opened = open_image(image)
     disks = [BlockOption.parse(text) for text in blocks or []]
@@ -163,7 +164,7 @@ def secondary(
     attached = options.Network(nets, macs, own, judge.guest).connect(opened, devices)
 
     def start(process: Callable[..., Process]) -> Outcome:
-        from vlockstep.ft import channel
+        from vlockstep.wire import channel
 
         connector = channel.connect(connect, own)
         return process(channel=connector, arbiter=judge).run_secondary()
@@ -194,9 +195,9 @@ def switchover(
     ] = False,
 ) -> None:
     """Ask a healthy pair to swap roles. The guest notices nothing."""
-    from vlockstep.ft.operator import request_switchover
-    from vlockstep.keys import Party
-    from vlockstep.progress import Progress
+    from vlockstep.program.progress import Progress
+    from vlockstep.supervise.operator import request_switchover
+    from vlockstep.wire.keys import Party
 
     progress = Progress()
     try:
@@ -210,7 +211,7 @@ def switchover(
 
 
 def _timing(heartbeat: int, misses: int, max_lag: int, max_log: int, wait: int) -> Timing:
-    from vlockstep.ft.timing import MILLISECOND, SECOND, Timing
+    from vlockstep.protocol.timing import MILLISECOND, SECOND, Timing
 
     return Timing(
         heartbeat * MILLISECOND, misses, max_lag * MILLISECOND, max_log << 20, wait * SECOND
@@ -218,7 +219,7 @@ def _timing(heartbeat: int, misses: int, max_lag: int, max_log: int, wait: int) 
 
 
 def _load(directory: Path | None, party: Any) -> Any:
-    from vlockstep import keys
+    from vlockstep.wire import keys
 
     return None if directory is None else keys.load(directory, party)
 
@@ -237,7 +238,7 @@ class _Places(NamedTuple):
 
     def fault(self, events: EventWriter) -> Fault | None:
         """A signal to this process, after what it has already told."""
-        from vlockstep.ft.faults import Fault, Place
+        from vlockstep.ft.places import Fault, Place
 
         if self.crash is not None and self.pause is not None:
             raise UsageError("give --crash-at or --pause-at, not both")
@@ -260,7 +261,7 @@ class _Places(NamedTuple):
 
 def _of_guest(text: str, does: str) -> Place:
     """A place that a guest comes to in either role."""
-    from vlockstep.ft.faults import Place, Stage
+    from vlockstep.ft.places import Place, Stage
 
     place = Place.parse(text)
     if place.position is None and place.stage is not Stage.ENTRY:
@@ -281,7 +282,7 @@ class _Files(NamedTuple):
     def prepare(self) -> ConsoleFile | None:
         """Lock the log and the console file, which is returned if there is one. Nothing is
         overwritten yet."""
-        from vlockstep.replay.devices import ConsoleFile
+        from vlockstep.host.devices import ConsoleFile
 
         used = self.used
         if self.log is not None:
@@ -303,9 +304,9 @@ def _replicate(
     as_json: bool,
 ) -> NoReturn:
     """Run a replica, and leave with the guest's status."""
-    from vlockstep.ft.host import Setting
+    from vlockstep.ft.runtime import Setting
+    from vlockstep.host.devices import ConsoleStream
     from vlockstep.machine.report import GuestError
-    from vlockstep.replay.devices import ConsoleStream
 
     console = files.prepare()
     events = output.observer(_EVENTS, as_json)
@@ -355,7 +356,7 @@ def _observe_stop(observe: Callable[[dict[str, Any]], None], event: dict[str, An
 
 
 def _shared(devices: Devices, console: ConsoleFile | None) -> dict[str, FileLock]:
-    from vlockstep.ft.host import CONSOLE
+    from vlockstep.ft.runtime import CONSOLE
 
     locks = {f"disk {name!r}": lock for name, lock in devices.shared.items()}
     if console is not None and console.lock.lockable:

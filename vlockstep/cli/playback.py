@@ -8,13 +8,13 @@ from pathlib import Path
 from vlockstep.cli.execution import Ending, execute
 from vlockstep.cli.options import attach_disks, open_console
 from vlockstep.errors import LogError, UsageError
+from vlockstep.host.attach import BlockOption, Devices
 from vlockstep.machine import bundled
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.world import World
 from vlockstep.replay import recorded
-from vlockstep.replay.attach import BlockOption, Devices
 from vlockstep.replay.entry import Entry, Kind
 from vlockstep.replay.logfile import LogReader
 

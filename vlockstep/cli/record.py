@@ -82,8 +82,8 @@ def record(
     leaves a log that can be replayed as far as it goes.
     """
     from vlockstep.cli.execution import execute
+    from vlockstep.host.live import LiveWorld
     from vlockstep.machine.machine import Machine
-    from vlockstep.replay.live import LiveWorld
     from vlockstep.replay.logfile import LogWriter
     from vlockstep.replay.recorder import Recorder
 

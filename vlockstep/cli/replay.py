@@ -11,7 +11,7 @@ import typer
 from vlockstep.cli import options, output
 from vlockstep.cli.command import FILES, OTHER, REPLAY
 from vlockstep.errors import LogError, UsageError
-from vlockstep.progress import Progress
+from vlockstep.program.progress import Progress
 
 
 def replay(

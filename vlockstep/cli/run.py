@@ -31,8 +31,8 @@ def run(
 ) -> None:
     """Run a guest. The exit status is the guest's, and 1 after a guest error."""
     from vlockstep.cli.execution import execute
+    from vlockstep.host.live import LiveWorld
     from vlockstep.machine.machine import Machine
-    from vlockstep.replay.live import LiveWorld
 
     network = options.unprotected(nets, macs, keys)
     guest = options.open_guest(image, arguments, memory, cpu, blocks, network)

@@ -15,7 +15,7 @@ from vlockstep.errors import UsageError
 
 if TYPE_CHECKING:
     from vlockstep.net.passt import PasstNetwork
-    from vlockstep.net.switch import Uplink
+    from vlockstep.switch.switch import Uplink
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:7710"
 _MAX_AGEING = 10**6
@@ -114,10 +114,10 @@ def switch(
     Give --net NAME=switch:ENDPOINT to both replicas of a guest. Ctrl-C ends the switch, which
     then prints its counters.
     """
-    from vlockstep import keys as key_files
-    from vlockstep.endpoint import check_endpoint
-    from vlockstep.net.fabric import Fabric
-    from vlockstep.net.switch import SECOND, Switch
+    from vlockstep.switch.fabric import Fabric
+    from vlockstep.switch.switch import SECOND, Switch
+    from vlockstep.wire import keys as key_files
+    from vlockstep.wire.endpoint import check_endpoint
 
     if not 0 < ageing <= _MAX_AGEING:
         raise UsageError(f"--ageing is from above 0 to {_MAX_AGEING} seconds, not {ageing:g}")
@@ -167,7 +167,7 @@ def _passt_network(
 
 
 def _open_uplink(text: str, network: PasstNetwork | None, stack: ExitStack) -> Uplink:
-    from vlockstep.net.switch import Uplink
+    from vlockstep.switch.switch import Uplink
 
     if text == "passt":
         from vlockstep.net.passt import Passt

@@ -21,8 +21,8 @@ from vlockstep.demo.ping import PingVisitor
 from vlockstep.demo.redis import RedisVisitor
 from vlockstep.demo.visits import Visitor, longest
 from vlockstep.errors import HostError
-from vlockstep.ft.sides import Side
 from vlockstep.net.passt import DEFAULT_GATEWAY, DEFAULT_GUEST
+from vlockstep.sim.sides import Side
 from vlockstep.testing import PairError, ReplicaProcess
 
 _NIC = "net"

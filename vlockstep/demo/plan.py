@@ -9,12 +9,12 @@ from signal import SIGKILL, SIGSTOP, Signals
 from typing import Any
 
 from vlockstep.errors import UsageError
-from vlockstep.ft.faults import Place
+from vlockstep.ft.places import Place
 from vlockstep.machine.bundled import open_bundled, open_image
 from vlockstep.machine.config import MIB, GuestConfig
 from vlockstep.machine.image import DeviceKind, Image
 from vlockstep.net.passt import DEFAULT_GATEWAY, DEFAULT_GUEST
-from vlockstep.testing.ledger import BLOCK
+from vlockstep.sim.ledger import BLOCK
 from vlockstep.testing.pair import DISK_SIZE
 
 LEDGER, KV = "ledger", "kv"

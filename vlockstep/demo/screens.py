@@ -17,7 +17,7 @@ from rich.text import Text
 from vlockstep.demo.plan import Plan
 from vlockstep.demo.proof import Check
 from vlockstep.demo.story import Moment, Name, Story
-from vlockstep.ft.faults import Stage
+from vlockstep.ft.places import Stage
 
 _CONSOLE_LINES = 5
 _MOMENTS = 8

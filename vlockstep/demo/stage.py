@@ -20,8 +20,8 @@ from vlockstep.demo.network import Network, last_words
 from vlockstep.demo.plan import Plan, disk_sizes
 from vlockstep.demo.story import Fate, Name, Story
 from vlockstep.errors import HostError
-from vlockstep.ft.faults import Place
-from vlockstep.ft.sides import Side
+from vlockstep.ft.places import Place
+from vlockstep.sim.sides import Side
 from vlockstep.testing import Pair, PairError, ReplicaProcess
 
 _TICK = 0.1

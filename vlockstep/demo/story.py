@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from vlockstep.demo.network import Network
 from vlockstep.demo.plan import Plan
-from vlockstep.ft.protocol import State
+from vlockstep.protocol.role import State
 
 Name = Literal["A", "B"]
 """Who is who, whatever their roles: A is the primary at first."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from vlockstep.ft.faults import Fault, Place, Stage
 from vlockstep.ft.handoff import Appended, Received, Visiting
-from vlockstep.ft.host import Host, Setting
 from vlockstep.ft.lead import ClockLead
 from vlockstep.ft.outputs import Inputs, OutputQueue, ProtectedWorld
+from vlockstep.ft.places import Fault, Place, Stage
+from vlockstep.ft.runtime import Host, Setting
 from vlockstep.ft.standby import StandbyNics
+from vlockstep.host.live import Continuation
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.memory import WRITE_FLOOR
@@ -22,7 +23,6 @@ from vlockstep.machine.position import Position
 from vlockstep.machine.report import GuestError
 from vlockstep.machine.world import Outcome, World
 from vlockstep.replay.entry import Entry, Kind
-from vlockstep.replay.live import Continuation
 from vlockstep.replay.recorder import Recorder
 from vlockstep.replay.replayer import Replayer, Source
 

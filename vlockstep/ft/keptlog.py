@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from vlockstep.background import Background
 from vlockstep.errors import HostError
-from vlockstep.ft.timing import MILLISECOND
+from vlockstep.host.background import Background
 from vlockstep.machine.config import GuestConfig
+from vlockstep.protocol.timing import MILLISECOND
 from vlockstep.replay.entry import Entry, data_size
 from vlockstep.replay.logfile import LogWriter
 

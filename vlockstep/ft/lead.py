@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vlockstep.ft.timing import SECOND
+from vlockstep.protocol.timing import SECOND
 
 _WINDOW = SECOND
 """Clocks of two hosts drift apart by a tenth of a millisecond in it, at the most."""

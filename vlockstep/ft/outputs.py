@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from vlockstep.background import Background
 from vlockstep.ft.handoff import Appended
+from vlockstep.host.background import Background
+from vlockstep.host.live import BlockDevice, Console, NetDevice
 from vlockstep.machine.position import Position
 from vlockstep.machine.world import Outcome
 from vlockstep.replay.entry import Kind
-from vlockstep.replay.live import BlockDevice, Console, NetDevice
 
 _WAITING = (Kind.CONSOLE, Kind.BLOCK_WRITE)
 _TOLD_EVERY = 16

@@ -14,9 +14,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vlockstep.arbiter.rule import Arbiter, ArbiterError, Verdict
-from vlockstep.background import Background, BackgroundThread
 from vlockstep.errors import HostError, VlockstepError
-from vlockstep.ft.channel import (
+from vlockstep.ft.handoff import Condition
+from vlockstep.ft.outputs import Inputs
+from vlockstep.ft.rejections import Rejections
+from vlockstep.ft.replica import Replica
+from vlockstep.ft.runtime import Setting
+from vlockstep.ft.stop import look_around
+from vlockstep.host.background import Background, BackgroundThread
+from vlockstep.host.live import BlockDevice, Console, Continuation, LiveWorld, NetDevice
+from vlockstep.machine.config import GuestConfig
+from vlockstep.machine.image import Image
+from vlockstep.machine.machine import Machine
+from vlockstep.machine.world import Outcome
+from vlockstep.protocol.primary import Primary
+from vlockstep.protocol.role import NEVER, Claim, State
+from vlockstep.protocol.timing import MILLISECOND
+from vlockstep.wire.channel import (
     Arrived,
     Channel,
     Connected,
@@ -25,20 +39,6 @@ from vlockstep.ft.channel import (
     Forbidden,
     Rejected,
 )
-from vlockstep.ft.handoff import Condition
-from vlockstep.ft.host import Setting
-from vlockstep.ft.outputs import Inputs
-from vlockstep.ft.primary import Primary
-from vlockstep.ft.protocol import NEVER, Claim, State
-from vlockstep.ft.rejections import Rejections
-from vlockstep.ft.replica import Replica
-from vlockstep.ft.stop import look_around
-from vlockstep.ft.timing import MILLISECOND
-from vlockstep.machine.config import GuestConfig
-from vlockstep.machine.image import Image
-from vlockstep.machine.machine import Machine
-from vlockstep.machine.world import Outcome
-from vlockstep.replay.live import BlockDevice, Console, Continuation, LiveWorld, NetDevice
 
 _MAX_POLL = 3_600_000
 _COLLECT = 5 * MILLISECOND

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vlockstep.ft.timing import SECOND
+from vlockstep.protocol.timing import SECOND
 
 _BURST = 20
 """So many are told at once, and then one a second."""

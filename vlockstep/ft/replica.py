@@ -13,23 +13,26 @@ from typing import Any
 
 from vlockstep.arbiter.rule import Verdict
 from vlockstep.errors import HostError, Left, VlockstepError
-from vlockstep.ft import messages
-from vlockstep.ft.faults import Stage
 from vlockstep.ft.guest import Guest
-from vlockstep.ft.host import Host, Setting
 from vlockstep.ft.keptlog import KeptLog
-from vlockstep.ft.messages import (
+from vlockstep.ft.outputs import Output, OutputQueue
+from vlockstep.ft.places import Stage
+from vlockstep.ft.runtime import Host, Setting
+from vlockstep.ft.standby import StandbyNics
+from vlockstep.machine.config import GuestConfig
+from vlockstep.machine.machine import Machine
+from vlockstep.machine.world import Outcome
+from vlockstep.protocol import messages
+from vlockstep.protocol.messages import (
     Goodbye,
     Hello,
     Message,
-    MessageError,
     Refuse,
     Switchover,
     SwitchoverDone,
 )
-from vlockstep.ft.outputs import Output, OutputQueue
-from vlockstep.ft.primary import Primary
-from vlockstep.ft.protocol import (
+from vlockstep.protocol.primary import Primary
+from vlockstep.protocol.role import (
     NEVER,
     Action,
     Announce,
@@ -49,14 +52,11 @@ from vlockstep.ft.protocol import (
     Stop,
     Tell,
 )
-from vlockstep.ft.secondary import Secondary
-from vlockstep.ft.standby import StandbyNics
-from vlockstep.ft.timing import MILLISECOND, SECOND
-from vlockstep.machine.config import GuestConfig
-from vlockstep.machine.machine import Machine
-from vlockstep.machine.world import Outcome
+from vlockstep.protocol.secondary import Secondary
+from vlockstep.protocol.timing import MILLISECOND, SECOND
 from vlockstep.replay.entry import Entry, Kind
 from vlockstep.replay.replayer import Divergence
+from vlockstep.wire.codec import MessageError
 
 _FLUSH = 4 * MILLISECOND
 """Entries without an output wait so long for company."""

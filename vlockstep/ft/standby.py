@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from vlockstep.ft.timing import SECOND
 from vlockstep.net.nic import MAX_FRAME
 from vlockstep.net.station import Station
+from vlockstep.protocol.timing import SECOND
 from vlockstep.replay.entry import Entry, Kind
 
 _HORIZON = 2 * SECOND

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlockstep.background import Background
 from vlockstep.errors import HostError, UsageError
-from vlockstep.keys import Keys
+from vlockstep.host.background import Background
 from vlockstep.net.nic import Nic
 from vlockstep.net.pcap import Capture
 from vlockstep.net.port import SwitchPort
 from vlockstep.net.portmessages import parse_mac as to_bytes
 from vlockstep.net.station import Station
 from vlockstep.net.tap import Tap
+from vlockstep.wire.keys import Keys
 
 _PCAP = ",pcap="
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")

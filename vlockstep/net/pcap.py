@@ -8,10 +8,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from vlockstep.background import Background
 from vlockstep.errors import HostError
+from vlockstep.files.piecefile import PieceFile
+from vlockstep.host.background import Background
 from vlockstep.net.nic import MAX_FRAME, Counters, Nic
-from vlockstep.piecefile import PieceFile
 
 # The classic format with nanoseconds: draft-ietf-opsawg-pcap, section 4
 _MAGIC = 0xA1B23C4D

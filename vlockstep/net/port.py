@@ -18,16 +18,7 @@ from collections import deque
 
 import zmq
 
-from vlockstep.endpoint import (
-    HANDSHAKE_FAILED,
-    check_endpoint,
-    connect_to,
-    monitor_event,
-    present,
-)
 from vlockstep.errors import HostError, UsageError
-from vlockstep.handshake import ACCIDENTS, look_before_connecting, why_failed
-from vlockstep.keys import Keys, Party
 from vlockstep.net.nic import MAX_FRAME, MIN_FRAME, Counters
 from vlockstep.net.portmessages import (
     FRAME,
@@ -35,7 +26,6 @@ from vlockstep.net.portmessages import (
     PROTOCOL,
     WINDOW,
     Hello,
-    MessageError,
     Refuse,
     Taken,
     Welcome,
@@ -45,6 +35,16 @@ from vlockstep.net.portmessages import (
     encode,
     parse_mac,
 )
+from vlockstep.wire.codec import MessageError
+from vlockstep.wire.endpoint import (
+    HANDSHAKE_FAILED,
+    check_endpoint,
+    connect_to,
+    monitor_event,
+    present,
+)
+from vlockstep.wire.handshake import ACCIDENTS, look_before_connecting, why_failed
+from vlockstep.wire.keys import Keys, Party
 
 _QUEUE = 4 * WINDOW
 """Messages. Nobody who keeps to the window gets there."""

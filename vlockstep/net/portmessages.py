@@ -11,12 +11,12 @@ heartbeats would wait behind the frames, and a port that does not read would see
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
-import msgpack
-
-from vlockstep.errors import UsageError, VlockstepError
+from vlockstep.errors import UsageError
 from vlockstep.net.nic import MAX_FRAME
+from vlockstep.wire.codec import Codec, MessageError
 
 PROTOCOL = 1
 FRAME = b"\0"
@@ -29,10 +29,6 @@ WINDOW = 1000
 _GRANT = WINDOW // 4
 _MAX_CONTROL = 4 * MAX_TEXT
 _MAC_SIZE = 6
-
-
-class MessageError(VlockstepError):
-    """Bytes that are not a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,41 +82,30 @@ class Taken:
 
 Message = Frame | Hello | Welcome | Refuse | Who | Ping | Taken
 _CONTROL: dict[int, type[Message]] = {1: Hello, 2: Welcome, 3: Refuse, 4: Who, 5: Ping, 6: Taken}
-_NUMBERS = {kind: number for number, kind in _CONTROL.items()}
-_FIELD_TYPES = {"int": int, "str": str, "bytes": bytes}
-_LAYOUTS = {
-    number: [_FIELD_TYPES[str(f.type)] for f in fields(kind)] for number, kind in _CONTROL.items()
-}
+_CODEC = Codec[Message](_CONTROL)
 
 
 def encode(message: Message) -> bytes:
     """Names and reasons that are too long are cut."""
     if isinstance(message, Frame):
         return FRAME + message.data
-    values = [getattr(message, f.name) for f in fields(message)]
-    packed: bytes = msgpack.packb([_cut(v) if isinstance(v, str) else v for v in values])
-    return bytes((_NUMBERS[type(message)],)) + packed
+    names = [f.name for f in fields(message) if f.type == "str"]
+    cut: dict[str, Any] = {name: _cut(getattr(message, name)) for name in names}
+    return _CODEC.encode(replace(message, **cut))
 
 
 def decode(data: bytes) -> Message:
     """Raises `MessageError` for anything that `encode` cannot have made."""
     if not 1 <= len(data) <= MAX_MESSAGE:
         raise MessageError(f"a message of {len(data)} bytes")
-    number, content = data[0], data[1:]
-    if number == FRAME[0]:
-        return Frame(content)
-    layout = _LAYOUTS.get(number)
-    if layout is None or len(content) > _MAX_CONTROL:
-        raise MessageError(f"a message of {len(content)} bytes and kind {number}")
-    try:
-        values = msgpack.unpackb(content)
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise MessageError(f"a malformed message of kind {number} ({error})") from error
-    if not isinstance(values, list) or [type(v) for v in values] != layout:
-        raise MessageError(f"a malformed message of kind {number}")
-    if any(isinstance(v, str) and len(v.encode()) > MAX_TEXT for v in values):
-        raise MessageError(f"an overlong text in a message of kind {number}")
-    message: Message = _CONTROL[number](*values)
+    if data[0] == FRAME[0]:
+        return Frame(data[1:])
+    if len(data) > _MAX_CONTROL:
+        raise MessageError(f"a message of {len(data)} bytes and kind {data[0]}")
+    message = _CODEC.decode(data)
+    texts = (getattr(message, f.name) for f in fields(message) if f.type == "str")
+    if any(len(text.encode()) > MAX_TEXT for text in texts):
+        raise MessageError(f"an overlong text in a message of kind {data[0]}")
     if isinstance(message, Hello) and len(message.mac) != _MAC_SIZE:
         raise MessageError(f"a MAC address of {len(message.mac)} bytes")
     return message
@@ -148,7 +133,7 @@ class Window:
 
     def granted(self, count: int) -> None:
         """The other side says that it has taken so many."""
-        self._underway = max(0, self._underway - max(0, count))
+        self._underway = max(0, self._underway - count)
 
     def took(self) -> int:
         """A frame came. If it is time to say so, how many have come since the last time; or 0."""

@@ -22,8 +22,8 @@ from typing import BinaryIO
 import msgpack
 
 from vlockstep.errors import HostError, LogError
+from vlockstep.files.piecefile import PieceFile
 from vlockstep.machine.config import GuestConfig
-from vlockstep.piecefile import PieceFile
 from vlockstep.replay import codec
 from vlockstep.replay.entry import Entry, data_size
 

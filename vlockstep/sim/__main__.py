@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from vlockstep import program
 from vlockstep.errors import UsageError
-from vlockstep.progress import Progress
+from vlockstep.program.progress import Progress
 from vlockstep.sim.execution import Result, execute
 from vlockstep.sim.explore import Cases, crash_everywhere, explore, shrink
 from vlockstep.sim.schedule import TARGETS, Schedule

@@ -9,7 +9,7 @@ import greenlet
 
 from vlockstep.arbiter import rule
 from vlockstep.arbiter.rule import ArbiterError, Record
-from vlockstep.ft.protocol import Claim
+from vlockstep.protocol.role import Claim
 
 if TYPE_CHECKING:
     from vlockstep.sim.host import SimulatedHost

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from vlockstep.background import Job
+from vlockstep.host.background import Job
 
 if TYPE_CHECKING:
     from vlockstep.sim.host import SimulatedHost

@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from vlockstep.errors import VlockstepError
-from vlockstep.ft.timing import MILLISECOND
 from vlockstep.machine.world import Outcome
+from vlockstep.protocol.timing import MILLISECOND
 from vlockstep.replay.entry import Entry, Kind
 from vlockstep.replay.logfile import LogReader
 from vlockstep.replay.replayer import Replayer, Sequence
 from vlockstep.sim.client import Client
 from vlockstep.sim.host import SimulatedHost
+from vlockstep.sim.ledger import BLOCK as LEDGER_BLOCK
+from vlockstep.sim.ledger import inspect_ledger
 from vlockstep.sim.schedule import HARMLESS, Schedule
 from vlockstep.sim.scripted import BLOCK, RECORD
 from vlockstep.sim.simulation import Simulation
-from vlockstep.testing.ledger import BLOCK as LEDGER_BLOCK
-from vlockstep.testing.ledger import inspect_ledger
 
 _LINE = re.compile(rb"line (\d+) ([0-9a-f]{8}) ([0-9a-f]{8})\n")
 _REAL_LINE = re.compile(rb"ledger \d{6,} .*\n")

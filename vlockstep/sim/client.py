@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vlockstep.ft.timing import MILLISECOND
 from vlockstep.net.portmessages import parse_mac
+from vlockstep.protocol.timing import MILLISECOND
 from vlockstep.sim.scripted import HEADER, REPLY
 from vlockstep.sim.simulation import GUEST_MAC, Simulation
 

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlockstep.ft.timing import MILLISECOND, Timing
+from vlockstep.protocol.timing import MILLISECOND, Timing
 from vlockstep.sim import check, faults, programs
 from vlockstep.sim.client import Client
 from vlockstep.sim.host import SimulatedHost

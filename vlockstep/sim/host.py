@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from vlockstep.background import Background
 from vlockstep.errors import VlockstepError
-from vlockstep.eventwriter import EventWriter
-from vlockstep.ft.faults import Fault
 from vlockstep.ft.handoff import Condition
-from vlockstep.ft.host import Setting
 from vlockstep.ft.outputs import Inputs
-from vlockstep.ft.primary import Primary
-from vlockstep.ft.protocol import NEVER, Claim
+from vlockstep.ft.places import Fault
 from vlockstep.ft.replica import Replica
-from vlockstep.ft.timing import SECOND
+from vlockstep.ft.runtime import Setting
+from vlockstep.host.background import Background
+from vlockstep.host.eventwriter import EventWriter
+from vlockstep.host.live import Continuation, NetDevice
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.world import Outcome
+from vlockstep.protocol.primary import Primary
+from vlockstep.protocol.role import NEVER, Claim
+from vlockstep.protocol.timing import SECOND
 from vlockstep.replay.entry import Entry
-from vlockstep.replay.live import Continuation, NetDevice
 from vlockstep.sim.background import SimulatedBackground
 from vlockstep.sim.sinks import SimulatedNic
 from vlockstep.sim.task import GuestTask, TaskCondition

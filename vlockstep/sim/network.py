@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vlockstep.ft.timing import MILLISECOND
+from vlockstep.protocol.timing import MILLISECOND
 
 if TYPE_CHECKING:
     from vlockstep.sim.host import SimulatedHost

@@ -16,25 +16,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from vlockstep.ft.faults import Fault, Place
-from vlockstep.ft.host import Setting
 from vlockstep.ft.outputs import Inputs
-from vlockstep.ft.protocol import NEVER
-from vlockstep.ft.sides import Direction, check_side, receivers
-from vlockstep.ft.timing import MILLISECOND, SECOND, Timing
+from vlockstep.ft.places import Fault, Place
+from vlockstep.ft.runtime import Setting
+from vlockstep.host.live import Continuation, NetDevice
 from vlockstep.machine.boot import check_devices
 from vlockstep.machine.config import MIB, BlockConfig, GuestConfig, NetConfig
 from vlockstep.machine.image import DeviceKind, Image
 from vlockstep.machine.machine import Machine
 from vlockstep.net.portmessages import parse_mac
 from vlockstep.net.station import Station
-from vlockstep.replay.live import Continuation, NetDevice
+from vlockstep.program.tracebacks import hide
+from vlockstep.protocol.role import NEVER
+from vlockstep.protocol.timing import MILLISECOND, SECOND, Timing
 from vlockstep.sim.arbiter import SimulatedArbiter
 from vlockstep.sim.host import SimulatedHost
 from vlockstep.sim.network import Network
+from vlockstep.sim.sides import Direction, check_side, receivers
 from vlockstep.sim.sinks import SharedConsole, SharedDisk, SimulatedNic, Watched
 from vlockstep.sim.world import NetworkedWorld
-from vlockstep.tracebacks import hide
 
 __tracebackhide__ = hide
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from vlockstep.replay.live import BlockDevice, Console, Continuation, NetDevice
-from vlockstep.replay.simulated import SimulatedWorld
+from vlockstep.host.live import BlockDevice, Console, Continuation, NetDevice
+from vlockstep.host.simulated import SimulatedWorld
 from vlockstep.sim.task import GuestTask
 
 

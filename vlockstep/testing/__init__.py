@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vlockstep.machine.registers import Registers as Registers
-    from vlockstep.testing.ledger import LedgerReport as LedgerReport
-    from vlockstep.testing.ledger import check_ledger as check_ledger
-    from vlockstep.testing.ledger import inspect_ledger as inspect_ledger
+    from vlockstep.sim.ledger import LedgerReport as LedgerReport
+    from vlockstep.sim.ledger import check_ledger as check_ledger
+    from vlockstep.sim.ledger import inspect_ledger as inspect_ledger
     from vlockstep.testing.local import LocalPair as LocalPair
     from vlockstep.testing.pair import Pair as Pair
     from vlockstep.testing.pair import Statuses as Statuses
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 else:
     _HOMES = {
         "machine.registers": "Registers",
-        "testing.ledger": "LedgerReport check_ledger inspect_ledger",
+        "sim.ledger": "LedgerReport check_ledger inspect_ledger",
         "testing.local": "LocalPair",
         "testing.pair": "Pair Statuses",
         "testing.process": "PairError ReplicaProcess Snapshot",

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from vlockstep.errors import HostError, UsageError
-from vlockstep.ft.sides import Side, check_side
-from vlockstep.ft.timing import Timing
 from vlockstep.machine.bundled import open_image
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.world import Outcome
+from vlockstep.program.tracebacks import hide
+from vlockstep.protocol.timing import Timing
 from vlockstep.replay.script import parse_goal
 from vlockstep.sim.host import SimulatedHost
+from vlockstep.sim.sides import Side, check_side
 from vlockstep.sim.simulation import Conditions, Simulation
 from vlockstep.testing.pair import Statuses
 from vlockstep.testing.process import PairError, generations
 from vlockstep.testing.words import words
-from vlockstep.tracebacks import hide
 
 __tracebackhide__ = hide
 

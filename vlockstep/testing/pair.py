@@ -9,12 +9,12 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from vlockstep.errors import UsageError
-from vlockstep.ft.sides import SIDES, Direction, Side, check_side
 from vlockstep.machine.registers import Registers
+from vlockstep.program.tracebacks import hide
+from vlockstep.sim.sides import SIDES, Direction, Side, check_side
 from vlockstep.testing.process import TIMEOUT, ReplicaProcess, Snapshot
 from vlockstep.testing.relay import Relay
 from vlockstep.testing.words import words
-from vlockstep.tracebacks import hide
 
 __tracebackhide__ = hide
 
@@ -92,7 +92,7 @@ class Pair:
         common += ["--heartbeat", heartbeat_ms, "--misses", misses]
         common += [option for place in words(stop_at, "stop_at") for option in ("--stop-at", place)]
         if self.keys is not None:
-            from vlockstep import keys as key_files
+            from vlockstep.wire import keys as key_files
 
             key_files.create(self.keys)
         faults = [("--crash-at", crash_at), ("--pause-at", pause_at)]
@@ -188,8 +188,8 @@ class Pair:
 
     def switchover(self, wait: float = 10) -> int:
         """Ask the pair to swap roles; the generation that rules then. `HostError` says why not."""
-        from vlockstep import keys
-        from vlockstep.ft.operator import request_switchover
+        from vlockstep.supervise.operator import request_switchover
+        from vlockstep.wire import keys
 
         party = keys.Party.OPERATOR
         loaded = keys.load(self.keys, party) if self.keys is not None else None

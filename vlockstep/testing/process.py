@@ -24,7 +24,7 @@ import vlockstep
 from vlockstep.errors import UsageError
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
-from vlockstep.tracebacks import hide
+from vlockstep.program.tracebacks import hide
 
 __tracebackhide__ = hide
 

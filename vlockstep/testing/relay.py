@@ -14,8 +14,8 @@ from collections import deque
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from vlockstep.ft.sides import Direction, Side, receivers
-from vlockstep.tracebacks import hide
+from vlockstep.program.tracebacks import hide
+from vlockstep.sim.sides import Direction, Side, receivers
 
 __tracebackhide__ = hide
 

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import NoReturn
 
 from vlockstep.errors import LogError, UsageError, VlockstepError
+from vlockstep.host.attach import BlockOption, attach
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.report import GuestError
 from vlockstep.machine.world import Outcome
-from vlockstep.replay.attach import BlockOption, attach
+from vlockstep.program.tracebacks import hide
 from vlockstep.replay.entry import Kind
 from vlockstep.replay.logfile import LogReader
 from vlockstep.replay.recorded import find_image
 from vlockstep.replay.replayer import Replayer
 from vlockstep.replay.script import Script, new_machine, parse_goal
-from vlockstep.tracebacks import hide
 
 __tracebackhide__ = hide
 

@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlockstep import program
-from vlockstep.ft.sides import SIDES, Side
-from vlockstep.progress import Progress
+from vlockstep.program.progress import Progress
+from vlockstep.sim.ledger import check_ledger
+from vlockstep.sim.sides import SIDES, Side
 from vlockstep.testing.faults import Fault, deaths, run, silences
 from vlockstep.testing.faults.trial import RECONNECTING_MS
-from vlockstep.testing.ledger import check_ledger
 from vlockstep.testing.pair import Pair
 from vlockstep.testing.process import TIMEOUT
 from vlockstep.testing.usage import Usage

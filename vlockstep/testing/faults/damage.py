@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from vlockstep.ft.sides import Direction, Side
+from vlockstep.sim.sides import Direction, Side
 from vlockstep.testing.faults.fault import Fault
 from vlockstep.testing.faults.trial import QUICK_MS, RECONNECTING_MS, SHORT, SHORT_END, Trial
 

@@ -6,7 +6,7 @@ import subprocess
 from contextlib import suppress
 from signal import SIGKILL
 
-from vlockstep.ft.sides import SIDES
+from vlockstep.sim.sides import SIDES
 from vlockstep.testing.faults.fault import Fault
 from vlockstep.testing.faults.outside import Outputs, said
 from vlockstep.testing.faults.trial import KILLED, Trial

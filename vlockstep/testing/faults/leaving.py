@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from signal import SIGTERM
 
-from vlockstep.ft.sides import SIDES
+from vlockstep.sim.sides import SIDES
 from vlockstep.testing.faults.fault import Fault
 from vlockstep.testing.faults.trial import Trial
 

@@ -6,7 +6,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import NamedTuple
 
-from vlockstep.ft.sides import SIDES, Side
+from vlockstep.sim.sides import SIDES, Side
 from vlockstep.testing.pair import Pair
 from vlockstep.testing.replaying import replay
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from vlockstep.ft.sides import SIDES, Side
+from vlockstep.sim.sides import SIDES, Side
 from vlockstep.testing.faults import mounts
 from vlockstep.testing.faults.fault import Fault
 from vlockstep.testing.faults.trial import (

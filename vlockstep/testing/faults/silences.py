@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from vlockstep.ft.sides import Direction
+from vlockstep.sim.sides import Direction
 from vlockstep.testing.faults.duty import DutyCycle
 from vlockstep.testing.faults.fault import Fault
 from vlockstep.testing.faults.outside import Outputs, stopped_because

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from vlockstep.ft.sides import SIDES
+from vlockstep.sim.ledger import check_ledger
+from vlockstep.sim.sides import SIDES
 from vlockstep.testing.faults import mounts
 from vlockstep.testing.faults.fault import Fault
 from vlockstep.testing.faults.trial import (
@@ -22,7 +23,6 @@ from vlockstep.testing.faults.trial import (
     SHORT_LINES,
     Trial,
 )
-from vlockstep.testing.ledger import check_ledger
 from vlockstep.testing.pair import DISK_SIZE, Pair, Statuses
 from vlockstep.testing.replaying import replay
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from vlockstep import keys
 from vlockstep.machine.bundled import open_bundled
 from vlockstep.testing.faults.fault import Fault
 from vlockstep.testing.faults.outside import said
 from vlockstep.testing.faults.trial import SHORT, Trial
 from vlockstep.testing.pair import Pair
+from vlockstep.wire import keys
 
 _NEXT_PROTOCOL = """
 import sys
-from vlockstep.ft import messages
+from vlockstep.protocol import messages
 messages.PROTOCOL += 1
 from vlockstep.cli import main
 sys.argv[1:] = sys.argv[sys.argv.index("vlockstep") + 1 :]

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from vlockstep.ft.sides import SIDES, Side
+from vlockstep.sim.ledger import check_ledger
+from vlockstep.sim.sides import SIDES, Side
 from vlockstep.testing.faults.outside import (
     check_log,
     first_live,
@@ -17,7 +18,6 @@ from vlockstep.testing.faults.outside import (
     said,
     stopped_because,
 )
-from vlockstep.testing.ledger import check_ledger
 from vlockstep.testing.pair import Pair, Statuses
 
 KILLED = -9

@@ -1,0 +1,77 @@
+"""Messages survive the wire, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vlockstep.protocol import messages
+from vlockstep.protocol.messages import Message
+from vlockstep.wire.codec import MessageError
+
+naturals = st.integers(0, (1 << 63) - 1)
+some_messages: st.SearchStrategy[Message] = st.one_of(
+    st.builds(messages.Hello, naturals, st.text(), st.text(), naturals),
+    st.builds(
+        messages.Welcome, naturals, naturals, naturals, st.dictionaries(st.text(), st.text())
+    ),
+    st.builds(messages.Refuse, st.text()),
+    st.builds(messages.Batch, naturals, naturals, naturals, st.binary()),
+    st.builds(messages.Query, naturals, naturals, naturals),
+    st.builds(messages.Answer, naturals, naturals, naturals, naturals),
+    st.builds(messages.Handover, naturals, naturals, naturals),
+    st.builds(messages.TookOver, naturals, st.booleans()),
+    st.builds(messages.Finished, naturals),
+    st.builds(messages.Goodbye, st.text()),
+    st.builds(messages.Switchover),
+    st.builds(messages.SwitchoverDone, naturals, st.text()),
+)
+
+
+@given(some_messages)
+def test_messages_survive_the_wire(message: Message) -> None:
+    assert messages.decode(messages.encode(message)) == message
+
+
+@given(some_messages, st.data())
+def test_a_flipped_bit_is_noticed(message: Message, data: st.DataObject) -> None:
+    wire = bytearray(messages.encode(message))
+    bit = data.draw(st.integers(0, len(wire) * 8 - 1))
+    wire[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(MessageError):
+        messages.decode(bytes(wire))
+
+
+@given(some_messages, st.data())
+def test_a_truncated_message_is_noticed(message: Message, data: st.DataObject) -> None:
+    wire = messages.encode(message)
+    with pytest.raises(MessageError):
+        messages.decode(wire[: data.draw(st.integers(0, len(wire) - 1))])
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 64) - 1) | st.binary() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(st.lists(values) | values)
+def test_well_formed_rubbish_is_a_message_error_or_a_message(content: object) -> None:
+    packed = msgpack.packb(content)
+    wire = struct.pack("<I", zlib.crc32(packed)) + packed
+    try:
+        message = messages.decode(wire)
+    except MessageError:
+        return
+    assert messages.encode(message)
+
+
+@given(st.binary(max_size=200))
+def test_random_bytes_are_no_message(data: bytes) -> None:
+    with pytest.raises(MessageError):
+        messages.decode(data)

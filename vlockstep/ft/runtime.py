@@ -1,0 +1,159 @@
+"""What a replica runs on, and what it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from vlockstep.errors import UsageError
+from vlockstep.files.locks import FileLock
+from vlockstep.ft.handoff import Condition
+from vlockstep.ft.outputs import Inputs
+from vlockstep.ft.places import Fault, Place
+from vlockstep.host.background import Background
+from vlockstep.host.live import BlockDevice, Console, Continuation, NetDevice
+from vlockstep.machine.config import BlockConfig, GuestConfig, NetConfig
+from vlockstep.machine.image import Image
+from vlockstep.machine.machine import Machine
+from vlockstep.net.station import Station
+from vlockstep.protocol.role import Claim
+from vlockstep.protocol.timing import Timing
+
+
+class Host(Protocol):
+    """What a replica runs on."""
+
+    def now(self) -> int:
+        """A monotonic clock, in nanoseconds."""
+
+    def send(self, data: bytes, peer: bytes) -> bool:
+        """False if there is no connection to `peer`."""
+
+    def claim(self, claim: Claim) -> None:
+        """Ask the arbiter, and call `arbiter_answered` some time later."""
+
+    def inputs(
+        self,
+        nics: Mapping[int, NetDevice],
+        pause: Callable[[], None],
+        start: Continuation,
+    ) -> Inputs:
+        """The host's clocks and timers, and these NICs."""
+
+    def launch(self, run: Callable[[], None]) -> None:
+        """Start the guest's thread."""
+
+    def background(self, name: str) -> Background:
+        """A new one, for what would make the protocol wait."""
+
+    def machine(self, image: Image, config: GuestConfig, count_blocks: bool) -> Machine:
+        """What runs the guest; `count_blocks` as for a `Machine`."""
+
+    def condition(self) -> Condition:
+        """What the guest's thread waits on."""
+
+    def wake(self) -> None:
+        """From the guest's thread: there is something to do. `turn` is called soon."""
+
+    def hurry(self) -> None:
+        """From the guest's thread, as `wake`, but sooner: `turn` may be called before this
+        returns, unless another thread is in it."""
+
+    def look_around(self, place: str, machine: Machine) -> None:
+        """From the guest's thread: it is at a place where it was to stop. May wait."""
+
+    def observe(self, event: dict[str, Any]) -> None:
+        """Something happened, of which the key `event` says what."""
+
+
+CONSOLE = "console file"
+"""What a console is among the files that replicas share."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a replica is made of. `disks` and `nics` are by handle, `blocks` and `nets` by name;
+    `local` are the handles of disks of which each replica has its own copy. At `stops` the guest
+    calls `Host.look_around`, at `diverge` a bit of its RAM is flipped. `begin` is called when a
+    guest starts afresh here, before any output. `guest` is the arbiter's name for it. `shared` are
+    the locks on the files that both replicas write, by what they are to the guest."""
+
+    image: Image
+    console: Console
+    disks: Mapping[int, BlockDevice]
+    blocks: Mapping[str, BlockConfig]
+    local: frozenset[int] = frozenset()
+    nics: Mapping[int, Station] = field(default_factory=dict)
+    nets: Mapping[str, NetConfig] = field(default_factory=dict)
+    timing: Timing = field(default_factory=Timing)
+    log: Path | None = None
+    core_directory: Path | None = None
+    fault: Fault | None = None
+    stops: Sequence[Place] = ()
+    diverge: Place | None = None
+    begin: Callable[[], None] = lambda: None
+    guest: str = ""
+    shared: Mapping[str, FileLock] = field(default_factory=dict)
+
+    def tokens(self) -> dict[str, int | None]:
+        """Those of the locks of shared files, for the other replica."""
+        return {name: lock.token for name, lock in self.shared.items()}
+
+    def check(self, config: GuestConfig) -> None:
+        """The devices given to this replica must be those that the primary's guest has."""
+        for name, block in config.blocks.items():
+            disk = self.blocks.get(name)
+            if disk is None:
+                raise UsageError(f"the guest has a disk {name!r}: give it with --block {name}=PATH")
+            if disk != block:
+                raise UsageError(
+                    f"the disk {name!r} is not the primary's: {_difference(disk, block)}"
+                )
+        for name, net in config.nets.items():
+            nic = self.nets.get(name)
+            if nic is None:
+                raise UsageError(f"the guest has a NIC {name!r}: give it with --net {name}=BACKEND")
+            if nic != net:
+                raise UsageError(
+                    f"the NIC {name!r} is not the primary's: {nic} here, {net} there; "
+                    f"give both --net-mac {name}={net.mac}"
+                )
+
+    def verify_shared(self, tokens: object) -> list[str]:
+        """The files that both replicas write must be the same files: the primary, whose `tokens`
+        these are, has locked what is open here. For people, what of it could not be found out."""
+        found = tokens if isinstance(tokens, dict) else {}
+        if (CONSOLE in self.shared) != (CONSOLE in found):
+            sides = ("here", "at the primary")[:: 1 if CONSOLE in self.shared else -1]
+            raise UsageError(
+                "the guest's console is a file {} and none {}: after a failover its text would be "
+                "torn; give both the same file, or neither one".format(*sides)
+            )
+        doubts = []
+        for name, lock in self.shared.items():
+            if name not in found:
+                continue  # the primary has no such file
+            token = found[name]
+            if type(token) is int and lock.sees(token):
+                continue
+            if type(token) is int and lock.seen_everywhere:
+                raise UsageError(
+                    f"{lock.name} is not the primary's {name}; give both the same file"
+                )
+            doubts.append(
+                f"it cannot be verified that {lock.name} is the primary's {name}: "
+                "locks on it are not seen from other hosts"
+            )
+        return doubts
+
+
+def _difference(here: BlockConfig, there: BlockConfig) -> str:
+    """Between two disks, for people."""
+    if here.capacity != there.capacity:
+        return f"it has {here.capacity} bytes here and {there.capacity} there"
+    if here.local != there.local:
+        sides = ("here", "there") if here.local else ("there", "here")
+        return "it is a copy of its own {} and shared {}; say the same on both".format(*sides)
+    return "the two copies have different contents; begin with identical ones"

@@ -1,0 +1,157 @@
+"""What a guest's block devices and console are on the host."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from vlockstep.errors import HostError, UsageError
+from vlockstep.files.locks import FileLock, InUse, empty
+from vlockstep.machine.boot import BLOCK_SIZE
+
+_CHUNK = 1 << 20
+_ZEROS = bytes(_CHUNK)
+
+
+def _write_all(fd: int, data: bytes, offset: int) -> None:
+    while (count := os.pwrite(fd, data, offset)) < len(data):
+        offset += count
+        data = data[count:]
+
+
+class Disk:
+    """A block device on a file or a host's block device. Sparse files are fine. It is locked:
+    `group` are those who use it together, see `FileLock`."""
+
+    def __init__(self, path: Path, group: str = "") -> None:
+        self.path = path
+        self._fd = -1
+        try:
+            self._fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+            self.capacity = os.lseek(self._fd, 0, os.SEEK_END)
+            self.lock = FileLock(self._fd, f"the disk {path}", group, qemu=True)
+        except OSError as error:
+            self.close()
+            raise HostError(f"cannot open the disk {path}: {error.strerror}") from error
+        except InUse:
+            self.close()
+            raise
+        if self.capacity == 0 or self.capacity % BLOCK_SIZE:
+            self.close()
+            mend = f"round it up with: truncate -s %{BLOCK_SIZE} {path}"
+            if self.capacity == 0:
+                mend = "make one with: truncate -s 1M FILE"
+            raise UsageError(
+                f"the disk {path} is {self.capacity} bytes; a disk has some multiple of "
+                f"{BLOCK_SIZE}: {mend}"
+            )
+
+    def read(self, offset: int, length: int) -> bytes | None:
+        """None if the host cannot read there."""
+        try:
+            data = os.pread(self._fd, length, offset)
+        except OSError:
+            return None
+        return data if len(data) == length else None
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Raises `HostError`: a replica that cannot write must not go on."""
+        try:
+            _write_all(self._fd, data, offset)
+        except OSError as error:
+            raise HostError(f"cannot write to the disk {self.path}: {error.strerror}") from error
+
+    def digest(self, tell: Callable[[int], None] = lambda offset: None) -> str:
+        """Of the whole content, in hex; holes are read as zeros. On the way, which may be long,
+        `tell` is called with how far it is."""
+        digest = hashlib.blake2b(digest_size=16)
+        for offset in range(0, self.capacity, _CHUNK):
+            tell(offset)
+            data = os.pread(self._fd, _CHUNK, offset)
+            if data != _ZEROS[: len(data)]:
+                digest.update(offset.to_bytes(8, "little"))
+                digest.update(data)
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class ConsoleFile:
+    """The guest's console as a file that both replicas may write.
+
+    The text is a stream and each piece has its offset, so that a piece that is there already is
+    dropped, one that a dying replica wrote in part is completed, and nothing can appear twice.
+    Where this process wrote last it goes on without looking: if the other one has written there
+    since, it was the same text. The file is locked, as a `Disk` is.
+    """
+
+    def __init__(self, path: Path, group: str = "") -> None:
+        self.path = path
+        self._end = self._fd = -1
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+            self.lock = FileLock(self._fd, f"the console file {path}", group)
+        except OSError as error:
+            self.close()
+            raise HostError(f"cannot open the console file {path}: {error.strerror}") from error
+        except InUse:
+            self.close()
+            raise
+
+    def truncate(self) -> None:
+        """What is in it is of an earlier guest."""
+        try:
+            empty(self._fd)
+        except OSError as error:
+            raise HostError(
+                f"cannot empty the console file {self.path}: {error.strerror}"
+            ) from error
+
+    def write(self, offset: int, data: bytes) -> None:
+        try:
+            have = 0 if offset == self._end else os.lseek(self._fd, 0, os.SEEK_END) - offset
+            if have <= 0:
+                _write_all(self._fd, data, offset)
+            elif have < len(data):
+                _write_all(self._fd, data[have:], offset + have)
+            self._end = offset + len(data)
+        except OSError as error:
+            raise HostError(
+                f"cannot write to the console file {self.path}: {error.strerror}"
+            ) from error
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class ConsoleStream:
+    """The guest's console as this process's standard output. What this process has written it
+    does not write again; of what another one wrote it knows nothing."""
+
+    def __init__(self) -> None:
+        self._fd = sys.stdout.fileno()
+        self._end: int | None = None
+
+    def write(self, offset: int, data: bytes) -> None:
+        have = 0 if self._end is None else max(0, self._end - offset)
+        view = memoryview(data)[have:]
+        self._end = max(self._end or 0, offset + len(data))
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise HostError("nobody reads the guest's console any more") from error
+            raise HostError(f"cannot write to the console: {error.strerror}") from error
+
+    def close(self) -> None:
+        pass

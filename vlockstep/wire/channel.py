@@ -1,0 +1,250 @@
+"""The logging channel: ZeroMQ, with CURVE where keys are given.
+
+The primary of the start listens, the other replica and the operator connect. Roles may swap
+later; who listens stays. Without keys only addresses of this machine are accepted.
+
+With keys a listener knows of every message whose key the connection has shown, whatever the peer
+calls itself, and drops what that party may not say. Without, everybody may say all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import zmq
+
+from vlockstep.errors import HostError, UsageError
+from vlockstep.wire.codec import MAX_MESSAGE
+from vlockstep.wire.endpoint import (
+    HANDSHAKE_FAILED,
+    authenticate,
+    bind,
+    check_endpoint,
+    connect_to,
+    monitor_event,
+    present,
+)
+from vlockstep.wire.handshake import ACCIDENTS, look_before_connecting, why_failed, why_rejected
+from vlockstep.wire.keys import Keys, Party
+
+if TYPE_CHECKING:
+    from zmq.auth.thread import ThreadAuthenticator
+
+_LINGER = 500
+_RECONNECT, _RECONNECT_MAX = 5, 200
+"""Milliseconds until the first attempt, well below the time for which a lost connection is no
+reason to part, and between later ones."""
+
+_RECEIVED = 4096
+"""Messages of a peer that may wait to be read."""
+_AT_ONCE = 1024
+"""Events after which somebody else has his turn, however many there are."""
+
+Forbid = Callable[[Party, bytes], str | None]
+"""What a party may not say, if a message is that."""
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """`peer` is whom to answer."""
+
+    peer: bytes
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Forbidden:
+    """A message was dropped, for `party` may not say that."""
+
+    party: Party
+    what: str
+
+
+@dataclass(frozen=True)
+class Connected:
+    """There is a connection; a listener learns whose from what it says."""
+
+
+@dataclass(frozen=True)
+class Disconnected:
+    """A connection dropped."""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Connections fail before they stand, and not by accident. Told once for each reason, until
+    one stands."""
+
+    reason: str
+
+
+Event = Arrived | Forbidden | Connected | Disconnected | Rejected
+_MONITORED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | HANDSHAKE_FAILED
+
+
+class Channel:
+    """One socket and its monitor, in a context of their own: the thread of another one may belong
+    to another network namespace.
+
+    Wait until one of `descriptors` becomes readable, but only after `pending` has said no: what
+    the socket does by the way may take the sign that something came. One thread at a time.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        socket: zmq.Socket[bytes],
+        keys: Keys | None,
+        authenticator: ThreadAuthenticator | None = None,
+        parties: Mapping[str, Party] | None = None,
+        forbid: Forbid = lambda party, data: None,
+    ) -> None:
+        """`parties` are those that may connect, by their public keys; None if anybody may."""
+        self._context = context
+        self._socket = socket
+        self._keys = keys
+        self._authenticator = authenticator
+        self._parties = parties
+        self._forbid = forbid
+        self._failures = 0
+        self._told: set[str] = set()
+        self._monitor = socket.get_monitor_socket(_MONITORED)
+        self._poller = zmq.Poller()
+        self._poller.register(socket, zmq.POLLIN)
+        self._poller.register(self._monitor, zmq.POLLIN)
+        self.descriptors = (int(socket.FD), int(self._monitor.FD))
+        self.listens = socket.getsockopt(zmq.TYPE) == zmq.ROUTER
+
+    @property
+    def endpoint(self) -> str:
+        """Where it listens or connects, with the port that the system chose."""
+        return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def send(self, data: bytes, peer: bytes) -> bool:
+        """False if the peer is gone."""
+        frames = [peer, data] if self.listens else [data]
+        try:
+            self._socket.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                return False
+            raise
+        return True
+
+    def pending(self) -> bool:
+        """Whether there are events."""
+        return bool(self._poller.poll(0))
+
+    def events(self) -> Iterator[Event]:
+        """What has happened, messages before the loss of a connection. There may be more."""
+        for _ in range(_AT_ONCE):
+            ready = self._poller.poll(0)
+            if not ready:
+                return
+            source = ready[0][0]  # in the order of their registration
+            event: Event | None
+            if source is self._monitor:
+                event = self._connection(*monitor_event(source.recv_multipart(zmq.NOBLOCK)))
+            else:
+                event = self._message()
+            if event is not None:
+                yield event
+
+    def _connection(self, event: int, value: int) -> Connected | Disconnected | Rejected | None:
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self._failures = 0
+            self._told.clear()
+            return Connected()
+        if event == zmq.EVENT_DISCONNECTED:
+            return Disconnected()
+        if self.listens:
+            reason, certain = why_rejected(event, value, self._keys)
+        else:
+            reason, certain = why_failed(event, value, self._keys, Party.PRIMARY)
+        self._failures = 0 if certain else self._failures + 1
+        if reason in self._told or not (certain or self._failures >= ACCIDENTS):
+            return None
+        self._told.add(reason)
+        return Rejected(reason)
+
+    def _message(self) -> Arrived | Forbidden | None:
+        """The next message; None if it has more parts than one of ours."""
+        peer = self._socket.recv(zmq.NOBLOCK) if self.listens else b""
+        part = last = self._socket.recv(zmq.NOBLOCK, copy=False)
+        while last.more:
+            last = self._socket.recv(zmq.NOBLOCK, copy=False)
+        if part.more:
+            return None
+        if self._parties is not None:
+            party = self._parties[str(part.get("User-Id"))]
+            what = self._forbid(party, part.bytes)
+            if what is not None:
+                return Forbidden(party, what)
+        return Arrived(peer, part.bytes)
+
+    def close(self) -> None:
+        """When it returns, what was sent is on its way, unless the peer takes nothing for `_LINGER`
+        milliseconds."""
+        self._socket.disable_monitor()
+        self._monitor.close(0)
+        self._socket.close(_LINGER)
+        if self._authenticator is not None:
+            self._authenticator.stop()
+        self._context.term()
+
+
+def listen(endpoint: str, keys: Keys | None, forbid: Forbid = lambda party, data: None) -> Channel:
+    """Wait for peers at `endpoint`. With keys, only for those that hold an accepted one, and of
+    what they say drop what `forbid` names."""
+    check_endpoint(endpoint, keys is not None)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = _socket(context, zmq.ROUTER)
+    socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    authenticator = parties = None
+    if keys is not None:
+        accepted = [party for party in (Party.SECONDARY, Party.OPERATOR) if party in keys.peers]
+        authenticator = authenticate(context, socket, keys, accepted)
+        parties = {keys.peers[party].decode(): party for party in accepted}
+    channel = Channel(context, socket, keys, authenticator, parties, forbid)
+    try:
+        bind(socket, endpoint)
+    except HostError:
+        channel.close()
+        raise
+    return channel
+
+
+def connect(endpoint: str, keys: Keys | None) -> Channel:
+    """Connect to a listener at `endpoint`, now or as soon as there is one.
+
+    Raises `HostError` if somebody else is there, or the keys do not fit.
+    """
+    check_endpoint(endpoint, keys is not None)
+    look_before_connecting(endpoint, keys)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = _socket(context, zmq.DEALER)
+    socket.setsockopt(zmq.IMMEDIATE, 1)
+    socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX)
+    if keys is not None:
+        present(socket, keys, Party.PRIMARY)
+    channel = Channel(context, socket, keys)  # it watches before there is anything to see
+    try:
+        connect_to(socket, endpoint)
+    except UsageError:
+        channel.close()
+        raise
+    return channel
+
+
+def _socket(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket[bytes]:
+    socket: zmq.Socket[bytes] = context.socket(kind)
+    socket.setsockopt(zmq.LINGER, _LINGER)
+    # What a replica sends is limited by the protocol, what a peer sends is not: who is faster than
+    # it is read has to wait.
+    socket.setsockopt(zmq.SNDHWM, 0)
+    socket.setsockopt(zmq.RCVHWM, _RECEIVED)
+    socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
+    return socket
