@@ -16,9 +16,10 @@ LINE = "ledger 000500 wall=1795325547910007820 tsc=6342558588 sum=0fcd1eced29a42
 
 
 def status(at: float, **changes: object) -> dict[str, object]:
-    common = {"event": "status", "time": at, "role": "primary", "state": "protected"}
+    common = {"event": "status", "time": at, "role": "primary"}
+    state = {"state": "protected", "state_text": "protected"}
     numbers = {"generation": 1, "exits": 5, "entries": 5, "log_bytes": int(at * 4096)}
-    return common | numbers | {"lag_entries": 2, "lag_ms": 1.25} | changes
+    return common | state | numbers | {"lag_entries": 2, "lag_ms": 1.25} | changes
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def live(story: Story) -> Story:
     story.see("A", status(10.6))
     story.end("A", Fate(11.0, -9, b"ledger 000"))
     story.hear("B", [started, {"event": "live", "time": 11.05, "generation": 2}])
-    story.see("B", status(11.2, state="alone", generation=2))
+    story.see("B", status(11.2, state="alone", state_text="alone", generation=2))
     return story
 
 

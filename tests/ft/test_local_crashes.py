@@ -17,7 +17,7 @@ ENTRIES = 26
 def test_the_short_run_has_as_many_entries_as_these_tests_crash_at() -> None:
     with LocalPair("ledger", ARGUMENTS) as pair:
         pair.run()
-        assert pair.primary.replica.status()["entries"] == ENTRIES
+        assert pair.primary.replica.status().entries == ENTRIES
         assert pair.primary.registers() == pair.secondary.registers()
         assert pair.primary.memory_digest() == pair.secondary.memory_digest()
         assert set(pair.emitters) == {"primary"}

@@ -44,7 +44,7 @@ def test_the_primary_goes_on_alone() -> None:
         pair.run(lambda: pair.primary.state == "ALONE")
         pair.run_to_entry(20)
         status = pair.primary.replica.status()
-        assert (status["lag_entries"], status["lag_ms"]) == (0, 0)
+        assert (status.lag_entries, status.lag_ms) == (0, 0)
         pair.run()
         alone = {"event": "alone", "generation": 2}
         assert told(pair.primary) == [alone, {"event": "unprotected"}, ENDED]

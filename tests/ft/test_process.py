@@ -6,13 +6,13 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support import sample
 
 from vlockstep.arbiter import ArbiterError, Verdict
 from vlockstep.errors import HostError
+from vlockstep.ft.events import Event, Notice
 from vlockstep.ft.process import Process
 from vlockstep.ft.runtime import Setting
 from vlockstep.host.devices import ConsoleFile
@@ -56,8 +56,8 @@ def process(tmp_path: Path, said: list[str]) -> Iterator[Process]:
         ArbiterError("away"),
     )
 
-    def observe(event: dict[str, Any]) -> None:
-        said.append(event.get("text", ""))
+    def observe(event: Event) -> None:
+        said.append(event.text if isinstance(event, Notice) else "")
 
     setting = Setting(sample("hello"), ConsoleFile(tmp_path / "console"), {}, {})
     listener = channel.listen(f"ipc://{tmp_path}/socket", None, forbidden)
@@ -89,8 +89,8 @@ def test_the_arbiter_learns_of_the_end_only_when_nothing_is_on_its_way(
             begun.set()
             go.wait(10)
 
-    def observe(event: dict[str, Any]) -> None:
-        said.append(event.get("text", ""))
+    def observe(event: Event) -> None:
+        said.append(event.text if isinstance(event, Notice) else "")
 
     console = SlowConsole(Path(os.devnull))
     listener = channel.listen(f"ipc://{tmp_path}/socket", None, forbidden)

@@ -11,7 +11,6 @@ from commands import run_command
 from pair_checks import KILLED, check_equal, check_log, check_output
 
 from vlockstep.errors import HostError
-from vlockstep.protocol.role import State
 from vlockstep.supervise.operator import request_switchover
 from vlockstep.testing import Pair, Relay
 from vlockstep.testing.faults.trial import RECONNECTING_MS
@@ -60,7 +59,7 @@ def test_two_operators_at_once(make_pair: MakePair) -> None:
     pair.wait_reached("primary")
     with ThreadPoolExecutor() as pool:
         asked = [pool.submit(pair.switchover) for _ in range(2)]
-        pair.process("primary").wait_status(lambda s: s["state"] == State.HOLDING.value)
+        pair.process("primary").wait_status(lambda s: s["state"] == "holding")
         go(pair)
         assert sorted(one.result() for one in asked) in ([2, 2], [2, 3])
     finish(pair)
@@ -73,7 +72,7 @@ def test_an_operator_who_loses_the_connection_does_not_ask_again(make_pair: Make
     with closing(Relay()) as relay, ThreadPoolExecutor() as pool:
         relay.forward_to(pair.endpoint)
         asked = pool.submit(request_switchover, relay.endpoint, None, TIMEOUT)
-        pair.process("primary").wait_status(lambda s: s["state"] == State.HOLDING.value)
+        pair.process("primary").wait_status(lambda s: s["state"] == "holding")
         relay.drop()
         with pytest.raises(HostError, match="was lost before the answer: see who is primary"):
             asked.result()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from vlockstep.ft import keptlog
+from vlockstep.ft.events import Notice
 from vlockstep.testing import LocalPair, check_ledger, replay
 
 LINES = 5
@@ -25,7 +26,7 @@ def test_nobody_reads_the_events(for_ever: bool) -> None:
         pair.run_to_entry(10)
         for host in pair.hosts:
             host.stall("events", True)
-            host.observe({"event": "notice", "text": "one"})
+            host.observe(Notice("one"))
         pair.run_to_entry(20)
         for host in pair.hosts:
             assert [event["event"] for event in host.told] == ["started"]
@@ -63,7 +64,7 @@ def test_log_that_takes_less_than_the_guest_gives(
         (notice,) = [e["text"] for e in pair.primary.events if e["event"] == "notice"]
         log = tmp_path / "primary.vlog"
         assert notice == f"{log} takes less than the guest gives; the log file ends here"
-        assert pair.primary.replica.status()["log_bytes"] == 0
+        assert pair.primary.replica.status().log_bytes == 0
         replayed = replay(log)
         assert pair.transcript.startswith(replayed.console)
         assert replay(tmp_path / "secondary.vlog").console == pair.transcript

@@ -22,6 +22,7 @@ from vlockstep.program import PATIENCE
 if TYPE_CHECKING:
     from vlockstep.arbiter import DirectoryArbiter
     from vlockstep.files.locks import FileLock
+    from vlockstep.ft.events import Event
     from vlockstep.ft.places import Fault, Place
     from vlockstep.ft.process import Process
     from vlockstep.ft.runtime import Setting
@@ -328,7 +329,7 @@ def _replicate(
         guest=files.guest,
         shared=_shared(attached.devices, console),
     )
-    observe = events.observe if as_json else partial(_observe_stop, events.observe)
+    observe = partial(_observe, events, as_json)
     try:
         status = start(partial(_process, setting, observe, as_json)).status
     except GuestError as error:
@@ -342,17 +343,19 @@ def _replicate(
     raise typer.Exit(output.exit_status(status))
 
 
-def _observe_stop(observe: Callable[[dict[str, Any]], None], event: dict[str, Any]) -> None:
-    """Show what is seen of a guest that was stopped as people read it."""
-    match event:
-        case {"event": "reached", "registers": registers}:
-            from vlockstep.machine.registers import Registers
+def _observe(events: EventWriter, as_json: bool, event: Event) -> None:
+    """Tell it; and what is seen of a guest that was stopped as people read it, unless they do not
+    read it."""
+    from vlockstep.ft.events import Memory, Reached
 
-            event = {**event, "registers": Registers.from_dict(registers)}
-        case {"event": "memory", "address": address, "content": content, "problem": problem}:
-            shown = output.hexdump(address, bytes.fromhex(content))
-            event = {**event, "shown": problem or f"memory at {address:#x}:\n{shown}"}
-    observe(event)
+    told = event.to_dict()
+    match event:
+        case Reached() if not as_json:
+            told["registers"] = str(event.registers)
+        case Memory(address, content, problem) if not as_json:
+            shown = output.hexdump(address, content)
+            told["shown"] = problem or f"memory at {address:#x}:\n{shown}"
+    events.observe(told)
 
 
 def _shared(devices: Devices, console: ConsoleFile | None) -> dict[str, FileLock]:
@@ -366,7 +369,7 @@ def _shared(devices: Devices, console: ConsoleFile | None) -> dict[str, FileLock
 
 def _process(
     setting: Setting,
-    observe: Callable[[dict[str, Any]], None],
+    observe: Callable[[Event], None],
     status: bool,
     channel: Channel,
     arbiter: DirectoryArbiter,

@@ -9,13 +9,12 @@ from typing import Any, Literal
 
 from vlockstep.demo.network import Network
 from vlockstep.demo.plan import Plan
-from vlockstep.protocol.role import State
 
 Name = Literal["A", "B"]
 """Who is who, whatever their roles: A is the primary at first."""
 Tone = Literal["", "good", "bad"]
 _SILENT = ("the connection to the primary was lost", "the primary does not answer")
-_UNPROTECTED = {State.WAITING.value, State.JOINING.value, State.ALONE.value}
+_UNPROTECTED = {"waiting", "joining", "alone"}
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ class Story:
     def lag(self) -> tuple[int, float] | None:
         """How far B is behind A, in entries and milliseconds; None while nobody follows."""
         status = self.players["A"].status
-        if self.fault or self.finished or status.get("state", State.WAITING.value) in _UNPROTECTED:
+        if self.fault or self.finished or status.get("state", "waiting") in _UNPROTECTED:
             return None
         return int(status["lag_entries"]), float(status["lag_ms"])
 
@@ -148,7 +147,7 @@ class Story:
         player.status = status
         self.now = max(self.now, status["time"])
         if player.state != "finished":
-            player.state = status["state"]
+            player.state = status["state_text"]
             player.position = f"exits:{status['exits']}"
         if self.lag is not None:
             self.max_lag = max(self.max_lag[0], self.lag[0]), max(self.max_lag[1], self.lag[1])

@@ -11,10 +11,11 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 from vlockstep.arbiter.rule import Arbiter, ArbiterError, Verdict
 from vlockstep.errors import HostError, VlockstepError
+from vlockstep.ft import events
 from vlockstep.ft.handoff import Condition
 from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.rejections import Rejections
@@ -63,7 +64,7 @@ class Process:
         setting: Setting,
         channel: Channel,
         arbiter: Arbiter,
-        observe: Callable[[dict[str, Any]], None],
+        observe: Callable[[events.Event], None],
         status: bool = False,
     ) -> None:
         self._channel = channel
@@ -98,13 +99,13 @@ class Process:
             self._end(generation, settled=True)
             self._channel.close()
             raise
-        self.observe({"event": "waiting", "endpoint": self._channel.endpoint})
+        self.observe(events.Waiting(self._channel.endpoint))
         return self._run()
 
     def run_secondary(self) -> Outcome:
         """Follow a primary, go live if it dies. As `run_primary`."""
         self._replica.start_secondary()
-        self.observe({"event": "joining", "endpoint": self._channel.endpoint})
+        self.observe(events.Joining(self._channel.endpoint))
         return self._run()
 
     def stop(self, reason: str) -> bool:
@@ -164,7 +165,7 @@ class Process:
                 problem = "the arbiter does not answer"
         if problem:
             text = f"{problem}; the next start of this guest will be refused"
-            self.observe({"event": "notice", "text": text})
+            self.observe(events.Notice(text))
 
     def _wait(self, replica: Replica, network: _Network) -> int:
         """Until when to sleep, in milliseconds from now."""
@@ -196,8 +197,7 @@ class Process:
         replica.turn()
         if self._status_at is not None and self.now() >= self._status_at:
             self._status_at = self.now() + _STATUS_INTERVAL
-            rejected = self._rejections.total
-            self.observe({"event": "status", **replica.status(), "rejected": rejected})
+            self.observe(replace(replica.status(), rejected=self._rejections.total))
 
     def _happened(self, replica: Replica, event: Event) -> None:
         match event:
@@ -205,7 +205,7 @@ class Process:
                 replica.arrived(peer, data)
             case Forbidden(party, what):
                 reason = f"the {party} may not say: {what}"
-                self.observe({"event": "rejected", "party": party.value, "reason": reason})
+                self.observe(events.Rejected(reason, party.value))
             case Connected():
                 replica.connected()
             case Disconnected() if self._channel.listens:
@@ -216,7 +216,7 @@ class Process:
                 where = self._channel.endpoint
                 replica.result = HostError(f"cannot follow the primary at {where}: {reason}")
             case Rejected(reason):
-                self.observe({"event": "rejected", "reason": reason})
+                self.observe(events.Rejected(reason))
 
     # What the replica asks for
 
@@ -237,7 +237,7 @@ class Process:
             except Exception as error:  # whatever it is, the claim must be asked again
                 problem = f"the arbiter failed: {type(error).__name__}: {error}"
             if problem not in ("", self._arbiter_problem):
-                self.observe({"event": "notice", "text": problem})
+                self.observe(events.Notice(problem))
             self._arbiter_problem = problem
             self._answers.put(verdict)
             self.wake()
@@ -293,11 +293,11 @@ class Process:
     def look_around(self, place: str, machine: Machine) -> None:
         look_around(place, machine, sys.stdin.buffer, self.observe)
 
-    def observe(self, event: dict[str, Any]) -> None:
-        if event["event"] == "rejected":  # by the thread whose turn it is
+    def observe(self, event: events.Event) -> None:
+        if isinstance(event, events.Rejected):  # by the thread whose turn it is
             if not self._rejections.count(self.now()):
                 return
-            event = {**event, "total": self._rejections.total}
+            event = replace(event, total=self._rejections.total)
         self._observe(event)
 
 

@@ -8,11 +8,12 @@ one thread at a time: the host's, or the guest's when it hurries.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any
 
 from vlockstep.arbiter.rule import Verdict
 from vlockstep.errors import HostError, Left, VlockstepError
+from vlockstep.ft import events
 from vlockstep.ft.guest import Guest
 from vlockstep.ft.keptlog import KeptLog
 from vlockstep.ft.outputs import Output, OutputQueue
@@ -165,7 +166,7 @@ class Replica:
         try:
             self._message(self._host.now(), peer, messages.decode(data))
         except MessageError as error:
-            self._event("rejected", reason=str(error))
+            self._host.observe(events.Rejected(str(error)))
 
     def connected(self) -> None:
         """A connection that this replica makes stands."""
@@ -234,41 +235,44 @@ class Replica:
             self.role.isolated = isolated = self._nics.isolated
             if isolated and self._connected:
                 self._network_lost = True
-                self._event("network_lost")
+                self._host.observe(events.NetworkLost())
             elif self._network_lost and not isolated:
                 self._network_lost = False
-                self._event("network_back")
+                self._host.observe(events.NetworkBack())
             self._connected = not isolated
 
-    def status(self) -> dict[str, Any]:
-        """What a person would like to know, in plain types."""
-        role, now = self.role, self._host.now()
-        status: dict[str, Any] = {
-            "role": "primary" if isinstance(role, Primary) else "secondary",
-            "state": role.state.value,
-            "generation": role.generation,
-            "exits": self.machine.exits if self.machine is not None else 0,
-            "log_bytes": self._log.written if self._log is not None else 0,
-        }
+    def status(self) -> events.Status:
+        """What a person would like to know."""
+        role = self.role
+        lag_ms = None
         if isinstance(role, Primary):
-            entries, lag = role.lag(now)
-            status |= {"entries": role.next, "lag_entries": entries, "lag_ms": lag / 1e6}
+            name, entries = "primary", role.next
+            behind, lag = role.lag(self._host.now())
+            lag_ms = lag / 1e6
         else:
-            behind = role.received_entries - role.executed
-            status |= {"entries": role.received_entries, "lag_entries": behind}
-        if self._setting.nics:
-            status["nics"] = {
-                device.name: asdict(self._setting.nics[device.handle].counters)
+            name, entries = "secondary", role.received_entries
+            behind = entries - role.executed
+        return events.Status(
+            role=name,
+            state=role.state,
+            generation=role.generation,
+            exits=self.machine.exits if self.machine is not None else 0,
+            entries=entries,
+            lag_entries=behind,
+            lag_ms=lag_ms,
+            log_bytes=self._log.written if self._log is not None else 0,
+            nics={
+                device.name: replace(self._setting.nics[device.handle].counters)
                 for device in self._setting.image.devices
                 if device.handle in self._setting.nics
-            }
-        return status
+            },
+        )
 
     def close(self) -> None:
         if self.result is not None and self._guest is not None and not self._closed:
             self._closed = True
             for place in self._guest.unreached:
-                self._event("notice", text=f"this replica never came to {place.text}")
+                self._notice(f"this replica never came to {place.text}")
         if self._log is not None:
             self._log.close()
 
@@ -344,7 +348,7 @@ class Replica:
         actions = self.role.connected(now, message)
         match actions:
             case [Send(Refuse(reason) as refusal)]:
-                self._event("rejected", reason=f"a secondary: {reason}")
+                self._host.observe(events.Rejected(f"a secondary: {reason}"))
                 self._host.send(messages.encode(refusal), peer)
             case _:
                 self._peer = peer
@@ -393,7 +397,7 @@ class Replica:
 
     def _guest_failed(self, now: int, failure: BaseException) -> None:
         if isinstance(failure, Divergence) and isinstance(self.role, Secondary):
-            self._event("diverged", report=failure.report())
+            self._host.observe(events.Diverged(failure.report()))
             self._act(self.role.diverged(now, str(failure)))
             self.result = failure
         elif isinstance(failure, VlockstepError):
@@ -414,10 +418,10 @@ class Replica:
         before, self._seen = self._seen, self.role.state
         if self._seen is State.ALONE and before is not State.ALONE:
             if before is State.CLAIMING:
-                self._event("alone", generation=self.role.generation)
-            self._event("unprotected")
+                self._host.observe(events.Alone(self.role.generation))
+            self._host.observe(events.Unprotected())
         elif self._seen in (State.PROTECTED, State.FOLLOWING) and before is State.PARTED:
-            self._event("protected")
+            self._host.observe(events.Protected())
 
     def _carry_out(self, action: Action) -> None:
         match action:
@@ -447,12 +451,12 @@ class Replica:
             case Reply(generation, reason):
                 self._reply(SwitchoverDone(generation, reason))
             case Tell(text):
-                self._event("notice", text=text)
+                self._notice(text)
             case Done():
                 self._finishing = True
                 self._finish()
             case Stop(reason, orderly):
-                self._event("left" if orderly else "stopped", reason=reason)
+                self._host.observe((events.Left if orderly else events.Stopped)(reason))
                 if orderly:
                     self.result = Left(f"{reason}; the guest goes on with the other replica")
                 else:
@@ -475,7 +479,7 @@ class Replica:
         """Which of a primary's outputs are made."""
         failure, done = self._queue.failure, self._queue.done
         if isinstance(failure, VlockstepError):
-            self._event("stopped", reason=str(failure))
+            self._host.observe(events.Stopped(str(failure)))
             self.result = failure
         elif failure is not None:
             raise failure
@@ -488,7 +492,7 @@ class Replica:
 
     def _reply(self, message: SwitchoverDone) -> None:
         """Tell those who asked: operators, or the peer on behalf of some."""
-        self._event("switchover", generation=message.generation, reason=message.reason)
+        self._host.observe(events.SwitchoverAnswered(message.generation, message.reason))
         for operator in self._operators:
             self._host.send(messages.encode(message), operator)
         self._operators.clear()
@@ -499,13 +503,14 @@ class Replica:
         if ending is None:
             return  # its thread has not come to its end yet, and will wake us
         outcome = ending if isinstance(ending, Outcome) else ending.outcome
-        self._event(
-            "finished",
-            status=outcome.status,
-            reason=outcome.reason,
-            position=str(outcome.position),
-            registers=outcome.registers.to_dict(),
-            memory_digest=outcome.memory_digest.hex(),
+        self._host.observe(
+            events.Finished(
+                outcome.status,
+                outcome.reason,
+                outcome.position,
+                outcome.registers,
+                outcome.memory_digest,
+            )
         )
         self.result = ending
 
@@ -532,14 +537,14 @@ class Replica:
                 config = GuestConfig.from_dict(data)
                 self._setting.check(config)
                 for doubt in self._setting.verify_shared(data.get("tokens")):
-                    self._event("notice", text=doubt)
+                    self._notice(doubt)
                 self._make_guest(config)
         except VlockstepError as error:
             self._send(Goodbye(str(error)))
             self.result = error
             return
         self._begin_log()
-        self._event("started")  # while there is certainly somebody to tell it
+        self._host.observe(events.Started())  # while there is certainly somebody to tell it
         if primary:
             self._running.run_live()
         else:
@@ -552,7 +557,7 @@ class Replica:
                 self._setting.log,
                 self._config,
                 self._host.background("log"),
-                lambda text: self._event("notice", text=text),
+                self._notice,
                 self._setting.image.path,
             )
 
@@ -583,7 +588,7 @@ class Replica:
             outputs=secondary.outputs,
             ended=secondary.ended,
         )
-        self._event("live", generation=action.generation, protected=action.protected)
+        self._host.observe(events.Live(action.generation, action.protected))
         self._act(self.role.begin(now))
         if self._leaving:
             self._act(self.role.leave(now, self._leaving))
@@ -603,7 +608,7 @@ class Replica:
             next=next,
         )
         self._running.follow(next)
-        self._event("following", generation=generation)
+        self._host.observe(events.Following(generation))
         self._act(self.role.connected(self._host.now()))  # the new primary may not know from where
         if self._leaving:
             self._act(self.role.leave(self._host.now(), self._leaving))
@@ -629,5 +634,5 @@ class Replica:
         if self._setting.fault is not None:
             self._setting.fault.reached(stage, entry)
 
-    def _event(self, name: str, **details: Any) -> None:
-        self._host.observe({"event": name, **details})
+    def _notice(self, text: str) -> None:
+        self._host.observe(events.Notice(text))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from vlockstep.errors import UsageError
 from vlockstep.files.locks import FileLock
+from vlockstep.ft.events import Event
 from vlockstep.ft.handoff import Condition
 from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.places import Fault, Place
@@ -64,8 +65,8 @@ class Host(Protocol):
     def look_around(self, place: str, machine: Machine) -> None:
         """From the guest's thread: it is at a place where it was to stop. May wait."""
 
-    def observe(self, event: dict[str, Any]) -> None:
-        """Something happened, of which the key `event` says what."""
+    def observe(self, event: Event) -> None:
+        """Something happened."""
 
 
 CONSOLE = "console file"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from vlockstep.errors import UsageError
+from vlockstep.ft import events
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.memory import Memory
 
@@ -15,26 +16,17 @@ _MAX_LINE = 256
 
 
 def look_around(
-    place: str, machine: Machine, lines: BinaryIO, observe: Callable[[dict[str, Any]], None]
+    place: str, machine: Machine, lines: BinaryIO, observe: Callable[[events.Event], None]
 ) -> None:
     """Report the guest's state, and answer `memory ADDRESS LENGTH`, until an empty line or the end
     of `lines`."""
-    observe(
-        {
-            "event": "reached",
-            "place": place,
-            "position": str(machine.position),
-            "registers": machine.registers().to_dict(),
-            "memory_digest": machine.memory.digest().hex(),
-        }
-    )
+    observe(events.Reached(place, machine.position, machine.registers(), machine.memory.digest()))
     while words := lines.readline(_MAX_LINE).split():
         try:
             address, content = _content(words, machine.memory)
-            answer = {"address": address, "content": content.hex(), "problem": ""}
+            observe(events.Memory(address, content, ""))
         except UsageError as error:
-            answer = {"address": 0, "content": "", "problem": str(error)}
-        observe({"event": "memory", **answer})
+            observe(events.Memory(0, b"", str(error)))
 
 
 def _content(words: list[bytes], memory: Memory) -> tuple[int, bytes]:

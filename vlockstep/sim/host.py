@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from vlockstep.errors import VlockstepError
+from vlockstep.ft.events import Event
 from vlockstep.ft.handoff import Condition
 from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.places import Fault
@@ -308,6 +309,7 @@ class SimulatedHost:
     def look_around(self, place: str, machine: Machine) -> None:
         raise AssertionError("a simulated pair is stepped, not stopped")
 
-    def observe(self, event: dict[str, Any]) -> None:
-        self.events.append(event)
-        self._teller.observe(event)
+    def observe(self, event: Event) -> None:
+        told = event.to_dict()
+        self.events.append(told)
+        self._teller.observe(told)

@@ -105,7 +105,7 @@ def _disturb(pair: Pair, primary: Side, drop: bool) -> None:
         process.wait_count("notice", lost + 1, text=_LOST)
     else:
         pair.cut()
-        process.wait_status(lambda status: status.get("lag_ms", 0) > 50)
+        process.wait_status(lambda status: (status["lag_ms"] or 0) > 50)
         pair.heal()
     now = time.time()
     process.wait_status(lambda status: status["time"] > now and status["state"] == "protected")

@@ -26,7 +26,7 @@ _PAGE = 4096
 def _waits_for_the_arbiter(pair: Pair, which: Side) -> None:
     """It asks, and writes nothing while it does."""
     process = pair.process(which)
-    asking = process.wait_status(lambda status: "arbiter" in status["state"])
+    asking = process.wait_status(lambda status: status["state"] == "claiming")
     before = pair.transcript
     process.wait_status(lambda status: status["time"] > asking["time"] + 0.3)
     assert pair.transcript == before

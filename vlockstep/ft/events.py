@@ -1,0 +1,244 @@
+"""What a replica reports: typed events, each with a name for machines and a form for JSON.
+
+In JSON an event is an object whose key `event` is its `name`; the other keys are its fields, in
+plain types: a position as text, digests as hexadecimal digits, registers by name. A state is told
+twice: as a machine's name, and as a person's `state_text`. Who writes events down for a reader
+adds their `time`, and if the reader is too slow the count of those `dropped`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar
+
+from vlockstep.machine.position import Position
+from vlockstep.machine.registers import Registers
+from vlockstep.net.nic import Counters
+from vlockstep.protocol.role import State
+
+
+@dataclass(frozen=True)
+class Event:
+    name: ClassVar[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "event": self.name,
+            **{field.name: _plain(getattr(self, field.name)) for field in fields(self)},
+        }
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case bytes():
+            return value.hex()
+        case Position():
+            return str(value)
+        case Registers():
+            return value.to_dict()
+    return value
+
+
+# How a replica begins
+
+
+@dataclass(frozen=True)
+class Waiting(Event):
+    """A primary waits for a secondary, which may connect to `endpoint`."""
+
+    name = "waiting"
+    endpoint: str
+
+
+@dataclass(frozen=True)
+class Joining(Event):
+    """A secondary connects to the primary at `endpoint`."""
+
+    name = "joining"
+    endpoint: str
+
+
+@dataclass(frozen=True)
+class Started(Event):
+    """The guest runs, protected."""
+
+    name = "started"
+
+
+# Roles and protection
+
+
+@dataclass(frozen=True)
+class Live(Event):
+    """A secondary has become the primary; `protected` if the old one follows it."""
+
+    name = "live"
+    generation: int
+    protected: bool
+
+
+@dataclass(frozen=True)
+class Following(Event):
+    """A primary has become the secondary of the new one of `generation`."""
+
+    name = "following"
+    generation: int
+
+
+@dataclass(frozen=True)
+class Alone(Event):
+    """A primary goes on without a secondary."""
+
+    name = "alone"
+    generation: int
+
+
+@dataclass(frozen=True)
+class Unprotected(Event):
+    """The guest has no other replica any more."""
+
+    name = "unprotected"
+
+
+@dataclass(frozen=True)
+class Protected(Event):
+    """The other replica is back."""
+
+    name = "protected"
+
+
+@dataclass(frozen=True)
+class SwitchoverAnswered(Event):
+    """To whoever asked for a switchover: the roles are swapped and `generation` rules, or it is 0
+    and `reason` says why not."""
+
+    name = "switchover"
+    generation: int
+    reason: str
+
+
+# The guest's network
+
+
+@dataclass(frozen=True)
+class NetworkLost(Event):
+    """None of the NICs has a network any more."""
+
+    name = "network_lost"
+
+
+@dataclass(frozen=True)
+class NetworkBack(Event):
+    """One has again."""
+
+    name = "network_back"
+
+
+# How it ends
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    """The guest has ended, and every output is where it belongs. `reason` if by an error."""
+
+    name = "finished"
+    status: int
+    reason: str
+    position: Position
+    registers: Registers
+    memory_digest: bytes
+
+
+@dataclass(frozen=True)
+class Diverged(Event):
+    """A secondary is in another state than the log says; it stops."""
+
+    name = "diverged"
+    report: str
+
+
+@dataclass(frozen=True)
+class Stopped(Event):
+    """The replica had to stop."""
+
+    name = "stopped"
+    reason: str
+
+
+@dataclass(frozen=True)
+class Left(Event):
+    """The replica stopped as it was asked to; the guest goes on with the other one."""
+
+    name = "left"
+    reason: str
+
+
+# What a person should know
+
+
+@dataclass(frozen=True)
+class Notice(Event):
+    name = "notice"
+    text: str
+
+
+@dataclass(frozen=True)
+class Rejected(Event):
+    """Something came over the network that is heeded by nobody; from `party`, if it is known. Not
+    all of it is told: `total` counts it all."""
+
+    name = "rejected"
+    reason: str
+    party: str = ""
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class Status(Event):
+    """How things stand. `lag_entries` is how far the secondary is behind, as seen from here, and
+    `lag_ms` in time, of which only a primary knows."""
+
+    name = "status"
+    role: str
+    state: State
+    generation: int
+    exits: int
+    entries: int
+    lag_entries: int
+    log_bytes: int
+    lag_ms: float | None = None
+    nics: Mapping[str, Counters] = field(default_factory=dict)
+    rejected: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return super().to_dict() | {
+            "state": self.state.name.lower(),
+            "state_text": self.state.value,
+            "nics": {name: asdict(counters) for name, counters in self.nics.items()},
+        }
+
+
+# A guest that stands still to be looked at
+
+
+@dataclass(frozen=True)
+class Reached(Event):
+    """The guest has come to a `place` where it was to stop."""
+
+    name = "reached"
+    place: str
+    position: Position
+    registers: Registers
+    memory_digest: bytes
+
+
+@dataclass(frozen=True)
+class Memory(Event):
+    """Bytes of its RAM, as asked for, or the `problem` with that."""
+
+    name = "memory"
+    address: int
+    content: bytes
+    problem: str
