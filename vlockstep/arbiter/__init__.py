@@ -5,7 +5,7 @@ register in a shared directory.
 """
 
 from vlockstep.arbiter.directory import DirectoryArbiter, Reign
-from vlockstep.arbiter.rule import Arbiter, ArbiterError, Record, Register, Verdict, claim
+from vlockstep.arbiter.rule import Arbiter, ArbiterError, Record, Register, claim
 
 __all__ = [
     "Arbiter",
@@ -14,6 +14,5 @@ __all__ = [
     "Record",
     "Register",
     "Reign",
-    "Verdict",
     "claim",
 ]

@@ -18,9 +18,10 @@ import socket
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
-from vlockstep.arbiter.rule import ArbiterError, Record, Verdict, claim
+from vlockstep.arbiter import rule
+from vlockstep.arbiter.rule import ArbiterError, Record
 from vlockstep.errors import HostError, UsageError
 from vlockstep.files.processes import identity, runs
 
@@ -29,19 +30,23 @@ _GUEST = "guest"
 _GUEST_NAME = re.compile(r"[0-9a-f]{32}")
 _DRAFT = re.compile(r"\.(claim|guest)-[0-9a-f]{32}")
 _OF_THE_FILESYSTEM = re.compile(r"lost\+found|\.nfs[0-9a-f]+")
-_FIELDS = get_type_hints(Record)
+_FIELDS = get_type_hints(Record) | {"members": list}
 _RESET = "vlockstep arbiter reset"
 
 
 @dataclass(frozen=True)
 class Reign:
-    """A generation as it is known here. `alone`: nobody followed its owner when it began. `runs` is
-    whether the owner's process still does; None if another host must know."""
+    """A generation as it is known here. `runs` is whether the owner's process still does; None if
+    another host must know."""
 
     record: Record
-    alone: bool
     ended: bool
     runs: bool | None
+
+    @property
+    def alone(self) -> bool:
+        """Its owner had no other member when it began."""
+        return len(self.record.members) == 1
 
     @property
     def owner(self) -> str:
@@ -53,7 +58,7 @@ class Reign:
             where = f"{record.host} before it was started anew, or in another container"
         else:
             where = record.host
-        return f"owner {record.owner}, process {record.pid} on {where}"
+        return f"owner {record.name}, process {record.pid} on {where}"
 
 
 class DirectoryArbiter:
@@ -63,34 +68,34 @@ class DirectoryArbiter:
     def __init__(self, path: Path, name: str) -> None:
         self.path = path
         self.name = name
-        self._replica = uuid.uuid4().hex
         self._guest = ""
 
     def start(self) -> int:
-        """Claim a generation for a guest that starts afresh; the generation.
+        """The generation after which a guest may start afresh: who claims the next one does.
 
-        Refused while an earlier generation has not ended: its owner may still be running.
+        Refused while it has not ended: its owner may still be running.
         """
         self._prepare()
         generation, ended = self._scan()
         if generation and not ended:
             raise UsageError(self._still_ruled(self._reign(generation)))
-        if self.claim(generation, alone=True) is not Verdict.WON:
-            raise UsageError(f"another primary has just started with the arbiter {self.path}")
-        return generation + 1
+        return generation
 
-    def claim(self, expected: int, alone: bool) -> Verdict:
-        return claim(
-            self,
-            Record(
-                expected + 1,
-                self._replica,
-                alone,
-                self.name,
-                socket.gethostname(),
-                os.getpid(),
-                identity(os.getpid()),
-            ),
+    def claim(
+        self, owner: str, expected: int, leave_out: frozenset[str], take_in: frozenset[str]
+    ) -> Record:
+        return rule.claim(self, self._record(expected + 1, owner), leave_out, take_in)
+
+    def _record(self, generation: int, owner: str) -> Record:
+        pid = os.getpid()
+        return Record(
+            generation,
+            owner,
+            members=(owner,),
+            name=self.name,
+            host=socket.gethostname(),
+            pid=pid,
+            process=identity(pid),
         )
 
     def current(self) -> int:
@@ -140,7 +145,7 @@ class DirectoryArbiter:
         generation, ended = self._scan()
         if generation and not ended:
             self._check_gone(self._reign(generation), force)
-        if self.claim(generation, alone=True) is not Verdict.WON:
+        if not self.create(self._record(generation + 1, uuid.uuid4().hex)):
             raise HostError(f"another replica has just gone live by the arbiter {self.path}")
         try:
             self._draft_guest().replace(self.path / _GUEST)
@@ -154,9 +159,7 @@ class DirectoryArbiter:
     def read(self, generation: int) -> Record | None:
         file = self._file(generation)
         try:
-            record = Record(**json.loads(file.read_text()))
-            if any(type(getattr(record, name)) is not kind for name, kind in _FIELDS.items()):
-                raise ValueError("fields of wrong types")
+            record = _parse(file.read_text())
         except FileNotFoundError as error:
             if self.path.is_dir():
                 return None
@@ -187,9 +190,15 @@ class DirectoryArbiter:
             ) from error
         return True
 
+    def ended(self, generation: int) -> bool:
+        try:
+            return self._ended_file(generation).exists()
+        except OSError as error:
+            raise ArbiterError(f"cannot read the arbiter {self.path}: {error.strerror}") from error
+
     def end(self, generation: int) -> None:
         try:
-            self._file(generation).with_suffix(".ended").touch()
+            self._ended_file(generation).touch()
         except OSError as error:
             raise ArbiterError(f"cannot write in {self.path}: {error.strerror}") from error
 
@@ -249,11 +258,9 @@ class DirectoryArbiter:
             raise ArbiterError(
                 f"the arbiter {self.path} has lost its record of generation {generation}"
             )
-        first = generation == 1 or self._has_ended(generation - 1)  # that waits for a secondary
         return Reign(
             record,
-            alone=record.alone and not first,
-            ended=self._has_ended(generation),
+            ended=self.ended(generation),
             runs=runs(record.pid, record.process),
         )
 
@@ -304,8 +311,8 @@ class DirectoryArbiter:
         except OSError as error:
             raise ArbiterError(f"cannot read the arbiter {self.path}: {error.strerror}") from error
 
-    def _has_ended(self, generation: int) -> bool:
-        return self._file(generation).with_suffix(".ended").exists()
+    def _ended_file(self, generation: int) -> Path:
+        return self._file(generation).with_suffix(".ended")
 
     def _sync(self) -> None:
         fd = os.open(self.path, os.O_RDONLY)
@@ -313,6 +320,17 @@ class DirectoryArbiter:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def _parse(text: str) -> Record:
+    """A record's file. `ValueError` or `TypeError` if it is none."""
+    fields: dict[str, Any] = json.loads(text)
+    record = Record(**fields)
+    if any(type(getattr(record, name)) is not kind for name, kind in _FIELDS.items()):
+        raise ValueError("fields of wrong types")
+    if {type(member) for member in record.members} != {str} or record.owner not in record.members:
+        raise ValueError("an owner who is no member")
+    return Record(**{**fields, "members": tuple(record.members)})
 
 
 def _write(draft: Path, text: str) -> None:

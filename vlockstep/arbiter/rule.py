@@ -1,19 +1,19 @@
 """The rule of generations, over whatever keeps their records.
 
-A generation is a number that only ever rises. Each has one *record*, which says who owns it; it is
-created once, if no other is there, and never changes but for being marked ended. Who wants to rule
-creates the record of the next generation; exactly one can.
+A generation is a number that only ever rises. Each has one *record*, which names its *owner* and
+its *members*: the replicas that may claim the next one. It is created once, if no other is there,
+and never changes but for being marked ended. Going live, going on without somebody, and taking
+somebody in are all one step: creating the record of the next generation, which only one can.
 
 An operation that fails says nothing: what was asked may have happened or not. Neither does a record
 that is not there prove anything, since a copy of the register may be stale. So a claim is lost only
-when a record was read that names another; in doubt there is no answer, and the claim is asked
-again, which recognises what came of it before.
+when a record was read that names another owner, or other members; in doubt there is no answer, and
+the claim is asked again, which recognises what came of it before.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from vlockstep.errors import HostError
@@ -23,25 +23,20 @@ class ArbiterError(HostError):
     """No answer: the arbiter cannot be reached, does not work, or is not what it was."""
 
 
-class Verdict(Enum):
-    """The arbiter's answer to a claim."""
-
-    WON = "won"
-    LOST = "lost"
-    TAKEN_OVER = "taken over"
-    """Lost to a replica that took over in a switchover, and counts on this one to follow."""
-
-
 @dataclass(frozen=True)
 class Record:
-    """Who owns `generation`. `replica` is unlike that of any other replica. `alone`: nobody follows
-    it. `owner`, `host` and `pid` are for people; `process` tells that process from others that had
-    its number."""
+    """Who owns `generation`, and all who may claim the next one, the owner among them: by their
+    `instance`, which is unlike that of any other replica. `lease` is how long the owner may emit
+    without renewing the record, in nanoseconds; 0 for ever.
+
+    `name`, `host` and `pid` are the owner's, for people; `process` tells that process from others
+    that had its number."""
 
     generation: int
-    replica: str
-    alone: bool
-    owner: str = ""
+    owner: str
+    members: tuple[str, ...]
+    lease: int = 0
+    name: str = ""
     host: str = ""
     pid: int = 0
     process: str = ""
@@ -56,6 +51,9 @@ class Register(Protocol):
     def create(self, record: Record) -> bool:
         """Atomically, if its generation has none; False if it has."""
 
+    def ended(self, generation: int) -> bool:
+        """Whether it is marked ended, as far as can be seen from here."""
+
     def end(self, generation: int) -> None:
         """Mark it ended: its guest has ended, and all outputs are made."""
 
@@ -63,29 +61,54 @@ class Register(Protocol):
 class Arbiter(Protocol):
     """A register with a name for who claims. What it does may take as long as it likes."""
 
-    def claim(self, expected: int, alone: bool) -> Verdict:
-        """Own the generation after `expected`. Raises `ArbiterError` if there is no answer."""
+    def claim(
+        self, owner: str, expected: int, leave_out: frozenset[str], take_in: frozenset[str]
+    ) -> Record:
+        """Let `owner` own the generation after `expected`, with its members but for these; the
+        newest record, which tells whether it does. Raises `ArbiterError` if there is no answer."""
 
     def end(self, generation: int) -> None:
         """The guest has ended under `generation`, all its outputs are made: another may start."""
 
 
-def claim(register: Register, wanted: Record) -> Verdict:
-    """Create the record `wanted`, if the generation before it is the newest."""
-    if wanted.generation > 1 and register.read(wanted.generation - 1) is None:
+def claim(
+    register: Register,
+    claimant: Record,
+    leave_out: frozenset[str] = frozenset(),
+    take_in: frozenset[str] = frozenset(),
+) -> Record:
+    """Create the record of `claimant.generation`, with the members of the one before but for who is
+    left out and who is taken in; the newest record, as far as it can be seen.
+
+    Only a member may, or, where the one before has ended or is none, who starts the guest afresh:
+    the only members are then itself and who is taken in. Only the owner may take somebody in.
+    """
+    expected, owner = claimant.generation - 1, claimant.owner
+    assert owner not in leave_out
+    before = register.read(expected) if expected else None
+    if before is None and expected:
         raise ArbiterError(
-            f"there is no record of generation {wanted.generation - 1} any more; "
-            "nothing can be claimed after it"
+            f"there is no record of generation {expected} any more; nothing can be claimed after it"
         )
-    found = register.read(wanted.generation)
+    if before is not None and owner in before.members:
+        assert not take_in or owner == before.owner
+        members = frozenset(before.members) - leave_out | take_in
+    elif before is None or register.ended(expected):
+        members = take_in | {owner}
+    else:
+        return _newest(register, before)
+    found = register.read(claimant.generation)
     if found is None:
+        wanted = replace(claimant, members=tuple(sorted(members)))
         if register.create(wanted):
-            return Verdict.WON
-        found = register.read(wanted.generation)
+            return wanted
+        found = register.read(claimant.generation)
     if found is None:
-        raise ArbiterError(f"the record of generation {wanted.generation} cannot be seen yet")
-    if register.read(wanted.generation + 1) is not None:
-        return Verdict.LOST
-    if (found.replica, found.alone) == (wanted.replica, wanted.alone):
-        return Verdict.WON
-    return Verdict.LOST if found.alone else Verdict.TAKEN_OVER
+        raise ArbiterError(f"the record of generation {claimant.generation} cannot be seen yet")
+    return _newest(register, found)
+
+
+def _newest(register: Register, found: Record) -> Record:
+    while (later := register.read(found.generation + 1)) is not None:
+        found = later
+    return found

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.net.nic import Counters
-from vlockstep.protocol.role import State
+from vlockstep.protocol.states import State
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,18 @@ from pathlib import Path
 from vlockstep.errors import HostError
 from vlockstep.host.background import Background
 from vlockstep.machine.config import GuestConfig
+from vlockstep.protocol.journal import Batch
 from vlockstep.protocol.timing import MILLISECOND
-from vlockstep.replay.entry import Entry, data_size
 from vlockstep.replay.logfile import LogWriter
 
 _FLUSH = 100 * MILLISECOND
 """How often the file gets what there is."""
 LIMIT = 64 << 20
 """Bytes of entries that wait for the file at most."""
-_ENTRY = 256
-"""Bytes of memory that an entry takes besides its data, about."""
+_OVERHEAD = 256
+"""Bytes of memory that a batch takes besides its content, about."""
+_MUCH = 1 << 18
+"""So many bytes do not wait for company."""
 _PATIENCE = 10.0
 """Seconds that the file has for the rest in the end."""
 
@@ -43,6 +45,9 @@ class KeptLog:
         self._tell_loss = lost
         self._lock = threading.Lock()
         self._writer: LogWriter | None = None
+        self._batches: list[Batch] = []
+        self._bytes = 0
+        """Of those that were not handed over yet."""
         self._waiting = 0
         self._lost = False
         self._closed = False
@@ -54,29 +59,38 @@ class KeptLog:
         """Bytes in the file; 0 if it was lost."""
         return 0 if self._writer is None or self._lost else self._writer.written
 
-    def keep(self, now: int, entries: list[Entry]) -> None:
+    def keep(self, now: int, batches: Iterable[Batch]) -> None:
+        """Write these as they are, a little later."""
         if self._lost:
             return
-        size = _size(entries)
+        for batch in batches:
+            self._batches.append(batch)
+            self._bytes += _OVERHEAD + len(batch.content)
         with self._lock:
-            self._waiting += size
-            full = self._waiting > LIMIT
+            full = self._waiting + self._bytes > LIMIT
         if full:
             self._lose(f"{self._path} takes less than the guest gives")
-            return
-        flush = now >= self._flush_at
-        if flush:
+        elif now >= self._flush_at or self._bytes >= _MUCH:
             self._flush_at = now + _FLUSH
-        self._submit(lambda: self._write(entries, size, flush))
+            self._hand_over()
 
     def close(self) -> None:
         """Wait for the rest, but not for long."""
         if self._closed:
             return
         self._closed = True
+        if not self._lost:
+            self._hand_over()
         self._submit(self._complete)
         if not self._background.drain(_PATIENCE):
             self._lose(f"{self._path} does not take what the guest gave")
+
+    def _hand_over(self) -> None:
+        batches, size = self._batches, self._bytes
+        self._batches, self._bytes = [], 0
+        with self._lock:
+            self._waiting += size
+        self._submit(lambda: self._write(batches, size))
 
     # In the background
 
@@ -94,11 +108,9 @@ class KeptLog:
     def _open(self) -> None:
         self._writer = LogWriter(self._path, self._config, self._image)
 
-    def _write(self, entries: list[Entry], size: int, flush: bool) -> None:
+    def _write(self, batches: list[Batch], size: int) -> None:
         assert self._writer is not None
-        self._writer.extend(entries)
-        if flush:
-            self._writer.flush()
+        self._writer.write((batch.first, batch.end, batch.content) for batch in batches)
         with self._lock:
             self._waiting -= size
 
@@ -112,7 +124,3 @@ class KeptLog:
                 return
             self._lost = True
         self._tell_loss(f"{why}; the log file ends here")
-
-
-def _size(entries: Iterable[Entry]) -> int:
-    return sum(_ENTRY + data_size(entry[3]) for entry in entries)

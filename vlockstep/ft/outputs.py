@@ -98,6 +98,8 @@ class OutputQueue:
         """The background has the queue's head."""
         self._untold = 0
         self._closed = False
+        self.making: int | None = None
+        """The entry of the output that is being made."""
         self.bytes = 0
         """That the queue takes; what limits it is the protocol's business."""
         self.expired = False
@@ -190,6 +192,13 @@ class OutputQueue:
 
     def _make(self, output: Output) -> bool:
         """Whether it was made."""
+        self.making = output.sequence
+        try:
+            return self._make_in_time(output)
+        finally:
+            self.making = None
+
+    def _make_in_time(self, output: Output) -> bool:
         self._about_to_make(output)
         if self._now() >= self._until:
             self.expired = True

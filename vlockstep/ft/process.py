@@ -13,9 +13,10 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from vlockstep.arbiter.rule import Arbiter, ArbiterError, Verdict
+from vlockstep.arbiter.rule import Arbiter, ArbiterError, Record
 from vlockstep.errors import HostError, VlockstepError
 from vlockstep.ft import events
+from vlockstep.ft.channels import Channels, Numbered
 from vlockstep.ft.handoff import Condition
 from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.rejections import Rejections
@@ -28,8 +29,9 @@ from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.world import Outcome
+from vlockstep.protocol.actions import NEVER, Claim
 from vlockstep.protocol.primary import Primary
-from vlockstep.protocol.role import NEVER, Claim, State
+from vlockstep.protocol.states import State
 from vlockstep.protocol.timing import MILLISECOND
 from vlockstep.wire.channel import (
     Arrived,
@@ -66,8 +68,10 @@ class Process:
         arbiter: Arbiter,
         observe: Callable[[events.Event], None],
         status: bool = False,
+        channels: Channels | None = None,
     ) -> None:
         self._channel = channel
+        self._channels = channels or Channels(channel)
         self._arbiter = arbiter
         self._observe = observe
         self._rejections = Rejections()
@@ -77,7 +81,7 @@ class Process:
         self._disks: Mapping[int, BlockDevice] = setting.disks
         self._descriptors = [fd for nic in setting.nics.values() for fd in nic.descriptors()]
         self._fault = setting.fault
-        self._answers: queue.SimpleQueue[Verdict | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
         self._wake_receive, self._wake_send = socket.socketpair()
         self._wake_receive.setblocking(False)
         self._wake_send.setblocking(False)
@@ -88,16 +92,17 @@ class Process:
         self._closed = False
         self._stopping: str | None = None
         self._leaving = False
-        self._replica = Replica(setting, self, uuid.uuid4().hex)
+        self._instance = uuid.uuid4().hex
+        self._replica = Replica(setting, self, self._instance)
 
-    def run_primary(self, config: GuestConfig, generation: int) -> Outcome:
-        """Wait for a secondary, run the guest to its end. Raises `GuestError` if the guest ends by
-        an error, and another `VlockstepError` if this replica had to stop."""
+    def run_primary(self, config: GuestConfig, generation: int, secondaries: int = 1) -> Outcome:
+        """Wait for so many secondaries, claim the generation after `generation`, run the guest to
+        its end. Raises `GuestError` if the guest ends by an error, and another `VlockstepError` if
+        this replica had to stop."""
         try:
-            self._replica.start_primary(config, generation)
+            self._replica.start_primary(config, generation, secondaries)
         except VlockstepError:
-            self._end(generation, settled=True)
-            self._channel.close()
+            self._channels.close()
             raise
         self.observe(events.Waiting(self._channel.endpoint))
         return self._run()
@@ -119,8 +124,8 @@ class Process:
 
     def _run(self) -> Outcome:
         poller = select.poll()
-        for descriptor in (self._wake_receive.fileno(), *self._channel.descriptors):
-            poller.register(descriptor, select.POLLIN)
+        poller.register(self._wake_receive.fileno(), select.POLLIN)
+        self._channels.watch(poller)
         replica = self._replica
         network = _Network(poller, self._descriptors)
         try:
@@ -133,9 +138,12 @@ class Process:
             with self._turning:
                 self._closed = True
                 replica.fall_silent()
-                self._channel.close()  # so that the peer knows at once
-            if isinstance(role := replica.role, Primary) and (
-                role.state is State.FINISHED or role.idle
+                self._channels.close()  # so that others know at once
+            role = replica.role
+            if (
+                isinstance(role, Primary)
+                and role.owns
+                and (role.state is State.FINISHED or role.idle)
             ):
                 self._end(role.generation, replica.settle())
             replica.close()  # its log may take a while: peer and arbiter do not wait for that
@@ -175,7 +183,7 @@ class Process:
                 self._due = min(self._due, self._status_at)
             if self._descriptors:
                 self._due = min(self._due, self.now() + _LOOK_AT_NETWORK)
-            if self._channel.pending():
+            if self._channels.pending():
                 return 0
         left = max(0, self._due - self.now())
         return min(-(-left // MILLISECOND), _MAX_POLL)
@@ -188,8 +196,8 @@ class Process:
             with contextlib.suppress(BlockingIOError):
                 while len(self._wake_receive.recv(4096)) == 4096:
                     pass
-        for event in self._channel.events():
-            self._happened(replica, event)
+        for channel, event in self._channels.events():
+            self._happened(replica, channel, event)
         while not self._answers.empty():
             replica.arbiter_answered(self._answers.get())
         if network.due(ready, self.now()):
@@ -199,20 +207,20 @@ class Process:
             self._status_at = self.now() + _STATUS_INTERVAL
             self.observe(replace(replica.status(), rejected=self._rejections.total))
 
-    def _happened(self, replica: Replica, event: Event) -> None:
+    def _happened(self, replica: Replica, channel: Numbered, event: Event) -> None:
         match event:
             case Arrived(peer, data):
-                replica.arrived(peer, data)
+                replica.arrived(channel.peer(peer), data)
             case Forbidden(party, what):
                 reason = f"the {party} may not say: {what}"
                 self.observe(events.Rejected(reason, party.value))
-            case Connected():
-                replica.connected()
-            case Disconnected() if self._channel.listens:
+            case Connected() if not channel.listens:
+                replica.connected(channel.peer())
+            case Disconnected() if channel.listens:
                 replica.probe()
             case Disconnected():
-                replica.disconnected()
-            case Rejected(reason) if replica.role.state is State.JOINING:
+                replica.disconnected(channel.peer())
+            case Rejected(reason) if replica.role.state is State.JOINING and not channel.listens:
                 where = self._channel.endpoint
                 replica.result = HostError(f"cannot follow the primary at {where}: {reason}")
             case Rejected(reason):
@@ -223,15 +231,27 @@ class Process:
     def now(self) -> int:
         return time.monotonic_ns()
 
+    @property
+    def endpoint(self) -> str:
+        return self._channels.endpoint
+
+    def dial(self, endpoint: str) -> None:
+        try:
+            self._channels.dial(endpoint)
+        except VlockstepError as error:
+            self.observe(events.Notice(f"another secondary cannot be reached: {error}"))
+
     def send(self, data: bytes, peer: bytes) -> bool:
-        return self._channel.send(data, peer)
+        return self._channels.send(data, peer)
 
     def claim(self, claim: Claim) -> None:
         def ask() -> None:
-            verdict: Verdict | None = None
+            record: Record | None = None
             problem = ""
             try:
-                verdict = self._arbiter.claim(claim.expected, claim.alone)
+                record = self._arbiter.claim(
+                    self._instance, claim.expected, claim.leave_out, claim.take_in
+                )
             except ArbiterError as error:
                 problem = str(error)
             except Exception as error:  # whatever it is, the claim must be asked again
@@ -239,7 +259,7 @@ class Process:
             if problem not in ("", self._arbiter_problem):
                 self.observe(events.Notice(problem))
             self._arbiter_problem = problem
-            self._answers.put(verdict)
+            self._answers.put(record)
             self.wake()
 
         threading.Thread(target=ask, name="arbiter", daemon=True).start()
@@ -281,7 +301,7 @@ class Process:
                 return
             self._replica.turn()
             missed = (
-                self._channel.pending()
+                self._channels.pending()
                 or self._replica.result is not None
                 or self._replica.deadline() < self._due
             )

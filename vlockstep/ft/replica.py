@@ -8,14 +8,17 @@ one thread at a time: the host's, or the guest's when it hurries.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from vlockstep.arbiter.rule import Verdict
+from vlockstep.arbiter.rule import Record
 from vlockstep.errors import HostError, Left, VlockstepError
 from vlockstep.ft import events
 from vlockstep.ft.guest import Guest
 from vlockstep.ft.keptlog import KeptLog
+from vlockstep.ft.links import Links
 from vlockstep.ft.outputs import Output, OutputQueue
 from vlockstep.ft.places import Stage
 from vlockstep.ft.runtime import Host, Setting
@@ -24,41 +27,48 @@ from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.world import Outcome
 from vlockstep.protocol import messages
-from vlockstep.protocol.messages import (
-    Goodbye,
-    Hello,
-    Message,
-    Refuse,
-    Switchover,
-    SwitchoverDone,
-)
-from vlockstep.protocol.primary import Primary
-from vlockstep.protocol.role import (
+from vlockstep.protocol.actions import (
     NEVER,
     Action,
     Announce,
     Claim,
     Deliver,
+    Dial,
     Done,
     Follow,
     Forget,
     GoLive,
     Hold,
+    Notice,
     Release,
     Reply,
     Resume,
     Send,
     Start,
-    State,
     Stop,
-    Tell,
 )
+from vlockstep.protocol.journal import Batch
+from vlockstep.protocol.messages import (
+    PROTOCOL,
+    Goodbye,
+    Iam,
+    Message,
+    Query,
+    Refuse,
+    Switchover,
+    SwitchoverDone,
+    Who,
+)
+from vlockstep.protocol.primary import Primary
 from vlockstep.protocol.secondary import Secondary
+from vlockstep.protocol.states import State
 from vlockstep.protocol.timing import MILLISECOND, SECOND
+from vlockstep.replay import codec
 from vlockstep.replay.entry import Entry, Kind
 from vlockstep.replay.replayer import Divergence
 from vlockstep.wire.codec import MessageError
 
+_GONE_ON = "; the guest goes on with another replica"
 _FLUSH = 4 * MILLISECOND
 """Entries without an output wait so long for company."""
 _LEAVE_LIMIT = 5 * SECOND
@@ -71,12 +81,21 @@ class Replica:
     """Runs a guest in one role or the other until `result` is set: how the guest ended, or why
     this replica had to stop."""
 
-    def __init__(self, setting: Setting, host: Host, instance: str) -> None:
+    def __init__(
+        self,
+        setting: Setting,
+        host: Host,
+        instance: str,
+        kept: Callable[[list[Entry]], None] = lambda entries: None,
+    ) -> None:
+        """`instance` is unlike that of any other replica. `kept` is told all entries that the guest
+        makes or is fed."""
         self.result: Outcome | VlockstepError | None = None
         self.role: Primary | Secondary
         self._setting = setting
         self._host = host
         self._instance = instance
+        self._kept = kept
         self._nics = StandbyNics(setting.nics)
         self._queue = OutputQueue(
             setting.console,
@@ -91,7 +110,10 @@ class Replica:
         self._config: GuestConfig | None = None
         self._guest: Guest | None = None
         self._log: KeptLog | None = None
-        self._peer: bytes = b""
+        self._links = Links(instance, host.send)
+        self._due: deque[Callable[[], list[Action]]] = deque()
+        """Events of the role, each to be told when the actions of those before are carried out."""
+        self._acting = False
         self._operators: list[bytes] = []
         self._going_live: GoLive | None = None
         self._finishing = False
@@ -101,7 +123,7 @@ class Replica:
         self._connected = self._network_lost = False
         self._seen = State.WAITING
         """The role's state when its actions were last carried out."""
-        self._leaving = ""
+        self._leaving = self._ending = ""
         self._leave_by = NEVER
         self._closed = False
 
@@ -113,6 +135,11 @@ class Replica:
     def made(self) -> int:
         """Entries that the guest has made as a primary's, also those that were not sent yet."""
         return 0 if self._guest is None else self._guest.appended.next
+
+    @property
+    def emitting(self) -> int | None:
+        """The entry of the output that is being made."""
+        return self._queue.making
 
     @property
     def behind(self) -> int:
@@ -129,15 +156,19 @@ class Replica:
 
     # What the host calls
 
-    def start_primary(self, config: GuestConfig, generation: int) -> None:
-        """Wait for a secondary, then run the guest."""
+    def start_primary(self, config: GuestConfig, generation: int, secondaries: int = 1) -> None:
+        """Wait for secondaries, then run the guest, if this replica may own the generation after
+        `generation`."""
         self.role = Primary(
+            self._instance,
             self._setting.timing,
             generation,
             self._setting.image.digest,
             self._offer(config),
             self._host.now(),
             guest=self._setting.guest,
+            secondaries=secondaries,
+            endpoint=self._host.endpoint,
         )
         self._make_guest(config)
 
@@ -148,11 +179,12 @@ class Replica:
     def start_secondary(self) -> None:
         """Follow a primary, whose guest this one's becomes."""
         self.role = Secondary(
-            self._setting.timing,
             self._instance,
+            self._setting.timing,
             self._setting.image.digest,
             self._host.now(),
             guest=self._setting.guest,
+            endpoint=self._host.endpoint,
         )
 
     def deadline(self) -> int:
@@ -168,43 +200,44 @@ class Replica:
         except MessageError as error:
             self._host.observe(events.Rejected(str(error)))
 
-    def connected(self) -> None:
+    def connected(self, peer: bytes) -> None:
         """A connection that this replica makes stands."""
-        if self.result is not None:
-            return
-        if isinstance(self.role, Secondary):
-            self._act(self.role.connected(self._host.now()))
-        elif self.role.state is State.HANDED_OVER:
-            self._act([*self.role.handover()])
-        else:
-            self._ask()  # a listener that follows learns from it where its primary is
-
-    def disconnected(self) -> None:
-        """The connection to the peer dropped."""
         if self.result is None:
-            self.role.isolated = self._nics.isolated
-            self._act(self.role.disconnected(self._host.now()))
+            self._links.introduce(peer)
+
+    def disconnected(self, peer: bytes) -> None:
+        """The connection to `peer` dropped."""
+        if self.result is None:
+            replica = self._links.lost(peer)
+            if replica is not None:
+                self._lost(replica)
 
     def probe(self) -> None:
-        """Some connection dropped; saying something to the peer tells whether it was its own."""
-        if self._peer and self.result is None:
-            self._ask()
-
-    def arbiter_answered(self, verdict: Verdict | None) -> None:
-        """None if the arbiter could not be reached."""
+        """Some connection dropped; saying something tells whose it was."""
         if self.result is None:
-            self._act(self.role.arbiter_answered(self._host.now(), verdict))
+            query = Query(self.role.generation, self._host.now(), 0, 0, 0)
+            for replica in self._links.replicas:
+                self._send(query, replica)
+
+    def arbiter_answered(self, record: Record | None) -> None:
+        """The newest record; None if the arbiter could not be reached."""
+        self._do(lambda: self.role.arbiter_answered(self._host.now(), record))
 
     def switch_over(self) -> None:
         """An operator asks, on this side, to swap roles."""
-        self._act(self.role.switchover(self._host.now()))
+        self._do(lambda: self.role.switchover(self._host.now()))
 
     def leave(self, reason: str) -> None:
         """Let another replica have the guest, or end it if there is none, and leave; without either
         if that takes too long."""
         if self.result is None:
             self._leaving, self._leave_by = reason, self._host.now() + _LEAVE_LIMIT
-            self._act(self.role.leave(self._host.now(), reason))
+            self._do(lambda: self.role.leave(self._host.now(), reason))
+
+    def end_guest(self, reason: str) -> None:
+        """End the guest, here and with all other replicas."""
+        self._ending = reason
+        self._do(lambda: self.role.end(self._host.now(), reason))
 
     def collect(self) -> None:
         """Take the frames that NICs have received while `collecting`."""
@@ -221,7 +254,7 @@ class Replica:
             self._see_outputs()
         if self.result is None:
             self._look_at_network()
-            self._act(self.role.tick(self._host.now()))
+            self._do(lambda: self.role.tick(self._host.now()))
         if self.result is None and self._host.now() >= self._leave_by:
             self._carry_out(Stop(self._leaving))
         if isinstance(self.role, Primary) and self._guest is not None:
@@ -288,71 +321,54 @@ class Replica:
     # What arrives
 
     def _message(self, now: int, peer: bytes, message: Message) -> None:
-        if isinstance(message, Hello) and peer != self._peer:
-            self._greeted(now, peer, message)
-        elif isinstance(message, Switchover):
-            self._asked_to_swap(now, peer)
-        elif peer == self._peer and isinstance(message, SwitchoverDone):
+        match message:
+            case Iam(version, replica):
+                self._introduced(now, peer, version, replica)
+            case Who():
+                if self._links.made(peer):
+                    self._links.introduce(peer)
+            case Switchover():
+                self._asked_to_swap(now, peer)
+            case _:
+                sender = self._links.replica(peer)
+                if isinstance(message, Refuse) and self._links.made(peer):
+                    sender = sender or ""  # who refuses need not say who it is
+                if sender is not None:
+                    self._heard(now, sender, message)
+
+    def _heard(self, now: int, sender: str, message: Message) -> None:
+        if isinstance(message, SwitchoverDone):
             self._reply(message)
-        elif peer == self._peer:
-            self._see_progress(now)  # so that an answer tells of it
-            self._act(self.role.received(now, message))
-        elif isinstance(self.role, Secondary):
-            self._addressed(now, self.role, peer, message)
         else:
-            self._called(now, self.role, peer, message)
+            self._see_progress(now)  # so that an answer tells of it
+            self._do(lambda: self.role.received(now, sender, message))
+
+    def _introduced(self, now: int, peer: bytes, version: int, replica: str) -> None:
+        if version != PROTOCOL:
+            reason = f"this replica speaks protocol {PROTOCOL}, not {version}"
+            self._links.say(Refuse(reason), peer)
+            raise MessageError(f"a replica that speaks protocol {version}, not {PROTOCOL}")
+        self._links.introduced(peer, replica)
+        self._do(lambda: self.role.connected(now, replica))
+
+    def _lost(self, replica: str) -> None:
+        self.role.isolated = self._nics.isolated
+        self._do(lambda: self.role.disconnected(self._host.now(), replica))
 
     def _asked_to_swap(self, now: int, operator: bytes) -> None:
-        """By an operator, or by the peer for some. Who is refused at once is told alone."""
-        actions = self.role.switchover(now)
-        match actions:
-            case [Reply(generation, reason)]:
-                self._host.send(messages.encode(SwitchoverDone(generation, reason)), operator)
-            case _:
-                if operator not in self._operators:
-                    self._operators.append(operator)
-                self._act(actions)
+        """By an operator, or by another replica for some. Who is refused at once is told alone."""
 
-    def _addressed(self, now: int, secondary: Secondary, peer: bytes, message: Message) -> None:
-        """Perhaps the primary, which connects to this replica and had to do it again."""
-        match message:
-            case messages.Query():
-                for action in secondary.connected(now):
-                    if isinstance(action, Send):
-                        self._host.send(messages.encode(action.message), peer)
-            case messages.Handover() if secondary.takes_over(message):
-                self._peer = peer  # whom to tell when it has
-            case messages.Welcome(messages.PROTOCOL, secondary.generation):
-                self._peer = peer
-                self._act(secondary.received(now, message))
+        def ask() -> list[Action]:
+            actions = self.role.switchover(now)
+            match actions:
+                case [Reply(generation, reason)]:
+                    self._links.say(SwitchoverDone(generation, reason), operator)
+                    return []
+            if operator not in self._operators:
+                self._operators.append(operator)
+            return actions
 
-    def _called(self, now: int, primary: Primary, peer: bytes, message: Message) -> None:
-        """Perhaps the other one of a switchover, which had to connect again in its midst."""
-        handed_over = primary.state is State.HANDED_OVER
-        match message:
-            case messages.Query() if handed_over:
-                for action in primary.handover():
-                    self._host.send(messages.encode(action.message), peer)
-            case messages.TookOver(generation, False) if (
-                handed_over and generation == primary.generation + 1
-            ):
-                self._peer = peer
-                self._act(primary.received(now, message))
-            case messages.Handover() if primary.unfollowed:
-                self._host.send(messages.encode(primary.took_over()), peer)
-
-    def _greeted(self, now: int, peer: bytes, message: Hello) -> None:
-        """Somebody new wants to follow; it becomes the peer unless it is refused."""
-        if not isinstance(self.role, Primary):
-            return
-        actions = self.role.connected(now, message)
-        match actions:
-            case [Send(Refuse(reason) as refusal)]:
-                self._host.observe(events.Rejected(f"a secondary: {reason}"))
-                self._host.send(messages.encode(refusal), peer)
-            case _:
-                self._peer = peer
-                self._act(actions)
+        self._do(ask)
 
     # What the guest did
 
@@ -377,7 +393,7 @@ class Replica:
         """What a secondary's guest has executed."""
         role, executed = self.role, None if self._guest is None else self._guest.executed
         if isinstance(role, Secondary) and executed is not None and executed != role.executed:
-            self._act(role.progressed(now, executed))
+            self._do(lambda: role.progressed(now, executed))
 
     def _take_entries(self, now: int, primary: Primary, guest: Guest) -> None:
         appended = guest.appended
@@ -389,16 +405,27 @@ class Replica:
         entries = appended.take()
         self._flush_at = now + _FLUSH if entries else NEVER
         if entries:
-            self._keep(entries)
-            self._act(primary.append(now, entries))
+            batches = self._encode(primary, entries)
+            self._keep(entries, batches)
+            self._do(lambda: primary.append(now, entries, batches))
             self._strike(Stage.SENT, primary.next - 1)
         if held and primary.state is State.HOLDING:
-            self._act(primary.held(now, guest.machine.position))
+            self._do(lambda: primary.held(now, guest.machine.position))
+
+    def _encode(self, primary: Primary, entries: list[Entry]) -> list[Batch]:
+        """For other members and the log, if there are any."""
+        if not primary.followers and self._log is None:
+            return []
+        return [
+            Batch(first, end, primary.generation, content)
+            for first, end, content in codec.batches(primary.next, entries)
+        ]
 
     def _guest_failed(self, now: int, failure: BaseException) -> None:
         if isinstance(failure, Divergence) and isinstance(self.role, Secondary):
             self._host.observe(events.Diverged(failure.report()))
-            self._act(self.role.diverged(now, str(failure)))
+            role = self.role
+            self._do(lambda: role.diverged(now, str(failure)))
             self.result = failure
         elif isinstance(failure, VlockstepError):
             self.result = failure
@@ -407,12 +434,24 @@ class Replica:
 
     # What is to be done
 
-    def _act(self, actions: list[Action]) -> None:
-        self._see_protection()
-        for action in actions:
-            if self.result is not None:
-                return
-            self._carry_out(action)
+    def _do(self, event: Callable[[], list[Action]]) -> None:
+        """Tell the role of an event and carry out what it asks for, after all that is due before;
+        what becomes of an action may be another event."""
+        if self.result is not None or self._finishing:
+            return
+        self._due.append(event)
+        if self._acting:
+            return
+        self._acting = True
+        try:
+            while self._due and self.result is None and not self._finishing:
+                actions = self._due.popleft()()
+                self._see_protection()
+                for action in actions:
+                    if self.result is None:
+                        self._carry_out(action)
+        finally:
+            self._acting = False
 
     def _see_protection(self) -> None:
         before, self._seen = self._seen, self.role.state
@@ -425,12 +464,15 @@ class Replica:
 
     def _carry_out(self, action: Action) -> None:
         match action:
-            case Send(message):
-                self._send(message)
+            case Send(message, to):
+                self._send(message, to)
+            case Dial(member, endpoint):
+                if member not in self._links:
+                    self._host.dial(endpoint)
             case Release(end, until):
                 self._release(end, until)
-            case Deliver(entries):
-                self._keep(entries)
+            case Deliver(first, entries, content):
+                self._keep(entries, [Batch(first, first + len(entries), 0, content)])
                 self._running.feed(entries)
             case Forget(end):
                 self._queue.forget(end)
@@ -442,15 +484,15 @@ class Replica:
                 self._host.claim(action)
             case GoLive():
                 self._go_live(action)
-            case Follow(generation, next):
-                self._follow(generation, next)
+            case Follow():
+                self._follow(action)
             case Hold():
                 self._running.hold()
             case Resume():
                 self._running.appended.hold(False)
             case Reply(generation, reason):
                 self._reply(SwitchoverDone(generation, reason))
-            case Tell(text):
+            case Notice(text):
                 self._notice(text)
             case Done():
                 self._finishing = True
@@ -458,18 +500,16 @@ class Replica:
             case Stop(reason, orderly):
                 self._host.observe((events.Left if orderly else events.Stopped)(reason))
                 if orderly:
-                    self.result = Left(f"{reason}; the guest goes on with the other replica")
+                    self.result = Left(f"{reason}{_GONE_ON}" if self._leaving else reason)
                 else:
                     why = reason if self._leaving else f"this replica stopped: {reason}"
                     self.result = HostError(why)
 
-    def _send(self, message: Message) -> None:
-        if not self._host.send(messages.encode(message), self._peer):
-            self._act(self.role.disconnected(self._host.now()))
-
-    def _ask(self) -> None:
-        """Whether the peer is there."""
-        self._send(messages.Query(self._host.now(), 0, 0))
+    def _send(self, message: Message, to: str) -> None:
+        if isinstance(message, Refuse):
+            self._host.observe(events.Rejected(f"a secondary: {message.reason}"))
+        if to in self._links and not self._links.send(message, to):
+            self._lost(to)
 
     def _release(self, end: int, until: int) -> None:
         self._queue.permit(end, until)
@@ -488,13 +528,14 @@ class Replica:
                 self._queue.expired = False
                 self.role.expired()
             if done > self.role.released:
-                self._act(self.role.performed(self._host.now(), done))
+                role = self.role
+                self._do(lambda: role.performed(self._host.now(), done))
 
     def _reply(self, message: SwitchoverDone) -> None:
         """Tell those who asked: operators, or the peer on behalf of some."""
         self._host.observe(events.SwitchoverAnswered(message.generation, message.reason))
         for operator in self._operators:
-            self._host.send(messages.encode(message), operator)
+            self._links.say(message, operator)
         self._operators.clear()
 
     def _finish(self) -> None:
@@ -540,7 +581,8 @@ class Replica:
                     self._notice(doubt)
                 self._make_guest(config)
         except VlockstepError as error:
-            self._send(Goodbye(str(error)))
+            for replica in self._links.replicas:
+                self._send(Goodbye(str(error)), replica)
             self.result = error
             return
         self._begin_log()
@@ -576,48 +618,65 @@ class Replica:
     def _now_live(self, now: int, action: GoLive, secondary: Secondary) -> None:
         assert self._config is not None
         self._going_live = None
-        self.role = Primary(
+        primary = self.role = Primary.live(
+            self._instance,
             self._setting.timing,
             action.generation,
             self._setting.image.digest,
             self._offer(self._config),
             now,
             guest=self._setting.guest,
+            endpoint=self._host.endpoint,
+            members={member: secondary.members.get(member, "") for member in action.members},
             next=secondary.received_entries,
-            state=State.PROTECTED if action.protected else State.ALONE,
+            stable=secondary.stable,
+            journal=secondary.journal,
             outputs=secondary.outputs,
             ended=secondary.ended,
         )
-        self._host.observe(events.Live(action.generation, action.protected))
-        self._act(self.role.begin(now))
-        if self._leaving:
-            self._act(self.role.leave(now, self._leaving))
-        elif secondary.asked_to_swap:
+        self._host.observe(events.Live(action.generation, bool(action.members)))
+        self._do(lambda: primary.begin(now))
+        self._ask_again()
+        if secondary.asked_to_swap and not self._leaving:
             self.switch_over()
 
-    def _follow(self, generation: int, next: int) -> None:
+    def _follow(self, action: Follow) -> None:
         """The guest is held, and goes on as a secondary's."""
+        primary = self.role
+        assert isinstance(primary, Primary)
         self._flush_at = NEVER
         self.role = Secondary(
-            self._setting.timing,
             self._instance,
+            self._setting.timing,
             self._setting.image.digest,
             self._host.now(),
             guest=self._setting.guest,
-            generation=generation,
-            next=next,
+            endpoint=self._host.endpoint,
+            generation=action.generation,
+            owner=action.owner,
+            members=primary.ruling().members,
+            next=action.next,
+            stable=primary.stable,
+            journal=primary.journal,
         )
-        self._running.follow(next)
-        self._host.observe(events.Following(generation))
-        self._act(self.role.connected(self._host.now()))  # the new primary may not know from where
+        self._running.follow(action.next)
+        self._host.observe(events.Following(action.generation))
+        self._do(lambda: self.role.connected(self._host.now(), action.owner))
+        self._ask_again()
+
+    def _ask_again(self) -> None:
+        """The new role for what the old one was asked."""
+        if self._ending:
+            self._do(lambda: self.role.end(self._host.now(), self._ending))
         if self._leaving:
-            self._act(self.role.leave(self._host.now(), self._leaving))
+            self._do(lambda: self.role.leave(self._host.now(), self._leaving))
 
     # Log, faults, events
 
-    def _keep(self, entries: list[Entry]) -> None:
+    def _keep(self, entries: list[Entry], batches: list[Batch]) -> None:
+        self._kept(entries)
         if self._log is not None:
-            self._log.keep(self._host.now(), entries)
+            self._log.keep(self._host.now(), batches)
 
     def _about_to_make(self, output: Output) -> None:
         fault = self._setting.fault

@@ -19,7 +19,7 @@ from vlockstep.machine.config import BlockConfig, GuestConfig, NetConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
 from vlockstep.net.station import Station
-from vlockstep.protocol.role import Claim
+from vlockstep.protocol.actions import Claim
 from vlockstep.protocol.timing import Timing
 
 
@@ -28,6 +28,13 @@ class Host(Protocol):
 
     def now(self) -> int:
         """A monotonic clock, in nanoseconds."""
+
+    @property
+    def endpoint(self) -> str:
+        """Where other replicas reach this one; "" if nowhere."""
+
+    def dial(self, endpoint: str) -> None:
+        """Connect to a replica that is reached there, if it is not tried already."""
 
     def send(self, data: bytes, peer: bytes) -> bool:
         """False if there is no connection to `peer`."""

@@ -1,7 +1,7 @@
 """What replicas say to each other.
 
 On the wire a message is the CRC-32 of the rest, and then what `wire.codec` makes of it. The first
-message of each side has the protocol version.
+message of each side on a connection, `Iam`, has the protocol version.
 """
 
 from __future__ import annotations
@@ -19,23 +19,39 @@ PROTOCOL = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Hello:
-    """Secondary: I want to follow, from entry `next` on. Said at the start, after a connection
-    was lost, and when an entry is missing. `instance` is the same each time. `guest` is the
-    arbiter's name for the guest."""
+class Iam:
+    """Either: this connection leads to the replica `instance`. The first word on each connection,
+    of who made it and then of the other one; `instance` is unlike that of any other replica, and
+    the same for all its life."""
 
     version: int
     instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Either: I do not know whose connection this is; say Iam."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Secondary: I want to follow, from entry `next` on; `origin` is the generation that made the
+    entry before it, 0 if none did. Said at the start, when a connection stands again, and to each
+    new primary. `guest` is the arbiter's name for the guest; `endpoint` is where other members
+    reach this one, "" if nowhere."""
+
     image: str
     next: int
-    guest: str = ""
+    origin: int
+    guest: str
+    endpoint: str
 
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """Primary: follow. `config` is the guest's, `next` the entry that comes first."""
+    """Primary: follow. `config` is the guest's, `next` the entry that comes first; `generation` is
+    0 before the guest has begun."""
 
-    version: int
     generation: int
     next: int
     config: dict[str, Any]
@@ -49,23 +65,41 @@ class Refuse:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Primary: entries. `sent` is the primary's clock, `released` the number of entries whose
-    outputs it has released, `lease` for how long the answer permits it to release more."""
+class Ruling:
+    """Either: `generation` is ruled by `owner`. `members` are all who may claim the next one, each
+    with where it is reached. Said by the owner when it begins to rule and when somebody follows
+    it, and to whoever speaks of an older generation."""
 
+    generation: int
+    owner: str
+    members: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Primary of `generation`: entries, made under the generation `origin`. The other fields are
+    those of `Query`."""
+
+    generation: int
     sent: int
     lease: int
     released: int
+    stable: int
+    origin: int
     entries: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Either: are you there? The fields are those of `Batch`; a secondary's are 0 but `sent`."""
+    """Either: are you there? `sent` is the clock of who asks. A primary tells for how long the
+    answer shall permit it to release more (`lease`), the number of entries whose outputs it has
+    released, and of those that every member has received (`stable`). A secondary's are 0."""
 
+    generation: int
     sent: int
     lease: int
     released: int
+    stable: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +114,17 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Have:
+    """Secondary to another one: I have received so many entries, and hear the owner of
+    `generation` or not. `asks`: what about you?"""
+
+    generation: int
+    received: int
+    hears: bool
+    asks: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Handover:
     """Primary: I stopped after `next` entries, every output is released: go live. My guest has
     executed up to the position (`exits`, `blocks`): interrupt yours no earlier."""
@@ -90,19 +135,18 @@ class Handover:
 
 
 @dataclass(frozen=True, slots=True)
-class TookOver:
-    """The secondary of before: I am live as `generation`. If I did not go live alone, and you have
-    handed over, follow me from where you stopped."""
-
-    generation: int
-    alone: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Finished:
     """Primary: the guest ended and all its outputs are released."""
 
     sent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Primary: the guest is ended here, as somebody asked; end it, too."""
+
+    sent: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +158,7 @@ class Goodbye:
 
 @dataclass(frozen=True, slots=True)
 class Switchover:
-    """An operator, or the secondary on an operator's behalf: swap roles."""
+    """An operator, or a secondary on an operator's behalf: swap roles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +169,18 @@ class SwitchoverDone:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class EndGuest:
+    """A secondary, on somebody's behalf: end the guest."""
+
+    reason: str
+
+
 Message = (
-    Hello | Welcome | Refuse | Batch | Query | Answer | Handover | TookOver | Finished | Goodbye
-    | Switchover | SwitchoverDone
+    Iam | Who | Hello | Welcome | Refuse | Ruling | Batch | Query | Answer | Have | Handover
+    | Finished | Ended | Goodbye | Switchover | SwitchoverDone | EndGuest
 )  # fmt: skip
-_KINDS: tuple[type[Message], ...] = (
-    Hello, Welcome, Refuse, Batch, Query, Answer, Handover, TookOver, Finished, Goodbye,
-    Switchover, SwitchoverDone,
-)  # fmt: skip
+_KINDS: tuple[type[Message], ...] = get_args(Message)
 _CODEC = Codec[Message](dict(enumerate(_KINDS)))
 
 _EVERYTHING = frozenset(get_args(Message))

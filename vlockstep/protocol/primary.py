@@ -1,86 +1,69 @@
-"""The primary's side of the protocol; see `protocol` for the theory."""
+"""The primary's side of the protocol; see the package for the theory."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
-from vlockstep.arbiter.rule import Verdict
+from vlockstep.arbiter.rule import Record
 from vlockstep.machine.position import Position
-from vlockstep.protocol.messages import (
-    PROTOCOL,
-    Answer,
-    Batch,
-    Finished,
-    Goodbye,
-    Handover,
-    Hello,
-    Message,
-    Query,
-    Refuse,
-    TookOver,
-    Welcome,
-)
-from vlockstep.protocol.role import (
+from vlockstep.protocol.actions import (
     NEVER,
     Action,
     Announce,
     Done,
     Follow,
     Hold,
+    Notice,
     Release,
     Reply,
     Resume,
-    Role,
     Send,
     Start,
-    State,
     Stop,
-    Tell,
 )
+from vlockstep.protocol.follower import Follower
+from vlockstep.protocol.journal import Batch, Journal
+from vlockstep.protocol.messages import (
+    Answer,
+    Ended,
+    EndGuest,
+    Finished,
+    Goodbye,
+    Handover,
+    Have,
+    Hello,
+    Message,
+    Query,
+    Refuse,
+    Ruling,
+    Welcome,
+)
+from vlockstep.protocol.messages import Batch as BatchMessage
+from vlockstep.protocol.role import Role, on
+from vlockstep.protocol.states import Event, State
 from vlockstep.protocol.timing import SECOND, Timing
-from vlockstep.replay import codec
 from vlockstep.replay.entry import OUTPUTS, Entry, Kind
 from vlockstep.wire.codec import MessageError
 
-MAX_BATCH = 1 << 20
-"""Bytes of entries in a message, unless a single entry is longer."""
-_ROUND_TRIPS = 4
-"""So many are remembered."""
 HOLD_LIMIT = 2 * SECOND
 """A guest that makes no exit for so long cannot be switched over, nor can one whose outputs take
 longer."""
 
 
-class _Sent(NamedTuple):
-    """A batch that the secondary has not acknowledged, and when it was sent last."""
-
-    first: int
-    end: int
-    content: bytes
-    at: int
-
-
-def _batches(first: int, entries: list[Entry], now: int) -> list[_Sent]:
-    content = codec.encode(first, entries)
-    half = len(entries) // 2
-    if len(content) > MAX_BATCH and half:
-        later = _batches(first + half, entries[half:], now)
-        return _batches(first, entries[:half], now) + later
-    return [_Sent(first, first + len(entries), content, now)]
-
-
 class Primary(Role):
-    """Decides what is sent, what is released, and when to go on alone.
+    """Decides what is sent, what is released, and when to go on without somebody.
 
-    `config` is the guest's, for the secondary. A secondary that has gone live continues as a
-    Primary in `state` from entry `next` on, with `outputs`, the entries whose outputs it has to
-    release first, and `ended`, the entry with which its guest has already ended.
+    It waits for `secondaries`, and begins to rule after `generation`. `image` is the digest of the
+    guest's, `config` the guest's configuration, for them, and `guest` the arbiter's name for it.
     """
+
+    NAME = "primary"
 
     def __init__(
         self,
+        me: str,
         timing: Timing,
         generation: int,
         image: str,
@@ -88,38 +71,75 @@ class Primary(Role):
         now: int,
         *,
         guest: str = "",
-        next: int = 0,
-        state: State = State.WAITING,
-        outputs: Iterable[int] = (),
-        ended: int | None = None,
+        secondaries: int = 1,
+        endpoint: str = "",
     ) -> None:
-        assert state in (State.WAITING, State.PROTECTED, State.ALONE)
-        super().__init__(timing, state, generation, now)
+        super().__init__(me, timing, State.WAITING, generation)
+        self.next = 0
+        """Entries so far: the sequence number of the next one."""
+        self.released = 0
+        """Every output of an entry before this one has been released."""
+        self.followers: dict[str, Follower] = {}
+        """Of every other member, and of who is to become one when the guest begins."""
         self._image = image
         self._arbitrated = guest
         self._config = config
-        self.next = next
-        """Entries so far: the sequence number of the next one."""
-        self.acknowledged = next
-        self.executed = next
-        self._sent: deque[_Sent] = deque()
-        self._sent_bytes = 0
-        self._pace: deque[tuple[int, int]] = deque()
-        self._outputs = deque(outputs)
-        self.released = self._outputs[0] if self._outputs else next
-        """Every output of an entry before this one has been released."""
-        self._ended = ended
-        self._instance = ""
-        self._running = state is not State.WAITING
+        self._secondaries = secondaries
+        self._endpoint = endpoint
+        self.journal = Journal()
+        """What not every member has."""
+        self._outputs: deque[int] = deque()
+        self._ended: int | None = None
+        self.owns = False
+        """It owns `generation`."""
+        self._running = False
         self._announced = False
-        self._lease_until = 0
-        self._round_trips = deque([0], maxlen=_ROUND_TRIPS)
         self._allowance = 0
         self._held: Position | None = None
+        self._target = ""
+        """Who is to take over."""
         self._handed_over = False
         self._hold_until = NEVER
         self._finished_at = NEVER
+        self._ending = ""
+        """Why the guest is to be ended, if it is."""
         self._started = now
+
+    @classmethod
+    def live(
+        cls,
+        me: str,
+        timing: Timing,
+        generation: int,
+        image: str,
+        config: dict[str, Any],
+        now: int,
+        *,
+        guest: str,
+        endpoint: str,
+        members: Mapping[str, str],
+        next: int,
+        stable: int,
+        journal: Journal,
+        outputs: Iterable[int],
+        ended: int | None,
+    ) -> Primary:
+        """A secondary that has gone live, from entry `next` on. The other `members`, by where they
+        are reached, all have the entries before `stable`; `journal` has the rest. It has to release
+        `outputs` first; the guest has already ended with the entry `ended`."""
+        primary = cls(me, timing, generation, image, config, now, guest=guest, endpoint=endpoint)
+        primary.state = State.PROTECTED if members else State.ALONE
+        primary.next, primary._ended = next, ended
+        primary.owns = primary._running = True
+        primary._outputs.extend(outputs)
+        primary.released = primary._outputs[0] if primary._outputs else next
+        primary.journal = journal
+        journal.mark(next, generation)
+        for member, where in members.items():
+            follower = primary.followers[member] = Follower(timing, stable, now)
+            follower.endpoint = where
+            follower.rule(now)
+        return primary
 
     # What the runtime may look at
 
@@ -129,60 +149,77 @@ class Primary(Role):
         return not self._running
 
     @property
-    def unfollowed(self) -> bool:
-        """It took over, and who was primary before has not said that it follows."""
-        return self._running and not self._instance
+    def stable(self) -> int:
+        """Every member has the entries before this one."""
+        return min((f.received for f in self.followers.values()), default=self.next)
+
+    @property
+    def executed(self) -> int:
+        """Every member has executed the entries before this one."""
+        return min((f.executed for f in self.followers.values()), default=self.next)
 
     @property
     def lease(self) -> int:
-        """The lease to ask for: twice the last round trip, and what outputs took that came too late
-        for theirs. What counts as dead limits it, unless no answer comes as fast as that."""
-        wanted = 2 * self._round_trips[-1] + self._allowance
-        limit = max(self.timing.dead, 2 * min(self._round_trips) + self._allowance)
-        return min(max(self.timing.min_lease, wanted), limit)
+        """The longest that a member is asked for."""
+        leases = (f.lease(self._allowance) for f in self.followers.values())
+        return max(leases, default=self.timing.min_lease)
 
     def lag(self, now: int) -> tuple[int, int]:
-        """By how many entries and nanoseconds the secondary's execution is behind, if there is
-        one."""
-        if self.state is State.ALONE:
-            return 0, 0
-        return self.next - self.executed, now - self._pace[0][1] if self._pace else 0
+        """By how many entries and nanoseconds a secondary's execution is behind, at the most."""
+        behind = max((f.lag(now) for f in self.followers.values()), default=0)
+        return self.next - self.executed, behind
 
     def slowed(self, now: int) -> bool:
-        """Whether the guest has to wait for the secondary."""
-        if self.state is State.ALONE:
-            return False
-        lag = self.lag(now)[1] - self._round_trips[-1]
-        return self._sent_bytes > self.timing.max_log or lag > self.timing.max_lag
+        """Whether the guest has to wait for a secondary."""
+        followers = self.followers.values()
+        full = self.journal.bytes > self.timing.max_log
+        return bool(followers) and (full or any(f.slow(now) for f in followers))
 
     def deadline(self) -> int:
         """When to call `tick` at the latest."""
+        followers = self.followers.values()
+        heeded = [f for f in followers if f.following and not f.finished]
+        times = [f.asked + self.timing.interval for f in heeded]
         match self.state:
             case State.WAITING:
-                return self._started + self.timing.patience
-            case State.WELCOMING:
-                return self._next_look
-            case State.PARTED:
-                return self._parted + self.timing.interval // 2 + self._deference
+                times = [f.hearing.next_look(self._starting) for f in followers]
+                times.append(self._started + self.timing.patience)
             case State.CLAIMING:
-                return self._retry
-            case State.PROTECTED | State.HOLDING | State.HANDED_OVER | State.FINISHING:
-                beat = self._asked + self.timing.interval
-                if self._outputs and self._outputs[0] < self.acknowledged:
-                    beat = min(beat, self._renewal)
-                return min(beat, self._next_look, self._hold_until)
+                times.append(self._retry)
+            case State.PROTECTED | State.HOLDING:
+                times.append(self._hold_until)
+                times += [self._look_at(follower) for follower in followers]
+            case State.HANDED_OVER:
+                times.append(self.followers[self._target].hearing.next_look(self._dead))
+            case State.FINISHING | State.ENDING:
+                times += [f.hearing.next_look(self._dead) for f in followers if not f.finished]
             case _:
                 return NEVER
+        return min(times)
 
-    # Events
+    def _look_at(self, follower: Follower) -> int:
+        """When to look after it, besides its heartbeats."""
+        due = follower.hearing.next_look(self._dead)
+        if follower.parted is not None:
+            due = min(due, self._given_up(follower.parted))
+        if follower.following and self._outputs and self._outputs[0] < self.stable:
+            due = min(due, follower.renewal(self._allowance))
+        return due
+
+    # The guest
 
     def begin(self, now: int) -> list[Action]:
-        """Once, after all that the guest was sent has been executed."""
-        more = self._release(now) if self._outputs else self.performed(now, self.next)
-        return [*self._announce(now), *more]
+        """Once, by who has gone live, after all that the guest was sent has been executed."""
+        actions = [*self._rule(), *self._announce(now)]
+        return [
+            *actions,
+            *(self._release(now) if self._outputs else self.performed(now, self.next)),
+        ]
 
-    def append(self, now: int, entries: list[Entry]) -> list[Action]:
-        """The guest made these exits. Sent as one batch, unless that would be too large."""
+    @on(Event.APPEND)
+    def append(self, now: int, entries: list[Entry], batches: list[Batch]) -> list[Action]:
+        """The guest made these exits, which `batches` hold, encoded; none while there is nobody to
+        send them to."""
         first, self.next = self.next, self.next + len(entries)
         for sequence, entry in enumerate(entries, first):
             if entry[0] in OUTPUTS:
@@ -191,90 +228,17 @@ class Primary(Role):
                     self._ended = sequence
         if self.state is State.ALONE:
             return self._release(now)
-        batches = _batches(first, entries, now)
-        self._sent.extend(batches)
-        self._sent_bytes += sum(len(batch.content) for batch in batches)
-        self._pace.append((self.next, now))
-        if self.state in (State.PARTED, State.CLAIMING):
-            return []
-        self._asked = now
-        return self._send(now, batches)
-
-    def connected(self, now: int, message: Hello) -> list[Action]:
-        """A secondary wants to follow, for the first time or again."""
-        if message.version != PROTOCOL:
-            return [Send(Refuse(f"the primary speaks protocol {PROTOCOL}, not {message.version}"))]
-        if message.image != self._image:
-            return [
-                Send(
-                    Refuse(
-                        f"the primary runs the image {self._image[:12]}, "
-                        f"the secondary has {message.image[:12]}; start both with the same image"
-                    )
-                )
-            ]
-        if self._instance not in ("", message.instance):
-            return [Send(Refuse("another secondary follows this primary"))]
-        if message.guest != self._arbitrated:
-            reason = "its arbiter is not the primary's; give both the same directory"
-            return [Send(Refuse(reason))]
-        if self.state is State.CLAIMING:
-            return []  # if this replica dies before it owns the generation, the secondary may
-        if self.state in (State.ALONE, State.FINISHED):
-            return [Send(Refuse("the primary has gone on alone; this replica cannot follow"))]
-        oldest = self._sent[0].first if self._sent else self.next
-        if not oldest <= message.next <= self.next:
-            return [Send(Refuse(f"entry {message.next} is not kept any more"))]
-        self._hear(now)
-        self._instance = message.instance
-        actions: list[Action] = [
-            Send(Welcome(PROTOCOL, self.generation, message.next, self._config))
-        ]
-        if self.state is State.WAITING:
-            self._to(State.WELCOMING)
-        elif self.state is State.PARTED:
-            self._to(State.PROTECTED)
-        actions += self._send_again(now, message.next)
-        if self.state is State.FINISHING:
-            actions.append(Send(Finished(now)))
+        actions: list[Action] = []
+        for batch in batches:
+            self.journal.add(batch)
+        for member, follower in self.followers.items():
+            follower.made(now, self.next)
+            if follower.following:
+                follower.sent(now, batches)
+                actions += self._send(now, member, batches)
         return actions
 
-    def received(self, now: int, message: Message) -> list[Action]:
-        """A message from the secondary. Raises `MessageError` if it cannot be one."""
-        self._hear(now)
-        if self.state is State.WELCOMING and not isinstance(message, Hello | Goodbye):
-            self._to(State.PROTECTED)
-            self._asked = now
-            return [Send(self._query(now)), *self.received(now, message)]
-        match message:
-            case Hello():
-                return self.connected(now, message)
-            case Goodbye(reason) if self.state is State.WELCOMING:
-                return self._wait_again(f"the secondary cannot follow: {reason}")
-            case Answer():
-                return self._answered(now, message)
-            case Goodbye(reason) if self.state in (
-                State.PROTECTED, State.HOLDING, State.PARTED, State.HANDED_OVER
-            ):  # fmt: skip
-                return self._claim_alone(f"the secondary has left: {reason}")
-            case TookOver(generation, False) if (
-                self.state is State.HANDED_OVER and generation == self.generation + 1
-            ):
-                self._to(State.SWAPPED)
-                return [Follow(generation, self.next), Reply(generation, "")]
-            case TookOver() if self.state is State.FINISHING:
-                self._to(State.FINISHED)  # it did not know that nothing was left to do
-                return [Done()]
-            case TookOver(generation) if generation > self.generation:
-                return self._stop(f"the peer is live as generation {generation}")
-            case Query() | Batch() if self.state is State.ALONE:
-                return [Send(TookOver(self.generation, True))]
-            case Handover():
-                return [Send(self.took_over())]
-            case Query(sent):
-                return [Send(Answer(sent, 0, 0, 0))]
-        return []
-
+    @on(Event.PERFORMED)
     def performed(self, now: int, end: int) -> list[Action]:
         """Every output of an entry before `end` has been made; what comes of a `Release`, later."""
         while self._outputs and self._outputs[0] < end:
@@ -285,156 +249,398 @@ class Primary(Role):
         """An output came too late for its lease: ask for longer ones, until all are made."""
         self._allowance = min(2 * self._allowance + self.timing.interval, self.timing.max_lease)
 
-    def disconnected(self, now: int) -> list[Action]:
+    @on(Event.HELD)
+    def held(self, now: int, position: Position) -> list[Action]:
+        """The guest is held at `position`, and all its entries were appended."""
+        if self.state is not State.HOLDING:
+            return []
+        self._held = position
+        return self._settle(now)
+
+    # Messages
+
+    def received(self, now: int, sender: str, message: Message) -> list[Action]:
+        """A message from another replica. Raises `MessageError` if it cannot be one."""
+        follower = self.followers.get(sender)
+        if follower is not None:
+            follower.hearing.heard(now)
+        match message:
+            case Hello():
+                return self._hello(now, sender, message)
+            case Answer():
+                return self._answer(now, sender, message)
+            case Ruling():
+                return self._ruling(now, message)
+            case Goodbye(reason):
+                return self._goodbye(now, sender, reason)
+            case Query(generation, sent):
+                return self._query_answered(now, sender, generation, sent)
+            case Have():
+                return self._asked(now, sender)
+            case BatchMessage(generation):
+                return self._outdated(now, sender, generation)
+            case Handover():
+                return self._handed(now, sender)
+            case EndGuest(reason) if follower is not None:
+                return self.end(now, reason)
+        return []
+
+    @on(Event.HELLO)
+    def _hello(self, now: int, sender: str, message: Hello) -> list[Action]:
+        refusal = self._objection(sender, message)
+        if refusal:
+            ruling = [Send(self.ruling(), sender)] if self.owns else []
+            return [*ruling, Send(Refuse(refusal), sender)]
+        if self.state is State.WAITING and sender not in self.followers:
+            self.followers[sender] = Follower(self.timing, 0, now)
+        if sender not in self.followers or sender in self._claimed.leave_out:
+            return []  # if this replica dies before it owns the generation, that one may
+        follower = self.followers[sender]
+        if message.next < follower.received:
+            return []  # it was said before what has come since
+        same = self.journal.origin(message.next) == message.origin
+        kept = self.journal.reaches_back_to(message.next) and message.next <= self.next
+        if not (same and kept):
+            return self._cannot_follow(now, sender)
+        follower.following, follower.parted = True, None
+        follower.endpoint = message.endpoint
+        follower.received = max(follower.received, message.next)
+        generation = self.generation if self.owns else 0
+        actions: list[Action] = [Send(Welcome(generation, message.next, self._config), sender)]
+        if self.owns:
+            actions += self._rule()
+            actions += self._send_again(now, sender, message.next)
+        if self.state in (State.FINISHING, State.ENDING):
+            actions.append(Send(self._last_word(now), sender))
+        return actions
+
+    def _objection(self, sender: str, message: Hello) -> str:
+        """Why somebody cannot follow."""
+        if message.image != self._image:
+            return (
+                f"the primary runs the image {self._image[:12]}, "
+                f"the secondary has {message.image[:12]}; start both with the same image"
+            )
+        if message.guest != self._arbitrated:
+            return "its arbiter is not the primary's; give both the same directory"
+        if sender in self.followers:
+            return ""
+        if self.state in (State.ALONE, State.FINISHED):
+            return "the primary has gone on alone; this replica cannot follow"
+        if self.state is State.WAITING and len(self.followers) < self._secondaries:
+            return ""
+        others = "another secondary follows" if self._secondaries == 1 else "others follow"
+        return f"{others} this primary"
+
+    def _cannot_follow(self, now: int, sender: str) -> list[Action]:
+        """A member has received what this replica has not, or lacks what is not kept. It may claim
+        as long as it is one, so that is told only by the next generation."""
+        if self.state not in (State.PROTECTED, State.HOLDING):
+            return []
+        return self._leave_out(now, {sender}, "a secondary has other entries, and cannot follow")
+
+    @on(Event.ANSWER)
+    def _answer(self, now: int, sender: str, answer: Answer) -> list[Action]:
+        if not answer.executed <= answer.received <= self.next or answer.echo > now:
+            raise MessageError("an answer to what was never asked")
+        follower = self.followers.get(sender)
+        if follower is None or not follower.following:
+            return []
+        follower.ready = True
+        if self.state is State.WAITING:
+            return self._begin_to_rule()
+        lost = follower.answered(now, answer)
+        self.journal.trim(self.stable)
+        if self.state in (State.FINISHING, State.ENDING):
+            follower.finished = follower.finished or answer.echo >= self._finished_at
+            return self._last_words(now)
+        start = self._start_protected(now)
+        again = self._send_again(now, sender, answer.received) if lost else []
+        return [*start, *again, *self._release(now)]
+
+    @on(Event.RULING)
+    def _ruling(self, now: int, message: Ruling) -> list[Action]:
+        generation, owner, members = message.generation, message.owner, message.members
+        if generation <= self.generation:
+            return []
+        if self.state is State.FINISHING:
+            self._to(State.FINISHED)  # it did not know that nothing was left to do
+            return [Done()]
+        member = self.me in members
+        if self.state is State.HANDED_OVER and member and owner == self._target:
+            self._to(State.SWAPPED)
+            return [Follow(generation, owner, self.next), Reply(generation, "")]
+        if self.state is State.CLAIMING and self._handed_over and member:
+            return []  # the arbiter says the same
+        return self._stop(f"another replica is live as generation {generation}")
+
+    @on(Event.GOODBYE)
+    def _goodbye(self, now: int, sender: str, reason: str) -> list[Action]:
+        follower = self.followers.get(sender)
+        if follower is None:
+            return []
+        if self.state is State.WAITING:
+            return self._without(sender, f"the secondary cannot follow: {reason}")
+        follower.following, follower.parted = False, now
+        if self.state in (State.FINISHING, State.ENDING):
+            follower.finished = True
+            return self._last_words(now)
+        if self.state is State.CLAIMING:
+            return []
+        return self._leave_out(now, {sender}, f"the secondary has left: {reason}")
+
+    @on(Event.QUERY)
+    def _query_answered(self, now: int, sender: str, generation: int, sent: int) -> list[Action]:
+        follower = self.followers.get(sender)
+        if follower is not None and follower.following:
+            return [Send(Answer(sent, 0, 0, 0), sender)]
+        return self._tell_who_rules(sender, generation)
+
+    @on(Event.BATCH)
+    def _outdated(self, now: int, sender: str, generation: int) -> list[Action]:
+        return self._tell_who_rules(sender, generation)
+
+    @on(Event.HAVE)
+    def _asked(self, now: int, sender: str) -> list[Action]:
+        return self._tell_who_rules(sender, 0)
+
+    @on(Event.HANDOVER)
+    def _handed(self, now: int, sender: str) -> list[Action]:
+        return self._tell_who_rules(sender, 0)
+
+    def _tell_who_rules(self, sender: str, generation: int) -> list[Action]:
+        outdated = self.owns and generation < self.generation
+        return [Send(self.ruling(), sender)] if outdated else []
+
+    # Connections, the arbiter, people
+
+    @on(Event.CONNECTED)
+    def connected(self, now: int, sender: str) -> list[Action]:
+        """There is a connection to `sender`, the first one or a new one."""
+        if self.state is State.HANDED_OVER and sender == self._target:
+            return [*self._hand_over()]
+        follower = self.followers.get(sender)
+        return [Send(self.ruling(), sender)] if follower and self.owns else []
+
+    @on(Event.LOST)
+    def disconnected(self, now: int, sender: str) -> list[Action]:
         """The connection dropped: an early suspicion."""
-        if self.state is State.WELCOMING:
-            return self._wait_again("the connection to the secondary was lost")
+        follower = self.followers.get(sender)
+        if follower is None or not follower.following:
+            return []
+        if self.state is State.WAITING:
+            return self._without(sender, "the connection to the secondary was lost")
+        follower.following, follower.parted = False, now
+        if self.state not in (State.PROTECTED, State.HOLDING):
+            return []
+        actions: list[Action] = []
         if self.state is State.HOLDING:
             actions = self._call_off("the connection was lost")
-        elif self.state is State.PROTECTED:
-            actions = []
-        else:
-            return []
+            self._to(State.PROTECTED)
         if self._leaving:
             return [*actions, *self._stop(self._leaving)]
-        self._to(State.PARTED)
-        self._parted = now
-        return [*actions, Tell("the connection to the secondary was lost")]
+        return [*actions, Notice("the connection to the secondary was lost")]
 
-    def arbiter_answered(self, now: int, verdict: Verdict | None) -> list[Action]:
-        """The answer to a `Claim`; None if there was none."""
-        if self.state is not State.CLAIMING:
-            return []
-        match verdict:
-            case None:
-                return self._unreachable(now)
-            case Verdict.TAKEN_OVER if self._handed_over:
-                self._handed_over = False
-                self.generation += 1
-                return self._claim()
-            case Verdict.LOST | Verdict.TAKEN_OVER:
-                return self._stop(f"generation {self.generation + 1} belongs to another replica")
+    @on(Event.VERDICT)
+    def arbiter_answered(self, now: int, record: Record | None) -> list[Action]:
+        """The record that is the newest, if the arbiter answered a `Claim`."""
+        if record is None:
+            return self._unreachable(now)
+        if not self._won(record):
+            taken_over = record.generation == self.generation + 1 and self.me in record.members
+            if not self._handed_over or not taken_over:
+                return self._superseded(max(record.generation, self.generation + 1))
+            self._handed_over = False
+            self.generation += 1
+            return self._claim(frozenset({record.owner}))
+        self.generation, self.owns = record.generation, True
+        self._handed_over = False
+        self.journal.mark(self.next, self.generation)
+        self.followers = {m: f for m, f in self.followers.items() if m in record.members}
+        for follower in self.followers.values():
+            follower.rule(now)
+        if self.followers:
+            return self._go_on_protected(now)
         self._to(State.ALONE)
-        self.generation += 1
-        if self._leaving:
-            return self._end_guest()
-        self._forget_secondary()
+        self.journal.trim(self.next)
+        if self._leaving or self._ending:
+            return self._end_guest(self._ending or self._leaving)
         return [*self._start(), *self._announce(now), Resume(), *self._release(now)]
 
+    def _go_on_protected(self, now: int) -> list[Action]:
+        self._to(State.PROTECTED)
+        actions: list[Action] = [*self._rule()]
+        for member, follower in self.followers.items():
+            actions += [Send(self._query(now, follower), member)] if follower.following else []
+        if self._running:
+            actions.append(Resume())
+        if self._ending:
+            return [*actions, *self._end(now)]
+        if self._leaving:
+            return [*actions, *self._leave(now)]
+        return [*actions, *self._release(now)]
+
+    @on(Event.SWITCHOVER)
     def switchover(self, now: int) -> list[Action]:
         """An operator asks to swap roles. Who asks while they are swapped joins who did before."""
         if self.state in (State.HOLDING, State.HANDED_OVER):
             return []
         if self.state is not State.PROTECTED or not self._running:
-            return [Reply(0, f"no switchover while the primary is: {self.state.value}")]
-        self._to(State.HOLDING)
-        self._hold_until = now + HOLD_LIMIT
-        return [Hold()]
+            return self._no_switchover()
+        reason = "no switchover while the connection to the secondary is lost"
+        return self._swap(now) or [Reply(0, reason)]
 
+    @on(Event.LEAVE)
     def leave(self, now: int, reason: str) -> list[Action]:
         """This replica is to leave; called again when it has a new role."""
         self._leaving = reason
+        return self._leave(now)
+
+    def _leave(self, now: int) -> list[Action]:
+        reason = self._leaving
         match self.state:
-            case State.WAITING | State.PARTED:
-                return self._stop(reason)
-            case State.WELCOMING | State.PROTECTED if not self._running:
-                return [Send(Goodbye(reason)), *self._stop(reason)]
+            case State.WAITING:
+                return [*self._say_all(Goodbye(reason)), *self._stop(reason)]
+            case State.PROTECTED if not self._running:
+                return [*self._say_all(Goodbye(reason)), *self._stop(reason)]
             case State.PROTECTED:
-                return self.switchover(now)
+                return self._swap(now) or self._stop(reason)
             case State.ALONE:
-                return self._end_guest()
+                return self._end_guest(reason)
         return []
 
-    def handover(self) -> list[Send]:
-        """What is said when the guest is held and every output is released."""
-        assert self._held is not None
-        return [Send(Handover(self.next, *self._held))]
+    @on(Event.END)
+    def end(self, now: int, reason: str) -> list[Action]:
+        """The guest is to be ended, on all its replicas."""
+        self._ending = self._ending or reason
+        return self._end(now)
 
-    def took_over(self) -> TookOver:
-        """The answer to that, of who rules now."""
-        return TookOver(self.generation, self.state in (State.ALONE, State.FINISHED))
+    def _end(self, now: int) -> list[Action]:
+        reason = self._ending
+        match self.state:
+            case State.ALONE:
+                return self._end_guest(reason)
+            case State.WAITING:
+                return [*self._say_all(Goodbye(reason)), *self._stop(reason, orderly=True)]
+            case State.PROTECTED | State.HOLDING:
+                actions = self._call_off(reason)
+                self._to(State.ENDING)
+                self._finished_at = now
+                for follower in self.followers.values():
+                    follower.asked = now
+                return [*actions, *self._say_all(Ended(now, reason))]
+        return []
 
-    def held(self, now: int, position: Position) -> list[Action]:
-        """The guest is held at `position`, and all its entries were appended."""
-        self._held = position
-        return self._settle(now)
+    def _end_guest(self, reason: str) -> list[Action]:
+        """As asked; nobody else has it."""
+        self._to(State.FINISHED)
+        orderly = bool(self._ending)
+        return [Stop(f"{reason}; the guest ends here, no other replica has it", orderly)]
 
+    # Time
+
+    @on(Event.TICK)
     def tick(self, now: int) -> list[Action]:
         """Time has passed."""
-        silent = self._silent(now)
         match self.state:
-            case State.PROTECTED | State.HOLDING:
-                if silent:
-                    return self._lost("the secondary does not answer")
-                if now >= self._hold_until:
-                    made_no_exit = self._held is None
-                    what = "guest made no exit" if made_no_exit else "outputs were not released"
-                    actions = self._call_off(f"the {what} within {HOLD_LIMIT // SECOND} s")
-                    if self._leaving:
-                        return [*actions, *self._stop(self._leaving)]
-                    self._to(State.PROTECTED)
-                    return actions
-                return self._heartbeat(now) + self._release(now)
-            case State.WELCOMING if silent:
-                return self._wait_again("the secondary does not answer")
             case State.WAITING:
-                if now - self._started >= self.timing.patience:
-                    return self._stop("no secondary came; start one, or use `vlockstep run`")
-            case State.PARTED:
-                if now >= self._parted + self.timing.interval // 2 + self._deference:
-                    return self._claim()
+                return self._wait(now)
+            case State.PROTECTED | State.HOLDING:
+                return self._look(now)
             case State.HANDED_OVER:
-                if silent:
-                    return self._lost("the secondary did not take over")
-                beat = self._heartbeat(now)
-                return [*beat, *self.handover()] if beat else []
-            case State.FINISHING:
-                if silent:
-                    self._to(State.FINISHED)
-                    return [Done()]
-                return [Send(Finished(now)) for _ in self._heartbeat(now)]
+                target = self.followers[self._target]
+                if target.hearing.silent(now, self._dead):
+                    return self._lost(now, {self._target}, "the secondary did not take over")
+                beats = self._heartbeats(now)
+                return [*beats, *self._hand_over()] if beats else []
+            case State.FINISHING | State.ENDING:
+                return self._last_words(now)
             case State.CLAIMING:
-                return self._retry_claim(now)
+                return [*self._heartbeats(now), *self._retry_claim(now)]
         return []
 
-    # Inside
+    def _wait(self, now: int) -> list[Action]:
+        if now - self._started >= self.timing.patience:
+            came, wanted = len(self.followers), self._secondaries
+            if wanted == 1:
+                return self._stop("no secondary came; start one, or run the guest unprotected")
+            return self._stop(f"only {came} of {wanted} secondaries came")
+        silent = [m for m, f in self.followers.items() if f.hearing.silent(now, self._starting)]
+        actions: list[Action] = []
+        for member in silent:
+            actions += self._without(member, "the secondary does not answer")
+        return actions
 
-    def _query(self, now: int) -> Query:
-        return Query(now, self.lease, self.released)
+    def _look(self, now: int) -> list[Action]:
+        """After the members, and whether a switchover comes about."""
+        parted = {
+            m
+            for m, f in self.followers.items()
+            if f.parted is not None and now >= self._given_up(f.parted)
+        }
+        silent = {m for m, f in self.followers.items() if f.hearing.silent(now, self._dead)}
+        if parted | silent:
+            reason = "the secondary does not answer" if silent else "the secondary is gone"
+            return self._lost(now, parted | silent, reason)
+        if now < self._hold_until:
+            return self._heartbeats(now) + self._release(now)
+        what = "guest made no exit" if self._held is None else "outputs were not released"
+        actions = self._call_off(f"the {what} within {HOLD_LIMIT // SECOND} s")
+        if self._leaving:
+            return [*actions, *self._stop(self._leaving)]
+        self._to(State.PROTECTED)
+        return actions
 
-    def _answered(self, now: int, answer: Answer) -> list[Action]:
-        if not answer.executed <= answer.received <= self.next or answer.echo > now:
-            raise MessageError("an answer to what was never asked")
-        start: list[Action] = []
-        if answer.echo:
-            self._round_trips.append(now - answer.echo)
-            self._lease_until = max(self._lease_until, answer.echo + answer.lease)
-            if self.state is State.PROTECTED and now < self._lease_until:
-                start = [*self._start(), *self._announce(now)]
-        self.acknowledged = max(self.acknowledged, answer.received)
-        self.executed = max(self.executed, answer.executed)
-        while self._sent and self._sent[0].end <= self.acknowledged:
-            self._sent_bytes -= len(self._sent.popleft().content)
-        while self._pace and self._pace[0][0] <= self.executed:
-            self._pace.popleft()
-        lost = self._sent and self._sent[0].at < answer.echo
-        if self.state is State.FINISHING and answer.echo >= self._finished_at:
-            self._to(State.FINISHED)
-            return [Done()]
-        again = self._send_again(now, answer.received) if lost else []
-        return [*start, *again, *self._release(now)]
+    def _heartbeats(self, now: int) -> list[Action]:
+        """The queries that are due."""
+        return [
+            Send(self._query(now, follower), member)
+            for member, follower in self.followers.items()
+            if follower.following and now - follower.asked >= self.timing.interval
+        ]
 
-    def _send_again(self, now: int, received: int) -> list[Action]:
-        """What was sent after entry `received`."""
-        if self.state not in (
-            State.PROTECTED, State.HOLDING, State.HANDED_OVER, State.FINISHING
-        ):  # fmt: skip
+    @property
+    def _dead(self) -> int:
+        return self.timing.dead + self._deference
+
+    @property
+    def _starting(self) -> int:
+        return self.timing.starting
+
+    def _given_up(self, parted: int) -> int:
+        """When who lost its connection then is left out."""
+        return parted + self.timing.interval // 2 + self._deference
+
+    # Ruling
+
+    def ruling(self) -> Ruling:
+        members = {member: follower.endpoint for member, follower in self.followers.items()}
+        return Ruling(self.generation, self.me, {self.me: self._endpoint, **members})
+
+    def _rule(self) -> list[Action]:
+        return self._say_all(self.ruling())
+
+    def _say_all(self, message: Message) -> list[Action]:
+        return [Send(message, member) for member in self.followers]
+
+    def _without(self, member: str, reason: str) -> list[Action]:
+        """A secondary that came has gone before the guest began."""
+        del self.followers[member]
+        return [Notice(reason)]
+
+    def _begin_to_rule(self) -> list[Action]:
+        """Once all are there that it waits for."""
+        ready = [follower for follower in self.followers.values() if follower.ready]
+        if len(ready) < self._secondaries:
             return []
-        self._sent = deque(batch._replace(at=now) for batch in self._sent)
-        return self._send(now, [batch for batch in self._sent if batch.end > received])
+        return self._claim(take_in=frozenset(self.followers))
 
-    def _send(self, now: int, batches: list[_Sent]) -> list[Action]:
-        return [Send(Batch(now, self.lease, self.released, batch.content)) for batch in batches]
+    def _start_protected(self, now: int) -> list[Action]:
+        """Once every member would take over."""
+        leased = all(now < follower.lease_until for follower in self.followers.values())
+        if self.state is not State.PROTECTED or not leased:
+            return []
+        return [*self._start(), *self._announce(now)]
 
     def _start(self) -> list[Action]:
         """Let the guest run, if it does not yet."""
@@ -450,28 +656,61 @@ class Primary(Role):
         self._announced = True
         return [Announce()]
 
-    def _release(self, now: int) -> list[Action]:
-        """Release what the output rule and the lease permit."""
-        if self.state is State.ALONE:
-            end = self.next
-        elif self.state in (State.PROTECTED, State.HOLDING):
-            end = self.acknowledged
-        else:
+    def _lost(self, now: int, members: Collection[str], reason: str) -> list[Action]:
+        """They may be dead, or may not."""
+        if self._leaving:
+            return [*self._call_off(reason), *self._stop(self._leaving)]
+        return self._leave_out(now, members, reason)
+
+    def _leave_out(self, now: int, members: Collection[str], reason: str) -> list[Action]:
+        """Go on without them, if the arbiter permits."""
+        if self.state is State.HANDED_OVER and self._target not in members:
             return []
-        if not self._outputs or self._outputs[0] >= end:
-            return self._settle(now)
-        if self.state is State.ALONE:
-            return [Release(end, NEVER)]
-        renewal: list[Action] = []
-        if now >= self._renewal:
-            self._asked = now
-            renewal = [Send(self._query(now))]
-        return [*renewal, *([Release(end, self._lease_until)] if now < self._lease_until else [])]
+        if self.state is State.HANDED_OVER:
+            self._held, self._handed_over = None, True
+            actions: list[Action] = [Reply(0, reason)]
+        else:
+            actions = self._call_off(reason)
+        return [Notice(reason), *actions, *self._claim(frozenset(members))]
+
+    # Sending
+
+    def _query(self, now: int, follower: Follower) -> Query:
+        follower.asked = now
+        lease = follower.lease(self._allowance) if self.owns else 0
+        return Query(self.generation, now, lease, self.released, self.stable)
+
+    def _send(self, now: int, member: str, batches: list[Batch]) -> list[Action]:
+        lease = self.followers[member].lease(self._allowance)
+        head = (self.generation, now, lease, self.released, self.stable)
+        return [Send(BatchMessage(*head, b.origin, b.content), member) for b in batches]
+
+    def _send_again(self, now: int, member: str, received: int) -> list[Action]:
+        """What was sent after entry `received`."""
+        batches = self.journal.since(received)
+        self.followers[member].sent_again(now, batches)
+        return self._send(now, member, batches)
+
+    # Releasing
 
     @property
-    def _renewal(self) -> int:
-        """When to ask for another lease, so that outputs which take their time find one."""
-        return max(self._lease_until - self.lease // 2, self._asked + self.lease // 4)
+    def _lease_until(self) -> int:
+        return min((f.lease_until for f in self.followers.values()), default=NEVER)
+
+    def _release(self, now: int) -> list[Action]:
+        """Release what the output rule and the leases permit."""
+        if self.state not in (State.ALONE, State.PROTECTED, State.HOLDING):
+            return []
+        end = self.stable
+        if not self._outputs or self._outputs[0] >= end:
+            return self._settle(now)
+        renewals: list[Action] = [
+            Send(self._query(now, follower), member)
+            for member, follower in self.followers.items()
+            if follower.following and now >= follower.renewal(self._allowance)
+        ]
+        until = self._lease_until
+        return [*renewals, *([Release(end, until)] if now < until else [])]
 
     def _settle(self, now: int) -> list[Action]:
         """Once every output is released: end with the guest, or let the secondary take over if the
@@ -484,7 +723,7 @@ class Primary(Role):
                 return []
             self._to(State.HANDED_OVER)
             self._hold_until = NEVER
-            return [*self.handover()]
+            return [*self._hand_over()]
         if self.state is State.ALONE:
             self._to(State.FINISHED)
             return [Done()]
@@ -492,8 +731,48 @@ class Primary(Role):
             return []
         actions = self._call_off("the guest has ended")
         self._to(State.FINISHING)
-        self._finished_at = self._asked = now
-        return [*actions, Send(Finished(now))]
+        self._finished_at = now
+        for follower in self.followers.values():
+            follower.asked = now
+        return [*actions, *self._say_all(Finished(now))]
+
+    def _last_word(self, now: int) -> Message:
+        return Ended(now, self._ending) if self.state is State.ENDING else Finished(now)
+
+    def _last_words(self, now: int) -> list[Action]:
+        """Until every member knows that the guest has ended, or is silent."""
+        ended = self.state is State.ENDING
+        waiting = {
+            member: follower
+            for member, follower in self.followers.items()
+            if not follower.finished and not follower.hearing.silent(now, self._dead)
+        }
+        if not waiting:
+            self._to(State.FINISHED)
+            return [Stop(self._ending, orderly=True) if ended else Done()]
+        actions: list[Action] = []
+        for member, follower in waiting.items():
+            if follower.following and now - follower.asked >= self.timing.interval:
+                follower.asked = now
+                actions.append(Send(self._last_word(now), member))
+        return actions
+
+    # Switchovers
+
+    def _swap(self, now: int) -> list[Action]:
+        """Begin a switchover; nothing if nobody can take over."""
+        able = [(f.executed, m) for m, f in self.followers.items() if f.following and f.ready]
+        if not able:
+            return []
+        self._to(State.HOLDING)
+        self._target = max(able)[1]
+        self._hold_until = now + HOLD_LIMIT
+        return [Hold()]
+
+    def _hand_over(self) -> list[Send]:
+        """What is said when the guest is held and every output is released."""
+        assert self._held is not None
+        return [Send(Handover(self.next, *self._held), self._target)]
 
     def _call_off(self, reason: str) -> list[Action]:
         """Give up a switchover that has not been handed over."""
@@ -502,31 +781,3 @@ class Primary(Role):
         self._held = None
         self._hold_until = NEVER
         return [Resume(), Reply(0, reason)]
-
-    def _wait_again(self, reason: str) -> list[Action]:
-        """The secondary that came has gone before the guest began."""
-        self._to(State.WAITING)
-        self._instance = ""
-        return [Tell(reason)]
-
-    def _lost(self, reason: str) -> list[Action]:
-        """The secondary may be dead, or may not."""
-        return self._stop(self._leaving) if self._leaving else self._claim_alone(reason)
-
-    def _end_guest(self) -> list[Action]:
-        """As asked; nobody else has it."""
-        self._to(State.FINISHED)
-        return [Stop(f"{self._leaving}; the guest ends here, no other replica has it")]
-
-    def _claim_alone(self, reason: str) -> list[Action]:
-        if self.state is State.HANDED_OVER:
-            self._held, self._handed_over = None, True
-            actions: list[Action] = [Reply(0, reason)]
-        else:
-            actions = self._call_off(reason)
-        return [Tell(reason), *actions, *self._claim()]
-
-    def _forget_secondary(self) -> None:
-        self._sent.clear()
-        self._pace.clear()
-        self._sent_bytes = 0

@@ -1,44 +1,50 @@
-"""The secondary's side of the protocol; see `protocol` for the theory."""
+"""The secondary's side of the protocol; see the package for the theory."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 
-from vlockstep.arbiter.rule import Verdict
+from vlockstep.arbiter.rule import Record
 from vlockstep.errors import LogError
 from vlockstep.machine.position import BOOT, Position
+from vlockstep.protocol.actions import (
+    NEVER,
+    Action,
+    Deliver,
+    Dial,
+    Done,
+    Forget,
+    GoLive,
+    Notice,
+    Send,
+    Start,
+)
+from vlockstep.protocol.hearing import Hearing
+from vlockstep.protocol.journal import Batch as Kept
+from vlockstep.protocol.journal import Journal
 from vlockstep.protocol.messages import (
-    PROTOCOL,
     Answer,
     Batch,
+    Ended,
+    EndGuest,
     Finished,
     Goodbye,
     Handover,
+    Have,
     Hello,
     Message,
     Query,
     Refuse,
+    Ruling,
     Switchover,
-    TookOver,
     Welcome,
 )
-from vlockstep.protocol.role import (
-    NEVER,
-    Action,
-    Deliver,
-    Done,
-    Forget,
-    GoLive,
-    Reply,
-    Role,
-    Send,
-    Start,
-    State,
-    Tell,
-)
+from vlockstep.protocol.role import Role, on
+from vlockstep.protocol.states import Event, State
 from vlockstep.protocol.timing import MILLISECOND, Timing
 from vlockstep.replay import codec
-from vlockstep.replay.entry import OUTPUTS, Kind
+from vlockstep.replay.entry import OUTPUTS, Entry, Kind
 
 _PROGRESS_INTERVAL = 5 * MILLISECOND
 """How often the primary is told of execution that went on without messages."""
@@ -47,134 +53,336 @@ _PROGRESS_INTERVAL = 5 * MILLISECOND
 class Secondary(Role):
     """Decides what is acknowledged, and when to go live.
 
-    With `next` it continues as the replica that was primary until that entry.
+    `endpoint` is where other members reach this one. With `next` it continues as the replica that
+    was primary until that entry, and follows `owner`; every member has the entries before
+    `stable`, `journal` has the rest.
     """
+
+    NAME = "secondary"
 
     def __init__(
         self,
+        me: str,
         timing: Timing,
-        instance: str,
         image: str,
         now: int,
         *,
         guest: str = "",
+        endpoint: str = "",
         generation: int = 0,
+        owner: str = "",
+        members: Mapping[str, str] | None = None,
         next: int = 0,
+        stable: int = 0,
+        journal: Journal | None = None,
     ) -> None:
-        state = State.FOLLOWING if generation else State.JOINING
-        super().__init__(timing, state, generation, now)
-        self._instance = instance
-        self._image = image
-        self._arbitrated = guest
+        super().__init__(me, timing, State.PARTED if generation else State.JOINING, generation)
+        self.owner = owner
+        """Who is primary, as far as is known."""
+        self.members = dict(members or {})
+        """All who may claim the next generation, by where they are reached, as told last."""
         self.received_entries = next
         """Entries received: the sequence number of the next one."""
         self.executed = next
         """Entries that the guest has taken, and verified."""
         self.released = next
         """The primary is known to have released every output of an entry before this one."""
-        self._told = next
-        self._told_at = now
-        self._still_until = 0
+        self.stable = stable
+        """Every member is known to have received every entry before this one."""
+        self.journal = journal or Journal()
         self.outputs: deque[int] = deque()
         """Entries with outputs that the primary is not known to have released."""
         self.ended: int | None = None
         """The entry with which the guest ends."""
         self.asked_to_swap = False
         """An operator wants the next switchover when this one is complete."""
+        self.asked_to_end = ""
+        """Why the guest is to end when this replica is live."""
+        self._image = image
+        self._arbitrated = guest
+        self._endpoint = endpoint
+        self._hearing = Hearing(now, timing.interval)
+        self._asked = now
+        self._told = next
+        self._told_at = now
+        self._still_until = now + timing.dead if generation else 0
+        self._suspected = 0
+        self._haves: dict[str, Have] = {}
+        """What others have received, since this replica suspects the primary."""
         self._not_before = BOOT
         self._started = now
 
-    def takes_over(self, message: Handover) -> bool:
-        """Whether it is about to do what this asks for, perhaps once more."""
-        taking = self.state is State.TAKING_OVER or (
-            self.state is State.CLAIMING and not self._claimed.alone
-        )
-        handed = (self.received_entries, self._not_before.exits, self._not_before.blocks)
-        return taking and handed == (message.next, message.exits, message.blocks)
+    @property
+    def others(self) -> frozenset[str]:
+        """The members besides this replica and the primary."""
+        return frozenset(self.members) - {self.me, self.owner}
 
     def deadline(self) -> int:
         """When to call `tick` at the latest."""
+        beat = self._asked + self._interval
+        look = self._hearing.next_look(self._dead)
         match self.state:
             case State.PARTED:
-                due = self._still_until + self._deference
+                due = min(beat, self._still_until + self._deference)
+            case State.CANDIDATE:
+                due = min(beat, self._turn)
             case State.CLAIMING:
                 return self._retry
             case State.JOINING:
-                given_up = self._started + self.timing.patience
-                due = min(self._asked + self.timing.interval, given_up)
+                due = min(beat, self._started + self.timing.patience)
             case State.DRAINED:
-                due = self._asked + self.timing.interval
+                due = beat
             case State.READY:
-                due = self._next_look
+                due = min(beat, look)
             case State.FOLLOWING | State.TAKING_OVER:
-                dead = max(self._next_look, self._still_until)
-                due = min(self._asked + self.timing.interval, dead)
+                due = min(beat, max(look, self._still_until))
             case _:
                 return NEVER
         if self.executed != self._told:
             due = min(due, self._told_at + _PROGRESS_INTERVAL)
         return due
 
-    # Events
+    @property
+    def _interval(self) -> int:
+        """Between two words to the primary."""
+        ready = self.state is State.READY  # the primary may wait for other secondaries
+        return self.timing.starting_interval if ready else self.timing.interval
 
-    def connected(self, now: int) -> list[Action]:
-        """There is a connection to the primary, the first one or a new one."""
-        if self.state in (
-            State.JOINING, State.FOLLOWING, State.PARTED, State.TAKING_OVER, State.CLAIMING,
-            State.LIVE,
-        ):  # fmt: skip
-            return [self._hello(now)]
-        return []
+    @property
+    def _dead(self) -> int:
+        """The silence after which the primary counts as dead."""
+        if self.state is State.READY:
+            return self.timing.starting
+        return self.timing.dead + self._deference
 
-    def received(self, now: int, message: Message) -> list[Action]:
-        """A message from the primary."""
-        self._hear(now)
-        if self.state is State.READY and isinstance(message, Batch | Query) and message.lease:
-            # Without a lease it only looks who is there: it may have given this replica up.
-            self._to(State.FOLLOWING)
+    # Messages
+
+    def received(self, now: int, sender: str, message: Message) -> list[Action]:
+        """A message from another replica."""
         match message:
-            case Query() | Batch() | Hello() | Handover() if self.state is State.LIVE:
-                return [Send(TookOver(self.generation, self._claimed.alone))]
+            case Ruling():
+                return self._ruling(now, sender, message)
+            case Have():
+                return self._have(now, sender, message)
+            case Hello() | Query() | Batch() | Handover() if self.state is State.LIVE:
+                return [Send(self.ruling(), sender)]
+            case Welcome() | Refuse() if self.state is State.JOINING:
+                self.owner = sender
+        if sender != self.owner:
+            outdated = isinstance(message, Query | Batch) and message.generation < self.generation
+            return [Send(self.ruling(), sender)] if outdated else []
+        self._hearing.heard(now)
+        match message:
             case Welcome():
-                return self._welcomed(message)
-            case Refuse(reason) if self.state in (
-                State.JOINING, State.READY, State.FOLLOWING, State.PARTED
-            ):  # fmt: skip
-                return self._stop(f"the primary refuses this replica: {reason}")
+                return self._welcome(now, message)
+            case Refuse(reason):
+                return self._refused(now, reason)
             case Batch():
                 return self._batch(now, message)
-            case Query(sent, lease, released):
-                return [*self._forget(released), self._answer(now, sent, lease)]
-            case Handover(next, exits, blocks) if self.state is State.FOLLOWING:
-                if next != self.received_entries:
-                    return []  # something before it got lost, and will be sent again
-                self._not_before = Position(exits, blocks)
-                self._to(State.TAKING_OVER)
-                return [*self._forget(next), *self._take_over()]  # it has released everything
-            case Finished(sent) if self.state is State.FOLLOWING and self.ended is not None:
-                actions = [*self._forget(self.received_entries), self._answer(now, sent, 0)]
-                self._to(State.DRAINED)
-                return actions + self._done()
-            case Finished(sent) if self.state is State.DRAINED:
-                return [self._answer(now, sent, 0)]
-            case Goodbye(reason) if self.state in (State.FOLLOWING, State.PARTED):
-                return [Tell(f"the primary has left: {reason}"), *self._claim()]
-            case TookOver(generation) if generation > self.generation and self.state in (
-                State.FOLLOWING, State.PARTED, State.CLAIMING
-            ):  # fmt: skip
-                return self._stop(f"the peer is live as generation {generation}")
+            case Query():
+                return self._query(now, message)
+            case Handover():
+                return self._handover(now, message)
+            case Finished(sent):
+                return self._finished(now, sent)
+            case Ended(sent, reason):
+                return self._ended_by_request(now, sent, reason)
+            case Goodbye(reason):
+                return self._goodbye(now, reason)
         return []
 
-    def disconnected(self, now: int) -> list[Action]:
+    @on(Event.WELCOME)
+    def _welcome(self, now: int, message: Welcome) -> list[Action]:
+        if message.next != self.received_entries:
+            return []
+        self.generation = max(self.generation, message.generation)
+        if self.state is State.JOINING:
+            self._hearing = Hearing(now, self.timing.starting_interval)
+            self._to(State.READY)
+            return [Start(message.config), self._tell(now, 0, 0)]
+        if self.state in (State.PARTED, State.CANDIDATE):
+            self._to(State.FOLLOWING)
+        return []
+
+    @on(Event.REFUSE)
+    def _refused(self, now: int, reason: str) -> list[Action]:
+        return self._stop(f"the primary refuses this replica: {reason}")
+
+    @on(Event.RULING)
+    def _ruling(self, now: int, sender: str, message: Ruling) -> list[Action]:
+        generation, owner, members = message.generation, message.owner, message.members
+        if generation < self.generation:
+            return []
+        if generation == self.generation or owner == self.owner:
+            if owner != self.owner:
+                return []
+            if self.me not in members:
+                return self._left_out(generation)
+            self.generation, self.members = generation, dict(members)
+            if self.state is State.PARTED and sender == owner:
+                self._still_until = max(self._still_until, now + self.timing.dead)
+            return self._dial_others()
+        if self.state is State.LIVE or self.me not in members:
+            return self._left_out(generation)
+        return self._follow(now, generation, owner, members)
+
+    def _left_out(self, generation: int) -> list[Action]:
+        return self._stop(f"generation {generation} belongs to others")
+
+    def _follow(
+        self, now: int, generation: int, owner: str, members: Mapping[str, str]
+    ) -> list[Action]:
+        """Another owner rules: follow it, unless that takes too long."""
+        known = {member: self.members.get(member, "") for member in members}
+        self.generation, self.owner = generation, owner
+        self.members = {member: where or known[member] for member, where in members.items()}
+        self._hearing = Hearing(now, self.timing.interval)
+        self._still_until = max(self._still_until, now + self.timing.dead)
+        if self.state is not State.PARTED:
+            self._to(State.PARTED)
+        return [*self._dial(owner), self._hello(now)]
+
+    @on(Event.HAVE)
+    def _have(self, now: int, sender: str, message: Have) -> list[Action]:
+        if message.generation != self.generation or self.state is State.LIVE:
+            outdated = message.generation < self.generation
+            return [Send(self.ruling(), sender)] if outdated else []
+        actions: list[Action] = [Send(self._own_have(now), sender)] if message.asks else []
+        if self.state is State.CANDIDATE and sender in self.others:
+            self._haves[sender] = message
+            actions += self._campaign(now)
+        return actions
+
+    @on(Event.BATCH)
+    def _batch(self, now: int, message: Batch) -> list[Action]:
+        self._obey(now, message.generation, message.lease)
+        try:
+            first, entries = codec.decode(message.entries)
+        except LogError as error:
+            return self._diverge(str(error))
+        if first > self.received_entries:
+            # Something before it got lost; this answer tells.
+            return [self._tell(now, message.sent, message.lease)]
+        fresh = entries[self.received_entries - first :]
+        content = message.entries if len(fresh) == len(entries) else b""
+        deliver = self._take(fresh, message.origin, content)
+        answer = self._tell(now, message.sent, message.lease)
+        return [answer, *deliver, *self._learn(message.released, message.stable)]
+
+    @on(Event.QUERY)
+    def _query(self, now: int, message: Query) -> list[Action]:
+        self._obey(now, message.generation, message.lease)
+        learned = self._learn(message.released, message.stable)
+        return [*learned, self._tell(now, message.sent, message.lease)]
+
+    @on(Event.HANDOVER)
+    def _handover(self, now: int, message: Handover) -> list[Action]:
+        if self.state is not State.FOLLOWING or message.next != self.received_entries:
+            return []  # something before it got lost, and will be sent again
+        self._not_before = Position(message.exits, message.blocks)
+        self._to(State.TAKING_OVER)
+        return [*self._learn(message.next, 0), *self._take_over()]  # it has released everything
+
+    @on(Event.FINISHED)
+    def _finished(self, now: int, sent: int) -> list[Action]:
+        if self.state is State.DRAINED:
+            return [self._tell(now, sent, 0)]
+        if self.ended is None:
+            return []
+        actions = [*self._learn(self.received_entries, 0), self._tell(now, sent, 0)]
+        self._to(State.DRAINED)
+        return actions + self._done()
+
+    @on(Event.ENDED)
+    def _ended_by_request(self, now: int, sent: int, reason: str) -> list[Action]:
+        return [self._tell(now, sent, 0), *self._stop(reason, orderly=True)]
+
+    @on(Event.GOODBYE)
+    def _goodbye(self, now: int, reason: str) -> list[Action]:
+        if self.state is State.READY:
+            return self._stop(f"the primary has left: {reason}")
+        if self.state is State.CANDIDATE:
+            return []
+        return [Notice(f"the primary has left: {reason}"), *self._suspect(now)]
+
+    # Connections, the arbiter, people
+
+    @on(Event.CONNECTED)
+    def connected(self, now: int, sender: str) -> list[Action]:
+        """There is a connection to `sender`, the first one or a new one."""
+        if self.state is State.LIVE:
+            return [Send(self.ruling(), sender)]
+        if self.state is State.JOINING:
+            self.owner = sender
+        if sender == self.owner:
+            return [self._hello(now)]
+        asks = self.state is State.CANDIDATE and sender in self.others
+        return [Send(self._own_have(now, asks=True), sender)] if asks else []
+
+    @on(Event.LOST)
+    def disconnected(self, now: int, sender: str) -> list[Action]:
         """The connection dropped: an early suspicion. What was promised is kept all the same."""
+        if sender != self.owner:
+            return []
         if self.state is State.READY:
             return self._stop("the primary was lost before its guest had started")
         if self.state is not State.FOLLOWING:
             return []
         self._to(State.PARTED)
         self._still_until = max(self._still_until, now + self.timing.interval)
-        return [Tell("the connection to the primary was lost")]
+        return [Notice("the connection to the primary was lost")]
 
+    @on(Event.VERDICT)
+    def arbiter_answered(self, now: int, record: Record | None) -> list[Action]:
+        """The record that is the newest, if the arbiter answered a `Claim`."""
+        if record is None:
+            return self._unreachable(now)
+        if not self._won(record):
+            if record.generation <= self.generation or self.me not in record.members:
+                return self._superseded(max(record.generation, self.generation + 1))
+            where = {member: self.members.get(member, "") for member in record.members}
+            return self._follow(now, record.generation, record.owner, where)
+        self._to(State.LIVE)
+        self.generation, self.owner = record.generation, self.me
+        self.members = {member: self.members.get(member, "") for member in record.members}
+        live = GoLive(self.generation, self.others, self._not_before)
+        return [*(Send(self.ruling(), member) for member in sorted(self.others)), live]
+
+    @on(Event.SWITCHOVER)
+    def switchover(self, now: int) -> list[Action]:
+        """An operator asks to swap roles: pass it on."""
+        if self.state is State.LIVE:
+            self.asked_to_swap = True
+            return []
+        if self.state is not State.FOLLOWING:
+            return self._no_switchover()
+        return [Send(Switchover(), self.owner)]
+
+    @on(Event.END)
+    def end(self, now: int, reason: str) -> list[Action]:
+        """The guest is to be ended, on all its replicas: the primary does that."""
+        self.asked_to_end = reason
+        if self.state in (State.JOINING, State.READY):
+            return self._stop(reason, orderly=True)
+        if self.state in (State.FOLLOWING, State.PARTED):
+            return [Send(EndGuest(reason), self.owner)]
+        return []
+
+    @on(Event.LEAVE)
+    def leave(self, now: int, reason: str) -> list[Action]:
+        """This replica is to leave. If it may be live already, or the guest ends anyway, that has
+        to show first."""
+        self._leaving = reason
+        if self.state in (State.CLAIMING, State.LIVE, State.DRAINED):
+            return []
+        if self.state is State.JOINING:
+            return self._stop(reason)
+        known = self.state in (State.FOLLOWING, State.TAKING_OVER)  # the primary has the guest
+        return [Send(Goodbye(reason), self.owner), *self._stop(reason, orderly=known)]
+
+    # The guest and time
+
+    @on(Event.PROGRESS)
     def progressed(self, now: int, executed: int) -> list[Action]:
         """The guest has taken so many entries, and they were as logged."""
         assert self.executed <= executed <= self.received_entries
@@ -185,130 +393,151 @@ class Secondary(Role):
             return self._done()
         return []
 
+    @on(Event.DIVERGE)
     def diverged(self, now: int, reason: str) -> list[Action]:
         """The guest is not in the state that the log says: never go live."""
-        return [Send(Goodbye(reason)), *self._stop(reason)]
+        return self._diverge(reason)
 
-    def arbiter_answered(self, now: int, verdict: Verdict | None) -> list[Action]:
-        """The answer to a `Claim`; None if there was none."""
-        if self.state is not State.CLAIMING:
-            return []
-        if verdict is None:
-            return self._unreachable(now)
-        if verdict is not Verdict.WON:
-            return self._stop(f"generation {self.generation + 1} belongs to another replica")
-        self.generation += 1
-        self._to(State.LIVE)
-        protected = not self._claimed.alone
-        took_over: list[Action] = [Send(TookOver(self.generation, False))] if protected else []
-        return [*took_over, GoLive(self.generation, protected, self._not_before)]
+    def _diverge(self, reason: str) -> list[Action]:
+        return [Send(Goodbye(reason), self.owner), *self._stop(reason)]
 
-    def switchover(self, now: int) -> list[Action]:
-        """An operator asks to swap roles: pass it on."""
-        if self.state is State.LIVE:
-            self.asked_to_swap = True
-            return []
-        if self.state is not State.FOLLOWING:
-            return [Reply(0, f"no switchover while the secondary is: {self.state.value}")]
-        return [Send(Switchover())]
-
-    def leave(self, now: int, reason: str) -> list[Action]:
-        """This replica is to leave. If it may be live already, or the guest ends anyway, that has
-        to show first."""
-        self._leaving = reason
-        if self.state in (
-            State.CLAIMING, State.LIVE, State.DRAINED, State.FINISHED, State.STOPPED
-        ):  # fmt: skip
-            return []
-        if self.state is State.JOINING:
-            return self._stop(reason)
-        known = self.state in (State.FOLLOWING, State.TAKING_OVER)  # the primary has the guest
-        return [Send(Goodbye(reason)), *self._stop(reason, orderly=known)]
-
+    @on(Event.TICK)
     def tick(self, now: int) -> list[Action]:
         """Time has passed."""
-        silent = self._silent(now)
+        silent = self._hearing.silent(now, self._dead)
         match self.state:
             case State.JOINING:
                 if now - self._started >= self.timing.patience:
                     return self._stop("no primary answered; is one listening there?")
-                if now - self._asked >= self.timing.interval:
-                    return [self._hello(now)]
+                return self._hello_again(now)
             case State.READY if silent:
                 return self._stop("the primary was lost before its guest had started")
             case State.FOLLOWING | State.TAKING_OVER if silent and now >= self._still_until:
-                return [Tell("the primary does not answer"), *self._claim()]
-            case State.FOLLOWING | State.TAKING_OVER | State.DRAINED:
+                return [Notice("the primary does not answer"), *self._suspect(now)]
+            case State.READY | State.FOLLOWING | State.TAKING_OVER | State.DRAINED:
                 return self._heartbeat(now) + self._progress(now)
             case State.PARTED:
                 if now >= self._still_until + self._deference:
-                    return self._claim()
-                return self._progress(now)
+                    return self._suspect(now)
+                return self._hello_again(now) + self._progress(now)
+            case State.CANDIDATE:
+                return self._campaign(now)
             case State.CLAIMING:
                 return self._retry_claim(now)
         return []
 
-    # Inside
+    # Claiming
 
-    def _query(self, now: int) -> Query:
-        return Query(now, 0, 0)
+    def _suspect(self, now: int) -> list[Action]:
+        """The primary may be dead: claim, but let who has received more claim first."""
+        if self.state is State.TAKING_OVER or not self.others:
+            return self._claim(frozenset({self.owner}))
+        self._to(State.CANDIDATE)
+        self._suspected, self._asked = now, now
+        self._haves.clear()
+        return [*self._dial_others(), *self._ask_others(now)]
+
+    def _campaign(self, now: int) -> list[Action]:
+        if now >= self._turn:
+            return self._claim(frozenset({self.owner}))
+        return self._ask_others(now) if now - self._asked >= self.timing.interval else []
+
+    @property
+    def _turn(self) -> int:
+        """When to claim: at once if this is the one that has received most, and nobody hears the
+        primary; a little later if others do not say; later still if they should claim first."""
+        mine = (self.received_entries, self.me)
+        if any(have.hears or (have.received, m) > mine for m, have in self._haves.items()):
+            return self._suspected + self.timing.dead
+        known = self.others <= self._haves.keys()
+        return self._suspected + (0 if known else self.timing.interval)
+
+    def _ask_others(self, now: int) -> list[Action]:
+        self._asked = now
+        return [Send(self._own_have(now, asks=True), member) for member in sorted(self.others)]
+
+    def _own_have(self, now: int, asks: bool = False) -> Have:
+        hears = self.state in (State.FOLLOWING, State.TAKING_OVER, State.DRAINED)
+        return Have(self.generation, self.received_entries, hears, asks)
+
+    def ruling(self) -> Ruling:
+        """Who rules, as far as is known."""
+        return Ruling(self.generation, self.owner, self.members)
+
+    def _dial(self, member: str) -> list[Action]:
+        where = self.members.get(member, "")
+        return [Dial(member, where)] if where else []
+
+    def _dial_others(self) -> list[Action]:
+        """One of two connects to the other, if both can be reached."""
+        others = [m for m in sorted(self.others) if m < self.me or not self._endpoint]
+        return [dial for member in others for dial in self._dial(member)]
+
+    # Following
+
+    def _obey(self, now: int, generation: int, lease: int) -> None:
+        """A word of the primary, as the owner of `generation`."""
+        self.generation = max(self.generation, generation)
+        # Without a lease it only looks who is there: it may have given this replica up.
+        if self.state is State.READY and lease:
+            self._hearing = Hearing(now, self.timing.interval)
+            self._to(State.FOLLOWING)
+        elif self.state is State.CANDIDATE:
+            self._to(State.FOLLOWING)
 
     def _hello(self, now: int) -> Action:
         self._asked = now
-        next = self.received_entries
-        return Send(Hello(PROTOCOL, self._instance, self._image, next, self._arbitrated))
+        next, origin = self.received_entries, self.journal.origin(self.received_entries)
+        hello = Hello(self._image, next, origin, self._arbitrated, self._endpoint)
+        return Send(hello, self.owner)
 
-    def _answer(self, now: int, sent: int, lease: int) -> Action:
+    def _hello_again(self, now: int) -> list[Action]:
+        due = now - self._asked >= self.timing.interval
+        return [self._hello(now)] if due else []
+
+    def _heartbeat(self, now: int) -> list[Action]:
+        if now - self._asked < self._interval:
+            return []
+        self._asked = now
+        end = [Send(EndGuest(self.asked_to_end), self.owner)] if self.asked_to_end else []
+        return [Send(Query(self.generation, now, 0, 0, 0), self.owner), *end]
+
+    def _tell(self, now: int, sent: int, lease: int) -> Action:
         """Answer, which promises not to go live for the lease."""
         if self.state in (State.FOLLOWING, State.TAKING_OVER):
             lease = min(lease, self.timing.max_lease)
-            self._still_until = max(self._still_until, now + self.timing.promise(lease))
+            if lease:
+                self._still_until = max(self._still_until, now + self.timing.promise(lease))
         else:
             lease = 0
         self._told, self._told_at = self.executed, now
-        return Send(Answer(sent, lease, self.received_entries, self.executed))
+        return Send(Answer(sent, lease, self.received_entries, self.executed), self.owner)
 
     def _progress(self, now: int) -> list[Action]:
         if self.executed == self._told or now - self._told_at < _PROGRESS_INTERVAL:
             return []
         self._told, self._told_at = self.executed, now
-        return [Send(Answer(0, 0, self.received_entries, self.executed))]
+        return [Send(Answer(0, 0, self.received_entries, self.executed), self.owner)]
 
-    def _welcomed(self, message: Welcome) -> list[Action]:
-        if message.version != PROTOCOL:
-            return self._stop(f"the primary speaks protocol {message.version}, not {PROTOCOL}")
-        if message.next != self.received_entries:
+    def _take(self, fresh: list[Entry], origin: int, content: bytes) -> list[Action]:
+        """Entries that were not here before; `content` is how they came, if nothing else did."""
+        if not fresh:
             return []
-        if self.state is State.JOINING:
-            self._to(State.READY)
-            self.generation = message.generation
-            return [Start(message.config), Send(Answer(0, 0, self.received_entries, self.executed))]
-        if self.state is State.PARTED:
-            self._to(State.FOLLOWING)
-        return []
-
-    def _batch(self, now: int, message: Batch) -> list[Action]:
-        if self.state not in (State.FOLLOWING, State.PARTED):
-            return []
-        try:
-            first, entries = codec.decode(message.entries)
-        except LogError as error:
-            return self.diverged(now, str(error))
-        if first > self.received_entries:
-            # Something before it got lost; this answer tells.
-            return [self._answer(now, message.sent, message.lease)]
-        fresh = entries[self.received_entries - first :]
-        for sequence, entry in enumerate(fresh, self.received_entries):
+        first = self.received_entries
+        content = content or codec.encode(first, fresh)
+        for sequence, entry in enumerate(fresh, first):
             if entry[0] in OUTPUTS:
                 self.outputs.append(sequence)
                 if entry[0] == Kind.END:
                     self.ended = sequence
         self.received_entries += len(fresh)
-        answer = self._answer(now, message.sent, message.lease)
-        deliver: list[Action] = [Deliver(fresh)] if fresh else []
-        return [answer, *deliver, *self._forget(message.released)]
+        self.journal.add(Kept(first, self.received_entries, origin, content))
+        return [Deliver(first, fresh, content)]
 
-    def _forget(self, released: int) -> list[Action]:
+    def _learn(self, released: int, stable: int) -> list[Action]:
+        """How far the primary has released, and what every member has."""
+        self.stable = max(self.stable, min(stable, self.received_entries))
+        self.journal.trim(self.stable)
         released = min(released, self.received_entries)
         if released <= self.released:
             return []
@@ -319,9 +548,7 @@ class Secondary(Role):
 
     def _take_over(self) -> list[Action]:
         """Claim once everything is executed; the primary has stopped and releases nothing."""
-        if self.executed < self.received_entries:
-            return []
-        return self._claim(alone=False)
+        return [] if self.executed < self.received_entries else self._claim()
 
     def _done(self) -> list[Action]:
         if self.ended is None or self.executed <= self.ended:

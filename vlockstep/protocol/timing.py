@@ -46,6 +46,11 @@ class Timing:
         return max(self.dead, 5 * SECOND)
 
     @property
+    def starting_interval(self) -> int:
+        """Between two looks, and words, before the guest has started."""
+        return max(self.interval, SECOND)
+
+    @property
     def min_lease(self) -> int:
         return self.interval
 

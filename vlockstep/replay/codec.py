@@ -9,13 +9,15 @@ value of a NET_READ is `[handle, frame]`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgpack
 
 from vlockstep.errors import LogError
 from vlockstep.replay.entry import Entry, Kind, NetRead
 
+MAX_BATCH = 1 << 20
+"""Bytes of a batch, unless a single entry is longer."""
 _MASK = (1 << 64) - 1
 _VECTORS = 256
 _HANDLES = 64
@@ -54,6 +56,19 @@ def encode(first: int, entries: Sequence[Entry]) -> bytes:
         exits = at
     packed: bytes = msgpack.packb((first, start, rows))
     return packed
+
+
+def batches(first: int, entries: Sequence[Entry]) -> Iterator[tuple[int, int, bytes]]:
+    """Encode `entries`, of which the first has the number `first`, in as many batches as it takes
+    for each to be no longer than `MAX_BATCH`: the number of its first entry, that after its last
+    one, and its bytes."""
+    content = encode(first, entries)
+    half = len(entries) // 2
+    if len(content) > MAX_BATCH and half:
+        yield from batches(first, entries[:half])
+        yield from batches(first + half, entries[half:])
+    else:
+        yield first, first + len(entries), content
 
 
 def decode(data: bytes, handles: bool = True) -> tuple[int, list[Entry]]:

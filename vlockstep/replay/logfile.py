@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -82,12 +82,22 @@ class LogWriter:
     def flush(self) -> None:
         if not self._entries:
             return
-        content = frame(codec.encode(self._next, self._entries))
-        self._next += len(self._entries)
+        content = codec.encode(self._next, self._entries)
+        end = self._next + len(self._entries)
         self._entries.clear()
         self._bytes = 0
+        self.write([(self._next, end, content)])
+
+    def write(self, batches: Iterable[tuple[int, int, bytes]]) -> None:
+        """Write what `codec.batches` has made, behind all that was appended."""
+        self.flush()
+        frames = []
+        for first, end, content in batches:
+            assert first == self._next, f"batch {first} where {self._next} should be"
+            self._next = end
+            frames.append(frame(content))
         try:
-            self._file.write(content)
+            self._file.write(b"".join(frames))
         except OSError as error:
             raise self._failed(error) from error
 

@@ -9,7 +9,7 @@ import greenlet
 
 from vlockstep.arbiter import rule
 from vlockstep.arbiter.rule import ArbiterError, Record
-from vlockstep.protocol.role import Claim
+from vlockstep.protocol.actions import Claim
 
 if TYPE_CHECKING:
     from vlockstep.sim.host import SimulatedHost
@@ -22,7 +22,7 @@ class SimulatedArbiter:
     def __init__(
         self, simulation: Simulation, chance: random.Random, delays: tuple[int, int]
     ) -> None:
-        self.records = {1: Record(1, simulation.hosts[0].name, alone=False)}
+        self.records: dict[int, Record] = {}
         self.reachable = True
         self.deaf = False
         """What it is asked it does, but its answers get lost."""
@@ -38,29 +38,31 @@ class SimulatedArbiter:
 
     @property
     def generation(self) -> int:
-        return max(self.records)
+        return max(self.records, default=0)
 
     @property
-    def alone(self) -> bool:
-        """Whether the owner has nobody that follows."""
-        return self.records[self.generation].alone
-
-    @property
-    def owner(self) -> SimulatedHost:
-        return self._simulation.host(self.records[self.generation].replica)
+    def members(self) -> list[SimulatedHost]:
+        """All who may claim the next generation, the owner first."""
+        record = self.records.get(self.generation)
+        if record is None:
+            return []
+        names = sorted(record.members, key=lambda name: name != record.owner)
+        return [self._simulation.host(name) for name in names]
 
     def claim(self, host: SimulatedHost, claim: Claim) -> None:
         """Two claims may take turns in their operations."""
 
         def ask() -> None:
-            wanted = Record(claim.expected + 1, host.name, claim.alone)
+            claimant = Record(claim.expected + 1, host.name, (host.name,))
             try:
-                verdict = rule.claim(_Access(self, host.name), wanted)
+                record = rule.claim(
+                    _Access(self, host.name), claimant, claim.leave_out, claim.take_in
+                )
             except ArbiterError:
-                verdict = None
+                record = None
             self._simulation.after(
                 self._delay(),
-                lambda: host.do("verdict", lambda: host.replica.arbiter_answered(verdict)),
+                lambda: host.do("verdict", lambda: host.replica.arbiter_answered(record)),
             )
 
         self._simulation.after(0, greenlet.greenlet(ask, self._hub).switch)
@@ -92,7 +94,7 @@ class _Access:
         self._arbiter.may_fail(with_effect=False)
         record = self._arbiter.records.get(generation)
         self._arbiter.may_fail(with_effect=True)
-        others = record is not None and generation > 1 and record.replica != self._replica
+        others = record is not None and generation > 1 and record.owner != self._replica
         return None if self._arbiter.stale and others else record
 
     def create(self, record: Record) -> bool:
@@ -101,6 +103,9 @@ class _Access:
         created = self._arbiter.records.setdefault(record.generation, record) is record
         self._arbiter.may_fail(with_effect=True)
         return created
+
+    def ended(self, generation: int) -> bool:
+        return False
 
     def end(self, generation: int) -> None:
         raise AssertionError("guests of the simulation end by themselves")

@@ -31,6 +31,7 @@ _DONE = b"ledger done lines=%d chain=%016x\n"
 def violations(simulation: Simulation, schedule: Schedule, client: Client | None) -> Iterator[str]:
     """Each in words; none if all is well."""
     yield from simulation.console.complaints
+    yield from simulation.losses
     yield from _emitters(simulation)
     yield from _composure(simulation, schedule)
     may_diverge = any(fault.kind == "diverge" for fault in schedule.faults)
@@ -65,7 +66,7 @@ def _emitters(simulation: Simulation) -> Iterator[str]:
         elif emission.generation < last:
             yield f"an output of generation {emission.generation} by {where}, after {last}"
         elif owners.setdefault(emission.generation, emission.host) != emission.host:
-            yield f"an output of generation {emission.generation} by {where}, which is the other's"
+            yield f"an output of generation {emission.generation} by {where}, which is another's"
         else:
             last = emission.generation
 
@@ -91,27 +92,25 @@ def _composure(simulation: Simulation, schedule: Schedule) -> Iterator[str]:
 
 def _survival(simulation: Simulation, may_diverge: bool) -> Iterator[str]:
     """Who owns the generation goes on, or if that is gone, who was to take over."""
-    owner, arbiter = simulation.arbiter.owner, simulation.arbiter
     if not simulation.primary.happened("started"):
         return
-    if not owner.gone:
-        if may_diverge and owner.happened("diverged"):
-            return
-        if not isinstance(owner.outcome, Outcome):
-            yield f"{owner.name} is to go on, and did not: {owner.state}, {owner.outcome}"
-        return
-    heir = simulation.peer(owner)
-    if arbiter.alone or heir.gone or (may_diverge and heir.happened("diverged")):
-        return
-    if not isinstance(heir.outcome, Outcome):
-        yield f"{heir.name} did not take over: {heir.state}, {heir.outcome}"
+    able = [
+        host
+        for host in simulation.arbiter.members
+        if not host.gone and not (may_diverge and host.happened("diverged"))
+    ]
+    if able[:1] == simulation.arbiter.members[:1]:
+        able = able[:1]  # the owner
+    if able and not any(isinstance(host.outcome, Outcome) for host in able):
+        names = ", ".join(f"{host.name} ({host.state}, {host.outcome})" for host in able)
+        yield f"nobody went on of {names}"
 
 
 def _clock(simulation: Simulation, host: SimulatedHost) -> Iterator[str]:
     """The guest's counter goes neither back nor, by more than clocks drift apart in a while, ahead
     of the time that passes."""
     before = None
-    for kind, _, _, value, _ in host.replica.entries:
+    for kind, _, _, value, _ in host.entries:
         if kind != Kind.CYCLES:
             continue
         assert isinstance(value, int)
@@ -131,10 +130,10 @@ def _log(simulation: Simulation, host: SimulatedHost) -> Iterator[str]:
     if file.exists():
         with closing(LogReader(file)) as reader:
             kept += reader.entries()
-    if kept != host.replica.entries[: len(kept)]:
+    if kept != host.entries[: len(kept)]:
         yield f"the log file of {host.name} holds other entries than were kept"
     told = any("the log file ends here" in event.get("text", "") for event in host.events)
-    if len(kept) < len(host.replica.entries) and not told:
+    if len(kept) < len(host.entries) and not told:
         yield f"the log file of {host.name} ends early, and nobody was told"
 
 
@@ -142,7 +141,7 @@ def _replay(simulation: Simulation, host: SimulatedHost, outcome: Outcome) -> It
     """The log of who finished leads a fresh machine to the same end."""
     guest = host.guest
     with closing(simulation.make_machine(guest.image, guest.config, False)) as machine:
-        source = Sequence(iter(host.replica.entries))
+        source = Sequence(iter(host.entries))
         try:
             replayed = machine.run(Replayer(source, machine))
         except VlockstepError as error:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from vlockstep.net.portmessages import parse_mac
-from vlockstep.protocol.timing import MILLISECOND
+from vlockstep.protocol.timing import MILLISECOND, SECOND
 from vlockstep.sim.scripted import HEADER, REPLY
 from vlockstep.sim.simulation import GUEST_MAC, Simulation
 
 _ADDRESSES = parse_mac(GUEST_MAC) + parse_mac("02:00:00:00:00:02") + b"\x88\xb5"
 _PATIENCE = 30 * MILLISECOND
+_MOST_PATIENCE = 600 * SECOND
 _LEAST_FRAME = 60
 
 
@@ -26,12 +27,13 @@ class Client:
         simulation.after(MILLISECOND, self._ask)
 
     def _ask(self, patience: int = _PATIENCE) -> None:
-        """Send the request without a reply, now and again after twice as long each time."""
+        """Send the request without a reply, now and again after twice as long each time, up to a
+        limit."""
         asked = len(self.replies)
 
         def again() -> None:
             if len(self.replies) == asked and not self._simulation.over:
-                self._ask(2 * patience)
+                self._ask(min(2 * patience, _MOST_PATIENCE))
 
         frame = _ADDRESSES + (asked + 1).to_bytes(8, "little")
         self._simulation.broadcast(frame.ljust(_LEAST_FRAME, b"\0"))

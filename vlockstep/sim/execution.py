@@ -15,7 +15,7 @@ from vlockstep.sim import check, faults, programs
 from vlockstep.sim.client import Client
 from vlockstep.sim.host import SimulatedHost
 from vlockstep.sim.schedule import Schedule
-from vlockstep.sim.simulation import Clock, Conditions, Simulation
+from vlockstep.sim.simulation import HOSTS, Clock, Conditions, Simulation
 
 _LIMIT = 100_000
 """Events of an execution; who is not done by then never will be."""
@@ -48,6 +48,7 @@ def execute(schedule: Schedule, watch: Callable[[str, int, str], None] | None = 
             conditions=_conditions(chance),
             machine=None if schedule.real else programs.scripted,
             logs=Path(logs) if logs else None,
+            replicas=schedule.replicas,
         ) as simulation,
     ):
         client = Client(simulation, schedule.size) if schedule.program == "tally" else None
@@ -69,7 +70,7 @@ def execute(schedule: Schedule, watch: Callable[[str, int, str], None] | None = 
 
 
 def _run(simulation: Simulation) -> None:
-    """Until both hosts are over."""
+    """Until all hosts are over."""
     for _ in range(_LIMIT):
         if simulation.over or not simulation.step():
             return
@@ -95,23 +96,23 @@ def _conditions(chance: random.Random) -> Conditions:
             misses=whole(0.31, 1.5),
             max_lag=whole(7, 12.5),
             max_log=whole(4.9, 12),
-            patience=min(whole(6, 12.5), 10_000 * interval),
+            patience=min(whole(6, 12.5), 1000 * interval),
         )
 
-    timings, step = (Timing(), Timing()), span(4, 6.5)
+    timings, step = [Timing()] * len(HOSTS), span(4, 6.5)
     match chance.choices(("usual", "long", "odd"), (10, 1, 9))[0]:
         case "long":  # clocks drift apart meanwhile
             step = span(8, 9)
         case "odd":
             magnitude = chance.uniform(6, 11.5)
-            timings = timing(magnitude), timing(magnitude)
+            timings = [timing(magnitude) for _ in HOSTS]
     return Conditions(
         message=span(4, 7),
         verdict=span(4, 7),
         step=step,
         background=span(4, 7),
         timer=(-whole(3, 7) if chance.random() < 0.5 else 0, whole(3, 8)),
-        clocks=(clock(), clock()),
+        clocks=[clock() for _ in HOSTS],
         timings=timings,
     )
 

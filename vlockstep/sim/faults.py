@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from vlockstep.sim.schedule import HOSTS, Fault
-from vlockstep.sim.simulation import Simulation
+from vlockstep.sim.schedule import Fault
+from vlockstep.sim.simulation import HOSTS, Simulation
 
 _MICROSECOND = 1000
 _SLOW, _SLUGGISH = 400, 20
@@ -29,8 +29,8 @@ def _effects(
     simulation: Simulation, kind: str, target: str
 ) -> tuple[Callable[[], None], Callable[[], None] | None]:
     """How a fault begins, and how it passes if it does."""
-    host = simulation.secondary if target == "secondary" else simulation.primary
-    hosts = HOSTS if target == "both" else (target,)
+    host = simulation.host(target) if target in HOSTS else simulation.primary
+    hosts = HOSTS if target == "all" else (target,)
     arbiter = simulation.arbiter
     match kind:
         case "crash" | "power":
@@ -54,6 +54,9 @@ def _effects(
             return lambda: host.plug(False), lambda: host.plug(True)
         case "cut":
             return lambda: simulation.network.cut(hosts), simulation.heal
+        case "split":
+            one, other = target.split("-")
+            return lambda: simulation.network.split(one, other), simulation.heal
         case "garble":
             garbled = simulation.network.garbled
             return lambda: garbled.update(hosts), garbled.clear

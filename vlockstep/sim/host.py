@@ -21,8 +21,8 @@ from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.world import Outcome
+from vlockstep.protocol.actions import NEVER, Claim
 from vlockstep.protocol.primary import Primary
-from vlockstep.protocol.role import NEVER, Claim
 from vlockstep.protocol.timing import SECOND
 from vlockstep.replay.entry import Entry
 from vlockstep.sim.background import SimulatedBackground
@@ -45,20 +45,9 @@ class _Crashed(BaseException):
     """The host is gone, in the middle of whatever it did."""
 
 
-class _Replica(Replica):
-    """Keeps its log, to be replayed afterwards."""
-
-    def __init__(self, setting: Setting, host: SimulatedHost, instance: str) -> None:
-        super().__init__(setting, host, instance)
-        self.entries: list[Entry] = []
-
-    def _keep(self, entries: list[Entry]) -> None:
-        self.entries += entries
-        super()._keep(entries)
-
-
 class SimulatedHost:
-    """One side of a simulated pair, by the role it began in.
+    """What one of several simulated replicas runs on, named by the role it began in. Others reach
+    it by its name.
 
     Everything that the host does and the rest of the world could notice, or that the rest of the
     world does to it, is a *point*: a message sent or received, a step of the guest, a turn, an
@@ -67,9 +56,11 @@ class SimulatedHost:
     `watch` is called at each one with its name.
     """
 
-    def __init__(self, simulation: Simulation, name: str, clock: Clock, listens: bool) -> None:
+    def __init__(self, simulation: Simulation, name: str, clock: Clock) -> None:
         self.name = name
-        self.listens = listens
+        self.endpoint = name
+        self.entries: list[Entry] = []
+        """All that its guest made or was fed."""
         self.events: list[dict[str, Any]] = []
         self.crashed = False
         self.paused = False
@@ -86,7 +77,7 @@ class SimulatedHost:
         """A crash at a place."""
         self.nics: dict[int, SimulatedNic] = {}
         self.task = GuestTask()
-        self.replica: _Replica
+        self.replica: Replica
         self.simulation = simulation
         self._stalled: set[str] = set()
         self._backgrounds: dict[str, SimulatedBackground] = {}
@@ -99,7 +90,7 @@ class SimulatedHost:
         self._late = 0
 
     def equip(self, setting: Setting) -> None:
-        self.replica = _Replica(setting, self, self.name)
+        self.replica = Replica(setting, self, self.name, self.entries.extend)
 
     # For tests
 
@@ -130,8 +121,14 @@ class SimulatedHost:
     def live(self) -> bool:
         """Whether it may make outputs, if its lease permits."""
         return isinstance(self.replica.role, Primary) and self.state not in (
-            "WAITING", "WELCOMING", "HANDED_OVER", "SWAPPED", "STOPPED"
+            "WAITING", "HANDED_OVER", "SWAPPED", "STOPPED"
         )  # fmt: skip
+
+    @property
+    def received(self) -> int:
+        """The entries before this one are here."""
+        role = self.replica.role
+        return role.next if isinstance(role, Primary) else role.received_entries
 
     @property
     def outcome(self) -> Outcome | VlockstepError | None:
@@ -263,6 +260,9 @@ class SimulatedHost:
 
     def now(self) -> int:
         return self._skew + self.simulation.now * self._rate // _RATE
+
+    def dial(self, endpoint: str) -> None:
+        self.simulation.network.dial(self, self.simulation.host(endpoint))
 
     def send(self, data: bytes, peer: bytes) -> bool:
         self.point("send")

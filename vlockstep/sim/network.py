@@ -1,4 +1,4 @@
-"""The connection between two simulated hosts: slow, cut, lost and made again.
+"""The connections between simulated hosts: slow, cut, lost and made again.
 
 As with ZeroMQ over TCP, one side listens and the other connects. A connection delivers in order a
 prefix of what was sent on it; each side learns in its own time that it was lost.
@@ -23,8 +23,9 @@ _DAMAGED = 0.3
 
 @dataclass(slots=True, eq=False)
 class _Connection:
-    peer: bytes
-    """What the listener calls the other side."""
+    maker: SimulatedHost
+    listener: SimulatedHost
+    number: int
     lost: bool = False
     noticed: set[str] = field(default_factory=set)
     """Who knows that it is lost."""
@@ -32,6 +33,19 @@ class _Connection:
     """By receiver: when the last message sent to it arrives."""
     cut_short: dict[str, int] = field(default_factory=dict)
     """By receiver: nothing arrives any more that is due at this time or later."""
+
+    @property
+    def ends(self) -> tuple[SimulatedHost, SimulatedHost]:
+        return self.maker, self.listener
+
+    def peer(self, host: SimulatedHost) -> bytes:
+        """What `host` calls the other end: who connects the same as before, who listens anew."""
+        if host is self.maker:
+            return f"to {self.listener.name}".encode()
+        return b"connection %d" % self.number
+
+    def other(self, host: SimulatedHost) -> SimulatedHost:
+        return self.listener if host is self.maker else self.maker
 
 
 class Network:
@@ -44,28 +58,34 @@ class Network:
         self._chance = chance
         self._delays = delays
         self._cut: set[str] = set()
+        self._split: set[frozenset[str]] = set()
         self.garbled: set[str] = set()
         """To whom messages arrive damaged, some of them."""
         self._held: list[tuple[_Connection, SimulatedHost, bytes]] = []
         self._connections: list[_Connection] = []
+        self._dialed: set[tuple[str, str]] = set()
 
-    def connect(self) -> None:
-        """The side that connects has a new connection."""
-        if self._cut:
-            self._simulation.after(_RECONNECT, self.connect)
+    def dial(self, maker: SimulatedHost, listener: SimulatedHost) -> None:
+        """Connect them, now and whenever their connection is lost."""
+        if (maker.name, listener.name) not in self._dialed:
+            self._dialed.add((maker.name, listener.name))
+            self._simulation.after(self._delay(), lambda: self._connect(maker, listener))
+
+    def _connect(self, maker: SimulatedHost, listener: SimulatedHost) -> None:
+        if listener.over or maker.over:
             return
-        listener, connector = self._simulation.hosts
-        if listener.over or connector.over:
+        if self._cut & {maker.name, listener.name} or self._splits(maker, listener):
+            self._simulation.after(_RECONNECT, lambda: self._connect(maker, listener))
             return
-        self._connections.append(_Connection(b"connection %d" % len(self._connections)))
-        listener.do("connected", listener.replica.connected)
-        connector.do("connected", connector.replica.connected)
+        connection = _Connection(maker, listener, len(self._connections))
+        self._connections.append(connection)
+        maker.do("connected", lambda: maker.replica.connected(connection.peer(maker)))
 
     def send(self, sender: SimulatedHost, data: bytes, peer: bytes) -> bool:
         connection = self._usable(sender, peer)
         if connection is None:
             return False
-        receiver = self._simulation.peer(sender)
+        receiver = connection.other(sender)
         if connection.lost or receiver.over:
             return True  # nobody knows yet
         due = self._simulation.now + self._delay()
@@ -77,58 +97,70 @@ class Network:
         """Hold back what is sent to these."""
         self._cut.update(towards)
 
+    def split(self, one: str, other: str) -> None:
+        """Hold back what these two send to each other."""
+        self._split.add(frozenset({one, other}))
+
     def heal(self) -> None:
         self._cut.clear()
+        self._split.clear()
         held, self._held = self._held, []
         for connection, receiver, data in held:
             self._deliver(connection, receiver, data)
 
-    def drop(self) -> None:
-        """The connection is lost, with some of what is under way, and soon made again."""
+    def drop(self, host: SimulatedHost | None = None) -> None:
+        """All connections, or those of one host, are lost with some of what is under way, and soon
+        made again."""
         for connection in self._connections:
-            if connection.lost:
+            if connection.lost or (host is not None and host not in connection.ends):
                 continue
             connection.lost = True
             self._held = [held for held in self._held if held[0] is not connection]
-            for host in self._simulation.hosts:
+            for end in connection.ends:
                 delay = self._delay()
-                connection.cut_short[host.name] = self._simulation.now + delay
-                self._simulation.after(delay, self._notice(connection, host))
+                connection.cut_short[end.name] = self._simulation.now + delay
+                self._simulation.after(delay, self._notice(connection, end))
 
     def _notice(self, connection: _Connection, host: SimulatedHost) -> Callable[[], None]:
+        maker, listener = connection.ends
+
         def notice() -> None:
             connection.noticed.add(host.name)
-            if host.listens:
+            if host is listener:
                 host.do("disconnected", host.replica.probe)
             else:
-                host.do("disconnected", host.replica.disconnected)
-                self._simulation.after(self._delay(), self.connect)
+                peer = connection.peer(host)
+                host.do("disconnected", lambda: host.replica.disconnected(peer))
+                self._simulation.after(self._delay(), lambda: self._connect(maker, listener))
 
         return notice
 
     def _usable(self, sender: SimulatedHost, peer: bytes) -> _Connection | None:
         """The connection that the sender believes to have."""
         for connection in reversed(self._connections):
-            if connection.peer == peer or not sender.listens:
+            if sender in connection.ends and connection.peer(sender) == peer:
                 return None if sender.name in connection.noticed else connection
         return None
+
+    def _splits(self, one: SimulatedHost, other: SimulatedHost) -> bool:
+        return frozenset({one.name, other.name}) in self._split
 
     def _arrive(
         self, connection: _Connection, receiver: SimulatedHost, data: bytes, due: int
     ) -> None:
         if due >= connection.cut_short.get(receiver.name, due + 1):
             return
-        if receiver.name in self._cut:
+        if receiver.name in self._cut or self._splits(*connection.ends):
             self._held.append((connection, receiver, data))
         else:
             self._deliver(connection, receiver, data)
 
     def _deliver(self, connection: _Connection, receiver: SimulatedHost, data: bytes) -> None:
-        origin = connection.peer if receiver.listens else b""
         if receiver.name in self.garbled and self._chance.random() < _DAMAGED:
             place = self._chance.randrange(len(data))
             data = data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :]
-        receiver.do("receive", lambda: receiver.replica.arrived(origin, data))
+        peer = connection.peer(receiver)
+        receiver.do("receive", lambda: receiver.replica.arrived(peer, data))
 
     def _delay(self) -> int:
         return self._chance.randint(*self._delays)

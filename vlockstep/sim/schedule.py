@@ -10,24 +10,26 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Self
 
 from vlockstep.errors import UsageError
+from vlockstep.sim.simulation import HOSTS
 
 PROGRAMS = ("ledger", "preempt", "rewrite", "tally")
 REAL = ("ledger", "preempt", "tally")
 """Those that the engine can run."""
-HOSTS = ("primary", "secondary")
 ONCE = {
     "crash": HOSTS,
     "power": HOSTS,
     "leave": HOSTS,
     "switchover": HOSTS,
-    "diverge": ("secondary",),
+    "diverge": HOSTS[1:],
     "drop": (),
 }
 """Faults that strike, and whom. `power` is a crash that no connection tells of; who is to leave was
 asked to stop, and does so in order."""
+PAIRS = tuple(f"{one}-{other}" for one, other in combinations(HOSTS, 2))
 STALLS = {"stall-outputs": HOSTS, "stall-log": HOSTS, "stall-events": HOSTS}
 """What a host writes stands still: its console and disks, its log, what it tells."""
 LASTING = {
@@ -35,8 +37,9 @@ LASTING = {
     "pause": HOSTS,
     "slow": HOSTS,
     "unplug": HOSTS,
-    "cut": (*HOSTS, "both"),
-    "garble": (*HOSTS, "both"),
+    "cut": (*HOSTS, "all"),
+    "split": PAIRS,
+    "garble": (*HOSTS, "all"),
     "arbiter-away": (),
     "arbiter-deaf": (),
     "arbiter-slow": (),
@@ -44,10 +47,10 @@ LASTING = {
     "arbiter-stale": (),
 }
 """Faults that strike and pass. A `slow` guest takes longer from exit to exit. A `cut` names who is
-not reached, `garble` who gets messages with a flipped bit among others, `unplug` whose NIC has no
-network. An arbiter that is deaf does what it is asked, but its answers get lost; one that is flaky
-fails now and then, in the midst of a claim, too; with one that is stale nobody sees what others
-have written."""
+not reached, `split` which two do not reach each other, `garble` who gets messages with a flipped
+bit among others, `unplug` whose NIC has no network. An arbiter that is deaf does what it is asked,
+but its answers get lost; one that is flaky fails now and then, in the midst of a claim, too; with
+one that is stale nobody sees what others have written."""
 TARGETS = ONCE | LASTING
 HARMLESS = frozenset(STALLS) | {"slow", "unplug", "switchover", "leave"} | {
     kind for kind in LASTING if kind.startswith("arbiter-")
@@ -55,7 +58,7 @@ HARMLESS = frozenset(STALLS) | {"slow", "unplug", "switchover", "leave"} | {
 """Faults of which nobody is dead, nor seems to be."""
 
 _FAULT = re.compile(
-    r"(?P<kind>[a-z-]+)(:(?P<target>[a-z]+))?@(#(?P<point>\d+)|(?P<at>\d+)us(\+(?P<for>\d+)us)?)"
+    r"(?P<kind>[a-z-]+)(:(?P<target>[a-z-]+))?@(#(?P<point>\d+)|(?P<at>\d+)us(\+(?P<for>\d+)us)?)"
 )
 _HEAD = re.compile(r"(?P<real>real-)?(?P<program>[a-z]+)/(?P<size>\d{1,4})")
 
@@ -104,17 +107,19 @@ class Fault:
 @dataclass(frozen=True)
 class Schedule:
     """`real` guests run under the engine, others are scripted. `size` is the number of lines or
-    requests."""
+    requests, `replicas` that of the primary and its secondaries."""
 
     program: str
     size: int
     seed: int
     faults: tuple[Fault, ...] = ()
     real: bool = False
+    replicas: int = 2
 
     def __str__(self) -> str:
         name = f"{'real-' if self.real else ''}{self.program}/{self.size}"
-        return " ".join([name, f"seed={self.seed}", *map(str, self.faults)])
+        count = [f"replicas={self.replicas}"] if self.replicas != 2 else []
+        return " ".join([name, f"seed={self.seed}", *count, *map(str, self.faults)])
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -126,26 +131,36 @@ class Schedule:
             raise UsageError(f"{head!r}: real guests are {', '.join(REAL)}")
         if not rest or not re.fullmatch(r"seed=\d+", rest[0]):
             raise UsageError(f"{text!r}: write seed=N behind the guest")
-        seed = int(rest[0].removeprefix("seed="))
-        faults = tuple(map(Fault.parse, rest[1:]))
-        return cls(match["program"], int(match["size"]), seed, faults, match["real"] is not None)
+        seed, replicas = int(rest.pop(0).removeprefix("seed=")), 2
+        if rest and rest[0].startswith("replicas="):
+            replicas = _replicas(rest.pop(0))
+        faults = tuple(map(Fault.parse, rest))
+        for fault in faults:
+            if replicas < _needs(fault.target):
+                raise UsageError(f"{str(fault)!r}: there are only {replicas} replicas")
+        real = match["real"] is not None
+        return cls(match["program"], int(match["size"]), seed, faults, real, replicas)
 
     @classmethod
-    def random(cls, seed: int, kinds: Sequence[str] = tuple(TARGETS)) -> Self:
+    def random(
+        cls, seed: int, kinds: Sequence[str] = tuple(TARGETS), replicas: int | None = None
+    ) -> Self:
         """The schedule that `seed` stands for: a scripted guest, and up to five faults of these
-        `kinds`."""
+        `kinds`, with so many `replicas` or two or three."""
         chance = random.Random(f"schedule {seed}")
         program = chance.choice(PROGRAMS)
         late = chance.random() < 0.1
         horizon = int(10 ** (chance.uniform(6.5, 7.3) if late else chance.uniform(3.5, 5.8)))
-        faults = sorted(
-            (_fault(chance, horizon, kinds) for _ in range(chance.randint(1, 5))), key=_time
-        )
-        return cls(program, chance.randint(1, 8), seed, tuple(faults))
+        count, size = chance.randint(1, 5), chance.randint(1, 8)
+        replicas = replicas or chance.choice((2, 2, 3))
+        faults = sorted((_fault(chance, horizon, kinds, replicas) for _ in range(count)), key=_time)
+        return cls(program, size, seed, tuple(faults), replicas=replicas)
 
     def simpler(self) -> list[Schedule]:
         """Simpler schedules, the simplest first."""
-        found = [
+        pair = all(_needs(fault.target) <= 2 for fault in self.faults)
+        found = [replace(self, replicas=2)] if self.replicas > 2 and pair else []
+        found += [
             replace(self, faults=self.faults[:i] + self.faults[i + 1 :])
             for i in range(len(self.faults))
         ]
@@ -163,9 +178,22 @@ class Schedule:
         return found
 
 
-def _fault(chance: random.Random, horizon: int, kinds: Sequence[str]) -> Fault:
+def _replicas(word: str) -> int:
+    number = word.removeprefix("replicas=")
+    if number not in ("2", "3"):
+        raise UsageError(f"{word!r}: write replicas=2 or replicas=3")
+    return int(number)
+
+
+def _needs(target: str) -> int:
+    """How many replicas there must be to be this target."""
+    return max((HOSTS.index(name) + 1 for name in target.split("-") if name in HOSTS), default=2)
+
+
+def _fault(chance: random.Random, horizon: int, kinds: Sequence[str], replicas: int) -> Fault:
     kind = chance.choices(kinds, weights=[_WEIGHTS.get(k, 2) for k in kinds])[0]
-    target = chance.choice(TARGETS[kind] or ("",))
+    targets = [target for target in TARGETS[kind] if _needs(target) <= replicas]
+    target = chance.choice(targets or [""])
     lasting = int(10 ** chance.uniform(3, 5.9)) if kind in LASTING else 0
     return Fault(kind, target, chance.randint(0, horizon), lasting)
 

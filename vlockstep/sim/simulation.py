@@ -1,4 +1,4 @@
-"""A protected guest in virtual time: two hosts, and the world around them.
+"""A protected guest in virtual time: two hosts or more, and the world around them.
 
 The replicas are the ones that ship: `Replica` with its protocol objects, Recorder and Replayer.
 Only what they stand on is simulated: clocks, connection, arbiter, console, disks and network.
@@ -10,12 +10,13 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from vlockstep.errors import UsageError
 from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.places import Fault, Place
 from vlockstep.ft.runtime import Setting
@@ -27,12 +28,12 @@ from vlockstep.machine.machine import Machine
 from vlockstep.net.portmessages import parse_mac
 from vlockstep.net.station import Station
 from vlockstep.program.tracebacks import hide
-from vlockstep.protocol.role import NEVER
+from vlockstep.protocol.actions import NEVER
 from vlockstep.protocol.timing import MILLISECOND, SECOND, Timing
 from vlockstep.sim.arbiter import SimulatedArbiter
 from vlockstep.sim.host import SimulatedHost
 from vlockstep.sim.network import Network
-from vlockstep.sim.sides import Direction, check_side, receivers
+from vlockstep.sim.sides import Direction, receivers
 from vlockstep.sim.sinks import SharedConsole, SharedDisk, SimulatedNic, Watched
 from vlockstep.sim.world import NetworkedWorld
 
@@ -40,6 +41,8 @@ __tracebackhide__ = hide
 
 _START = SECOND
 _COLLECT = 5 * MILLISECOND
+HOSTS = ("primary", "secondary", "tertiary")
+"""By the roles that they begin in: the last ones are secondaries, too."""
 GUEST_MAC = "02:00:00:00:00:01"
 
 
@@ -54,7 +57,7 @@ class Clock:
 @dataclass(frozen=True)
 class Conditions:
     """How long things take, in nanoseconds: from the least to the greatest. Clocks and timings are
-    the primary's and the secondary's."""
+    those of the hosts, in order."""
 
     message: tuple[int, int] = (50_000, 50_000)
     verdict: tuple[int, int] = (50_000, 50_000)
@@ -64,8 +67,8 @@ class Conditions:
     """What a host does in the background, each piece of it."""
     timer: tuple[int, int] = (0, 0)
     """By how much a host wakes too late; too early if negative."""
-    clocks: tuple[Clock, Clock] = (Clock(), Clock())
-    timings: tuple[Timing, Timing] = (Timing(), Timing())
+    clocks: Sequence[Clock] = (Clock(),) * len(HOSTS)
+    timings: Sequence[Timing] = (Timing(),) * len(HOSTS)
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Emission:
 
 
 class Simulation:
-    """A primary and a secondary of a guest, from before they meet.
+    """A primary and secondaries of a guest, from before they meet; so many `replicas` in all.
 
     `machine` makes the machine that runs the guest, `memory` is in MiB. `crash_at` is a `Place`
     for the primary. In the directory `logs` each replica keeps its log as NAME.vlog. Use as a
@@ -97,6 +100,7 @@ class Simulation:
         machine: Callable[[Image, GuestConfig, bool], Machine] | None = None,
         crash_at: str | None = None,
         logs: Path | None = None,
+        replicas: int = 2,
     ) -> None:
         self.now = _START
         self.seed = seed
@@ -104,6 +108,8 @@ class Simulation:
         self.chance = random.Random(seed)
         self.console = SharedConsole()
         self.emissions: list[Emission] = []
+        self.losses: list[str] = []
+        """Outputs that were released to who may claim had not received them, in words."""
         self.logs = logs
         self.readings: dict[int, int] = {}
         """When each value of the guest's counter was read first."""
@@ -123,13 +129,12 @@ class Simulation:
         config = GuestConfig(image.digest, memory * MIB, arguments, blocks=blocks, nets=nets)
         check_devices(image, config)
 
-        first, second = self.conditions.clocks
-        self.primary = SimulatedHost(self, "primary", first, listens=True)
-        self.secondary = SimulatedHost(self, "secondary", second, listens=False)
-        self.hosts = self.primary, self.secondary
+        clocks = zip(HOSTS[:replicas], self.conditions.clocks, strict=False)
+        self.hosts = tuple(SimulatedHost(self, name, clock) for name, clock in clocks)
+        self.primary, self.secondary = self.hosts[:2]
         self.network = Network(self, self.chance, self.conditions.message)
         self.arbiter = SimulatedArbiter(self, self.chance, self.conditions.verdict)
-        for host, timing in zip(self.hosts, self.conditions.timings, strict=True):
+        for host, timing in zip(self.hosts, self.conditions.timings, strict=False):
             host.nics = {d.handle: self._nic(host) for d in nics}
             if crash_at is not None and host is self.primary:
                 host.fault = Fault(Place.parse(crash_at), host.strike)
@@ -146,9 +151,10 @@ class Simulation:
                     fault=host.fault,
                 )
             )
-        self.primary.replica.start_primary(config, self.arbiter.generation)
-        self.secondary.replica.start_secondary()
-        self.network.connect()
+        self.primary.replica.start_primary(config, 0, replicas - 1)
+        for host in self.hosts[1:]:
+            host.replica.start_secondary()
+            self.network.dial(host, self.primary)
 
     # Looking
 
@@ -165,15 +171,16 @@ class Simulation:
         """Who made each output."""
         return [emission.host for emission in self.emissions]
 
-    def peer(self, host: SimulatedHost) -> SimulatedHost:
-        return self.secondary if host is self.primary else self.primary
-
-    def host(self, side: str) -> SimulatedHost:
-        return self.primary if check_side(side) == "primary" else self.secondary
+    def host(self, name: str) -> SimulatedHost:
+        """Raises `UsageError` if there is none."""
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        raise UsageError(f"no replica {name!r}: write {' or '.join(h.name for h in self.hosts)}")
 
     @property
     def over(self) -> bool:
-        """Neither host will do anything again."""
+        """No host will do anything again."""
         return all(host.over for host in self.hosts)
 
     # Driving
@@ -208,12 +215,12 @@ class Simulation:
     # Faults
 
     def crash(self, side: str = "primary", *, silently: bool = False) -> None:
-        """A host is gone, in the middle of whatever it did. The peer's connection drops, unless
+        """A host is gone, in the middle of whatever it did. Its connections drop, unless
         `silently`, as when a machine loses its power."""
         host = self.host(side)
         host.crashed = True
         if not silently:
-            self.network.drop()
+            self.network.drop(host)
 
     def pause(self, side: str = "primary") -> None:
         self.host(side).paused = True
@@ -284,7 +291,7 @@ class Simulation:
         )
 
     def broadcast(self, frame: bytes) -> None:
-        """A frame on the guest's network: both hosts are on a hub."""
+        """A frame on the guest's network: all hosts are on a hub."""
         for host in self.hosts:
             for nic in host.nics.values():
                 nic.deliver(frame)
@@ -312,6 +319,13 @@ class Simulation:
     def _emitted(self, host: SimulatedHost) -> None:
         generation = host.generation if host.live else None
         self.emissions.append(Emission(self.now, host.name, generation))
+        entry = host.replica.emitting
+        for member in self.arbiter.members:
+            if entry is not None and not member.over and member.received <= entry:
+                self.losses.append(
+                    f"the output of entry {entry} by {host.name} at {self.now} ns, of which "
+                    f"{member.name} has received {member.received} and may claim"
+                )
 
     def close(self) -> None:
         for host in self.hosts:

@@ -37,6 +37,11 @@ _RECONNECT, _RECONNECT_MAX = 5, 200
 """Milliseconds until the first attempt, well below the time for which a lost connection is no
 reason to part, and between later ones."""
 
+_CONNECTING = {
+    Party.PRIMARY: (Party.SECONDARY, Party.OPERATOR),
+    Party.SECONDARY: (Party.PRIMARY, Party.SECONDARY, Party.OPERATOR),  # which share their key
+}
+"""Whom a replica lets connect, if it has their keys."""
 _RECEIVED = 4096
 """Messages of a peer that may wait to be read."""
 _AT_ONCE = 1024
@@ -100,14 +105,16 @@ class Channel:
         authenticator: ThreadAuthenticator | None = None,
         parties: Mapping[str, Party] | None = None,
         forbid: Forbid = lambda party, data: None,
+        listener: Party = Party.PRIMARY,
     ) -> None:
-        """`parties` are those that may connect, by their public keys; None if anybody may."""
+        """`listener` is who listens at the other end, or at this one. `parties` are those that may connect, by their public keys; None if anybody may."""
         self._context = context
         self._socket = socket
         self._keys = keys
         self._authenticator = authenticator
         self._parties = parties
         self._forbid = forbid
+        self._listener = listener
         self._failures = 0
         self._told: set[str] = set()
         self._monitor = socket.get_monitor_socket(_MONITORED)
@@ -162,7 +169,7 @@ class Channel:
         if self.listens:
             reason, certain = why_rejected(event, value, self._keys)
         else:
-            reason, certain = why_failed(event, value, self._keys, Party.PRIMARY)
+            reason, certain = why_failed(event, value, self._keys, self._listener)
         self._failures = 0 if certain else self._failures + 1
         if reason in self._told or not (certain or self._failures >= ACCIDENTS):
             return None
@@ -204,9 +211,9 @@ def listen(endpoint: str, keys: Keys | None, forbid: Forbid = lambda party, data
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     authenticator = parties = None
     if keys is not None:
-        accepted = [party for party in (Party.SECONDARY, Party.OPERATOR) if party in keys.peers]
+        accepted = [party for party in _CONNECTING[keys.party] if keys.has(party)]
         authenticator = authenticate(context, socket, keys, accepted)
-        parties = {keys.peers[party].decode(): party for party in accepted}
+        parties = {keys.of(party).decode(): party for party in accepted}
     channel = Channel(context, socket, keys, authenticator, parties, forbid)
     try:
         bind(socket, endpoint)
@@ -216,21 +223,27 @@ def listen(endpoint: str, keys: Keys | None, forbid: Forbid = lambda party, data
     return channel
 
 
-def connect(endpoint: str, keys: Keys | None) -> Channel:
-    """Connect to a listener at `endpoint`, now or as soon as there is one.
+def connect(
+    endpoint: str, keys: Keys | None, listener: Party = Party.PRIMARY, *, look: bool = True
+) -> Channel:
+    """Connect to the `listener` at `endpoint`, now or as soon as there is one. Without a `look` at
+    who is there first it does not wait for anything.
 
     Raises `HostError` if somebody else is there, or the keys do not fit.
     """
     check_endpoint(endpoint, keys is not None)
-    look_before_connecting(endpoint, keys)
+    if look:
+        look_before_connecting(endpoint, keys)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket = _socket(context, zmq.DEALER)
     socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX)
     if keys is not None:
-        present(socket, keys, Party.PRIMARY)
-    channel = Channel(context, socket, keys)  # it watches before there is anything to see
+        present(socket, keys, listener)
+    channel = Channel(
+        context, socket, keys, listener=listener
+    )  # it watches before there is anything to see
     try:
         connect_to(socket, endpoint)
     except UsageError:

@@ -13,6 +13,7 @@ from vlockstep.errors import VlockstepError
 MAX_MESSAGE = 80 << 20
 """Bytes of a message on any channel."""
 _FIELD_TYPES = {"int": int, "bool": bool, "str": str, "bytes": bytes, "dict[str, Any]": dict}
+_TEXTS = "dict[str, str]"
 _M = TypeVar("_M")
 
 
@@ -23,7 +24,8 @@ class MessageError(VlockstepError):
 class Codec(Generic[_M]):
     """Encodes dataclasses, each of which has a number below 256 in `kinds`.
 
-    A field is a number that is not negative, a bool, a text, bytes, or a dict of plain types.
+    A field is a number that is not negative, a bool, a text, bytes, a dict of texts, or one of
+    plain types.
     """
 
     def __init__(self, kinds: Mapping[int, type[_M]]) -> None:
@@ -31,7 +33,11 @@ class Codec(Generic[_M]):
         self._heads = {kind: bytes((number,)) for number, kind in kinds.items()}
         self._names = {kind: [f.name for f in fields(kind)] for kind in kinds.values()}  # type: ignore[arg-type]
         self._layouts = {
-            number: [_FIELD_TYPES[str(f.type)] for f in fields(kind)]  # type: ignore[arg-type]
+            number: [_FIELD_TYPES.get(str(f.type), dict) for f in fields(kind)]  # type: ignore[arg-type]
+            for number, kind in kinds.items()
+        }
+        self._texts = {
+            number: [i for i, f in enumerate(fields(kind)) if f.type == _TEXTS]  # type: ignore[arg-type]
             for number, kind in kinds.items()
         }
 
@@ -54,6 +60,9 @@ class Codec(Generic[_M]):
             raise MessageError(f"a malformed message of kind {number}")
         if any(type(value) is int and value < 0 for value in values):
             raise MessageError(f"a negative number in a message of kind {number}")
+        for place in self._texts[number]:
+            if {type(text) for text in (*values[place], *values[place].values())} - {str}:
+                raise MessageError(f"what is no text in a message of kind {number}")
         made: Any = self._kinds[number]
         message: _M = made(*values)
         return message

@@ -144,7 +144,7 @@ def authenticate(
 
     authenticator = ThreadAuthenticator(context)
     authenticator.start()
-    public = {keys.peers[party] for party in accepted if party in keys.peers}
+    public = {keys.of(party) for party in accepted if keys.has(party)}
     authenticator.configure_curve_callback("*", _Accept(public))
     socket.setsockopt(zmq.CURVE_SERVER, 1)
     _identify(socket, keys)

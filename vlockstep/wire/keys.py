@@ -47,8 +47,14 @@ class Keys:
     secret: bytes
     peers: dict[Party, bytes]
 
+    def has(self, party: Party) -> bool:
+        """Whether the public key of `party` is there."""
+        return party in self.peers or party is self.party
+
     def of(self, party: Party) -> bytes:
         """The public key of `party`. Raises `UsageError` if it is not there."""
+        if party is self.party:
+            return self.public
         if party not in self.peers:
             raise UsageError(
                 f"among the keys {party}.key, the public key of the {party}, is missing"

@@ -1,0 +1,77 @@
+"""Which replica is at the other end of which connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vlockstep.protocol import messages
+from vlockstep.protocol.messages import PROTOCOL, Iam, Message, Who
+
+_LIMIT = 64
+"""Connections that are remembered; who was forgotten says anew who it is."""
+
+
+class Links:
+    """The connections of the replica `me`. A `peer` is what the runtime calls the other end of one;
+    `send` gives it bytes and is false if it is gone."""
+
+    def __init__(self, me: str, send: Callable[[bytes, bytes], bool]) -> None:
+        self._me = me
+        self._send = send
+        self._peers: dict[str, bytes] = {}
+        self._replicas: dict[bytes, str] = {}
+        self._made: set[bytes] = set()
+        """Those that this replica made."""
+
+    def __contains__(self, replica: str) -> bool:
+        return replica in self._peers
+
+    @property
+    def replicas(self) -> list[str]:
+        """Who is connected, as far as is known."""
+        return list(self._peers)
+
+    def introduce(self, peer: bytes) -> None:
+        """This replica made a connection: say whose it is."""
+        self._made.add(peer)
+        self.say(Iam(PROTOCOL, self._me), peer)
+
+    def introduced(self, peer: bytes, replica: str) -> None:
+        """The other end has said who it is, and hears the same unless it was told."""
+        self._forget_peer(self._peers.get(replica))
+        self._forget_peer(peer)
+        self._peers[replica], self._replicas[peer] = peer, replica
+        if len(self._peers) > _LIMIT:
+            self._forget_peer(next(iter(self._peers.values())))
+        if peer not in self._made:
+            self.say(Iam(PROTOCOL, self._me), peer)
+
+    def made(self, peer: bytes) -> bool:
+        """Whether this replica made that connection."""
+        return peer in self._made
+
+    def replica(self, peer: bytes) -> str | None:
+        """Who is at its other end; if that is not known, it is asked."""
+        found = self._replicas.get(peer)
+        if found is None:
+            self.say(Who(), peer)
+        return found
+
+    def lost(self, peer: bytes) -> str | None:
+        """A connection dropped: whose it was."""
+        replica = self._replicas.get(peer)
+        self._forget_peer(peer)
+        return replica
+
+    def send(self, message: Message, replica: str) -> bool:
+        """False if it is not connected."""
+        peer = self._peers.get(replica)
+        return peer is not None and self.say(message, peer)
+
+    def say(self, message: Message, peer: bytes) -> bool:
+        return self._send(messages.encode(message), peer)
+
+    def _forget_peer(self, peer: bytes | None) -> None:
+        replica = None if peer is None else self._replicas.pop(peer, None)
+        if replica is not None:
+            del self._peers[replica]

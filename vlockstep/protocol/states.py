@@ -1,0 +1,194 @@
+"""The protocol's states, and the one table that says what may happen in each of them.
+
+`TABLE[role][state][event]` are the states to which `event` may lead when it comes in `state`, also
+on the way to another one. A message that is not in the table is not heeded; any other event, and
+any step that is not in it, is a bug and raises AssertionError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+
+
+class State(Enum):
+    # Primary
+    WAITING = "waiting for secondaries"
+    PROTECTED = "protected"
+    CLAIMING = "asking the arbiter"  #     the primary or a secondary
+    ALONE = "alone"
+    HOLDING = "stopping for a switchover"
+    HANDED_OVER = "handed over"
+    FINISHING = "guest ended"
+    ENDING = "ending the guest"
+    # Secondary
+    JOINING = "joining"
+    READY = "ready to follow"
+    FOLLOWING = "following"
+    PARTED = "connection lost"
+    CANDIDATE = "looking who has received most"
+    TAKING_OVER = "catching up to take over"
+    DRAINED = "guest ended, waiting for the primary"
+    # Both
+    SWAPPED = "roles swapped"
+    LIVE = "live"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+
+
+class Event(Enum):
+    # Messages, by their names
+    HELLO = "Hello"
+    WELCOME = "Welcome"
+    REFUSE = "Refuse"
+    RULING = "Ruling"
+    BATCH = "Batch"
+    QUERY = "Query"
+    ANSWER = "Answer"
+    HAVE = "Have"
+    HANDOVER = "Handover"
+    FINISHED = "Finished"
+    ENDED = "Ended"
+    GOODBYE = "Goodbye"
+    # Connections and time
+    CONNECTED = "a connection stands"
+    LOST = "a connection was lost"
+    TICK = "time has passed"
+    # The arbiter
+    VERDICT = "the arbiter answered"
+    # The guest
+    APPEND = "the guest made entries"
+    PERFORMED = "outputs were made"
+    HELD = "the guest is held"
+    PROGRESS = "the guest took entries"
+    DIVERGE = "the guest diverged"
+    # People
+    SWITCHOVER = "asked to swap roles"
+    LEAVE = "asked to leave"
+    END = "asked to end the guest"
+
+
+MESSAGES = frozenset(list(Event)[: list(Event).index(Event.CONNECTED)])
+
+Row = Mapping[Event, frozenset[State]]
+_S, _E = State, Event
+
+
+def _row(*stay: Event, **to: tuple[State, ...]) -> Row:
+    """Events that lead nowhere, and those that lead elsewhere, by their names."""
+    return {event: frozenset() for event in stay} | {
+        _E[name]: frozenset(states) for name, states in to.items()
+    }
+
+
+_LINKS = (_E.CONNECTED, _E.LOST)
+_OVER: Row = {}
+
+_PRIMARY: dict[State, Row] = {
+    _S.WAITING: _row(
+        _E.HELLO, _E.QUERY, _E.GOODBYE, *_LINKS, _E.SWITCHOVER,
+        ANSWER=(_S.CLAIMING,), TICK=(_S.STOPPED,), LEAVE=(_S.STOPPED,), END=(_S.STOPPED,),
+    ),
+    _S.PROTECTED: _row(
+        _E.QUERY, _E.HAVE, _E.CONNECTED, _E.LOST, _E.APPEND, _E.HELD,
+        HELLO=(_S.CLAIMING,), ANSWER=(_S.FINISHING,), GOODBYE=(_S.CLAIMING, _S.STOPPED),
+        RULING=(_S.STOPPED,), BATCH=(_S.STOPPED,), TICK=(_S.CLAIMING, _S.STOPPED, _S.FINISHING),
+        PERFORMED=(_S.FINISHING,), SWITCHOVER=(_S.HOLDING,), LEAVE=(_S.HOLDING, _S.STOPPED),
+        END=(_S.ENDING, _S.STOPPED),
+    ),
+    _S.CLAIMING: _row(
+        _E.HELLO, _E.QUERY, _E.ANSWER, _E.HAVE, _E.GOODBYE, *_LINKS, _E.APPEND, _E.PERFORMED,
+        _E.HELD, _E.SWITCHOVER, _E.LEAVE, _E.END,
+        RULING=(_S.STOPPED,), TICK=(_S.STOPPED,),
+        VERDICT=(_S.PROTECTED, _S.ALONE, _S.FINISHING, _S.FINISHED, _S.HOLDING, _S.ENDING,
+                 _S.STOPPED),
+    ),
+    _S.ALONE: _row(
+        _E.HELLO, _E.QUERY, _E.BATCH, _E.HAVE, _E.HANDOVER, *_LINKS, _E.TICK, _E.APPEND, _E.HELD,
+        _E.SWITCHOVER,
+        RULING=(_S.STOPPED,), PERFORMED=(_S.FINISHED,), LEAVE=(_S.FINISHED,), END=(_S.FINISHED,),
+    ),
+    _S.HOLDING: _row(
+        _E.QUERY, _E.HAVE, _E.CONNECTED, _E.APPEND, _E.SWITCHOVER, _E.LEAVE,
+        HELLO=(_S.CLAIMING,), ANSWER=(_S.HANDED_OVER, _S.FINISHING),
+        GOODBYE=(_S.CLAIMING, _S.STOPPED), RULING=(_S.STOPPED,), BATCH=(_S.STOPPED,),
+        LOST=(_S.PROTECTED, _S.STOPPED), HELD=(_S.HANDED_OVER,),
+        TICK=(_S.PROTECTED, _S.HANDED_OVER, _S.FINISHING, _S.CLAIMING, _S.STOPPED),
+        PERFORMED=(_S.HANDED_OVER, _S.FINISHING), END=(_S.ENDING, _S.STOPPED),
+    ),
+    _S.HANDED_OVER: _row(
+        _E.HELLO, _E.QUERY, _E.ANSWER, _E.HAVE, *_LINKS, _E.PERFORMED, _E.SWITCHOVER, _E.LEAVE,
+        _E.END,
+        RULING=(_S.SWAPPED, _S.STOPPED), GOODBYE=(_S.CLAIMING, _S.STOPPED),
+        TICK=(_S.CLAIMING, _S.STOPPED),
+    ),
+    _S.FINISHING: _row(
+        _E.HELLO, _E.QUERY, _E.HAVE, *_LINKS, _E.PERFORMED, _E.SWITCHOVER, _E.LEAVE, _E.END,
+        ANSWER=(_S.FINISHED,), GOODBYE=(_S.FINISHED,), RULING=(_S.FINISHED,),
+        TICK=(_S.FINISHED,),
+    ),
+    _S.ENDING: _row(
+        _E.HELLO, _E.QUERY, _E.HAVE, *_LINKS, _E.APPEND, _E.PERFORMED, _E.HELD, _E.SWITCHOVER,
+        _E.LEAVE, _E.END,
+        ANSWER=(_S.FINISHED,), GOODBYE=(_S.FINISHED,), RULING=(_S.STOPPED,), TICK=(_S.FINISHED,),
+    ),
+    _S.SWAPPED: _OVER,
+    _S.FINISHED: _OVER,
+    _S.STOPPED: _OVER,
+}  # fmt: skip
+_SECONDARY: dict[State, Row] = {
+    _S.JOINING: _row(
+        *_LINKS, _E.SWITCHOVER,
+        WELCOME=(_S.READY, _S.STOPPED), REFUSE=(_S.STOPPED,), TICK=(_S.STOPPED,),
+        LEAVE=(_S.STOPPED,), END=(_S.STOPPED,),
+    ),
+    _S.READY: _row(
+        _E.HAVE, _E.CONNECTED, _E.WELCOME, _E.SWITCHOVER, _E.PROGRESS,
+        QUERY=(_S.FOLLOWING,), BATCH=(_S.FOLLOWING, _S.STOPPED), RULING=(_S.STOPPED,),
+        REFUSE=(_S.STOPPED,), LOST=(_S.STOPPED,), GOODBYE=(_S.STOPPED,), ENDED=(_S.STOPPED,),
+        TICK=(_S.STOPPED,), DIVERGE=(_S.STOPPED,), LEAVE=(_S.STOPPED,), END=(_S.STOPPED,),
+    ),
+    _S.FOLLOWING: _row(
+        _E.QUERY, _E.WELCOME, _E.HAVE, _E.CONNECTED, _E.PROGRESS, _E.SWITCHOVER, _E.END,
+        BATCH=(_S.STOPPED,), HANDOVER=(_S.TAKING_OVER, _S.CLAIMING),
+        FINISHED=(_S.DRAINED, _S.FINISHED), GOODBYE=(_S.CANDIDATE, _S.CLAIMING),
+        ENDED=(_S.STOPPED,), RULING=(_S.PARTED, _S.STOPPED), LOST=(_S.PARTED,),
+        TICK=(_S.CANDIDATE, _S.CLAIMING), DIVERGE=(_S.STOPPED,),
+        LEAVE=(_S.STOPPED,),
+    ),
+    _S.PARTED: _row(
+        _E.QUERY, _E.HAVE, *_LINKS, _E.PROGRESS, _E.SWITCHOVER, _E.END,
+        WELCOME=(_S.FOLLOWING,), BATCH=(_S.STOPPED,), GOODBYE=(_S.CANDIDATE, _S.CLAIMING),
+        ENDED=(_S.STOPPED,), RULING=(_S.STOPPED,),
+        TICK=(_S.CANDIDATE, _S.CLAIMING), DIVERGE=(_S.STOPPED,), LEAVE=(_S.STOPPED,),
+    ),
+    _S.CANDIDATE: _row(
+        *_LINKS, _E.PROGRESS, _E.SWITCHOVER, _E.END, _E.GOODBYE,
+        HAVE=(_S.CLAIMING,), TICK=(_S.CLAIMING,), WELCOME=(_S.FOLLOWING,), QUERY=(_S.FOLLOWING,),
+        BATCH=(_S.FOLLOWING, _S.STOPPED), ENDED=(_S.STOPPED,), RULING=(_S.PARTED, _S.STOPPED),
+        DIVERGE=(_S.STOPPED,), LEAVE=(_S.STOPPED,),
+    ),
+    _S.TAKING_OVER: _row(
+        _E.QUERY, _E.HANDOVER, _E.WELCOME, _E.HAVE, *_LINKS, _E.SWITCHOVER, _E.END,
+        PROGRESS=(_S.CLAIMING,), TICK=(_S.CLAIMING,), RULING=(_S.PARTED, _S.STOPPED),
+        DIVERGE=(_S.STOPPED,), LEAVE=(_S.STOPPED,),
+    ),
+    _S.CLAIMING: _row(
+        _E.QUERY, _E.HANDOVER, _E.HAVE, *_LINKS, _E.PROGRESS, _E.SWITCHOVER, _E.LEAVE, _E.END,
+        VERDICT=(_S.LIVE, _S.PARTED, _S.STOPPED), TICK=(_S.STOPPED,),
+        RULING=(_S.PARTED, _S.STOPPED), DIVERGE=(_S.STOPPED,),
+    ),
+    _S.DRAINED: _row(
+        _E.FINISHED, _E.QUERY, *_LINKS, _E.TICK, _E.SWITCHOVER, _E.LEAVE, _E.END,
+        PROGRESS=(_S.FINISHED,), DIVERGE=(_S.STOPPED,),
+    ),
+    _S.LIVE: _row(
+        _E.HELLO, _E.QUERY, _E.BATCH, _E.HANDOVER, _E.HAVE, *_LINKS, _E.TICK, _E.PROGRESS,
+        _E.SWITCHOVER, _E.LEAVE, _E.END,
+        RULING=(_S.STOPPED,), DIVERGE=(_S.STOPPED,),
+    ),
+    _S.FINISHED: _OVER,
+    _S.STOPPED: _OVER,
+}  # fmt: skip
+
+TABLE: Mapping[str, Mapping[State, Row]] = {"primary": _PRIMARY, "secondary": _SECONDARY}
