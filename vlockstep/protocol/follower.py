@@ -30,7 +30,7 @@ class Follower:
         self.ready = False
         """It has answered, and so has a guest."""
         self.finished = False
-        """It knows that the guest has ended."""
+        """It knows that the guest has ended, or is not heard any more."""
         self.parted: int | None = None
         """Since when its connection is lost."""
         self.lease_until = 0

@@ -742,11 +742,9 @@ class Primary(Role):
     def _last_words(self, now: int) -> list[Action]:
         """Until every member knows that the guest has ended, or is silent."""
         ended = self.state is State.ENDING
-        waiting = {
-            member: follower
-            for member, follower in self.followers.items()
-            if not follower.finished and not follower.hearing.silent(now, self._dead)
-        }
+        for follower in self.followers.values():
+            follower.finished = follower.finished or follower.hearing.silent(now, self._dead)
+        waiting = {m: f for m, f in self.followers.items() if not f.finished}
         if not waiting:
             self._to(State.FINISHED)
             return [Stop(self._ending, orderly=True) if ended else Done()]

@@ -125,7 +125,7 @@ class Secondary(Role):
             case State.PARTED:
                 due = min(beat, self._still_until + self._deference)
             case State.CANDIDATE:
-                due = min(beat, self._turn)
+                return min(beat, self._turn)
             case State.CLAIMING:
                 return self._retry
             case State.JOINING:

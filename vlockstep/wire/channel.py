@@ -107,7 +107,8 @@ class Channel:
         forbid: Forbid = lambda party, data: None,
         listener: Party = Party.PRIMARY,
     ) -> None:
-        """`listener` is who listens at the other end, or at this one. `parties` are those that may connect, by their public keys; None if anybody may."""
+        """`listener` is who is reached, `parties` are those that may connect, by their public
+        keys; None if anybody may."""
         self._context = context
         self._socket = socket
         self._keys = keys
