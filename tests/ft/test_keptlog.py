@@ -10,6 +10,8 @@ from support import config_for, sample
 from vlockstep.ft import keptlog
 from vlockstep.ft.keptlog import KeptLog
 from vlockstep.host.background import Job
+from vlockstep.protocol.journal import Batch
+from vlockstep.replay import codec
 from vlockstep.replay.entry import Kind, Value
 
 
@@ -34,5 +36,6 @@ def test_the_data_of_entries_counts(
     log = KeptLog(path, config_for(sample("hello")), StandingStill(), lost.append)
     for number in range(3):
         assert lost == []
-        log.keep(0, [(kind, number, 0, value, b"")])
+        content = codec.encode(number, [(kind, number, 0, value, b"")])
+        log.keep(0, [Batch(number, number + 1, 1, content)])
     assert lost == [f"{path} takes less than the guest gives; the log file ends here"]

@@ -10,27 +10,33 @@ from pathlib import Path
 import pytest
 from support import sample
 
-from vlockstep.arbiter import ArbiterError, Verdict
+from vlockstep.arbiter import ArbiterError, Record
 from vlockstep.errors import HostError
+from vlockstep.ft.channels import Channels
 from vlockstep.ft.events import Event, Notice
 from vlockstep.ft.process import Process
 from vlockstep.ft.runtime import Setting
 from vlockstep.host.devices import ConsoleFile
 from vlockstep.machine.config import GuestConfig
+from vlockstep.protocol.actions import NEVER, Claim
 from vlockstep.protocol.messages import forbidden
-from vlockstep.protocol.role import NEVER, Claim
+from vlockstep.protocol.primary import Primary
 from vlockstep.replay.entry import Kind
 from vlockstep.wire import channel
+
+OTHER = Record(2, "other", ("other",))
 
 
 class Arbiter:
     """Answers with these, in turn."""
 
-    def __init__(self, *answers: Verdict | Exception) -> None:
+    def __init__(self, *answers: Record | Exception) -> None:
         self._answers = iter(answers)
         self.ended: list[int] = []
 
-    def claim(self, expected: int, alone: bool) -> Verdict:
+    def claim(
+        self, owner: str, expected: int, leave_out: frozenset[str], take_in: frozenset[str]
+    ) -> Record:
         answer = next(self._answers)
         if isinstance(answer, Exception):
             raise answer
@@ -52,7 +58,7 @@ def process(tmp_path: Path, said: list[str]) -> Iterator[Process]:
         ArbiterError("away"),
         ZeroDivisionError("odd"),
         ArbiterError("away"),
-        Verdict.LOST,
+        OTHER,
         ArbiterError("away"),
     )
 
@@ -61,7 +67,7 @@ def process(tmp_path: Path, said: list[str]) -> Iterator[Process]:
 
     setting = Setting(sample("hello"), ConsoleFile(tmp_path / "console"), {}, {})
     listener = channel.listen(f"ipc://{tmp_path}/socket", None, forbidden)
-    yield Process(setting, listener, arbiter, observe)
+    yield Process(setting, Channels(listener), arbiter, observe)
     listener.close()
 
 
@@ -70,9 +76,9 @@ def test_whatever_fails_in_a_claim_it_is_answered_and_told_once(
 ) -> None:
     answers = []
     for _ in range(6):
-        process.claim(Claim(1, alone=True))
+        process.claim(Claim(1))
         answers.append(process._answers.get(timeout=10))
-    assert answers == [None, None, None, None, Verdict.LOST, None]
+    assert answers == [None, None, None, None, OTHER, None]
     assert said == ["away", "the arbiter failed: ZeroDivisionError: odd", "away", "away"]
 
 
@@ -94,15 +100,18 @@ def test_the_arbiter_learns_of_the_end_only_when_nothing_is_on_its_way(
 
     console = SlowConsole(Path(os.devnull))
     listener = channel.listen(f"ipc://{tmp_path}/socket", None, forbidden)
-    process = Process(Setting(image, console, {}, {}), listener, arbiter, observe)
+    process = Process(Setting(image, console, {}, {}), Channels(listener), arbiter, observe)
     if not stalled:
         go.set()
     process._replica._queue.add(0, Kind.CONSOLE, 0, 0, b"x")
     process._replica._queue.permit(1, NEVER)
     assert begun.wait(10)
     process.stop("why")
+    process._replica.start_primary(GuestConfig(image.digest), 1)
+    assert isinstance(process._replica.role, Primary)
+    process._replica.role.owns = True
     with pytest.raises(HostError, match="why"):
-        process.run_primary(GuestConfig(image.digest), 1)
+        process._run()
     assert arbiter.ended == ([] if stalled else [1])
     assert any("on its way" in text for text in said) == stalled
     go.set()

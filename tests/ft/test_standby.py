@@ -258,5 +258,5 @@ def test_a_guest_does_not_read_its_own_broadcasts_after_a_failover() -> None:
         pair.crash()
         pair.run()
         assert (pair.secondary.state, len(client.replies)) == ("FINISHED", 3)
-        read = [e[3][1] for e in pair.secondary.replica.entries if isinstance(e[3], tuple)]
+        read = [e[3][1] for e in pair.secondary.entries if isinstance(e[3], tuple)]
         assert not set(read) & set(heard)

@@ -22,6 +22,7 @@ from vlockstep.program import PATIENCE
 if TYPE_CHECKING:
     from vlockstep.arbiter import DirectoryArbiter
     from vlockstep.files.locks import FileLock
+    from vlockstep.ft.channels import Channels
     from vlockstep.ft.events import Event
     from vlockstep.ft.places import Fault, Place
     from vlockstep.ft.process import Process
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from vlockstep.protocol.timing import Timing
     from vlockstep.wire.channel import Channel
 
+MAX_SECONDARIES = 7
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:7700"
 
 _EVENTS = {
@@ -71,6 +73,17 @@ def primary(
             help="tcp://HOST:PORT or ipc://PATH.",
         ),
     ] = DEFAULT_ENDPOINT,
+    secondaries: Annotated[
+        int,
+        typer.Option(
+            "--secondaries",
+            min=1,
+            max=MAX_SECONDARIES,
+            metavar="N",
+            rich_help_panel=PAIR,
+            help="How many secondaries to wait for.",
+        ),
+    ] = 1,
     keys: pairoptions.KeysOption = None,
     memory: options.MemoryOption = options.DEFAULT_MEMORY_MB,
     blocks: options.BlockOptions = None,
@@ -107,11 +120,16 @@ def primary(
     guest = options.open_guest(image, arguments, memory, cpu, blocks, network)
 
     def start(process: Callable[..., Process]) -> Outcome:
+        from vlockstep.ft.channels import Channels
         from vlockstep.protocol.messages import forbidden
         from vlockstep.wire import channel
 
-        made = process(channel=channel.listen(listen, own, forbidden), arbiter=judge)
-        return made.run_primary(guest.config, judge.start())
+        generation = judge.start()
+        channels = Channels(
+            channel.listen(listen, own, forbidden), party=Party.PRIMARY, connect=_connector(own)
+        )
+        made = process(channels=channels, arbiter=judge)
+        return made.run_primary(guest.config, generation, secondaries)
 
     files = _Files(judge.guest(), guest.files, console, log, dumpcore)
     places = _Places(crash_at, pause_at, stop_at, diverge_at)
@@ -127,6 +145,15 @@ def secondary(
             "--connect", metavar="ENDPOINT", rich_help_panel=PAIR, help="Where the primary listens."
         ),
     ] = DEFAULT_ENDPOINT,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            "--listen",
+            metavar="ENDPOINT",
+            rich_help_panel=PAIR,
+            help="Where other secondaries reach this one, if there are any.",
+        ),
+    ] = None,
     keys: pairoptions.KeysOption = None,
     blocks: options.BlockOptions = None,
     nets: options.NetOptions = None,
@@ -159,16 +186,22 @@ def secondary(
     disks = [BlockOption.parse(text) for text in blocks or []]
     own = _load(keys, Party.SECONDARY)
     check_endpoint(connect, own is not None)
+    if listen is not None:
+        check_endpoint(listen, own is not None)
     timing = _timing(heartbeat, misses, max_lag, max_log, wait)
     judge = DirectoryArbiter(arbiter, _name("secondary"))
     devices = options.attach_disks(opened, disks, judge.guest())
     attached = options.Network(nets, macs, own, judge.guest).connect(opened, devices)
 
     def start(process: Callable[..., Process]) -> Outcome:
+        from vlockstep.ft.channels import Channels
+        from vlockstep.protocol.messages import forbidden
         from vlockstep.wire import channel
 
-        connector = channel.connect(connect, own)
-        return process(channel=connector, arbiter=judge).run_secondary()
+        first = channel.connect(connect, own)
+        others = None if listen is None else channel.listen(listen, own, forbidden)
+        channels = Channels(first, others, party=Party.SECONDARY, connect=_connector(own))
+        return process(channels=channels, arbiter=judge).run_secondary()
 
     files = _Files(judge.guest(), options.files_of(image, disks), console, log, dumpcore)
     places = _Places(crash_at, pause_at, stop_at, diverge_at)
@@ -217,6 +250,13 @@ def _timing(heartbeat: int, misses: int, max_lag: int, max_log: int, wait: int) 
     return Timing(
         heartbeat * MILLISECOND, misses, max_lag * MILLISECOND, max_log << 20, wait * SECOND
     )
+
+
+def _connector(keys: Any) -> Callable[[str, Any], Channel]:
+    """Connects to other members, by where they are reached and whose key they have."""
+    from vlockstep.wire import channel
+
+    return lambda endpoint, party: channel.connect(endpoint, keys, party, look=False)
 
 
 def _load(directory: Path | None, party: Any) -> Any:
@@ -371,13 +411,13 @@ def _process(
     setting: Setting,
     observe: Callable[[Event], None],
     status: bool,
-    channel: Channel,
+    channels: Channels,
     arbiter: DirectoryArbiter,
 ) -> Process:
     """One that signals stop, the second one at once: it may be stuck in a write."""
     from vlockstep.ft.process import Process
 
-    made = Process(setting, channel, arbiter, observe, status)
+    made = Process(setting, channels, arbiter, observe, status)
 
     def leave(number: int, _frame: object) -> None:
         if not made.stop(f"stopped by {signal.Signals(number).name}"):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from vlockstep.errors import HostError
 from vlockstep.wire.channel import Channel, Event
+from vlockstep.wire.keys import Party
 
 _LIMIT = 16
 """Channels of a replica; a guest has fewer members."""
@@ -27,24 +28,33 @@ class Numbered:
 
 class Channels:
     """`first` leads to a primary, or listens for secondaries; `listener`, if there is one, listens
-    for other members. `endpoint` is where these reach this replica, "" if nowhere. `connect` makes
-    the channel to another member by where it is reached."""
+    for other members. `party` is by whose keys this replica speaks. `connect` makes the channel to
+    another member, by where it listens and its party."""
 
     def __init__(
         self,
         first: Channel,
-        *,
         listener: Channel | None = None,
-        endpoint: str = "",
-        connect: Callable[[str], Channel] | None = None,
+        *,
+        party: Party = Party.PRIMARY,
+        connect: Callable[[str, Party], Channel] | None = None,
     ) -> None:
-        self.endpoint = endpoint
+        self.first = first
         self._connect = connect
+        self._party = party
         self._poller: select.poll | None = None
         self._channels = [Numbered(0, first)]
         self._dialed: set[str] = set()
         if listener is not None:
             self._channels.append(Numbered(1, listener))
+
+    @property
+    def endpoint(self) -> str:
+        """Where other members reach this replica, and by which keys; "" if nowhere."""
+        listening = [numbered.channel for numbered in self._channels if numbered.listens]
+        if not listening or _is_anywhere(listening[0].endpoint):
+            return ""
+        return f"{self._party} {listening[0].endpoint}"
 
     def watch(self, poller: select.poll) -> None:
         """Let the poller watch them all, also those to come."""
@@ -60,7 +70,10 @@ class Channels:
         if len(self._channels) >= _LIMIT:
             raise HostError(f"{endpoint} is one of more than {_LIMIT} members")
         self._dialed.add(endpoint)
-        channel = self._connect(endpoint)
+        party, _, where = endpoint.partition(" ")
+        if party not in (Party.PRIMARY, Party.SECONDARY):
+            raise HostError(f"{endpoint!r} is no place where a member listens")
+        channel = self._connect(where, Party(party))
         self._channels.append(Numbered(len(self._channels), channel))
         self._register(channel)
 
@@ -86,3 +99,8 @@ class Channels:
         assert self._poller is not None
         for descriptor in channel.descriptors:
             self._poller.register(descriptor, select.POLLIN)
+
+
+def _is_anywhere(endpoint: str) -> bool:
+    """Whether it is on all addresses of a host, which others do not know."""
+    return endpoint.startswith(("tcp://0.0.0.0:", "tcp://[::]:"))

@@ -35,7 +35,6 @@ from vlockstep.protocol.states import State
 from vlockstep.protocol.timing import MILLISECOND
 from vlockstep.wire.channel import (
     Arrived,
-    Channel,
     Connected,
     Disconnected,
     Event,
@@ -64,14 +63,13 @@ class Process:
     def __init__(
         self,
         setting: Setting,
-        channel: Channel,
+        channels: Channels,
         arbiter: Arbiter,
         observe: Callable[[events.Event], None],
         status: bool = False,
-        channels: Channels | None = None,
     ) -> None:
-        self._channel = channel
-        self._channels = channels or Channels(channel)
+        self._channel = channels.first
+        self._channels = channels
         self._arbiter = arbiter
         self._observe = observe
         self._rejections = Rejections()

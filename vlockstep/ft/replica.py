@@ -123,6 +123,7 @@ class Replica:
         self._connected = self._network_lost = False
         self._seen = State.WAITING
         """The role's state when its actions were last carried out."""
+        self._parted = False
         self._leaving = self._ending = ""
         self._leave_by = NEVER
         self._closed = False
@@ -459,7 +460,8 @@ class Replica:
             if before is State.CLAIMING:
                 self._host.observe(events.Alone(self.role.generation))
             self._host.observe(events.Unprotected())
-        elif self._seen in (State.PROTECTED, State.FOLLOWING) and before is State.PARTED:
+        parted, self._parted = self._parted, self.role.parted
+        if parted and not self._parted and self._seen in (State.PROTECTED, State.FOLLOWING):
             self._host.observe(events.Protected())
 
     def _carry_out(self, action: Action) -> None:

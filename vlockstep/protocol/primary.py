@@ -97,7 +97,7 @@ class Primary(Role):
         self._allowance = 0
         self._held: Position | None = None
         self._target = ""
-        """Who is to take over."""
+        """Who is to take over, once the guest has stopped."""
         self._handed_over = False
         self._hold_until = NEVER
         self._finished_at = NEVER
@@ -147,6 +147,11 @@ class Primary(Role):
     def idle(self) -> bool:
         """Its guest has never run."""
         return not self._running
+
+    @property
+    def parted(self) -> bool:
+        """The connection to a member is lost."""
+        return any(follower.parted is not None for follower in self.followers.values())
 
     @property
     def stable(self) -> int:
@@ -426,7 +431,7 @@ class Primary(Role):
     def disconnected(self, now: int, sender: str) -> list[Action]:
         """The connection dropped: an early suspicion."""
         follower = self.followers.get(sender)
-        if follower is None or not follower.following:
+        if follower is None or follower.parted is not None:
             return []
         if self.state is State.WAITING:
             return self._without(sender, "the connection to the secondary was lost")
@@ -584,8 +589,10 @@ class Primary(Role):
             return self._lost(now, parted | silent, reason)
         if now < self._hold_until:
             return self._heartbeats(now) + self._release(now)
-        what = "guest made no exit" if self._held is None else "outputs were not released"
-        actions = self._call_off(f"the {what} within {HOLD_LIMIT // SECOND} s")
+        what = "no secondary followed" if not self._outputs else "the outputs were not released"
+        if self._held is None:
+            what = "the guest made no exit"
+        actions = self._call_off(f"{what} within {HOLD_LIMIT // SECOND} s")
         if self._leaving:
             return [*actions, *self._stop(self._leaving)]
         self._to(State.PROTECTED)
@@ -719,8 +726,10 @@ class Primary(Role):
             return []
         self._allowance = 0
         if self._ended is None or self.released <= self._ended:
-            if self.state is not State.HOLDING or self._held is None:
+            able = [(f.executed, m) for m, f in self.followers.items() if f.following and f.ready]
+            if self.state is not State.HOLDING or self._held is None or not able:
                 return []
+            self._target = max(able)[1]
             self._to(State.HANDED_OVER)
             self._hold_until = NEVER
             return [*self._hand_over()]
@@ -758,12 +767,11 @@ class Primary(Role):
     # Switchovers
 
     def _swap(self, now: int) -> list[Action]:
-        """Begin a switchover; nothing if nobody can take over."""
-        able = [(f.executed, m) for m, f in self.followers.items() if f.following and f.ready]
-        if not able:
+        """Begin a switchover; nothing if the connections to all are lost."""
+        if all(follower.parted is not None for follower in self.followers.values()):
             return []
         self._to(State.HOLDING)
-        self._target = max(able)[1]
+        self._target = ""
         self._hold_until = now + HOLD_LIMIT
         return [Hold()]
 

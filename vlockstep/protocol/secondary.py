@@ -107,6 +107,8 @@ class Secondary(Role):
         self._told_at = now
         self._still_until = now + timing.dead if generation else 0
         self._suspected = 0
+        self.parted = False
+        """The connection to the primary is lost."""
         self._haves: dict[str, Have] = {}
         """What others have received, since this replica suspects the primary."""
         self._not_before = BOOT
@@ -202,6 +204,7 @@ class Secondary(Role):
             return [Start(message.config), self._tell(now, 0, 0)]
         if self.state in (State.PARTED, State.CANDIDATE):
             self._to(State.FOLLOWING)
+        self.parted = False
         return []
 
     @on(Event.REFUSE)
@@ -329,6 +332,7 @@ class Secondary(Role):
         if self.state is not State.FOLLOWING:
             return []
         self._to(State.PARTED)
+        self.parted = True
         self._still_until = max(self._still_until, now + self.timing.interval)
         return [Notice("the connection to the primary was lost")]
 
@@ -377,7 +381,8 @@ class Secondary(Role):
             return []
         if self.state is State.JOINING:
             return self._stop(reason)
-        known = self.state in (State.FOLLOWING, State.TAKING_OVER)  # the primary has the guest
+        lost = self.parted or self.state is State.CANDIDATE or self.state is State.READY
+        known = not lost  # the primary has the guest
         return [Send(Goodbye(reason), self.owner), *self._stop(reason, orderly=known)]
 
     # The guest and time
