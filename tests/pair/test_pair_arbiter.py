@@ -10,10 +10,17 @@ from threading import Barrier
 
 import pytest
 
-from vlockstep.arbiter import ArbiterError, DirectoryArbiter, Record, Register, Verdict, claim
+from vlockstep.arbiter import ArbiterError, DirectoryArbiter, Record, Register, rule
 from vlockstep.errors import UsageError
 
 ROUNDS = 50
+
+
+def owner(arbiter: DirectoryArbiter, replica: str, expected: int, *left_out: str) -> str:
+    """Who owns the newest generation after `replica` has tried to; it takes all others in."""
+    everybody = frozenset({"a", "b", "t0", "t1", "t2", "t3", "p0", "p1"}) - {replica}
+    take_in = everybody if expected == 0 else frozenset()
+    return arbiter.claim(replica, expected, frozenset(left_out), take_in).owner
 
 
 def _claim_rounds(directory: Path, name: str, barrier: Barrier) -> list[bool]:
@@ -21,13 +28,13 @@ def _claim_rounds(directory: Path, name: str, barrier: Barrier) -> list[bool]:
     won = []
     for generation in range(1, ROUNDS + 1):
         barrier.wait(10)
-        won.append(arbiter.claim(generation, alone=True) is Verdict.WON)
+        won.append(owner(arbiter, name, generation - 1) == name)
     return won
 
 
 def _check_race(directory: Path, results: list[list[bool]]) -> None:
     assert all(sum(claims) == 1 for claims in zip(*results, strict=True))
-    assert DirectoryArbiter(directory, "x").current() == ROUNDS + 1
+    assert DirectoryArbiter(directory, "x").current() == ROUNDS
     assert not list(directory.glob(".claim-*")), "claims are left behind"
 
 
@@ -49,67 +56,67 @@ def test_processes_race(tmp_path: Path) -> None:
 
 
 def test_only_the_next_generation_can_be_claimed(tmp_path: Path) -> None:
-    first, second = DirectoryArbiter(tmp_path, "a"), DirectoryArbiter(tmp_path, "b")
-    assert first.current() == 0
-    assert first.start() == 1
-    for arbiter, expected, verdict in (
-        (second, 0, Verdict.LOST),
-        (first, 1, Verdict.WON),
-        (second, 1, Verdict.LOST),
-        (second, 2, Verdict.WON),
-        (first, 1, Verdict.LOST),
-    ):
-        assert arbiter.claim(expected, alone=True) is verdict
+    first, second = DirectoryArbiter(tmp_path, "first"), DirectoryArbiter(tmp_path, "second")
+    assert first.current() == first.start() == 0
+    assert owner(first, "a", 0) == "a"
+    assert owner(second, "b", 0) == "a"
+    assert owner(first, "a", 1) == "a"
+    assert owner(second, "b", 1) == "a"
+    assert owner(second, "b", 2) == "b"
+    assert owner(first, "a", 1) == "b"
     assert first.current() == 3
     with pytest.raises(ArbiterError, match="no record of generation 4"):
-        second.claim(4, alone=True)
+        owner(second, "b", 4)
 
 
 def test_who_was_not_told_that_it_won_learns_so_when_it_asks_again(tmp_path: Path) -> None:
     arbiter = DirectoryArbiter(tmp_path, "a")
-    arbiter.start()
-    assert [arbiter.claim(1, alone=True) for _ in range(2)] == [Verdict.WON] * 2
-    assert arbiter.current() == 2
-    assert arbiter.claim(1, alone=False) is Verdict.LOST
+    assert [owner(arbiter, "a", 0) for _ in range(2)] == ["a", "a"]
+    assert arbiter.current() == 1
 
 
-def test_loser_learns_that_the_winner_does_not_want_to_be_alone(tmp_path: Path) -> None:
-    first, second = DirectoryArbiter(tmp_path, "a"), DirectoryArbiter(tmp_path, "b")
-    first.start()
-    assert second.claim(1, alone=False) is Verdict.WON
-    assert first.claim(1, alone=True) is Verdict.TAKEN_OVER
-    assert first.claim(2, alone=True) is Verdict.WON
-    assert second.claim(1, alone=True) is Verdict.LOST
+def test_the_loser_learns_whether_the_winner_counts_on_it(tmp_path: Path) -> None:
+    arbiter = DirectoryArbiter(tmp_path, "a")
+    owner(arbiter, "a", 0)
+    assert "a" in arbiter.claim("b", 1, frozenset(), frozenset()).members
+    assert "b" not in arbiter.claim("a", 2, frozenset({"b"}), frozenset()).members
+    assert owner(arbiter, "b", 2) == owner(arbiter, "b", 3) == "a"
+    assert arbiter.current() == 3
 
 
 def test_a_record_that_cannot_be_read_is_no_answer(tmp_path: Path) -> None:
     """Whatever stands in its way: a claim is lost only to an owner that was read."""
     first, second = DirectoryArbiter(tmp_path, "a"), DirectoryArbiter(tmp_path, "b")
-    first.start()
+    owner(first, "a", 0)
     record = tmp_path / "generation-0000000002"
     record.mkdir()  # reading it fails with an OSError, for root too
     with pytest.raises(ArbiterError, match="cannot read the arbiter"):
-        second.claim(1, alone=True)
+        owner(second, "b", 1)
     record.rmdir()
-    odd = b'{"generation": 2, "replica": "c", "alone": true, "pid": "1", "process": ""}'
-    for content in (b"", b"{", b"\xff", b"[]", b"{}", b'{"generation": 2}', odd):
+    odd = (
+        b'{"generation": 2, "owner": "c", "members": ["c"], "pid": "1"}',
+        b'{"generation": 2, "owner": "c", "members": ["d"]}',
+        b'{"generation": 2, "owner": "c", "members": ["c", 7]}',
+        b'{"generation": 2, "owner": "c", "members": {}}',
+    )
+    for content in (b"", b"{", b"\xff", b"[]", b"{}", b'{"generation": 2}', *odd):
         record.write_bytes(content)
         with pytest.raises(ArbiterError, match="no record of a generation"):
-            second.claim(1, alone=True)
+            owner(second, "b", 1)
     record.unlink()
-    assert second.claim(1, alone=True) is Verdict.WON
+    assert owner(second, "b", 1) == "b"
 
 
 def test_a_directory_that_was_emptied_gives_nothing_away(tmp_path: Path) -> None:
     """Another guest may have begun to use it."""
     arbiter = DirectoryArbiter(tmp_path, "a")
-    arbiter.start()
-    arbiter.claim(1, alone=True)
+    owner(arbiter, "a", 0)
+    owner(arbiter, "a", 1)
     for file in tmp_path.iterdir():
         file.unlink()
-    DirectoryArbiter(tmp_path, "b").start()
+    owner(DirectoryArbiter(tmp_path, "b"), "b", 0)
     with pytest.raises(ArbiterError, match="no record of generation 2 any more"):
-        arbiter.claim(2, alone=True)
+        owner(arbiter, "a", 2)
 
 
 class Stale:
@@ -119,6 +126,7 @@ class Stale:
         self._register = register
         self.create = register.create
         self.end = register.end
+        self.ended = register.ended
         self.blind = True
 
     def read(self, generation: int) -> Record | None:
@@ -126,23 +134,26 @@ class Stale:
 
 
 def test_who_sees_an_old_copy_of_the_directory_does_not_lose_by_it(tmp_path: Path) -> None:
-    first, second = DirectoryArbiter(tmp_path, "a"), DirectoryArbiter(tmp_path, "b")
-    first.start()
-    second.claim(1, alone=True)
-    stale = Stale(first)
+    arbiter = DirectoryArbiter(tmp_path, "a")
+    owner(arbiter, "a", 0)
+    owner(arbiter, "a", 1)
+    stale, claimant = Stale(arbiter), Record(2, "b", ("b",))
     with pytest.raises(ArbiterError, match="cannot be seen yet"):
-        claim(stale, Record(2, "c", True))
+        rule.claim(stale, claimant)
     stale.blind = False
-    assert claim(stale, Record(2, "c", True)) is Verdict.LOST
+    assert rule.claim(stale, claimant).owner == "a"
 
 
 def test_starting_again(tmp_path: Path) -> None:
     first, second = DirectoryArbiter(tmp_path, "a"), DirectoryArbiter(tmp_path, "b")
-    assert first.start() == 1
+    assert first.start() == 0
+    assert owner(first, "a", 0) == "a"
     with pytest.raises(UsageError, match=f"owner a, process {os.getpid()} on this host"):
         second.start()
+    assert owner(second, "stranger", 1) == "a"
     first.end(1)
-    assert second.start() == 2
+    assert second.start() == 1
+    assert owner(second, "stranger", 1) == "stranger"
     with pytest.raises(UsageError, match="generation 2 has not ended"):
         first.start()
 
@@ -150,7 +161,7 @@ def test_starting_again(tmp_path: Path) -> None:
 def test_directory_that_is_gone(tmp_path: Path) -> None:
     arbiter = DirectoryArbiter(tmp_path / "arbiter", "a")
     with pytest.raises(ArbiterError):
-        arbiter.claim(0, alone=True)
+        owner(arbiter, "a", 0)
     (tmp_path / "arbiter").write_text("a file")
     with pytest.raises(ArbiterError):
         arbiter.start()

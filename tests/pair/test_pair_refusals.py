@@ -116,7 +116,7 @@ def test_a_primary_that_is_stopped_leaves_the_guest_to_the_secondary(make_pair: 
     pair.go()
     pair.process("primary").signal(SIGTERM)
     assert pair.wait_finished() == (0, 0)
-    assert said(pair, "primary", "^vlockstep: stopped by SIGTERM; the guest goes on with the other")
+    assert said(pair, "primary", "^vlockstep: stopped by SIGTERM; the guest goes on with another")
     assert b"clock tsc reads=600000 " in pair.transcript
     assert replay(pair.log("primary")).entries > 0
     check_log(pair, "secondary")

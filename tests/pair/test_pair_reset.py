@@ -44,6 +44,11 @@ def dead_process() -> dict[str, object]:
         return {"pid": process.pid, "process": identity(process.pid)}
 
 
+def claim(arbiter: DirectoryArbiter, expected: int) -> None:
+    """By a replica without others."""
+    assert arbiter.claim("a", expected, frozenset(), frozenset()).owner == "a"
+
+
 def test_show_a_pair_through_its_life(make_pair: MakePair) -> None:
     pair = make_pair("ledger", SHORT, stop_at=[STOPPED, "exits:60"])
     pair.wait_reached("secondary")
@@ -137,18 +142,18 @@ def test_an_owner_on_another_host(make_pair: MakePair) -> None:
 
 def test_an_owner_that_was_alone(tmp_path: Path) -> None:
     arbiter = DirectoryArbiter(tmp_path, "a")
-    arbiter.start()
-    arbiter.claim(1, alone=True)
+    claim(arbiter, 0)
+    claim(arbiter, 1)
     rewrite(tmp_path, **dead_process())
     with pytest.raises(UsageError, match="is dead, and nobody followed it: vlockstep arbiter"):
         DirectoryArbiter(tmp_path, "b").start()
     assert DirectoryArbiter(tmp_path, "reset").reset() == 3
-    assert DirectoryArbiter(tmp_path, "b").start() == 4
+    assert DirectoryArbiter(tmp_path, "b").start() == 3
 
 
 def test_a_number_that_was_used_again(tmp_path: Path) -> None:
     """This process has the number, but was not started then."""
-    DirectoryArbiter(tmp_path, "a").start()
+    claim(DirectoryArbiter(tmp_path, "a"), 0)
     [reign] = DirectoryArbiter(tmp_path, "b").reigns()
     assert reign.runs is True
     rewrite(tmp_path, process=reign.record.process + "0")
@@ -183,7 +188,7 @@ def test_a_directory_with_other_files(make_pair: MakePair, names: list[str]) -> 
     for which in ("primary", "secondary"):
         assert pair.process(which).wait_exit() == 2
         assert said(pair, which, message)
-    DirectoryArbiter(pair.arbiter, "x").claim(0, alone=True)
+    claim(DirectoryArbiter(pair.arbiter, "x"), 0)
     refused = call("reset", pair.arbiter)
     assert refused.returncode == 2 and "holds other files than an arbiter's" in refused.stderr
     assert all((pair.arbiter / name).read_text() == "precious" for name in names)
@@ -220,7 +225,7 @@ def test_a_name_of_a_guest_that_is_none(tmp_path: Path, content: bytes) -> None:
 
 def test_two_that_reset_at_once(tmp_path: Path) -> None:
     """The claim decides, as between replicas."""
-    DirectoryArbiter(tmp_path, "a").start()
+    claim(DirectoryArbiter(tmp_path, "a"), 0)
     rewrite(tmp_path, **dead_process())
     late = DirectoryArbiter(tmp_path, "reset")
     late._scan = lambda: (1, False)  # type: ignore[method-assign]

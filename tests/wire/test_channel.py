@@ -144,7 +144,7 @@ def test_an_address_that_cannot_be_bound() -> None:
 # Who may say what
 
 SAYS: list[Message] = [
-    Iam(PROTOCOL, "me"),
+    Iam(1, "me"),
     Who(),
     Have(1, 0, True, True),
     Ended(0, ""),
@@ -270,7 +270,7 @@ def test_an_operator_by_the_secondarys_name_is_an_operator(pair: Path) -> None:
             select.select(channel.descriptors, [], [], 0.01)
         with dealer(channel, pair, Party.OPERATOR, b"me") as operator:
             operator.send(hello)
-            assert next_message(channel) == Forbidden(Party.OPERATOR, "Hello")
+            assert next_message(channel) == Forbidden(Party.OPERATOR, "Iam")
 
 
 def test_without_keys_everybody_may_say_all() -> None:

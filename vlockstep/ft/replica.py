@@ -346,7 +346,7 @@ class Replica:
 
     def _introduced(self, now: int, peer: bytes, version: int, replica: str) -> None:
         if version != PROTOCOL:
-            reason = f"this replica speaks protocol {PROTOCOL}, not {version}"
+            reason = f"the {self.role.NAME} speaks protocol {PROTOCOL}, not {version}"
             self._links.say(Refuse(reason), peer)
             raise MessageError(f"a replica that speaks protocol {version}, not {PROTOCOL}")
         self._links.introduced(peer, replica)
@@ -630,6 +630,7 @@ class Replica:
             guest=self._setting.guest,
             endpoint=self._host.endpoint,
             members={member: secondary.members.get(member, "") for member in action.members},
+            former=secondary.former,
             next=secondary.received_entries,
             stable=secondary.stable,
             journal=secondary.journal,

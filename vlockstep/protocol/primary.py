@@ -81,6 +81,8 @@ class Primary(Role):
         """Every output of an entry before this one has been released."""
         self.followers: dict[str, Follower] = {}
         """Of every other member, and of who is to become one when the guest begins."""
+        self._former: set[str] = set()
+        """Who was a member, and may not know that it is none any more."""
         self._image = image
         self._arbitrated = guest
         self._config = config
@@ -118,6 +120,7 @@ class Primary(Role):
         guest: str,
         endpoint: str,
         members: Mapping[str, str],
+        former: Collection[str],
         next: int,
         stable: int,
         journal: Journal,
@@ -134,6 +137,7 @@ class Primary(Role):
         primary._outputs.extend(outputs)
         primary.released = primary._outputs[0] if primary._outputs else next
         primary.journal = journal
+        primary._former.update(former)
         journal.mark(next, generation)
         for member, where in members.items():
             follower = primary.followers[member] = Follower(timing, stable, now)
@@ -274,13 +278,13 @@ class Primary(Role):
                 return self._hello(now, sender, message)
             case Answer():
                 return self._answer(now, sender, message)
-            case Ruling():
+            case Ruling() if follower is not None:
                 return self._ruling(now, message)
             case Goodbye(reason):
                 return self._goodbye(now, sender, reason)
             case Query(generation, sent):
                 return self._query_answered(now, sender, generation, sent)
-            case Have():
+            case Have() if follower is not None:
                 return self._asked(now, sender)
             case BatchMessage(generation):
                 return self._outdated(now, sender, generation)
@@ -294,8 +298,7 @@ class Primary(Role):
     def _hello(self, now: int, sender: str, message: Hello) -> list[Action]:
         refusal = self._objection(sender, message)
         if refusal:
-            ruling = [Send(self.ruling(), sender)] if self.owns else []
-            return [*ruling, Send(Refuse(refusal), sender)]
+            return [*self._tell_who_rules(sender, 0), Send(Refuse(refusal), sender)]
         if self.state is State.WAITING and sender not in self.followers:
             self.followers[sender] = Follower(self.timing, 0, now)
         if sender not in self.followers or sender in self._claimed.leave_out:
@@ -326,16 +329,17 @@ class Primary(Role):
                 f"the primary runs the image {self._image[:12]}, "
                 f"the secondary has {message.image[:12]}; start both with the same image"
             )
+        if sender not in self.followers:
+            if self.state in (State.ALONE, State.FINISHED):
+                return "the primary has gone on alone; this replica cannot follow"
+            if self.state is not State.WAITING or len(self.followers) >= self._secondaries:
+                others = "another secondary follows" if self._secondaries == 1 else "others follow"
+                return f"{others} this primary"
         if message.guest != self._arbitrated:
             return "its arbiter is not the primary's; give both the same directory"
-        if sender in self.followers:
-            return ""
-        if self.state in (State.ALONE, State.FINISHED):
-            return "the primary has gone on alone; this replica cannot follow"
-        if self.state is State.WAITING and len(self.followers) < self._secondaries:
-            return ""
-        others = "another secondary follows" if self._secondaries == 1 else "others follow"
-        return f"{others} this primary"
+        if self._secondaries > 1 and not message.endpoint:
+            return "it says not where other secondaries reach it; let it listen somewhere"
+        return ""
 
     def _cannot_follow(self, now: int, sender: str) -> list[Action]:
         """A member has received what this replica has not, or lacks what is not kept. It may claim
@@ -415,7 +419,8 @@ class Primary(Role):
 
     def _tell_who_rules(self, sender: str, generation: int) -> list[Action]:
         outdated = self.owns and generation < self.generation
-        return [Send(self.ruling(), sender)] if outdated else []
+        known = sender in self.followers or sender in self._former
+        return [Send(self.ruling(), sender)] if outdated and known else []
 
     # Connections, the arbiter, people
 
@@ -461,6 +466,7 @@ class Primary(Role):
         self.generation, self.owns = record.generation, True
         self._handed_over = False
         self.journal.mark(self.next, self.generation)
+        self._former |= self.followers.keys()
         self.followers = {m: f for m, f in self.followers.items() if m in record.members}
         for follower in self.followers.values():
             follower.rule(now)

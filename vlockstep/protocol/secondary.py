@@ -81,6 +81,8 @@ class Secondary(Role):
         """Who is primary, as far as is known."""
         self.members = dict(members or {})
         """All who may claim the next generation, by where they are reached, as told last."""
+        self.former: frozenset[str] = frozenset()
+        """All other members when this replica went live, who may not know of it."""
         self.received_entries = next
         """Entries received: the sequence number of the next one."""
         self.executed = next
@@ -95,7 +97,7 @@ class Secondary(Role):
         self.ended: int | None = None
         """The entry with which the guest ends."""
         self.asked_to_swap = False
-        """An operator wants the next switchover when this one is complete."""
+        """An operator wants a switchover when this replica is live, or follows."""
         self.asked_to_end = ""
         """Why the guest is to end when this replica is live."""
         self._image = image
@@ -162,9 +164,9 @@ class Secondary(Role):
     def received(self, now: int, sender: str, message: Message) -> list[Action]:
         """A message from another replica."""
         match message:
-            case Ruling():
+            case Ruling() if sender == self.owner or sender in self.members:
                 return self._ruling(now, sender, message)
-            case Have():
+            case Have() if sender in self.members:
                 return self._have(now, sender, message)
             case Hello() | Query() | Batch() | Handover() if self.state is State.LIVE:
                 return [Send(self.ruling(), sender)]
@@ -205,7 +207,8 @@ class Secondary(Role):
         if self.state in (State.PARTED, State.CANDIDATE):
             self._to(State.FOLLOWING)
         self.parted = False
-        return []
+        asked, self.asked_to_swap = self.asked_to_swap, False
+        return [Send(Switchover(), self.owner)] if asked else []
 
     @on(Event.REFUSE)
     def _refused(self, now: int, reason: str) -> list[Action]:
@@ -347,6 +350,7 @@ class Secondary(Role):
             where = {member: self.members.get(member, "") for member in record.members}
             return self._follow(now, record.generation, record.owner, where)
         self._to(State.LIVE)
+        self.former = frozenset(self.members) - {self.me}
         self.generation, self.owner = record.generation, self.me
         self.members = {member: self.members.get(member, "") for member in record.members}
         live = GoLive(self.generation, self.others, self._not_before)
@@ -356,6 +360,9 @@ class Secondary(Role):
     def switchover(self, now: int) -> list[Action]:
         """An operator asks to swap roles: pass it on."""
         if self.state is State.LIVE:
+            self.asked_to_swap = True
+            return []
+        if self.state is State.PARTED and not self.parted:
             self.asked_to_swap = True
             return []
         if self.state is not State.FOLLOWING:

@@ -72,6 +72,9 @@ class LocalPair(Simulation):
         )
         self.run(lambda: self.primary.happened("started") and self.secondary.state == "FOLLOWING")
 
+    def host(self, name: str) -> SimulatedHost:
+        return super().host(check_side(name))
+
     # Driving
 
     def run_until(self, time: int) -> None:
