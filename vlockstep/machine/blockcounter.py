@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import platform
 from typing import Any
+
+from vlockstep.machine.nativecode import address_of, executable
 
 COUNT, TARGET, STOP_FUNCTION, STOPPED = range(4)
 NEVER = (1 << 64) - 1
@@ -44,7 +45,6 @@ AARCH64 = bytes.fromhex(
     "650840f9"  #         ldr  x5, [x3, #0x10]
     "a0001fd6"  #         br   x5
 )
-_STUBS = {"x86_64": X86_64, "amd64": X86_64, "aarch64": AARCH64, "arm64": AARCH64}
 
 
 class BlockCounter:
@@ -55,13 +55,13 @@ class BlockCounter:
         self.words = memoryview(self._page).cast("Q")
         self.words[TARGET] = NEVER
         self.words[STOP_FUNCTION] = stop_function
-        self.argument = ctypes.addressof(ctypes.c_char.from_buffer(self._page))
-        code = _executable(_STUBS.get(platform.machine().lower(), b"")) if native else None
+        self.argument = address_of(self._page)
+        code = executable(x86_64=X86_64, aarch64=AARCH64) if native else None
         self.native = code is not None
         self._keep: Any
         if code is not None:
             self._keep = code
-            self.function = ctypes.addressof(ctypes.c_char.from_buffer(code))
+            self.function = address_of(code)
         else:
             self._keep = HOOK(self._count)
             self._stop = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(stop_function)
@@ -74,21 +74,3 @@ class BlockCounter:
             self._stop(engine)
         else:
             words[COUNT] += 1
-
-
-def _executable(stub: bytes) -> mmap.mmap | None:
-    """`stub` in executable memory; None where there is no stub or the host forbids such memory.
-
-    Written first and made executable after: on aarch64 that is when the kernel makes the
-    instruction cache see the bytes, and no page is ever writable and executable.
-    """
-    if not stub or platform.system() == "Windows":
-        return None
-    code = mmap.mmap(-1, mmap.PAGESIZE)
-    code[: len(stub)] = stub
-    address = ctypes.addressof(ctypes.c_char.from_buffer(code))
-    protect = ctypes.CDLL(None).mprotect
-    protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    if protect(address, mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC) != 0:
-        return None
-    return code

@@ -36,6 +36,7 @@ from vlockstep.machine.boot import (
     GDT_LIMIT,
     BootState,
 )
+from vlockstep.machine.hostclock import stop_clock
 from vlockstep.machine.memory import Memory
 from vlockstep.machine.registers import Registers
 
@@ -404,6 +405,7 @@ class Engine:
 
 
 def _open(model: str) -> tuple[Any, Any]:
+    stop_clock(uclib)
     uc = unicorn.Uc(uc_const.UC_ARCH_X86, uc_const.UC_MODE_64)
     uc.ctl_set_cpu_model(CPU_MODELS[model])
     uc.ctl_exits_enabled(True)  # with no exit addresses: jumping to 0 is a fault, not a stop
