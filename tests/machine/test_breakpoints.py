@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import random
+import struct
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import Console, ScriptedWorld, config_for, halt, machine_of, make_image, sample
+from support import (
+    DATA,
+    LOAD_TABLES,
+    TEXT,
+    Console,
+    ScriptedWorld,
+    config_for,
+    halt,
+    hypercall,
+    machine_of,
+    make_image,
+    sample,
+    trap_tables,
+)
 
 from vlockstep.errors import UsageError
 from vlockstep.host.simulated import SimulatedWorld
@@ -60,6 +74,23 @@ def test_exits_need_no_counting() -> None:
         machine.break_at(Position(0), note)
         assert machine.run(ScriptedWorld()).status == 0
     assert seen == [(Position(n), False) for n in (0, 20, 55, 100)]
+
+
+def test_behind_an_exit_rip_is_that_of_the_next_instruction() -> None:
+    """Also behind HLT, after which the CPU itself is already there."""
+    arm, hlt = hypercall(0x40, DATA), b"\xf4"
+    code = LOAD_TABLES + arm + b"\xeb\x00" + b"\xfb" + hlt + b"\x0f\x31" + b"\x90"
+    behind = [code.index(b) + len(b) for b in (arm, hlt, b"\x0f\x31")]
+    image = make_image(
+        {0: code + halt(), 0x400: b"\x48\xcf"},  # iretq
+        {DATA: struct.pack("<QII", 1_000_000, 0x20, 0), **trap_tables({0x20: TEXT + 0x400})},
+    )
+    seen: list[int] = []
+    with machine_of(image) as machine:
+        for exits in (1, 2, 3):
+            machine.break_at(Position(exits), lambda: seen.append(machine.registers()["rip"]))
+        machine.run(ScriptedWorld())
+    assert seen == [TEXT + offset for offset in behind]
 
 
 def test_the_action_may_end_the_run() -> None:

@@ -281,14 +281,16 @@ class Machine:
         self._invalid_at = self.engine["rip"]
         self.engine.stop_after_block()
 
-    def _after_exit(self) -> None:
-        """What an exit costs more while blocks are counted or somebody watches."""
+    def _after_exit(self, within: bool = True) -> None:
+        """What an exit costs more while blocks are counted or somebody watches. `within` its
+        instruction RIP is still that instruction's."""
         if self._over:
             return
         counting = self.engine.counting
         self.engine.words[COUNT] = 0
         if self._breakpoints:
-            self._behind = instruction_length(self.engine["rip"], self.read_virtual)
+            if within:
+                self._behind = instruction_length(self.engine["rip"], self.read_virtual)
             try:
                 self._check_breakpoints()
             finally:
@@ -340,7 +342,7 @@ class Machine:
             self._fail("HLT with no interrupt that could end it")
             return
         self.exits += 1
-        self._guarded(self._after_exit)
+        self._guarded(self._after_exit, False)
         if not self._over:
             self._guarded(self._wait_interrupt)
 
