@@ -15,8 +15,8 @@ BLOCK_SIZE = 512
 
 GDT = 0x1000
 CODE_SELECTOR, DATA_SELECTOR = 8, 16
-_CODE_DESCRIPTOR = 0x00AF9B00_0000FFFF
-_DATA_DESCRIPTOR = 0x00CF9300_0000FFFF
+CODE_DESCRIPTOR = 0x00AF9B00_0000FFFF
+DATA_DESCRIPTOR = 0x00CF9300_0000FFFF
 GDT_LIMIT = 23
 
 BOOT_INFO = 0x10000
@@ -44,7 +44,7 @@ def boot(image: Image, config: GuestConfig, memory: Memory) -> BootState:
     for segment in image.segments:
         memory.ram[segment.address : segment.address + len(segment.data)] = segment.data
     memory.read_only = [(s.address, s.end) for s in image.segments if not s.writable]
-    struct.pack_into("<QQQ", memory.ram, GDT, 0, _CODE_DESCRIPTOR, _DATA_DESCRIPTOR)
+    struct.pack_into("<QQQ", memory.ram, GDT, 0, CODE_DESCRIPTOR, DATA_DESCRIPTOR)
     cr3 = paging.build(
         memory, [(s.address, s.end, s.writable, s.executable) for s in image.segments]
     )

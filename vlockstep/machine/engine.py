@@ -30,7 +30,9 @@ from unicorn.unicorn_py3.unicorn import uclib
 from vlockstep.errors import HostError, UsageError
 from vlockstep.machine.blockcounter import HOOK, NEVER, STOPPED, TARGET, BlockCounter
 from vlockstep.machine.boot import (
+    CODE_DESCRIPTOR,
     CODE_SELECTOR,
+    DATA_DESCRIPTOR,
     DATA_SELECTOR,
     GDT,
     GDT_LIMIT,
@@ -69,7 +71,10 @@ _CR4 = 1 << 10 | 1 << 9 | 1 << 5  # OSXMMEXCPT, OSFXSR, PAE
 _EFER = 0xC0000080
 _EFER_BOOT = 1 << 11 | 1 << 10 | 1 << 8  # NXE, LMA, LME
 _TSC_AUX = 0xC0000103
-_INHIBIT_INTERRUPTS = 1 << 3
+# Of the hidden flags.
+_PRIVILEGE, _INHIBIT_INTERRUPTS = 3, 1 << 3
+_CODE32, _STACK32, _ADD_SEGMENTS, _CODE64 = 1 << 4, 1 << 5, 1 << 6, 1 << 15
+_BIG, _IN_PAGES = 1 << 22, 1 << 55  # of a segment: D/B, G
 _MXCSR_BOOT, _FPCW_BOOT, _FPTAG_BOOT = 0x1F80, 0x37F, 0xFFFF
 
 _MSRS = {
@@ -111,6 +116,24 @@ class _Table(ctypes.Structure):
         ("limit", ctypes.c_uint32),
         ("flags", ctypes.c_uint32),
     ]
+
+
+class _Segment(ctypes.Structure):
+    """A segment register with its hidden parts; `flags` are the upper half of the descriptor."""
+
+    _fields_ = [
+        ("selector", ctypes.c_uint32),
+        ("base", ctypes.c_uint64),
+        ("limit", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+    ]
+
+    def load(self, selector: int, descriptor: int) -> None:
+        self.selector, self.flags = selector, descriptor >> 32
+        self.base = descriptor >> 16 & 0xFFFFFF | descriptor >> 56 << 24
+        self.limit = descriptor & 0xFFFF | descriptor >> 32 & 0xF0000
+        if descriptor & _IN_PAGES:
+            self.limit = self.limit << 12 | 0xFFF
 
 
 class _Msr(ctypes.Structure):
@@ -306,6 +329,19 @@ class Engine:
         _check(uclib.uc_context_restore(self._handle, self._context_pointer), "restore its context")
         return code, bool(software)
 
+    def enter_code(self, selector: int, descriptor: int, null_stack: bool) -> None:
+        """Load CS with a 64-bit code segment at the privilege level of its selector, for a handler,
+        and if asked for a null SS. Unicorn's own writes to CS leave CPL as it was."""
+        context, privilege = self._save_context(), selector & 3
+        stack = _Segment.from_address(context + self._layout.stack)
+        if null_stack:
+            stack.load(privilege, privilege << 45)
+        _Segment.from_address(context + self._layout.code).load(selector, descriptor)
+        flags = ctypes.c_uint32.from_address(context + self._layout.hidden_flags)
+        flags.value &= ~(_PRIVILEGE | _STACK32 | _ADD_SEGMENTS)
+        flags.value |= privilege | _CODE32 | _CODE64 | (_STACK32 if stack.flags & _BIG else 0)
+        _check(uclib.uc_context_restore(self._handle, self._context_pointer), "enter a handler")
+
     def in_shadow(self) -> bool:
         """Whether the instruction before RIP was one that delays interrupts by an instruction."""
         flags = ctypes.c_uint32.from_address(self._save_context() + self._layout.hidden_flags)
@@ -419,6 +455,8 @@ class _Layout(NamedTuple):
     is_int: int
     in_flight: int
     hidden_flags: int
+    code: int
+    stack: int
 
 
 @cache
@@ -431,9 +469,11 @@ def _find_layout() -> _Layout:
     interrupt = _provoke(b"\xcd\x80", uc_const.UC_HOOK_INTR)
     behind_sti = _provoke(b"\xfb\xeb\x00\xeb\x00", uc_const.UC_HOOK_BLOCK, 2)
     one_later = _provoke(b"\xfb\xeb\x00\xeb\x00", uc_const.UC_HOOK_BLOCK, 3)
-    gc.collect(1)  # an engine and its hooks refer to each other; together they are 14 MB
+    loaded, code_segment, stack_segment = _load_segments()
     candidates = [
-        _Layout(code, code + 4, flight, hidden)
+        _Layout(
+            code, code + 4, flight, hidden, loaded.find(code_segment), loaded.find(stack_segment)
+        )
         for code, flight in _offsets(
             (general_protection, bad_selector, 13), (divide_error, 0, 0), (interrupt, 0, -1)
         )
@@ -442,6 +482,7 @@ def _find_layout() -> _Layout:
         and _word(divide_error, code + 4) == 0
         and _word(behind_sti, hidden) == _word(one_later, hidden) | _INHIBIT_INTERRUPTS
         and not _word(one_later, hidden) & _INHIBIT_INTERRUPTS
+        and loaded.count(code_segment) == loaded.count(stack_segment) == 1
     ]
     if len(candidates) != 1:
         raise HostError(
@@ -449,6 +490,9 @@ def _find_layout() -> _Layout:
             "install one that its pyproject.toml names"
         )
     return candidates[0]
+
+
+_CODE_AT = 0x1000
 
 
 def _word(context: bytes, offset: int) -> int:
@@ -473,9 +517,16 @@ def _offsets(*samples: tuple[bytes, int, int]) -> Iterator[tuple[int, int]]:
 
 def _provoke(code: bytes, hook: int, times: int = 1) -> bytes:
     """The context a flat CPU saves when the hook is called for the n-th time in `code`."""
+    try:
+        return _context_in(code, hook, times)
+    finally:
+        gc.collect(1)  # an engine and its hooks refer to each other; it reserves a GiB
+
+
+def _context_in(code: bytes, hook: int, times: int) -> bytes:
     uc, _ = _open("qemu64")
-    uc.mem_map(0x1000, 0x1000)
-    uc.mem_write(0x1000, code)
+    uc.mem_map(_CODE_AT, 0x1000)
+    uc.mem_write(_CODE_AT, code)
     saved: list[bytes] = []
 
     def save(engine: Any, *_details: Any) -> None:
@@ -485,8 +536,22 @@ def _provoke(code: bytes, hook: int, times: int = 1) -> bytes:
             engine.emu_stop()
 
     uc.hook_add(hook, save)
-    uc.emu_start(0x1000, 0)
+    uc.emu_start(_CODE_AT, 0)
     return saved[times - 1]
+
+
+def _load_segments() -> tuple[bytes, bytes, bytes]:
+    """The context of a CPU that has loaded CS and SS, and what it must hold of each."""
+    # lgdt [rip + 28]; mov eax, DATA_SELECTOR; mov ss, eax; mov esp, 0x2000; push CODE_SELECTOR;
+    # lea rax, [rip + 3]; push rax; retfq; jmp $ + 2
+    load_them = bytes.fromhex("0f01151c000000 b810000000 8ed0 bc00200000 6a08")
+    load_them += bytes.fromhex("488d0503000000 50 48cb eb00 0000")
+    table = struct.pack("<HQ", GDT_LIMIT, _CODE_AT + len(load_them) + 10)
+    table += struct.pack("<QQQ", 0, CODE_DESCRIPTOR, DATA_DESCRIPTOR)
+    code, stack = _Segment(), _Segment()
+    code.load(CODE_SELECTOR, CODE_DESCRIPTOR)
+    stack.load(DATA_SELECTOR, DATA_DESCRIPTOR)
+    return _provoke(load_them + table, uc_const.UC_HOOK_BLOCK, 4), bytes(code), bytes(stack)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from vlockstep.machine.memory import Memory
 from vlockstep.machine.paging import PageFault
 
 DOUBLE_FAULT, INVALID_TSS, NOT_PRESENT = 8, 10, 11
-STACK_FAULT, GENERAL_PROTECTION, PAGE_FAULT, INVALID_OPCODE = 12, 13, 14, 6
+BREAKPOINT, STACK_FAULT, GENERAL_PROTECTION, PAGE_FAULT, INVALID_OPCODE = 3, 12, 13, 14, 6
 WITH_ERROR_CODE = frozenset({8, 10, 11, 12, 13, 14, 17})
 _CONTRIBUTORY = frozenset({0, 10, 11, 12, 13})
 
@@ -31,6 +31,8 @@ _NAMES = {
 _IF, _TF, _NT, _RF, _VM = 1 << 9, 1 << 8, 1 << 14, 1 << 16, 1 << 17
 _INTERRUPT_GATE, _TRAP_GATE = 14, 15
 _EXTERNAL, _IDT = 1, 2
+_CONFORMING = 1 << 42
+_INT3 = b"\xcc"
 _MASK = (1 << 64) - 1
 
 
@@ -83,7 +85,9 @@ def deliver(
                 vector, code = DOUBLE_FAULT, 0
             else:
                 vector, code = raised.vector, raised.code
-            software = False
+            if software:
+                engine["rip"] -= _int_length(engine, memory, first)
+                software = False
 
 
 def _enter(engine: Engine, memory: Memory, vector: int, code: int | None, software: bool) -> None:
@@ -96,9 +100,12 @@ def _enter(engine: Engine, memory: Memory, vector: int, code: int | None, softwa
     gate = _gate(engine, memory, cr3, vector, origin)
     if software and gate.privilege < privilege:
         raise _Raised(GENERAL_PROTECTION, vector * 8 + _IDT)
-    new_privilege = _code_privilege(engine, memory, cr3, gate.selector)
+    descriptor = _code_descriptor(engine, memory, cr3, gate.selector)
+    new_privilege = descriptor >> 45 & 3
     if new_privilege > privilege:
         raise _Raised(GENERAL_PROTECTION, gate.selector & ~3)
+    if descriptor & _CONFORMING:
+        new_privilege = privilege
     if gate.ist:
         stack = _tss_word(engine, memory, cr3, 0x24 + 8 * (gate.ist - 1))
     elif new_privilege < privilege:
@@ -113,13 +120,17 @@ def _enter(engine: Engine, memory: Memory, vector: int, code: int | None, softwa
 
     engine["rsp"] = stack
     engine["rip"] = gate.offset
-    if new_privilege < privilege:
-        engine["ss"] = new_privilege
     selector = gate.selector & ~3 | new_privilege
     if selector != cs:
-        engine["cs"] = selector
+        engine.enter_code(selector, descriptor, null_stack=new_privilege < privilege)
     rflags &= ~(_TF | _NT | _RF | _VM)
     engine["rflags"] = rflags & ~_IF if gate.kind == _INTERRUPT_GATE else rflags
+
+
+def _int_length(engine: Engine, memory: Memory, vector: int) -> int:
+    """The bytes of the INT instruction before RIP, to which one that faults itself goes back."""
+    one_byte = paging.read(memory, engine["cr3"], engine["rip"] - 1, 1) == _INT3
+    return 1 if vector == BREAKPOINT and one_byte else 2
 
 
 def _read(engine: Engine, memory: Memory, cr3: int, address: int, length: int) -> bytes:
@@ -172,8 +183,8 @@ def _gate(engine: Engine, memory: Memory, cr3: int, vector: int, origin: int) ->
     return _Gate(offset, selector, flags & 7, kind, flags >> 13 & 3)
 
 
-def _code_privilege(engine: Engine, memory: Memory, cr3: int, selector: int) -> int:
-    """The privilege level of the handler's code segment, after the checks of a far transfer."""
+def _code_descriptor(engine: Engine, memory: Memory, cr3: int, selector: int) -> int:
+    """That of the handler's code segment, after the checks of a far transfer."""
     base, limit = engine.table("gdtr")
     if selector & ~7 == 0:
         raise _Raised(GENERAL_PROTECTION, 0)
@@ -187,7 +198,7 @@ def _code_privilege(engine: Engine, memory: Memory, cr3: int, selector: int) -> 
         raise _Raised(GENERAL_PROTECTION, selector & ~3)
     if not descriptor >> 47 & 1:
         raise _Raised(NOT_PRESENT, selector & ~3)
-    return int(descriptor >> 45 & 3)
+    return int(descriptor)
 
 
 def _tss_word(engine: Engine, memory: Memory, cr3: int, offset: int) -> int:
