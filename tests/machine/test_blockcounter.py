@@ -42,7 +42,7 @@ def test_stub_is_the_instructions_of_its_comments(
     assert len(found) == len(expected)
     for instruction, comment in zip(found, expected, strict=True):
         label, _, text = comment.rpartition(": ")
-        if label == "stop":
+        if label == "reached":
             stop = instruction.address
         words = (
             text.replace("qword ptr ", "")

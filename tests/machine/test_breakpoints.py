@@ -93,6 +93,21 @@ def test_behind_an_exit_rip_is_that_of_the_next_instruction() -> None:
     assert seen == [TEXT + offset for offset in behind]
 
 
+def test_between_exits_rip_is_that_of_the_block_that_follows() -> None:
+    loop = bytes.fromhex("b903000000 ffc9 75fc")  # mov ecx, 3; L: dec ecx; jnz L
+    seen: list[tuple[int, int]] = []
+    with machine_of(make_image(loop + halt()), count_blocks=True) as machine:
+
+        def look() -> None:
+            registers = machine.registers()
+            seen.append((registers["rip"] - TEXT, registers["rcx"]))
+
+        for blocks in range(4):
+            machine.break_at(Position(0, blocks), look)
+        machine.run(ScriptedWorld())
+    assert seen == [(0, 0), (5, 2), (5, 1), (len(loop), 0)]
+
+
 def test_the_action_may_end_the_run() -> None:
     def stop() -> None:
         raise UsageError("enough")

@@ -1,4 +1,4 @@
-"""A guest with a kernel in ring 0 and a program in ring 3, and one that rewrites its own code."""
+"""A guest with a kernel in ring 0 and a program in ring 3."""
 
 from __future__ import annotations
 
@@ -68,9 +68,8 @@ def user_guest(program: bytes) -> Image:
         copied += b"\x50\x48\x8b\x44\x24" + bytes([8 + 8 * index]) + b"\x48\x89\x04\x25"
         copied += struct.pack("<I", FRAME + 8 * index) + b"\x58"
     fault = _increment(FAULTS) + b"\x50"  # push rax
-    for index, address in enumerate(
-        (FAULT_CODE, FAULT_RIP)
-    ):  # mov rax, [rsp + ...]; mov [...], rax
+    for index, address in enumerate((FAULT_CODE, FAULT_RIP)):
+        # mov rax, [rsp + ...]; mov [...], rax
         fault += b"\x48\x8b\x44\x24" + bytes([8 + 8 * index]) + b"\x48\x89\x04\x25"
         fault += struct.pack("<I", address)
     # cmp qword [rsp + 8], 1; mov eax, 2; sbb rax, 0; add [rsp + 16], rax; pop rax

@@ -28,7 +28,7 @@ from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
 
 from vlockstep.errors import HostError, UsageError
-from vlockstep.machine.blockcounter import HOOK, NEVER, STOPPED, TARGET, BlockCounter
+from vlockstep.machine.blockcounter import HOOK, NEVER, TARGET, BlockCounter
 from vlockstep.machine.boot import (
     CODE_DESCRIPTOR,
     CODE_SELECTOR,
@@ -107,6 +107,8 @@ class Exits(NamedTuple):
     exception: Callable[[int], None]
     """vector"""
     system_call: Callable[[], None]
+    boundary: Callable[[], bool]
+    """The block counter has reached its target, at the start of a block: whether to stop there"""
 
 
 class _Table(ctypes.Structure):
@@ -205,9 +207,7 @@ class Engine:
         )
         self._buffers = _RegisterBatch()
         self._context_pointer = ctypes.c_void_p()
-        self.counter = BlockCounter(
-            ctypes.cast(uclib.uc_emu_stop, ctypes.c_void_p).value or 0, native
-        )
+        self.counter = BlockCounter(exits.boundary, uclib.uc_emu_stop, native)
         self.words = self.counter.words
         self._low, self._high = ctypes.c_uint64(), ctypes.c_uint64()
         self._low_high = (ctypes.c_int * 2)(_register("rax"), _register("rdx"))
@@ -224,6 +224,7 @@ class Engine:
         """Free the CPU. Memory may be closed after."""
         self._exits = None  # type: ignore[assignment]
         self._callbacks.clear()
+        self.counter.close()
         if self._context_pointer:
             uclib.uc_context_free(self._context_pointer)
             self._context_pointer = ctypes.c_void_p()
@@ -233,13 +234,13 @@ class Engine:
 
     def run(self) -> int:
         """Execute from RIP until a stop, a HLT or an error; Unicorn's error code."""
-        self.words[STOPPED] = 0
+        self.counter.stopped = False
         return int(uclib.uc_emu_start(self._handle, self["rip"], 0, 0, 0))
 
     @property
     def at_block_boundary(self) -> bool:
-        """Whether the last `run` ended because the counter reached its target."""
-        return bool(self.words[STOPPED])
+        """Whether the last `run` ended because `Exits.boundary` asked for it."""
+        return self.counter.stopped
 
     def abandon(self) -> None:
         """Stop soon, and never run again: the rest of the block may execute without its hooks."""
@@ -402,7 +403,7 @@ class Engine:
         return hook
 
     def _install(self) -> None:
-        out, into, counter, exception, system_call = self._exits
+        out, into, counter, exception, system_call, _ = self._exits
 
         def on_out(_engine: int, port: int, width: int, value: int, _data: int) -> None:
             out(port, width, value)

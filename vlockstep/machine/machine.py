@@ -4,7 +4,8 @@ It knows nothing of clocks, sockets, files, roles or failures. Whatever the gues
 by itself comes through its `World`, and each such exit is served inside the engine's hook, where
 registers and memory are exact. The engine itself stops only
 
-- at a block boundary, when the block counter reaches its target: there interrupts are delivered;
+- at a block boundary, to deliver an interrupt: whether there is one is asked within the engine's
+  hook, too, when the block counter reaches its target;
 - at an exception, an invalid instruction or a HLT;
 - for good.
 
@@ -87,7 +88,9 @@ class Machine:
         self.image = image
         self.config = config
         self.memory = Memory(config.memory)
-        exits = Exits(self._out, self._in, self._counter, self._exception, self._system_call)
+        exits = Exits(
+            self._out, self._in, self._counter, self._exception, self._system_call, self._boundary
+        )
         try:
             start = boot(image, config, self.memory)
             self.engine = Engine(self.memory, config.cpu, start, exits, native)
@@ -114,6 +117,7 @@ class Machine:
         self._raised: int | None = None
         self._handler: int | None = None
         self._unreached = 0
+        self._pending: int | None = None
         self._breakpoints: list[_Breakpoint] = []
         self._attentive = count_blocks
 
@@ -324,17 +328,30 @@ class Machine:
         elif status != OK:
             self._fail("access to physical memory that does not exist")
         elif self.engine.at_block_boundary:
-            self._at_boundary()
+            self._take_interrupt()
         elif not self._stopping:
             self._halted()
 
+    def _boundary(self) -> bool:
+        """The block counter has reached its target. Only an interrupt is a reason to stop: it
+        comes at the same position in every execution."""
+        self._guarded(self._at_boundary)
+        return self._over or self._pending is not None
+
     def _at_boundary(self) -> None:
+        if self._over:
+            return
         self._check_breakpoints()
         self.engine.words[TARGET] = NEVER
-        if self._timed:
-            vector = self.world.interrupt(self.position, self._interruptible())
-            if vector is not None:
-                self._deliver(vector)
+        if self._timed and self._pending is None:
+            self._pending = self.world.interrupt(self.position, self._interruptible())
+        if self._pending is None:
+            self._aim()
+
+    def _take_interrupt(self) -> None:
+        vector, self._pending = self._pending, None
+        assert vector is not None
+        self._deliver(vector)
 
     def _halted(self) -> None:
         """HLT: an exit that ends with the next interrupt."""

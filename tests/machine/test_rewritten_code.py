@@ -1,0 +1,133 @@
+"""Code that rewrites itself: positions and states are those of an execution that nobody watches."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import pytest
+from support import HALT, ScriptedWorld, halt, machine_of, make_image
+from user_mode import MAP_FOR_USERS, MAPS, user_guest
+
+from vlockstep.machine.image import Image
+from vlockstep.machine.machine import Machine
+from vlockstep.machine.position import Position
+from vlockstep.machine.registers import Registers
+from vlockstep.machine.world import Outcome
+
+ROUNDS = 20
+# mov ecx, ROUNDS; L: mov [rip + 1], cl; mov al, 0; add ebx, eax; dec ecx; jnz L
+REWRITING = b"\xb9" + struct.pack("<I", ROUNDS) + bytes.fromhex("880d01000000 b000 01c3 ffc9 75f2")
+# lea rdi, [rip + 12]; mov ecx, 12; mov eax, 0x90; rep stosb; and twelve times hlt
+OVERWRITING = bytes.fromhex("488d3d0c000000 b90c000000 b890000000 f3aa") + b"\xf4" * 12
+# lea rdi, [rip + 12]; lea rsi, [rip + 5]; mov ecx, 2; rep movsb, over itself; nop
+ITSELF = bytes.fromhex("488d3d0c000000 488d3505000000 b902000000 f3a4 90")
+
+
+def rewriting() -> Image:
+    code = MAP_FOR_USERS + b"\x31\xc0" + REWRITING + halt()
+    return make_image(code, {**MAPS, HALT: struct.pack("<Qi", 0, 0)})
+
+
+class Watched(ScriptedWorld):
+    """Keeps where the guest ends, in blocks. Kicks it now and then without a reason."""
+
+    def __init__(
+        self, machine: Machine, interrupts: Sequence[Position] = (), kicks: int | None = None
+    ) -> None:
+        super().__init__(interrupts)
+        self._machine = machine
+        self._chosen = None if kicks is None else random.Random(kicks)
+
+    def stop_at(self, position: Position) -> int | None:
+        stop = super().stop_at(position)
+        if self._chosen is None:
+            return stop
+        kick = position.blocks + self._chosen.randint(1, 9)
+        return kick if stop is None else min(stop, kick)
+
+    def end(self, outcome: Outcome) -> None:
+        self.at = self._machine.position
+
+
+def run(stops: Sequence[Position], native: bool) -> tuple[Outcome, Position, list[Position]]:
+    seen: list[Position] = []
+    with machine_of(rewriting(), count_blocks=True, native=native) as machine:
+        for stop in stops:
+            machine.break_at(stop, lambda: seen.append(machine.position), exact=False)
+        world = Watched(machine)
+        return machine.run(world), world.at, seen
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_looking_at_code_that_rewrites_itself_changes_nothing(native: bool) -> None:
+    outcome, end, _ = run([], native)
+    assert outcome.registers["rbx"] == sum(range(ROUNDS + 1))
+    every = [Position(0, n) for n in range(end.blocks)]
+    assert run(every, native) == (outcome, end, every)
+
+
+State = tuple[Registers, bytes]
+
+
+@dataclass
+class Run:
+    """What can be known of an execution."""
+
+    outcome: Outcome
+    end: Position
+    interrupts: list[tuple[object, ...]]
+    states: dict[Position, State]
+
+
+def watch(
+    program: bytes,
+    interrupts: Sequence[Position],
+    looks: Collection[Position] = (),
+    kicks: int | None = None,
+    native: bool = True,
+) -> Run:
+    states: dict[Position, State] = {}
+    with machine_of(user_guest(program), count_blocks=True, native=native) as machine:
+
+        def look() -> None:
+            states[machine.position] = machine.registers(), machine.memory.digest()
+
+        for position in looks:
+            machine.break_at(position, look, exact=False)
+        world = Watched(machine, interrupts, kicks)
+        return Run(machine.run(world), world.at, world.seen, states)
+
+
+CALL, LEAVE, HLT = b"\xcd\x80", b"\xcd\x81", b"\xf4"
+PROGRAMS = {
+    "rewriting": REWRITING + CALL + REWRITING + HLT + LEAVE,
+    "overwriting": OVERWRITING + CALL + HLT + OVERWRITING + REWRITING + LEAVE,
+    "itself": (ITSELF + CALL) * 3 + LEAVE,
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_stops_anywhere_change_nothing(program: str, seed: int) -> None:
+    """Looks, kicks without a reason, and the portable counter: interrupts land on the same
+    instructions, and all states are equal."""
+    chosen = random.Random(seed)
+    code = PROGRAMS[program]
+    last = watch(code, []).end.blocks
+
+    def some() -> list[Position]:
+        return [Position(1, n) for n in sorted(chosen.sample(range(last), 10))]
+
+    interrupts, common = some(), some()
+    alone = watch(code, interrupts)
+    runs = [
+        watch(code, interrupts, {*common, *some()}, chosen.randint(0, 99), native)
+        for native in (True, True, False)
+    ]
+    for other in runs:
+        assert replace(other, states={}) == alone
+        assert [other.states[p] for p in common] == [runs[0].states[p] for p in common]
+    assert len(alone.interrupts) > 1 and len(runs[0].states) > 10
