@@ -1,7 +1,8 @@
 """The arbiter: which replica rules, decided by a compare-and-set on the generation.
 
-`rule` is the decision, pure, over a register that offers three operations; `directory` keeps the
-register in a shared directory.
+rule        claim, Register, Record, Arbiter: the decision, pure, over a register that offers
+            three operations
+directory   DirectoryArbiter, Reign: the register in a shared directory
 """
 
 from vlockstep.arbiter.directory import DirectoryArbiter, Reign

@@ -3,6 +3,29 @@
 Everything that costs time to import is imported by the command that needs it. Standard output
 belongs to the guest's console where there is one; what vlockstep itself has to say goes to
 standard error then.
+
+    app             app: all commands
+    run             run: to run a guest unprotected
+    record          record: to keep every input of it
+    replay          replay: to execute it again
+    log             log: what is in a log
+    guests          guests: what comes with vlockstep
+    pair            primary, secondary, switchover: the replicas of a protected guest
+    arbiter         arbiter: who rules
+    switch          switch: the virtual switch
+    keys            keys: what replicas need to trust each other
+    demo            demo: the demonstration
+
+What they share
+
+    command         Command, Group: what our commands do beyond Typer's
+    options         Guest, Attached: options, and what becomes of them
+    pairoptions     those of the replicas of a pair, and of who speaks to one
+    output          emit, note: results for people, and for programs
+    execution       execute, Ending: runs a guest to its end
+    guestthread     GUEST_THREAD: how a command's end knows the guest's thread
+    playback        follow: what a replay needs
+    narration       narrate: a replay that is told entry by entry
 """
 
 from __future__ import annotations
@@ -14,8 +37,7 @@ import threading
 from typing import NoReturn
 
 from vlockstep import program
-
-GUEST_THREAD = "guest"
+from vlockstep.cli.guestthread import GUEST_THREAD
 
 
 def main() -> NoReturn:

@@ -19,7 +19,7 @@ from threading import Thread
 from types import FrameType
 from typing import Any, Literal, NoReturn
 
-from vlockstep.cli import GUEST_THREAD
+from vlockstep.cli.guestthread import GUEST_THREAD
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers

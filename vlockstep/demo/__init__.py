@@ -1,7 +1,14 @@
 """The demonstration: a protected guest, a fault in mid-write, and proof that nothing shows of it.
 
-`plan` says what is to happen, `story` is what was heard of the two replicas, `stage` lets it
-happen, `screens` show it, `proof` judges what came of it, and `facts` sum it up. `guard` leaves no
-process behind. A guest with a network has a `network` around it: a switch, and `visits` of clients
-over TCP (`redis`) or of a host that pings (`ping`).
+plan        Plan, make_plan: what is to happen
+stage       perform: lets it happen
+story       Story: what was heard of the two replicas
+screens     Terminal, Plain, Quiet: show it
+proof       prove, Check: judges what came of it
+facts       Facts: sums it up
+guard       Guard: leaves no process behind
+network     Network: the network around the replicas
+visits      Visitor, Gap: clients of the guest
+redis       RedisVisitor: one over TCP
+ping        PingVisitor: a host that pings
 """

@@ -1,4 +1,11 @@
-"""What is around each of our programs: standard streams, exit status, a line about a failure."""
+"""What is around each of our programs: standard streams, exit status, a line about a failure.
+
+`run` is around all of a program, `say` prints a line for people on standard error.
+
+    streams     prepare: the standard streams, of which each is there and takes what is printed
+    progress    Progress: how far a long program is
+    tracebacks  hide: where pytest shows a failure
+"""
 
 from __future__ import annotations
 

@@ -8,6 +8,19 @@
 `Pair` is two processes, `LocalPair` the same replicas in virtual time; their docstrings list what
 both can do. With pytest, the fixture `make_pair` is there by itself. Names are imported when they
 are first used: loading the plugin needs no CPU.
+
+    pair        Pair, Statuses: a protected guest as two real processes
+    process     ReplicaProcess, Snapshot, PairError: one of them, whose events can be waited for
+    relay       Relay: the network between them, which a test can break
+    local       LocalPair: a pair in this process and in virtual time
+    replaying   replay, Replayed: a log, replayed in this process
+    plugin      make_pair: the pytest plugin
+    faults      FAULTS: real faults on real pairs, as data
+    soak        swap_roles, inject_faults: pairs for as long as you like
+    counting    Counting: clients that know what the answer must be
+    network     namespace, ip: a network of its own for a test
+    usage       Usage: what the system knows of a process
+    words       words: lists of words that a test gives
 """
 
 from __future__ import annotations

@@ -1,0 +1,16 @@
+"""A replica at work: its role, its guest's thread, its outputs, and what it runs on.
+
+replica     Replica: a guest's machine, a role that may change, and what lies between them
+runtime     Setting, Host: what a replica is made of, and what it runs on
+process     Process: a replica as a process, with its channel, clock, arbiter and threads
+events      Event: what happens to a replica, for programs and for people
+guest       Guest: the machine, its World, and its thread
+handoff     Appended, Received: entries between the guest's thread and the protocol's
+outputs     OutputQueue, ProtectedWorld: outputs, held back until they may leave
+keptlog     KeptLog: a replica's log file
+standby     StandbyNics: what a secondary's NIC has heard and the log has not shown
+lead        ClockLead: how far the guest's clock is ahead of the host's
+rejections  Rejections: what was rejected, counted, and told if anybody reads it
+places      Place, Fault: where in an execution a test does what
+stop        look_around: a guest that stands still to be looked at
+"""

@@ -1,0 +1,9 @@
+"""What a guest's devices are on this computer: clocks, timers, disks, consoles.
+
+live            LiveWorld: the World of a guest that runs for real
+simulated       SimulatedWorld: one in virtual time, where a seed is all that is chance
+devices         Disk, ConsoleFile, ConsoleStream: block devices and consoles
+attach          attach, BlockOption: from a disk's name and path to an open disk
+background      Background, BackgroundThread: work that may wait for a file or a terminal
+eventwriter     EventWriter: events on their way to somebody who may not read them
+"""

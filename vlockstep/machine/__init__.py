@@ -1,0 +1,29 @@
+"""The machine: a guest as a function of its inputs, which all come from a `World`.
+
+What a guest starts from
+
+    image           Image, load, parse: a Solo5 hvt image, its manifest and segments
+    symbols         functions: the names in an image, for reports only
+    bundled         open_image, names: the guests that come with vlockstep
+    samples         Sample: what there is to know of each of them
+    config          GuestConfig, BlockConfig, NetConfig: equal on every replica
+    boot            boot, check_devices: the state a guest starts from
+
+Its execution
+
+    machine         Machine: runs a guest to its end, or to a position
+    world           World, Outcome, WorldChanged: the gate of all inputs and outputs
+    position        Position: exits so far, and blocks since the last one
+    engine          Engine: the CPU, and the only module that talks to Unicorn
+    blockcounter    BlockCounter: counts blocks, in machine code where the host allows it
+    memory          Memory, BadPointer: guest RAM, as the engine and Python both see it
+    paging          build, translate, read: page tables
+    registers       Registers: all that a guest can set, with a readable difference
+    exceptions      deliver, TripleFault: exceptions and interrupts, through the guest's IDT
+    hypercalls      Hypercalls: those of Solo5, and our own
+
+What is told of it
+
+    report          GuestError, disassemble: what went wrong in a guest
+    coredump        write_core: a core file for gdb
+"""

@@ -1,0 +1,10 @@
+"""Executions as logs: entries, the files that keep them, and the Worlds that write and read them.
+
+entry       Kind, Checkpoint, End: what a log is made of
+codec       encode, decode: batches of entries as bytes, for files and for the logging channel
+logfile     LogWriter, LogReader: `*.vlog`
+recorder    Recorder: a World that passes everything through and logs it
+replayer    Replayer, Sequence, Divergence: a World whose inputs come from a log
+script      Script, new_machine, parse_goal: a log that is followed to its end, or to a place
+recorded    find_image: the image of a log's guest, found again
+"""
