@@ -12,6 +12,7 @@ What one execution is made of
     background  SimulatedBackground: what a host does in the background
     sinks       SharedConsole, SharedDisk, SimulatedNic: what both replicas reach
     client      Client: sends numbered requests to the guest `tally`
+    coroutine   make, current: calls that can be left in their midst
     task        GuestTask: a guest's thread, which runs only when it is told to
     scripted    ScriptedMachine: guests without a CPU, a hundred times as fast
     faults      plan: carries out a schedule's faults

@@ -5,11 +5,10 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-import greenlet
-
 from vlockstep.arbiter import rule
 from vlockstep.arbiter.rule import ArbiterError, Record
 from vlockstep.protocol.actions import Claim
+from vlockstep.sim import coroutine
 
 if TYPE_CHECKING:
     from vlockstep.sim.host import SimulatedHost
@@ -34,7 +33,7 @@ class SimulatedArbiter:
         self._simulation = simulation
         self._chance = chance
         self._delays = delays
-        self._hub = greenlet.getcurrent()
+        self._hub = coroutine.current()
 
     @property
     def generation(self) -> int:
@@ -65,11 +64,11 @@ class SimulatedArbiter:
                 lambda: host.do("verdict", lambda: host.replica.arbiter_answered(record)),
             )
 
-        self._simulation.after(0, greenlet.greenlet(ask, self._hub).switch)
+        self._simulation.after(0, coroutine.make(ask, self._hub).switch)
 
     def wait(self) -> None:
         """From a claim, for an operation to get there."""
-        self._simulation.after(self._delay(), greenlet.getcurrent().switch)
+        self._simulation.after(self._delay(), coroutine.current().switch)
         self._hub.switch()
 
     def may_fail(self, with_effect: bool) -> None:

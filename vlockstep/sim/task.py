@@ -1,17 +1,20 @@
-"""A guest's thread of execution as a greenlet, which runs only when it is told to.
+"""A guest's thread of execution as a coroutine, which runs only when it is told to.
 
-A guest waits in the middle of an exit, with the engine's frames on the stack. A greenlet can be
-left there and entered again; it needs no lock, and costs a hundredth of a thread.
+A guest waits in the middle of an exit, with the engine's frames on the stack; it can be left there
+and entered again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-
-import greenlet
+from typing import TYPE_CHECKING
 
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
+from vlockstep.sim import coroutine
+
+if TYPE_CHECKING:
+    from vlockstep.sim.coroutine import Coroutine
 
 
 class _Killed(BaseException):
@@ -22,7 +25,7 @@ class GuestTask:
     """Lets a guest go one exit at a time, and knows whether it could."""
 
     def __init__(self) -> None:
-        self._task: greenlet.greenlet | None = None
+        self._task: Coroutine | None = None
         self._at_exit = False
         self._waiting = False
         self._woken = False
@@ -36,7 +39,7 @@ class GuestTask:
             self._leave()
 
         machine.break_at(Position(machine.exits + 1), breakpoint)
-        self._task = greenlet.greenlet(run)
+        self._task = coroutine.make(run)
         self._task.switch()
 
     # What the simulation calls
