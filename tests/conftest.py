@@ -1,17 +1,47 @@
-"""Settings for all tests: repeatable hypothesis runs, skips where a program is missing, and the
-table of faults."""
+"""Settings for all tests: hypothesis runs that are always the same, or explore and can be repeated;
+skips where a program is missing; and the table of faults."""
 
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
-settings.register_profile("vlockstep", deadline=None, derandomize=True, database=None)
-settings.load_profile("vlockstep")
+EXPLORING = "exploring"
+"""For `--hypothesis-profile`: other examples in each run, by a seed that is shown."""
+SEED = "hypothesis_seed"
+settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
+settings.register_profile(
+    EXPLORING, settings.get_profile("fixed"), derandomize=False, print_blob=True
+)
+settings.load_profile("fixed")
+
+
+@pytest.hookimpl(tryfirst=True)  # before hypothesis looks
+def pytest_configure(config: pytest.Config) -> None:
+    option = config.option
+    if option.hypothesis_profile == EXPLORING and option.hypothesis_seed is None:
+        given = getattr(config, "workerinput", {}).get(SEED)
+        option.hypothesis_seed = given or str(random.SystemRandom().getrandbits(64))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """The workers of pytest-xdist explore by the same seed."""
+    node.workerinput[SEED] = node.config.option.hypothesis_seed
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    return [f"exploring with {_again(config)}"] if config.option.hypothesis_seed else []
+
+
+def _again(config: pytest.Config) -> str:
+    return f"--hypothesis-profile={EXPLORING} --hypothesis-seed={config.option.hypothesis_seed}"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -34,7 +64,11 @@ def ipv6() -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What faults were injected, and what happened."""
+    """How to explore the same again; what faults were injected, and what happened."""
+    config = terminalreporter.config
+    if config.option.hypothesis_seed and terminalreporter.stats.get("failed"):
+        terminalreporter.section("examples that were explored")
+        terminalreporter.write_line(f"for the same ones again: pytest {_again(config)}")
     rows = [
         value
         for reports in terminalreporter.stats.values()
