@@ -51,6 +51,13 @@ def test_a_face_names_every_module_and_what_is_found_there(layer: Path) -> None:
         assert not missing, f"{module} has no {missing}"
 
 
+def test_tests_lie_by_layer() -> None:
+    """Or by what they have in their hands: hostile input, the bundled guests, real pairs."""
+    layers = {layer.name for layer in LAYERS} | {"fuzz", "guests", "pair"}
+    tests = Path(__file__).parent
+    assert {path.parent.name for path in tests.glob("*/test_*.py")} <= layers
+
+
 def test_no_module_needs_itself_to_be_imported() -> None:
     """Imports within functions count: they are made, if late. Those for types alone are not made:
     two classes may name each other, as a machine and its hypercalls do."""
