@@ -88,6 +88,12 @@ def test_the_version_is_that_of_the_package(metadata: Message) -> None:
     assert metadata["License-Expression"] == "MIT"
 
 
+def test_the_changelog_has_the_version() -> None:
+    """Who raises it says what is new in it."""
+    versions = re.findall(r"^## (\d\S*\d)", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert versions[0] == vlockstep.__version__
+
+
 def test_who_runs_guests_needs_no_simulator(metadata: Message) -> None:
     needs = metadata.get_all("Requires-Dist", [])
     assert [need for need in needs if "greenlet" in need and "extra" not in need] == []

@@ -1,0 +1,34 @@
+"""Logs of every version are read; one of today is written to the bytes that it had."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+from golden import CONFIG, HOW, IMAGE, LOG, entries, write_log
+
+from vlockstep.replay.entry import Kind, describe
+from vlockstep.replay.logfile import VERSION, LogReader, LogWriter
+
+
+def test_a_log_is_written_to_the_same_bytes(tmp_path: Path) -> None:
+    write_log(tmp_path / "log.vlog")
+    assert (tmp_path / "log.vlog").read_bytes() == LOG.read_bytes(), HOW
+
+
+def test_what_is_read_is_written_to_the_same_bytes(tmp_path: Path) -> None:
+    with (
+        closing(LogReader(LOG)) as log,
+        LogWriter(tmp_path / "log.vlog", log.config, log.image) as new,
+    ):
+        new.extend(list(log.entries()))
+    assert (tmp_path / "log.vlog").read_bytes() == LOG.read_bytes(), HOW
+
+
+def test_every_kind_of_entry_is_read() -> None:
+    with closing(LogReader(LOG)) as log:
+        assert (log.version, log.config, log.image) == (VERSION, CONFIG, IMAGE)
+        read = list(log.entries())
+    assert read == entries()
+    assert {kind for kind, *_ in read} == set(Kind), HOW
+    assert all(map(describe, read))
