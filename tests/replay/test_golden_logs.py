@@ -6,7 +6,9 @@ from contextlib import closing
 from pathlib import Path
 
 from golden import CONFIG, HOW, IMAGE, LOG, entries, write_log
+from support import replay
 
+from vlockstep.machine import image as images
 from vlockstep.replay.entry import Kind, describe
 from vlockstep.replay.logfile import VERSION, LogReader, LogWriter
 
@@ -32,3 +34,14 @@ def test_every_kind_of_entry_is_read() -> None:
     assert read == entries()
     assert {kind for kind, *_ in read} == set(Kind), HOW
     assert all(map(describe, read))
+
+
+def test_a_log_with_interrupts_is_replayed() -> None:
+    """The guest of then, whose threads race, and its log as it was written: whatever changes here,
+    positions do not."""
+    with closing(LogReader(LOG.parent / "preempt.vlog")) as log:
+        read = list(log.entries())
+    assert any(checkpoint for *_, checkpoint in read)
+    assert any(blocks for kind, _, blocks, _, _ in read if kind == Kind.INTERRUPT)
+    outcome = replay(images.load(LOG.parent / "preempt.hvt"), log.config, read)
+    assert (outcome.status, outcome.position.exits) == (0, read[-1][1])
