@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from vlockstep.errors import LogError as LogError
     from vlockstep.errors import UsageError as UsageError
     from vlockstep.errors import VlockstepError as VlockstepError
-    from vlockstep.host.attach import BlockOption as BlockOption
     from vlockstep.host.attach import Devices as Devices
+    from vlockstep.host.attach import DiskSpec as DiskSpec
     from vlockstep.host.attach import attach as attach
     from vlockstep.host.devices import ConsoleFile as ConsoleFile
     from vlockstep.host.devices import ConsoleStream as ConsoleStream
@@ -61,7 +61,7 @@ else:
         "machine.registers": "Registers",
         "machine.report": "GuestError",
         "machine.world": "Outcome World",
-        "host.attach": "BlockOption Devices attach",
+        "host.attach": "Devices DiskSpec attach",
         "host.devices": "ConsoleFile ConsoleStream Disk",
         "replay.entry": "Entry Kind",
         "host.live": "LiveWorld",

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Self
+
+Key = tuple[str, ...]
+"""Of what a replica is specified by: `("memory",)`, `("disk", "data", "path")`."""
+
 
 class VlockstepError(Exception):
-    """Something failed for a reason the user can act on (exit status 1)."""
+    """Something failed for a reason the user can act on (exit status 1).
+
+    `key` is what of the replica's specification mends it, if anything does. Who has read that from
+    a file or a command line says where it stands there; the message itself does not.
+    """
 
     exit_status = 1
+    key: Key = ()
+
+    def __init__(self, *args: object, key: Key = ()) -> None:
+        super().__init__(*args)
+        self.key = key
+
+    def about(self, part: str, *key: str) -> Self:
+        """The same of a `part`, to whose `key` this error's own belongs."""
+        return type(self)(f"{part}: {self}", key=(*key, *self.key))
 
 
 class VlockstepWarning(UserWarning):

@@ -70,5 +70,5 @@ def test_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_keys_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"lacks primary\.key_secret, .*: vlockstep keys new DIR"):
+    with pytest.raises(UsageError, match=r"lacks primary\.key_secret, .*: make keys"):
         load(tmp_path, Party.PRIMARY)

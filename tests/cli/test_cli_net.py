@@ -40,15 +40,23 @@ def two(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [
-        ([], 2, "needs the device 'net': attach it with --net net=BACKEND"),
+        ([], 2, "needs the device 'net': give it a NIC of that name (--net net=BACKEND)"),
         (["--net", "net"], 2, "'net' is no network: write --net NAME=tap:IFACE"),
         (["--net", "net=bridge:br0"], 2, "is no network: write --net NAME=tap:IFACE or --net NAME"),
         (["--net", "net=tap:x,pcap="], 2, "names no file for the capture"),
         (["--net", "lan=tap:x"], 2, "declares no NIC 'lan' (declared: net)"),
-        (["--net", TAP, "--net", TAP], 2, "the NIC 'net' is given twice: drop one --net"),
+        (
+            ["--net", TAP, "--net", TAP],
+            2,
+            "the NIC 'net' is given twice: drop one (--net net=BACKEND)",
+        ),
         (["--net-mac", f"net={MAC}"], 2, "--net-mac names the NIC 'net', which no --net connects"),
         (["--net", TAP, "--net-mac", f"lan={MAC}"], 2, "the NIC 'lan', which no --net connects"),
-        (["--net", TAP, "--net-mac", "net=02:00"], 2, "write --net-mac NAME=MAC"),
+        (
+            ["--net", TAP, "--net-mac", "net=02:00"],
+            2,
+            "write it as 02:00:00:00:00:01 (--net-mac net=MAC)",
+        ),
         (["--net", TAP, "--net-mac", MAC], 2, "write --net-mac NAME=MAC"),
         (["--net", TAP, "--net-mac", "net=01:00:5e:00:00:01"], 2, "addresses a group"),
         (["--net", TAP], 1, f"NIC 'net': {NO_DEVICE}"),
@@ -58,7 +66,7 @@ def two(tmp_path: Path) -> Path:
         (["--net", "net=tap:" + "x" * 16], 2, "is no name of a network device"),
         (["--net", "net=switch:7800"], 2, "'7800' is no address: write tcp://HOST:PORT or ipc://"),
         (["--net", "net=switch:tcp://[x"], 2, "'tcp://[x' is no address"),
-        (["--net", "net=switch:tcp://192.0.2.1:7800"], 2, "and there are no keys: make some with"),
+        (["--net", "net=switch:tcp://192.0.2.1:7800"], 2, "and there are no keys: make some, and"),
         (["--net", "net=switch:tcp://*:7800"], 2, "NIC 'net': tcp://*:7800 is not an address of"),
         (["--block", "net=disk.img"], 2, "no block device (it is another kind of device) 'net'"),
     ],
@@ -89,8 +97,9 @@ def test_a_switch_that_does_not_answer(vlockstep: Command, tmp_path: Path) -> No
     endpoint = f"ipc://{tmp_path}/none"
     result = vlockstep("run", "echo", "--net", f"net=switch:{endpoint}")
     assert (result.status, result.out) == (1, "")
-    assert f"NIC 'net': no switch answers at {endpoint} within 5 s" in result.err
-    assert f"start one with: vlockstep switch --listen {endpoint}" in result.err
+    assert (
+        f"no switch answers at {endpoint} within 5 s; start `vlockstep switch` there" in result.err
+    )
 
 
 def test_two_nics(vlockstep: Command, two: Path, disk: Path) -> None:
@@ -101,7 +110,7 @@ def test_two_nics(vlockstep: Command, two: Path, disk: Path) -> None:
         ([*both, *same[:2]], 1, f"NIC 'a': {NO_DEVICE}"),
         (both[2:], 1, f"NIC 'b': {NO_DEVICE}"),
         (["--net", "disk=tap:x"], 2, "declares no NIC 'disk' (declared: a, b)"),
-        (both[4:], 2, "needs the device 'a': attach it with --net a=BACKEND"),
+        (both[4:], 2, "needs the device 'a': give it a NIC of that name (--net a=BACKEND)"),
     ):
         result = vlockstep("run", two, *options)
         assert message in result.err
@@ -146,7 +155,7 @@ def test_a_secondary_with_another_mac(tmp_path: Path) -> None:
         finally:
             pair.close()
     text = "\n".join(secondary.text)
-    assert "the NIC 'net' is not the primary's" in text and "give both --net-mac net=" in text
+    assert "the NIC 'net' is not the primary's" in text and "(--net-mac net=MAC)" in text
     assert MAC in text and "Traceback" not in text
 
 
@@ -228,9 +237,9 @@ def test_keys_for_a_switch(vlockstep: Command, tmp_path: Path) -> None:
     key_files.create(tmp_path / "keys")
     far = ["--net", "net=switch:tcp://192.0.2.1:7710"]
     for options, message in (
-        (far, "there are no keys: make some with `vlockstep keys new DIR` and give --keys DIR"),
+        (far, "(--keys DIR; `vlockstep keys new DIR` makes keys)"),
         ([*far, "--keys", "none"], "none lacks primary.key_secret"),
-        (["--keys", "keys"], "the keys are for a switch: connect a NIC with --net NAME=switch"),
+        (["--keys", "keys"], "no NIC is connected to one (--net NAME=switch:ENDPOINT)"),
         (["--net", TAP, "--keys", "keys"], "the keys are for a switch"),
     ):
         result = vlockstep("run", "tally", *options)

@@ -77,7 +77,7 @@ def test_disk_is_written(vlockstep: Command, disk: Path) -> None:
         (["hello", "--status=3"], 2, "--status"),
         ([], 2, "IMAGE"),
         (["hello", "--block", "disk=disk.img"], 2, "no block device 'disk' (declared: none)"),
-        (["ledger"], 2, "needs the device 'disk': attach it with --block disk=PATH"),
+        (["ledger"], 2, "needs the device 'disk': give it a disk of that name (--block disk=PATH)"),
         (["ledger", "--block", "disc=disk.img"], 2, "'disc' (declared: disk)"),
         (["ledger", "--block", "disk"], 2, "'disk' names no disk: write --block NAME=PATH"),
         (["ledger", "--block", "=x"], 2, "names no disk"),

@@ -120,7 +120,7 @@ def test_memory_the_host_refuses_is_a_host_error(monkeypatch: pytest.MonkeyPatch
         raise OSError(12, "Cannot allocate memory")
 
     monkeypatch.setattr(mmap, "mmap", refuse)
-    with pytest.raises(HostError, match=r"cannot reserve 8 MiB .*--mem"):
+    with pytest.raises(HostError, match=r"cannot reserve 8 MiB .*give the guest less"):
         Memory(8 * MIB)
 
 

@@ -88,9 +88,9 @@ def test_forwardings_that_are_none(text: str) -> None:
 @pytest.mark.parametrize(
     ("guest", "gateway", "forwards", "says"),
     [
-        ("10.0.2.15/33", "10.0.2.2", [], "--guest-ip"),
-        ("guest", "10.0.2.2", [], "--guest-ip"),
-        ("10.0.2.15/24", "gateway", [], "--gateway"),
+        ("10.0.2.15/33", "10.0.2.2", [], "the guest's address: "),
+        ("guest", "10.0.2.2", [], "the guest's address: "),
+        ("10.0.2.15/24", "gateway", [], "the gateway: "),
         ("10.0.2.15/24", "10.0.3.2", [], "another address in"),
         ("10.0.2.15/24", "10.0.2.15", [], "another address in"),
         ("10.0.2.15/24", "10.0.2.2", ["80:1", "80:2"], "tcp port 80 .*twice"),

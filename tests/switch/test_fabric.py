@@ -127,7 +127,7 @@ def test_one_port_of_a_guest_is_left() -> None:
 
 def test_an_address_of_another_guest_is_refused() -> None:
     fabric = pair()
-    with pytest.raises(UsageError, match=r"02:00:00:00:00:01 belongs.*--net-mac NAME=MAC"):
+    with pytest.raises(UsageError, match=r"02:00:00:00:00:01 belongs.*give this one's NIC another"):
         fabric.add_port("q", A, "other")
     assert "q" not in fabric.ports
     fabric.add_port("q", B, "other")
@@ -135,7 +135,7 @@ def test_an_address_of_another_guest_is_refused() -> None:
 
 def test_a_third_replica_is_refused() -> None:
     fabric = pair()
-    with pytest.raises(UsageError, match=r"02:00:00:00:00:01 already.*--net-mac NAME=MAC"):
+    with pytest.raises(UsageError, match=r"02:00:00:00:00:01 already.*give its NIC another"):
         fabric.add_port("q", A, "guest")
     fabric.remove_port("s")
     fabric.add_port("q", A, "guest")
@@ -144,7 +144,7 @@ def test_a_third_replica_is_refused() -> None:
 
 @pytest.mark.parametrize("mac", [ALL, GROUP, bytes(6)])
 def test_an_address_that_no_nic_can_have(mac: bytes) -> None:
-    with pytest.raises(UsageError, match="--net-mac NAME=MAC"):
+    with pytest.raises(UsageError, match="give the NIC another MAC address"):
         fabric_of("x").add_port("p", mac, "guest")
 
 

@@ -215,10 +215,10 @@ def test_nobody_there() -> None:
 def test_the_same_address_twice(switch: SwitchProcess) -> None:
     endpoint = switch.wait_endpoint()
     with port_at(endpoint, A, "guest"):
-        with pytest.raises(UsageError, match=f"refuses: .*{A}.*--net-mac NAME=MAC"):
+        with pytest.raises(UsageError, match=f"refuses: .*{A}.*give this one's NIC another"):
             SwitchPort.connect(endpoint, None, "other", A)
         switch.wait_event("port-refused", mac=A)
-        with port_at(endpoint, A, "guest"), pytest.raises(UsageError, match="--net-mac"):
+        with port_at(endpoint, A, "guest"), pytest.raises(UsageError, match="give its NIC another"):
             SwitchPort.connect(endpoint, None, "guest", A)
 
 

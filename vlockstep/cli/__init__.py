@@ -38,6 +38,7 @@ from typing import NoReturn
 
 from vlockstep import program
 from vlockstep.cli.guestthread import GUEST_THREAD
+from vlockstep.errors import VlockstepError
 
 
 def main() -> NoReturn:
@@ -57,4 +58,10 @@ def _command() -> None:
 
     if heeded:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    app(prog_name="vlockstep")
+    try:
+        app(prog_name="vlockstep")
+    except VlockstepError as error:
+        from vlockstep.cli.hints import add_hint
+
+        add_hint(error)
+        raise

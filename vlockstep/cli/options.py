@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import sys
-import uuid
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vlockstep.cli.command import FILES, GUEST, REPLAY
-from vlockstep.errors import HostError, UsageError
-from vlockstep.files.locks import open_locked
-from vlockstep.program import background
+from vlockstep.errors import UsageError
 
 if TYPE_CHECKING:
-    from vlockstep.host.attach import BlockOption, Devices
-    from vlockstep.host.live import Console
-    from vlockstep.machine.config import GuestConfig, NetConfig
-    from vlockstep.machine.image import Image
-    from vlockstep.net.station import Station
-    from vlockstep.wire.keys import Keys
+    from vlockstep.supervise.spec import ReplicaSpec, Role
 
 DEFAULT_MEMORY_MB = 512
 DEFAULT_CPU = "westmere"
@@ -42,7 +35,7 @@ ImageArgument = Annotated[
         metavar="IMAGE",
         autocompletion=bundled_guests,
         help="The name of a bundled guest, or the path of a Solo5 hvt image: ./NAME if a bundled "
-        "guest is called so, too.",
+        "guest is called so, too. Or a file NAME.toml, which says all that options do not.",
         show_default=False,
     ),
 ]
@@ -143,151 +136,85 @@ DumpcoreOption = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class Attached:
-    """A guest's open disks, its NICs by handle, and their part of its configuration by name."""
+def replica_spec(ctx: typer.Context, role: Role | None) -> ReplicaSpec:
+    """What the command is to run: what its options say and, where IMAGE is a file NAME.toml and
+    they say nothing, what that says."""
+    from vlockstep.cli.devices import disks, nics
+    from vlockstep.supervise.spec import ReplicaSpec
+    from vlockstep.supervise.specfile import SUFFIX, naming, read_fields
 
-    devices: Devices
-    nics: dict[int, Station]
-    nets: dict[str, NetConfig]
-
-
-@dataclass(frozen=True)
-class Guest:
-    """What a guest is started from. `files` are those it was read from or writes to."""
-
-    image: Image
-    config: GuestConfig
-    attached: Attached
-    files: tuple[Path, ...]
-
-
-@dataclass(frozen=True)
-class Network:
-    """What the options say of the guest's NICs. `guest` tells a switch whose they are, and who
-    shares the guest's disks: both replicas of one guest say the same; "" if it has none."""
-
-    backends: list[str] | None
-    macs: list[str] | None
-    keys: Keys | None = None
-    guest: Callable[[], str] = lambda: ""
-
-    def connect(self, image: Image, devices: Devices) -> Attached:
-        """Connect the NICs; they join the disks."""
-        from vlockstep.machine.config import NetConfig
-        from vlockstep.machine.image import DeviceKind
-        from vlockstep.net import attach
-
-        options = [attach.NetOption.parse(text) for text in self.backends or []]
-        macs = attach.addresses(Path(image.name).stem, options, self.macs or [])
-        handles = {d.name: d.handle for d in image.devices if d.kind is DeviceKind.NET}
-        for name in macs:
-            if name not in handles:
-                known = ", ".join(sorted(handles)) or "none"
-                raise UsageError(f"{image.name} declares no NIC {name!r} (declared: {known})")
-        if not options:
-            return Attached(devices, {}, {})
-        guest = self.guest() or uuid.uuid4().hex
-        stations = attach.connect(options, macs, guest, self.keys, background)
-        return Attached(
-            devices,
-            {handles[name]: station for name, station in stations.items()},
-            {name: NetConfig(mac) for name, mac in macs.items()},
-        )
+    given = {
+        name: value
+        for name, value in ctx.params.items()
+        if value is not None and _is_given(ctx, name)
+    }
+    image = str(ctx.params["image"])
+    fields: dict[str, Any] = {"image": image}
+    if image.endswith(SUFFIX):
+        fields = {"image": "", **read_fields(Path(image))}
+    if role is not None:
+        if fields.get("role", role) != role:
+            raise UsageError(f"{image}: role: it is a {fields['role']}, not a {role}")
+        fields["role"] = role
+    if arguments := ctx.params.get("arguments"):
+        fields["arguments"] = tuple(arguments)
+    for name in given.keys() & _FIELDS.keys():
+        fields[_FIELDS[name]] = given[name]
+    for name in given.keys() & _PATHS.keys():
+        fields[_PATHS[name]] = None if given[name] == STDOUT else Path(given[name])
+    with naming(fields.get("source")):
+        fields["disks"] = disks(given.get("blocks", ()), fields.get("disks", ()))
+        fields["nics"] = nics(given.get("nets", ()), given.get("macs", ()), fields.get("nics", ()))
+        for part, names in (("timing", _TIMING), ("test", _TEST)):
+            _replace(fields, part, {names[name]: given[name] for name in given.keys() & names})
+        return ReplicaSpec(**fields)
 
 
-def open_guest(
-    reference: str,
-    arguments: list[str] | None,
-    memory: int,
-    cpu: str,
-    blocks: list[str] | None,
-    network: Network,
-) -> Guest:
-    """Open the image, and the disks and NICs that the options name."""
-    from vlockstep.host.attach import BlockOption
-    from vlockstep.machine.boot import check_devices
-    from vlockstep.machine.bundled import open_image
-    from vlockstep.machine.config import MIB, GuestConfig
-
-    image = open_image(reference)
-    options = [BlockOption.parse(text) for text in blocks or []]
-    try:
-        " ".join(arguments or ()).encode()
-    except UnicodeEncodeError as error:
-        raise UsageError("the guest's command line is not valid UTF-8") from error
-    devices = attach_disks(image, options, network.guest())
-    attached = network.connect(image, devices)
-    config = GuestConfig(
-        image.digest, memory * MIB, tuple(arguments or ()), cpu, devices.blocks, attached.nets
-    )
-    check_devices(image, config)
-    return Guest(image, config, attached, files_of(reference, options))
+_FIELDS = {
+    "memory": "memory",
+    "cpu": "cpu",
+    "listen": "endpoint",
+    "connect": "endpoint",
+    "reached_at": "reached_at",
+    "secondaries": "secondaries",
+}
+_PATHS = {
+    "console": "console",
+    "log": "log",
+    "dumpcore": "cores",
+    "keys": "keys",
+    "arbiter": "arbiter",
+}
+"""Parameters that are a field each."""
+_TIMING = {name: name for name in ("heartbeat", "misses", "max_lag", "max_log", "wait")}
+_TEST = {"crash_at": "crash", "pause_at": "pause", "stop_at": "stop", "diverge_at": "diverge"}
 
 
-def attach_disks(image: Image, options: Iterable[BlockOption], guest: str = "") -> Devices:
-    """`attach`, which tells in a terminal how far it is with a large local disk."""
-    from vlockstep.host.attach import attach
+def _is_given(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _replace(fields: dict[str, Any], part: str, given: dict[str, Any]) -> None:
+    """Let `given` replace what that part of the fields says."""
+    from vlockstep.supervise.spec import TestSpec, TimingSpec
+
+    if given:
+        before = fields.get(part) or {"timing": TimingSpec, "test": TestSpec}[part]()
+        lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+        fields[part] = replace(before, **given | lists)
+
+
+@contextmanager
+def progress_of_disks() -> Iterator[Callable[[str], None]]:
+    """Tells in a terminal how far it is with a large local disk."""
     from vlockstep.program.progress import Progress
 
     if not sys.stderr.isatty():  # there may be a program that expects JSON
-        return attach(image, options, guest)
+        yield lambda text: None
+        return
     progress = Progress()
     try:
-        return attach(image, options, guest, progress.tell)
+        yield progress.tell
     finally:
         progress.clear()
-
-
-def unprotected(backends: list[str] | None, macs: list[str] | None, keys: Path | None) -> Network:
-    """The NICs of a guest without a secondary. It is what it would be as a primary, so a switch
-    gets to see the primary's key."""
-    if keys is None:
-        return Network(backends, macs)
-    from vlockstep.wire.keys import Party, load
-
-    if not any("=switch:" in backend for backend in backends or []):
-        raise UsageError("the keys are for a switch: connect a NIC with --net NAME=switch:ENDPOINT")
-    return Network(backends, macs, load(keys, Party.PRIMARY))
-
-
-def files_of(reference: str, disks: Iterable[BlockOption]) -> tuple[Path, ...]:
-    """What a guest is read from and writes to: its image, unless it is bundled, and its disks."""
-    from vlockstep.machine.bundled import image_file
-
-    image = image_file(reference)
-    files = [*([image] if image is not None else []), *(disk.path for disk in disks)]
-    return tuple(path for path in files if path.exists())
-
-
-def open_console(target: str, files: Iterable[Path] = ()) -> Console:
-    """Standard output, or an empty file that is none of `files`."""
-    from vlockstep.host.devices import ConsoleFile, ConsoleStream
-
-    if target == STDOUT:
-        return ConsoleStream()
-    path = Path(target)
-    refuse_overwriting(path, "console file", files)
-    console = ConsoleFile(path)
-    console.truncate()
-    return console
-
-
-def reserve_log(path: Path, files: Iterable[Path]) -> None:
-    """Open and lock the file of a log as it is, for as long as this process runs: it will write
-    it, as a `LogWriter`, and it is none of `files`. But a FIFO is left alone: opening it takes
-    somebody who reads, who would then wait for its end."""
-    refuse_overwriting(path, "log", files)
-    try:
-        if not path.is_fifo():
-            open_locked(path, f"the log {path}")
-    except OSError as error:
-        raise HostError(f"cannot write the log {path}: {error.strerror}") from error
-
-
-def refuse_overwriting(path: Path, what: str, files: Iterable[Path]) -> None:
-    """Refuse to write to `path` if it is one of `files`, which the command uses otherwise."""
-    for file in files:
-        both = path.exists() and file.exists()
-        if path.samefile(file) if both else path.absolute() == file.absolute():
-            raise UsageError(f"the {what} {path} is used otherwise in this command: name another")

@@ -10,7 +10,7 @@ import typer
 from vlockstep.cli.command import FILES, OTHER, PAIR, TESTS, TIMING
 
 ArbiterOption = Annotated[
-    Path,
+    Path | None,
     typer.Option(
         "--arbiter",
         metavar="DIR",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from vlockstep.cli import options
+from vlockstep.cli.devices import disks
 from vlockstep.cli.execution import Ending, execute
-from vlockstep.cli.options import attach_disks, open_console
 from vlockstep.errors import LogError, UsageError
-from vlockstep.host.attach import BlockOption, Devices
+from vlockstep.host.attach import Devices, attach
 from vlockstep.machine import bundled
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
@@ -17,6 +18,7 @@ from vlockstep.machine.world import World
 from vlockstep.replay import recorded
 from vlockstep.replay.entry import Entry, Kind
 from vlockstep.replay.logfile import LogReader
+from vlockstep.supervise.files import open_empty_console
 
 Suppressed = Callable[[int, Kind, int, int, bytes], None]
 
@@ -33,24 +35,25 @@ def find_image(log: LogReader, reference: str | None) -> Image:
 
 def attach_local(image: Image, config: GuestConfig, blocks: list[str]) -> Devices:
     """The disks whose content is not in the log, as they were when it began."""
-    options = [BlockOption.parse(text) for text in blocks]
+    specs = disks(blocks)
     wanted = {name for name, block in config.blocks.items() if block.local}
-    for name in sorted(wanted - {option.name for option in options}):
+    for name in sorted(wanted - {spec.name for spec in specs}):
         raise UsageError(
             f"the log does not hold the content of the local device {name!r}: give the disk as it "
             f"was when the recording began, with --block {name}=PATH,local"
         )
-    devices = attach_disks(image, options)
-    for option in options:
-        if option.name not in wanted or not option.local:
+    with options.progress_of_disks() as tell:
+        devices = attach(image, specs, tell=tell)
+    for spec in specs:
+        if spec.name not in wanted or not spec.local:
             raise UsageError(
-                f"the log holds all that device {option.name!r} was read: drop its --block"
-                if option.name not in wanted
-                else f"the device {option.name!r} was local: write {option.name}=PATH,local"
+                f"the log holds all that device {spec.name!r} was read: drop its --block"
+                if spec.name not in wanted
+                else f"the device {spec.name!r} was local: write {spec.name}=PATH,local"
             )
-        if devices.blocks[option.name] != config.blocks[option.name]:
+        if devices.blocks[spec.name] != config.blocks[spec.name]:
             raise UsageError(
-                f"the disk {option.path} is not as device {option.name!r} was when the recording "
+                f"the disk {spec.path} is not as device {spec.name!r} was when the recording "
                 "began: give a copy from then"
             )
     return devices
@@ -75,7 +78,7 @@ def console_printer(target: str | None, files: list[Path]) -> Suppressed | None:
     """Writes the console text of a replay to `target`, if there is one."""
     if target is None:
         return None
-    console = open_console(target, files)
+    console = open_empty_console(None if target == options.STDOUT else Path(target), files)
     written = 0
 
     def suppressed(_sequence: int, kind: Kind, _handle: int, _offset: int, data: bytes) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from vlockstep.cli import options, output
 from vlockstep.cli.command import FILES, OTHER
+from vlockstep.errors import UsageError
 
 if TYPE_CHECKING:
     from vlockstep.replay.entry import Entry
@@ -48,6 +49,7 @@ class LogInProgress:
 
 
 def record(
+    ctx: typer.Context,
     image: options.ImageArgument,
     log: Annotated[
         Path,
@@ -86,17 +88,24 @@ def record(
     from vlockstep.machine.machine import Machine
     from vlockstep.replay.logfile import LogWriter
     from vlockstep.replay.recorder import Recorder
+    from vlockstep.supervise import parts
+    from vlockstep.supervise.files import open_empty_console, reserve_log
+    from vlockstep.supervise.specfile import naming
 
-    network = options.unprotected(nets, macs, keys)
-    guest = options.open_guest(image, arguments, memory, cpu, blocks, network)
-    attached = guest.attached
-    machine = Machine(guest.image, guest.config)
-    machine.core_directory = dumpcore
-    options.reserve_log(log, guest.files)
-    output_file = options.open_console(console, (*guest.files, log))
-    world = LiveWorld(output_file, attached.devices.disks, attached.nics)
-    progress = LogInProgress(LogWriter(log, guest.config, guest.image.path))
-    recorder = Recorder(world, machine, progress.append, attached.devices.local)
+    spec = options.replica_spec(ctx, None)
+    with naming(spec.source):
+        if spec.role is not None:
+            raise UsageError("a recording is of a guest that is no replica", key=("role",))
+        with options.progress_of_disks() as tell:
+            guest = parts.open_guest(spec, parts.load_keys(spec), tell=tell)
+        assert guest.config is not None
+        machine = Machine(guest.image, guest.config)
+        machine.core_directory = spec.cores
+        reserve_log(log, guest.files)
+        output_file = open_empty_console(spec.console, (*guest.files, log))
+        world = LiveWorld(output_file, guest.devices.disks, guest.nics)
+        progress = LogInProgress(LogWriter(log, guest.config, guest.image.path))
+        recorder = Recorder(world, machine, progress.append, guest.devices.local)
     start = time.monotonic()
     ending = None
     try:

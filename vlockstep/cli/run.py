@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vlockstep.cli import options, output
 from vlockstep.cli.command import OTHER
+from vlockstep.errors import UsageError
+
+if TYPE_CHECKING:
+    from vlockstep.supervise.spec import ReplicaSpec
 
 
 def run(
+    ctx: typer.Context,
     image: options.ImageArgument,
     arguments: options.GuestArguments = None,
     memory: options.MemoryOption = options.DEFAULT_MEMORY_MB,
@@ -29,19 +34,38 @@ def run(
         ),
     ] = False,
 ) -> None:
-    """Run a guest. The exit status is the guest's, and 1 after a guest error."""
+    """Run a guest. The exit status is the guest's, and 1 after a guest error.
+
+    A file NAME.toml may say that it is a replica; then it runs as `primary` or `secondary` would
+    run it.
+    """
+    from vlockstep.supervise.specfile import naming
+
+    spec = options.replica_spec(ctx, None)
+    if spec.role is not None:
+        from vlockstep.cli.pair import replicate
+
+        replicate(spec, as_json)
+    with naming(spec.source):
+        if spec.log is not None:
+            raise UsageError("a guest that only runs keeps no log: record it", key=("log",))
+        _run(spec, as_json)
+
+
+def _run(spec: ReplicaSpec, as_json: bool) -> None:
     from vlockstep.cli.execution import execute
     from vlockstep.host.live import LiveWorld
     from vlockstep.machine.machine import Machine
+    from vlockstep.supervise import parts
+    from vlockstep.supervise.files import open_empty_console
 
-    network = options.unprotected(nets, macs, keys)
-    guest = options.open_guest(image, arguments, memory, cpu, blocks, network)
-    attached = guest.attached
+    with options.progress_of_disks() as tell:
+        guest = parts.open_guest(spec, parts.load_keys(spec), tell=tell)
+    assert guest.config is not None
     machine = Machine(guest.image, guest.config)
-    machine.core_directory = dumpcore
-    output_file = options.open_console(console, guest.files)
-    world = LiveWorld(output_file, attached.devices.disks, attached.nics)
-    ending = execute(machine, world)
+    machine.core_directory = spec.cores
+    console = open_empty_console(spec.console, guest.files)
+    ending = execute(machine, LiveWorld(console, guest.devices.disks, guest.nics))
     if as_json:
         output.emit(ending.to_dict(), sys.stderr)
     else:

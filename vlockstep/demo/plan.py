@@ -81,14 +81,19 @@ def make_plan(
     networked = image.digest == open_bundled(KV).digest
     if ledger:
         if any(argument.startswith("--lines=") for argument in arguments):
-            raise UsageError("give the demo --lines N, not its guest")
+            raise UsageError(
+                "the demo gives the ledger its length: give it to the demo, not to its guest",
+                key=("demo", "lines"),
+            )
         arguments = [f"--lines={lines}", *arguments]
     elif networked:
         if arguments:
             raise UsageError(f"the demo gives {KV} its options: leave out {' '.join(arguments)}")
         arguments = [*ADDRESSES]
     elif any(device.kind is DeviceKind.NET for device in image.devices):
-        raise UsageError(f"of the guests with a network the demo shows {KV}: give --guest {KV}")
+        raise UsageError(
+            f"of the guests with a network the demo shows {KV}: name that", key=("demo", "guest")
+        )
     GuestConfig(image.digest, memory * MIB, tuple(arguments))  # refuses what no guest can have
     count = lines if ledger else None
     chosen = place is None and (ledger or networked)
@@ -96,7 +101,8 @@ def make_plan(
     text = _choose(chance, count, networked) if place is None else place.removeprefix("at=")
     if Place.parse(text).seconds is None and networked:
         raise UsageError(
-            f"{text}: what {KV} does depends on its clients; write --kill time:SECONDS"
+            f"{text}: what {KV} does depends on its clients; write time:SECONDS",
+            key=("demo", "kill"),
         )
     number = SIGSTOP if pause else SIGKILL
     return Plan(

@@ -114,19 +114,25 @@ class Setting:
         for name, block in config.blocks.items():
             disk = self.blocks.get(name)
             if disk is None:
-                raise UsageError(f"the guest has a disk {name!r}: give it with --block {name}=PATH")
+                raise UsageError(
+                    f"the guest has a disk {name!r}: give this replica one, too", key=("disk", name)
+                )
             if disk != block:
                 raise UsageError(
-                    f"the disk {name!r} is not the primary's: {_difference(disk, block)}"
+                    f"the disk {name!r} is not the primary's: {_difference(disk, block)}",
+                    key=("disk", name),
                 )
         for name, net in config.nets.items():
             nic = self.nets.get(name)
             if nic is None:
-                raise UsageError(f"the guest has a NIC {name!r}: give it with --net {name}=BACKEND")
+                raise UsageError(
+                    f"the guest has a NIC {name!r}: give this replica one, too", key=("nic", name)
+                )
             if nic != net:
                 raise UsageError(
                     f"the NIC {name!r} is not the primary's: {nic} here, {net} there; "
-                    f"give both --net-mac {name}={net.mac}"
+                    f"give both the address {net.mac}",
+                    key=("nic", name, "mac"),
                 )
 
     def verify_shared(self, tokens: object) -> list[str]:
@@ -137,7 +143,8 @@ class Setting:
             sides = ("here", "at the primary")[:: 1 if CONSOLE in self.shared else -1]
             raise UsageError(
                 "the guest's console is a file {} and none {}: after a failover its text would be "
-                "torn; give both the same file, or neither one".format(*sides)
+                "torn; give both the same file, or neither one".format(*sides),
+                key=("console",),
             )
         doubts = []
         for name, lock in self.shared.items():

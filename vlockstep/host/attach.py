@@ -1,4 +1,4 @@
-"""From `--block NAME=PATH[,local]` to open disks and their part of a guest's configuration."""
+"""From files to open disks and their part of a guest's configuration."""
 
 from __future__ import annotations
 
@@ -14,25 +14,14 @@ from vlockstep.host.devices import Disk
 from vlockstep.machine.config import BlockConfig
 from vlockstep.machine.image import Device, DeviceKind, Image
 
-_LOCAL = ",local"
-
 
 @dataclass(frozen=True)
-class BlockOption:
-    """A file for a block device. `local`: every replica has its own identical copy."""
+class DiskSpec:
+    """The file of a block device. `local`: every replica has its own identical copy."""
 
     name: str
     path: Path
     local: bool = False
-
-    @classmethod
-    def parse(cls, text: str) -> BlockOption:
-        """Read `NAME=PATH[,local]`."""
-        name, _, rest = text.partition("=")
-        path = rest.removesuffix(_LOCAL)
-        if not name or not path:
-            raise UsageError(f"{text!r} names no disk: write --block NAME=PATH[,local]")
-        return cls(name, Path(path), rest.endswith(_LOCAL))
 
 
 @dataclass(frozen=True)
@@ -52,11 +41,11 @@ class Devices:
 
 def attach(
     image: Image,
-    options: Iterable[BlockOption],
+    specs: Iterable[DiskSpec],
     guest: str = "",
     tell: Callable[[str], None] = lambda text: None,
 ) -> Devices:
-    """Open the disks that `options` name. Every error names the device.
+    """Open the disks that `specs` name. Every error names the device.
 
     Replicas of a `guest` can share those that are not local, and nobody else can use them. Whether
     all devices of `image` are attached is for `Machine` to check. A local disk is read once from
@@ -68,36 +57,35 @@ def attach(
     shared: dict[str, FileLock] = {}
     files: dict[tuple[int, ...] | Path, str] = {}
     try:
-        for option in options:
-            device = _block_device(image, option.name)
-            if option.name in blocks:
-                raise UsageError(f"the device {option.name!r} is given twice: drop one --block")
-            other = files.setdefault(_identity(option.path), option.name)
-            if other != option.name:
+        for spec in specs:
+            device = _block_device(image, spec.name)
+            if spec.name in blocks:
                 raise UsageError(
-                    f"the devices {other!r} and {option.name!r} are the same file {option.path}: "
-                    "give each its own"
+                    f"the device {spec.name!r} is given twice: drop one", key=("disk", spec.name)
                 )
-            disk = disks[device.handle] = _open(option, guest)
-            content = (
-                disk.digest(partial(_tell_progress, option, disk, tell)) if option.local else ""
-            )
-            blocks[option.name] = BlockConfig(disk.capacity, option.local, content)
-            if option.local:
+            other = files.setdefault(_identity(spec.path), spec.name)
+            if other != spec.name:
+                raise UsageError(
+                    f"the devices {other!r} and {spec.name!r} are the same file {spec.path}: "
+                    "give each its own",
+                    key=("disk", spec.name),
+                )
+            disk = disks[device.handle] = _open(spec, guest)
+            content = disk.digest(partial(_tell_progress, spec, disk, tell)) if spec.local else ""
+            blocks[spec.name] = BlockConfig(disk.capacity, spec.local, content)
+            if spec.local:
                 local.add(device.handle)
             else:
-                shared[option.name] = disk.lock
+                shared[spec.name] = disk.lock
     except BaseException:
         Devices(disks).close()
         raise
     return Devices(disks, blocks, frozenset(local), shared)
 
 
-def _tell_progress(
-    option: BlockOption, disk: Disk, tell: Callable[[str], None], offset: int
-) -> None:
+def _tell_progress(spec: DiskSpec, disk: Disk, tell: Callable[[str], None], offset: int) -> None:
     percent = offset * 100 // disk.capacity
-    tell(f"device {option.name!r}: {percent} % of {option.path} read for its digest")
+    tell(f"device {spec.name!r}: {percent} % of {spec.path} read for its digest")
 
 
 def _block_device(image: Image, name: str) -> Device:
@@ -106,17 +94,18 @@ def _block_device(image: Image, name: str) -> Device:
         declared = [d.name for d in image.devices if d.kind is DeviceKind.BLOCK]
         what = "block device" if device is None else "block device (it is another kind of device)"
         raise UsageError(
-            f"{image.name} declares no {what} {name!r} (declared: {', '.join(declared) or 'none'})"
+            f"{image.name} declares no {what} {name!r} (declared: {', '.join(declared) or 'none'})",
+            key=("disk", name),
         )
     return device
 
 
-def _open(option: BlockOption, guest: str) -> Disk:
-    group = f"{guest} disk {option.name}" if guest and not option.local else ""
+def _open(spec: DiskSpec, guest: str) -> Disk:
+    group = f"{guest} disk {spec.name}" if guest and not spec.local else ""
     try:
-        return Disk(option.path, group)
+        return Disk(spec.path, group)
     except (HostError, UsageError) as error:
-        raise type(error)(f"device {option.name!r}: {error}") from error
+        raise error.about(f"device {spec.name!r}", "disk", spec.name) from error
 
 
 def _identity(path: Path) -> tuple[int, ...] | Path:

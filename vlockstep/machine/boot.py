@@ -39,7 +39,8 @@ def boot(image: Image, config: GuestConfig, memory: Memory) -> BootState:
     if image.end > config.memory:
         raise ImageError(
             f"{image.name}: needs {image.end / MIB:.1f} MiB for its segments alone; "
-            "give the guest more with --mem"
+            "give the guest more memory",
+            key=("memory",),
         )
     for segment in image.segments:
         memory.ram[segment.address : segment.address + len(segment.data)] = segment.data
@@ -89,17 +90,19 @@ def _manifest(image: Image, config: GuestConfig) -> bytes:
 
 def check_devices(image: Image, config: GuestConfig) -> None:
     """Every declared device must be configured, and nothing else."""
-    for kind, option, given in (
-        (DeviceKind.BLOCK, "--block NAME=PATH", config.blocks),
-        (DeviceKind.NET, "--net NAME=BACKEND", config.nets),
+    for kind, key, what, given in (
+        (DeviceKind.BLOCK, "disk", "disk", config.blocks),
+        (DeviceKind.NET, "nic", "NIC", config.nets),
     ):
         declared = {d.name for d in image.devices if d.kind is kind}
         for name in sorted(declared - set(given)):
-            example = option.replace("NAME", name)
-            raise UsageError(f"{image.name} needs the device {name!r}: attach it with {example}")
+            raise UsageError(
+                f"{image.name} needs the device {name!r}: give it a {what} of that name",
+                key=(key, name),
+            )
         for name in sorted(set(given) - declared):
             known = ", ".join(sorted(declared)) or "none"
             raise UsageError(
-                f"{image.name} declares no device {name!r} for {option.split()[0]} "
-                f"(declared: {known})"
+                f"{image.name} declares no device {name!r} for a {what} (declared: {known})",
+                key=(key, name),
             )

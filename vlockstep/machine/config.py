@@ -61,7 +61,8 @@ class GuestConfig:
     def __post_init__(self) -> None:
         if self.memory % MEMORY_STEP or not MEMORY_STEP <= self.memory <= MAX_MEMORY:
             raise UsageError(
-                f"guest memory of {self.memory / MIB:g} MiB: give a multiple of 2 from 2 to 4096"
+                f"guest memory of {self.memory / MIB:g} MiB: give a multiple of 2 from 2 to 4096",
+                key=("memory",),
             )
         try:
             length = len(self.command_line)
@@ -70,10 +71,13 @@ class GuestConfig:
         if length >= COMMAND_LINE_SIZE:
             raise UsageError(
                 f"the guest's command line is {length} bytes long; the limit is "
-                f"{COMMAND_LINE_SIZE - 1}"
+                f"{COMMAND_LINE_SIZE - 1}",
+                key=("arguments",),
             )
         if b"\0" in self.command_line:
-            raise UsageError("the guest's command line holds a NUL character; remove it")
+            raise UsageError(
+                "the guest's command line holds a NUL character; remove it", key=("arguments",)
+            )
 
     @property
     def command_line(self) -> bytes:

@@ -43,7 +43,8 @@ class Memory:
             self._close_fd()
             raise HostError(
                 f"cannot reserve {size >> 20} MiB of guest memory ({error.strerror}); "
-                "give the guest less with --mem"
+                "give the guest less",
+                key=("memory",),
             ) from error
         self._pin: ctypes.c_char | None = ctypes.c_char.from_buffer(self.ram)
         self.address = ctypes.addressof(self._pin)

@@ -1,4 +1,4 @@
-"""From `--net NAME=BACKEND` to the NICs of a guest."""
+"""What the NICs of a guest are connected to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlockstep.errors import HostError, UsageError
+from vlockstep.errors import HostError, Key, UsageError
 from vlockstep.host.background import Background
 from vlockstep.net.nic import Nic
 from vlockstep.net.pcap import Capture
@@ -18,48 +18,51 @@ from vlockstep.net.station import Station
 from vlockstep.net.tap import Tap
 from vlockstep.wire.keys import Keys
 
-_PCAP = ",pcap="
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_KINDS = ("tap", "switch")
 
 
 @dataclass(frozen=True)
-class NetOption:
-    """What a NIC is connected to: a tap device or a switch. `capture` is a file for its traffic."""
+class NicSpec:
+    """What a NIC is connected to: `backend` is `tap:IFACE`, an existing tap device, or
+    `switch:ENDPOINT`. `capture` is a file for its traffic. Without a `mac` it gets one that is made
+    from the guest's name."""
 
     name: str
-    kind: str
-    target: str
+    backend: str
     capture: Path | None = None
+    mac: str = ""
 
-    @classmethod
-    def parse(cls, text: str) -> NetOption:
-        """Read `NAME=tap:IFACE` or `NAME=switch:ENDPOINT`, each with `,pcap=FILE` or without."""
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise UsageError(f"the network {text!r} is not valid UTF-8") from error
-        name, _, backend = text.partition("=")
-        backend, _, capture = backend.partition(_PCAP)
-        kind, _, target = backend.partition(":")
-        if not name or kind not in ("tap", "switch") or not target:
+    def __post_init__(self) -> None:
+        key = ("nic", self.name)
+        if self.kind not in _KINDS or not self.target:
             raise UsageError(
-                f"{text!r} is no network: write --net NAME=tap:IFACE or "
-                "--net NAME=switch:ENDPOINT, with ,pcap=FILE behind it to capture"
+                f"{self.backend!r} is no network: write tap:IFACE or switch:ENDPOINT",
+                key=(*key, "backend"),
             )
-        if not capture and text.endswith(_PCAP):
-            raise UsageError(f"{text!r} names no file for the capture")
-        return cls(name, kind, target, Path(capture) if capture else None)
+        try:
+            f"{self.name}{self.backend}".encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"the network {self.backend!r} is not valid UTF-8", key=key) from error
+        if self.mac:
+            object.__setattr__(self, "mac", self.mac.lower())
+            check_mac(self.mac, (*key, "mac"))
+
+    @property
+    def kind(self) -> str:
+        return self.backend.partition(":")[0]
+
+    @property
+    def target(self) -> str:
+        return self.backend.partition(":")[2]
 
 
-def parse_mac(text: str) -> tuple[str, str]:
-    """Read `NAME=MAC`: the NIC and its address, in lower case."""
-    name, _, mac = text.partition("=")
-    mac = mac.lower()
-    if not name or not _MAC.fullmatch(mac):
-        raise UsageError(f"{text!r}: write --net-mac NAME=MAC, such as net=02:00:00:00:00:01")
+def check_mac(mac: str, key: Key = ()) -> None:
+    """`UsageError` if a NIC cannot have this address, in lower case."""
+    if not _MAC.fullmatch(mac):
+        raise UsageError(f"{mac!r} is no MAC address: write it as 02:00:00:00:00:01", key=key)
     if mac == "00:00:00:00:00:00" or int(mac[:2], 16) & 1:
-        raise UsageError(f"{mac} addresses a group or nobody; the first byte must be even")
-    return name, mac
+        raise UsageError(f"{mac} addresses a group or nobody; the first byte must be even", key=key)
 
 
 def default_mac(guest: str, name: str) -> str:
@@ -71,26 +74,25 @@ def default_mac(guest: str, name: str) -> str:
     return octets.hex(":")
 
 
-def addresses(guest: str, options: Iterable[NetOption], given: Iterable[str]) -> dict[str, str]:
-    """The MAC of each NIC by its name: as `given` by `NAME=MAC`, or the default."""
-    names = [option.name for option in options]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"the NIC {name!r} is given twice: drop one --net")
-    macs = {name: default_mac(guest, name) for name in names}
-    for name, mac in map(parse_mac, given):
-        if name not in macs:
-            raise UsageError(f"--net-mac names the NIC {name!r}, which no --net connects")
-        macs[name] = mac
-    for name, mac in macs.items():
-        twins = [other for other in macs if macs[other] == mac and other != name]
-        if twins:
-            raise UsageError(f"the NICs {name!r} and {twins[0]!r} have one MAC, {mac}")
+def addresses(guest: str, specs: Iterable[NicSpec]) -> dict[str, str]:
+    """The MAC of each NIC by its name: its own, or the default."""
+    macs: dict[str, str] = {}
+    for spec in specs:
+        key = ("nic", spec.name)
+        if spec.name in macs:
+            raise UsageError(f"the NIC {spec.name!r} is given twice: drop one", key=key)
+        mac = spec.mac or default_mac(guest, spec.name)
+        for twin, other in macs.items():
+            if other == mac:
+                raise UsageError(
+                    f"the NICs {twin!r} and {spec.name!r} have one MAC, {mac}", key=(*key, "mac")
+                )
+        macs[spec.name] = mac
     return macs
 
 
 def connect(
-    options: Iterable[NetOption],
+    specs: Iterable[NicSpec],
     macs: Mapping[str, str],
     guest: str,
     keys: Keys | None,
@@ -101,14 +103,17 @@ def connect(
     moment. Every error names the NIC."""
     stations: dict[str, Station] = {}
     try:
-        for option in options:
-            mac = macs[option.name]
+        for spec in specs:
+            mac = macs[spec.name]
             try:
-                stations[option.name] = Station(
-                    _open(option, mac, guest, keys, background), to_bytes(mac)
+                stations[spec.name] = Station(
+                    _open(spec, mac, guest, keys, background), to_bytes(mac)
                 )
             except (HostError, UsageError) as error:
-                raise type(error)(f"NIC {option.name!r}: {error}") from error
+                located = error.about(f"NIC {spec.name!r}")
+                if error.key != ("keys",):
+                    located.key = ("nic", spec.name, "mac" if error.key == ("mac",) else "backend")
+                raise located from error
     except BaseException:
         for station in stations.values():
             station.close()
@@ -117,21 +122,21 @@ def connect(
 
 
 def _open(
-    option: NetOption,
+    spec: NicSpec,
     mac: str,
     guest: str,
     keys: Keys | None,
     background: Callable[[str], Background],
 ) -> Nic:
     nic: Nic
-    if option.kind == "tap":
-        nic = Tap(option.target)
+    if spec.kind == "tap":
+        nic = Tap(spec.target)
     else:
-        nic = SwitchPort.connect(option.target, keys, guest, mac)
-    if option.capture is None:
+        nic = SwitchPort.connect(spec.target, keys, guest, mac)
+    if spec.capture is None:
         return nic
     try:
-        return Capture(nic, option.capture, background("capture"))
+        return Capture(nic, spec.capture, background("capture"))
     except BaseException:
         nic.close()
         raise

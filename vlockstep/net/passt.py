@@ -81,11 +81,11 @@ class PasstNetwork:
         try:
             interface = ipaddress.IPv4Interface(guest)
         except ValueError as error:
-            raise UsageError(f"--guest-ip {guest}: {error}") from error
+            raise UsageError(f"the guest's address: {error}", key=("guest-ip",)) from error
         try:
             router = ipaddress.IPv4Address(gateway)
         except ValueError as error:
-            raise UsageError(f"--gateway {gateway}: {error}") from error
+            raise UsageError(f"the gateway: {error}", key=("gateway",)) from error
         if router not in interface.network or router == interface.ip:
             raise UsageError(
                 f"the gateway {router} must be another address in the guest's network "
@@ -203,7 +203,7 @@ class Passt:
     def _spawn(self, other: socket.socket) -> subprocess.Popen[bytes]:
         if shutil.which("passt") is None:
             self._socket.close()
-            raise HostError("--uplink passt needs the program passt: install the package `passt`")
+            raise HostError("there is no program passt: install the package `passt`")
         try:
             return subprocess.Popen(
                 self._network.command(other.fileno()),

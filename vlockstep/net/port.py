@@ -249,14 +249,14 @@ class SwitchPort:
         while not self._welcome:
             self.waiting()
             if self._refusal:
-                raise UsageError(f"the switch at {endpoint} refuses: {self._refusal}")
+                raise UsageError(f"the switch at {endpoint} refuses: {self._refusal}", key=("mac",))
             if self._failures >= ACCIDENTS:
                 raise HostError(f"{endpoint}: {self._failure}")
             left = deadline - time.monotonic()
             if left <= 0:
                 raise HostError(
-                    f"no switch answers at {endpoint} within {timeout:g} s; start one with: "
-                    f"vlockstep switch --listen {endpoint}"
+                    f"no switch answers at {endpoint} within {timeout:g} s; "
+                    "start `vlockstep switch` there"
                 )
             if not self._welcome:
                 poll.poll(int(left * 1000) + 1)

@@ -192,20 +192,18 @@ class Fabric:
     def _check_attach(self, mac: bytes, guest: str) -> None:
         text = format_mac(mac)
         if mac[0] & _GROUP or not any(mac):
-            raise UsageError(
-                f"{text} cannot be a NIC's address; choose one with --net-mac NAME=MAC"
-            )
+            raise UsageError(f"{text} cannot be a NIC's address; give the NIC another MAC address")
         attached = self._attached.get(mac, ())
         others = {self.ports[port].guest for port in attached} - {guest}
         if others:
             raise UsageError(
                 f"the MAC address {text} belongs to another guest at this switch "
-                f"({', '.join(others)}); choose another with --net-mac NAME=MAC"
+                f"({', '.join(others)}); give this one's NIC another"
             )
         if len(attached) >= REPLICAS:
             raise UsageError(
                 f"both replicas of {guest} have ports for the MAC address {text} already; "
-                "if this is another guest, choose another with --net-mac NAME=MAC"
+                "if this is another guest, give its NIC another"
             )
 
     def _find_others(self) -> None:

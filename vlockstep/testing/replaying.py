@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from vlockstep.errors import LogError, UsageError, VlockstepError
-from vlockstep.host.attach import BlockOption, attach
+from vlockstep.host.attach import DiskSpec, attach
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
@@ -56,12 +56,12 @@ def replay(
     `disks` are copies, as the files were at the start, of devices that were local: they are
     written to. An image that is no bundled guest, and has gone from where it was, must be given.
     """
-    options = [BlockOption(name, path, local=True) for name, path in (disks or {}).items()]
+    specs = [DiskSpec(name, path, local=True) for name, path in (disks or {}).items()]
     goal = parse_goal(until) if isinstance(until, str) else until
     with closing(LogReader(log)) as reader:
         found = image or find_image(reader)
         with (
-            closing(attach(found, options)) as devices,
+            closing(attach(found, specs)) as devices,
             closing(new_machine(found, reader.config, goal)) as machine,
         ):
             entries = reader.entries()

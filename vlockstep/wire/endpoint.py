@@ -38,7 +38,9 @@ def monitor_event(message: Sequence[bytes]) -> tuple[int, int]:
 
 def check_endpoint(endpoint: str, encrypted: bool) -> None:
     """`tcp://HOST:PORT` or `ipc://PATH`; without encryption, of this machine only."""
-    wrong = UsageError(f"{endpoint!r} is no address: write tcp://HOST:PORT or ipc://PATH")
+    wrong = UsageError(
+        f"{endpoint!r} is no address: write tcp://HOST:PORT or ipc://PATH", key=("endpoint",)
+    )
     try:
         endpoint.encode()
         parts = urlsplit(endpoint)
@@ -59,7 +61,8 @@ def check_endpoint(endpoint: str, encrypted: bool) -> None:
     if not local:
         raise UsageError(
             f"{endpoint} is not an address of this machine alone, and there are no keys: "
-            "make some with `vlockstep keys new DIR` and give --keys DIR to both ends"
+            "make some, and give them to both ends",
+            key=("keys",),
         )
 
 

@@ -86,8 +86,8 @@ def load(directory: Path, party: Party) -> Keys:
     own = _read(secret_file)
     if own is None:
         raise UsageError(
-            f"{directory} lacks {secret_file.name}, the secret key of the {party}; "
-            "make keys with: vlockstep keys new DIR"
+            f"{directory} lacks {secret_file.name}, the secret key of the {party}: make keys",
+            key=("keys",),
         )
     public, secret = own
     if secret is None:
@@ -103,7 +103,8 @@ def load(directory: Path, party: Party) -> Keys:
         if other is not holder:
             raise UsageError(
                 f"in {directory} the keys of {other} and {holder} are the same, and nobody could "
-                "tell who is who; make keys with: vlockstep keys new DIR"
+                "tell who is who: make new ones",
+                key=("keys",),
             )
     return Keys(party, public, secret, peers)
 
@@ -127,6 +128,6 @@ def _read(file: Path) -> tuple[bytes, bytes | None] | None:
         ) from error
     except (ValueError, LookupError, struct.error) as error:
         raise UsageError(
-            f"{file} holds no valid key; copy it again, or make keys with: vlockstep keys new DIR"
+            f"{file} holds no valid key; copy it again, or make new ones", key=("keys",)
         ) from error
     return public, secret

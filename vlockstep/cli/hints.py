@@ -1,0 +1,44 @@
+"""Errors speak of what is wrong in the words of their layer; here of the option that mends it."""
+
+from __future__ import annotations
+
+from vlockstep.errors import Key, VlockstepError
+
+_NEW_KEYS = "`vlockstep keys new DIR` makes keys"
+_OPTIONS: dict[Key, str] = {
+    ("memory",): "--mem MB",
+    ("cpu",): "--cpu MODEL",
+    ("disk", "*"): "--block {}=PATH",
+    ("nic",): "--net NAME=switch:ENDPOINT",
+    ("nic", "*"): "--net {}=BACKEND",
+    ("nic", "*", "backend"): "--net {}=BACKEND",
+    ("nic", "*", "mac"): "--net-mac {}=MAC",
+    ("console",): "--console PATH",
+    ("log",): "--log FILE",
+    ("cores",): "--dumpcore DIR",
+    ("arbiter",): "--arbiter DIR",
+    ("keys",): f"--keys DIR; {_NEW_KEYS}",
+    ("test", "crash"): "--crash-at PLACE",
+    ("test", "pause"): "--crash-at PLACE or --pause-at PLACE",
+    ("test", "stop"): "--stop-at PLACE",
+    ("test", "diverge"): "--diverge-at PLACE",
+    ("name",): "--name NAME",
+    ("run_directory",): "--run-dir DIR",
+    ("guest-ip",): "--guest-ip ADDR/LEN",
+    ("gateway",): "--gateway ADDR",
+    ("demo", "lines"): "--lines N",
+    ("demo", "guest"): "--guest IMAGE",
+    ("demo", "kill"): "--kill PLACE",
+}
+"""By key; `*` is a device, whose name the option gets."""
+
+
+def add_hint(error: VlockstepError) -> VlockstepError:
+    """Let the error also say which option it is about."""
+    kind, *rest = error.key or ("",)
+    device = rest[0] if kind in ("disk", "nic") and rest else ""
+    option = _OPTIONS.get((kind, "*", *rest[1:]) if device else error.key)
+    if option is not None:
+        error.args = (f"{error} ({option.format(device)})",)
+        error.key = ()
+    return error

@@ -1,0 +1,82 @@
+"""From a specification to the guest that it names: image, disks, NICs, opened."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlockstep.errors import UsageError
+from vlockstep.host.attach import Devices, attach
+from vlockstep.machine.boot import check_devices
+from vlockstep.machine.bundled import open_image
+from vlockstep.machine.config import MIB, GuestConfig, NetConfig
+from vlockstep.machine.image import DeviceKind, Image
+from vlockstep.net import attach as networks
+from vlockstep.net.station import Station
+from vlockstep.program import background
+from vlockstep.supervise.files import files_of
+from vlockstep.supervise.spec import ReplicaSpec
+from vlockstep.wire.keys import Keys, Party, load
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Guest:
+    """What a guest is started from; its NICs by handle, their part of its configuration by name.
+    `files` are those it is read from or writes to. A secondary has no `config`: it gets the
+    primary's."""
+
+    image: Image
+    devices: Devices
+    nics: dict[int, Station]
+    nets: dict[str, NetConfig]
+    config: GuestConfig | None
+    files: tuple[Path, ...]
+
+
+def open_guest(
+    spec: ReplicaSpec, keys: Keys | None, name: Callable[[], str] = str, tell: Tell | None = None
+) -> Guest:
+    """Open the image, the disks, and connect the NICs.
+
+    `name` tells those who share a disk or a switch whose these are: both replicas of one guest
+    have the same; "" if nobody shares them. `tell` is told how far a large local disk is read.
+    """
+    image = open_image(spec.image)
+    guest = name()
+    devices = attach(image, spec.disks, guest, tell or (lambda text: None))
+    nics, nets = _connect(spec, image, guest, keys)
+    config = None
+    if spec.role != "secondary":
+        config = GuestConfig(
+            image.digest, spec.memory * MIB, spec.arguments, spec.cpu, devices.blocks, nets
+        )
+        check_devices(image, config)
+    return Guest(image, devices, nics, nets, config, files_of(spec.image, spec.disks))
+
+
+def _connect(
+    spec: ReplicaSpec, image: Image, guest: str, keys: Keys | None
+) -> tuple[dict[int, Station], dict[str, NetConfig]]:
+    macs = networks.addresses(Path(image.name).stem, spec.nics)
+    handles = {d.name: d.handle for d in image.devices if d.kind is DeviceKind.NET}
+    for name in macs:
+        if name not in handles:
+            known = ", ".join(sorted(handles)) or "none"
+            raise UsageError(
+                f"{image.name} declares no NIC {name!r} (declared: {known})", key=("nic", name)
+            )
+    stations = networks.connect(spec.nics, macs, guest or uuid.uuid4().hex, keys, background)
+    return (
+        {handles[name]: station for name, station in stations.items()},
+        {name: NetConfig(mac) for name, mac in macs.items()},
+    )
+
+
+def load_keys(spec: ReplicaSpec) -> Keys | None:
+    """A guest without a secondary is what it would be as a primary, for a switch, too."""
+    party = Party.SECONDARY if spec.role == "secondary" else Party.PRIMARY
+    return None if spec.keys is None else load(spec.keys, party)

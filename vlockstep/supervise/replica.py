@@ -1,0 +1,114 @@
+"""A replica of this process, made from a specification."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+from vlockstep.arbiter import DirectoryArbiter
+from vlockstep.files.locks import FileLock
+from vlockstep.ft.channels import Channels
+from vlockstep.ft.events import Event
+from vlockstep.ft.process import Process
+from vlockstep.ft.runtime import CONSOLE, Setting
+from vlockstep.host.attach import Devices
+from vlockstep.host.devices import ConsoleFile, ConsoleStream
+from vlockstep.machine.world import Outcome
+from vlockstep.protocol.messages import forbidden
+from vlockstep.protocol.timing import MILLISECOND, SECOND, Timing
+from vlockstep.supervise import parts, places
+from vlockstep.supervise.files import open_console, reserve_log
+from vlockstep.supervise.spec import ReplicaSpec, TimingSpec
+from vlockstep.wire import channel
+from vlockstep.wire.channel import Channel
+from vlockstep.wire.endpoint import check_endpoint
+from vlockstep.wire.keys import Keys, Party
+
+
+class Replica:
+    """Opens what the `spec` names; then `run` is the guest's whole life here.
+
+    `observe` and `status` are as for a `Process`, `tell` as for `parts.open_guest`. `settle` waits
+    until what was observed is told, as long as it is given: a fault of a test strikes then.
+    """
+
+    def __init__(
+        self,
+        spec: ReplicaSpec,
+        observe: Callable[[Event], None],
+        *,
+        status: bool = False,
+        tell: parts.Tell | None = None,
+        settle: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
+        assert spec.role is not None and spec.arbiter is not None
+        keys = parts.load_keys(spec)
+        for endpoint in (spec.endpoint, spec.reached_at):
+            if endpoint is not None:
+                check_endpoint(endpoint, keys is not None)
+        self._arbiter = DirectoryArbiter(spec.arbiter, f"{spec.role}-{uuid.uuid4().hex[:8]}")
+        guest = parts.open_guest(spec, keys, self._arbiter.guest, tell)
+        self._config = guest.config
+        name = self._arbiter.guest()
+        files = guest.files
+        if spec.log is not None:
+            reserve_log(spec.log, files)
+            files = (*files, spec.log)
+        console = open_console(spec.console, files, f"{name} console")
+        setting = Setting(
+            image=guest.image,
+            console=console,
+            disks=guest.devices.disks,
+            blocks=guest.devices.blocks,
+            local=guest.devices.local,
+            nics=guest.nics,
+            nets=guest.nets,
+            timing=_timing(spec.timing),
+            log=spec.log,
+            core_directory=spec.cores,
+            fault=places.fault(spec.test, settle),
+            stops=places.stops(spec.test),
+            diverge=places.divergence(spec.test),
+            begin=console.truncate if isinstance(console, ConsoleFile) else lambda: None,
+            guest=name,
+            shared=_shared_locks(guest.devices, console),
+        )
+        self._secondaries = spec.secondaries
+        channels = _channels(spec, keys)
+        self.process = Process(setting, channels, self._arbiter, observe, status)
+
+    def run(self) -> Outcome:
+        """As `Process.run_primary` and `run_secondary`."""
+        if self._config is None:
+            return self.process.run_secondary()
+        return self.process.run_primary(self._config, self._arbiter.start(), self._secondaries)
+
+
+def _channels(spec: ReplicaSpec, keys: Keys | None) -> Channels:
+    def reach(endpoint: str, party: Party) -> Channel:
+        return channel.connect(endpoint, keys, party, look=False)
+
+    if spec.role == "primary":
+        listening = channel.listen(spec.endpoint, keys, forbidden)
+        return Channels(listening, party=Party.PRIMARY, connect=reach)
+    first = channel.connect(spec.endpoint, keys)
+    others = channel.listen(spec.reached_at, keys, forbidden) if spec.reached_at else None
+    return Channels(first, others, party=Party.SECONDARY, connect=reach)
+
+
+def _timing(spec: TimingSpec) -> Timing:
+    return Timing(
+        spec.heartbeat * MILLISECOND,
+        spec.misses,
+        spec.max_lag * MILLISECOND,
+        spec.max_log << 20,
+        spec.wait * SECOND,
+    )
+
+
+def _shared_locks(devices: Devices, console: ConsoleFile | ConsoleStream) -> dict[str, FileLock]:
+    """On the files that both replicas write, by what they are to the guest."""
+    locks = {f"disk {name!r}": lock for name, lock in devices.shared.items()}
+    if isinstance(console, ConsoleFile) and console.lock.lockable:
+        locks[CONSOLE] = console.lock
+    return locks

@@ -1,0 +1,160 @@
+"""What a replica is made from, as data.
+
+Plain values that can be compared, written down (see `specfile`) and changed with
+`dataclasses.replace`. They are checked when they are made: every error has the `key` of what is
+wrong. Nothing is opened yet; `parts` does that.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from vlockstep.errors import Key, UsageError
+from vlockstep.host.attach import DiskSpec
+from vlockstep.net.attach import NicSpec
+
+Role = Literal["primary", "secondary"]
+ROLES: tuple[Role, ...] = ("primary", "secondary")
+DEFAULT_ENDPOINT = "tcp://127.0.0.1:7700"
+HOUR_MS = 3_600_000
+YEAR_S = 31_536_000
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+def within(default: int, low: int, high: int) -> Any:
+    """A field that is a number in these bounds."""
+    return field(default=default, metadata={"bounds": (low, high)})
+
+
+def _check_bounds(spec: Any, *key: str) -> None:
+    for each in fields(spec):
+        bounds = each.metadata.get("bounds")
+        value = getattr(spec, each.name)
+        if bounds is not None and not bounds[0] <= value <= bounds[1]:
+            raise UsageError(
+                f"{value} is not from {bounds[0]} to {bounds[1]}", key=(*key, each.name)
+            )
+
+
+@dataclass(frozen=True)
+class TimingSpec:
+    """`heartbeat` and `max_lag` in milliseconds, `max_log` in MiB, `wait` in seconds; see
+    `protocol.timing.Timing`."""
+
+    heartbeat: int = within(50, 1, HOUR_MS)
+    misses: int = within(5, 2, 1_000_000)
+    max_lag: int = within(100, 10, HOUR_MS)
+    max_log: int = within(64, 1, 1 << 20)
+    wait: int = within(30, 0, YEAR_S)
+
+    def __post_init__(self) -> None:
+        _check_bounds(self, "timing")
+
+
+@dataclass(frozen=True)
+class TestSpec:
+    """What a test has the replica do at places of the execution, see `ft.places.Place`: kill
+    itself, stop itself, let its guest stop to be looked at, and flip a bit of the guest's RAM."""
+
+    __test__ = False
+
+    crash: str | None = None
+    pause: str | None = None
+    stop: tuple[str, ...] = ()
+    diverge: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.crash is not None and self.pause is not None:
+            raise UsageError("a replica crashes or pauses, not both", key=("test", "pause"))
+
+
+@dataclass(frozen=True)
+class ReplicaSpec:
+    """A guest, and how it runs here: as the `role` of a replica, or without a role unprotected.
+
+    `image` is the name of a bundled guest, or the path of an image. `memory` is in MiB. Without a
+    `console` file the guest's text goes to standard output. `log`, `cores` (a directory) and `keys`
+    (one, too) are None if there are none. A primary listens at its `endpoint`, where a secondary
+    connects to it. `arbiter` is the directory of both. `secondaries` is how many a primary waits
+    for; if there are several, each listens at `reached_at` for the others.
+
+    `name` is what the running guest is called in its `run_directory`; by default it gets one made
+    from the image's, in the user's own directory. `source` is the file that all of it was read
+    from.
+    """
+
+    image: str
+    role: Role | None = None
+    name: str | None = None
+    arguments: tuple[str, ...] = ()
+    memory: int = 512
+    cpu: str = "westmere"
+    disks: tuple[DiskSpec, ...] = ()
+    nics: tuple[NicSpec, ...] = ()
+    console: Path | None = None
+    log: Path | None = None
+    cores: Path | None = None
+    arbiter: Path | None = None
+    endpoint: str = DEFAULT_ENDPOINT
+    keys: Path | None = None
+    secondaries: int = within(1, 1, 7)
+    reached_at: str | None = None
+    timing: TimingSpec = TimingSpec()
+    run_directory: Path | None = None
+    test: TestSpec = TestSpec()
+    source: Path | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.image:
+            raise UsageError("there is no image: name a bundled guest, or a file", key=("image",))
+        if self.role is not None and self.role not in ROLES:
+            raise UsageError(
+                f"{self.role!r} is no role: a replica is {' or '.join(ROLES)}", key=("role",)
+            )
+        if self.name is not None and not _NAME.fullmatch(self.name):
+            raise UsageError(
+                f"{self.name!r} is no name of a guest: write letters, digits, dots and dashes",
+                key=("name",),
+            )
+        try:
+            " ".join(self.arguments).encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                "the guest's command line is not valid UTF-8", key=("arguments",)
+            ) from error
+        _check_bounds(self)
+        if self.role is None:
+            self._check_unprotected()
+        elif self.arbiter is None:
+            raise UsageError(
+                f"a {self.role} needs an arbiter: a directory that it shares with the other "
+                "replica, and that decides who may be live",
+                key=("arbiter",),
+            )
+
+    def _check_unprotected(self) -> None:
+        given = {
+            "arbiter": self.arbiter is not None,
+            "endpoint": self.endpoint != DEFAULT_ENDPOINT,
+            "timing": self.timing != TimingSpec(),
+            "test": self.test != TestSpec(),
+        }
+        for key, there in given.items():
+            if there:
+                raise UsageError(
+                    "only a guest that is protected has that: let it run as a replica, or leave "
+                    "it out",
+                    key=(key,),
+                )
+        if self.keys is not None and not any(nic.kind == "switch" for nic in self.nics):
+            raise UsageError(
+                "the keys are for a switch, and no NIC is connected to one", key=("nic",)
+            )
+
+
+def dotted(key: Key) -> str:
+    """As a TOML file has it."""
+    return ".".join(part if re.fullmatch(r"[\w-]+", part, re.A) else repr(part) for part in key)
