@@ -19,7 +19,9 @@ standard error then.
 What they share
 
     command         Command, Group: what our commands do beyond Typer's
-    options         Guest, Attached: options, and what becomes of them
+    devices         disks, nics: the options of a guest's devices
+    hints           add_hint: which option mends what is wrong
+    options         replica_spec: options, and the specification that they make
     pairoptions     those of the replicas of a pair, and of who speaks to one
     output          emit, note: results for people, and for programs
     execution       execute, Ending: runs a guest to its end

@@ -3,6 +3,8 @@
 replica     Replica: a guest's machine, a role that may change, and what lies between them
 runtime     Setting, Host: what a replica is made of, and what it runs on
 process     Process: a replica as a process, with its channel, clock, arbiter and threads
+channels    Channels: all the channels of a replica
+links       Links: which replica is at the other end of which connection
 events      Event: what happens to a replica, for programs and for people
 guest       Guest: the machine, its World, and its thread
 handoff     Appended, Received: entries between the guest's thread and the protocol's

@@ -3,7 +3,7 @@
 live            LiveWorld: the World of a guest that runs for real
 simulated       SimulatedWorld: one in virtual time, where a seed is all that is chance
 devices         Disk, ConsoleFile, ConsoleStream: block devices and consoles
-attach          attach, BlockOption: from a disk's name and path to an open disk
+attach          attach, DiskSpec: from a disk's name and path to an open disk
 background      Background, BackgroundThread: work that may wait for a file or a terminal
 eventwriter     EventWriter: events on their way to somebody who may not read them
 """

@@ -16,6 +16,8 @@ Its execution
     position        Position: exits so far, and blocks since the last one
     engine          Engine: the CPU, and the only module that talks to Unicorn
     blockcounter    BlockCounter: counts blocks, in machine code where the host allows it
+    hostclock       stop_clock: the host's clock, as Unicorn sees it
+    nativecode      machine code for this host
     memory          Memory, BadPointer: guest RAM, as the engine and Python both see it
     paging          build, translate, read: page tables
     registers       Registers: all that a guest can set, with a readable difference

@@ -1,7 +1,7 @@
 """What a guest's NIC is connected to.
 
 nic             Nic, Counters: what every back end can do
-attach          NetOption, connect: from a NIC's name and back end to a NIC
+attach          NicSpec, connect: from a NIC's name and back end to a NIC
 station         Station: a NIC with an address, deaf to what is for others
 tap             Tap: a tap device of the host
 passt           Passt: the host's own sockets, without privileges

@@ -1,8 +1,86 @@
-"""The roles as pure state machines: no I/O, no clock, no thread.
+"""The fault-tolerance protocol: the roles as pure state machines. No I/O, no clock, no thread.
 
-role        Role, State, and the actions: theory of operation, and what both roles share
-primary     Primary: who touches the world
-secondary   Secondary: who replays, and goes live when the primary is dead
-messages    Hello, Batch, Answer: what replicas say to each other
-timing      Timing: how long they wait for each other, and how much they let pile up
+    role        Role, on: keeping to the table, waiting for the arbiter, being asked to leave
+    states      State, Event, TABLE: what may happen in which state, and where it may lead
+    actions     Send, Claim, Release, Action: what a role asks for
+    primary     Primary: who touches the world
+    follower    Follower: the primary's side of one secondary
+    secondary   Secondary: who replays, and goes live when the primary is dead
+    journal     Journal, Batch: entries that some member may still lack, and who made them
+    hearing     Hearing: when a peer counts as dead
+    messages    Hello, Batch, Answer: what replicas say to each other
+    timing      Timing: how long they wait for each other, and how much they let pile up
+
+Theory of operation
+
+Several replicas execute one guest. The **primary** touches the world. It numbers every input and
+every output of its guest as entries 0, 1, 2, … and sends them to the **secondaries**, which feed
+the inputs to their own guests, keep the outputs back, and compare their digests. `Primary` and
+`Secondary` decide what happens when. Events go in as method calls with the current time in
+nanoseconds, actions come out as a list, and whoever drives them (the ZeroMQ runtime, a test, a
+simulator) carries the actions out in order. What becomes of an action is another event, told when
+the list is done.
+
+*Members.* The arbiter's record of a generation names its owner, which is the primary, and its
+**members**: who may claim the next one. Going live, going on without somebody and taking somebody
+in are one compare-and-set. Who claims says whom it leaves out; the owner's claim may take in.
+
+*Output rule.* The output of entry n leaves the primary only when every other member has said that
+it has received entries 0 … n. So whoever may claim has everything that was ever released. The guest
+does not wait: outputs queue. The primary tells how far it has released; what a secondary does not
+know to be released it emits again when it goes live. Sinks recognise what they have: console text
+and disk blocks have their place, frames may repeat as on any network.
+
+*Suspicion.* A peer that says nothing for `Timing.dead`, or whose connection drops, is suspected.
+That proves nothing: it may be alive behind a broken network. So a secondary that wants to go live,
+and a primary that wants to go on without it, must both claim, and only one can. Who loses, or gets
+no answer, emits nothing.
+
+*Candidates.* With several secondaries, who has received most should claim first: the others ask each
+other what they have, and wait a little longer. Whoever claims, the others follow it if what they
+have is the beginning of what it has. The generation that made an entry tells that: equal numbers
+made by the same generation are equal entries, and so is all before them. One that has more cannot
+follow; it stays a member until the new primary leaves it out, and may claim that long, since nothing
+was released without it. Every replica keeps the entries that not every member is known to have, for
+those who will follow it.
+
+*Isolation.* If replicas live and cannot hear each other, the one that the guest's clients can reach
+should go on. So one whose NICs have no network waits longer before it claims.
+
+*Lease.* Between a secondary's last answer and its going live the primary might still release an
+output, acknowledged long ago, over what the new primary has written since. So an answer is also a
+promise: the secondary will not go live for the lease that was asked for, counted from when it
+answers, and the primary releases only for that long counted from when it asked, and while every
+member's lease lasts. The primary's span lies inside each secondary's. The lease follows the measured
+round trip.
+
+*Exactness.* A secondary that finds itself in another state than the log says stops, and says so;
+it never goes live.
+
+*Loss.* Messages arrive in order or not at all: connections drop, and what has a wrong checksum
+counts as lost. So an answer to what was sent after a batch acknowledges the batch too, or the
+batch was lost and is sent again. A handover is repeated until it is answered.
+
+*Bounds.* The primary keeps what is not acknowledged, to send it again after a loss. If that, or the
+time by which a secondary's execution lags (beyond a round trip), exceeds its limit, the primary's
+guest waits.
+
+*Start.* The primary welcomes as many secondaries as it waits for. When all say that they are ready
+it claims the first generation with them as members; then it asks each for the first time, and starts
+the guest when all have answered within their leases. So a guest that runs has secondaries that would
+take over. One that is left before that first question stops, since the primary may be waiting for
+another one.
+
+*Switchover.* The primary holds its guest, waits until every output is released and says `Handover`
+to a secondary. That one executes to the same entry, claims the next generation with all members and
+says so; the others follow it, also the old primary, whose guest is equal. If nothing comes, the
+primary claims without it and goes on. If the arbiter says that the other did take over, with this
+one as a member, the primary may claim the generation after that: the other needs acknowledgements
+of all members for its outputs, had none of this one, and so has released nothing.
+
+*Leaving.* A primary that is asked to leave hands over first, if a secondary can take over, and says
+Goodbye when it follows. A secondary says Goodbye. One that is alone ends the guest, and the arbiter
+learns that. In doubt whether others live a primary leaves without a word, as if it had crashed: who
+is to go on is theirs to claim. So does whoever asked the arbiter and got no answer. To end the guest
+itself, its primary tells all others first.
 """
