@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from clients import Increments, Unprotected, client, program
-from namespace import PATIENT, add_bridge, ip, namespace
-from switch_tools import running
+from net.clients import Increments, Unprotected, client, program
+from net.namespace import PATIENT, add_bridge, ip, namespace
+from net.switch_tools import running
 
 from vlockstep.testing.pair import Pair
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from clients import GUEST, client, lan, program, protected, serving
+from net.clients import GUEST, client, lan, program, protected, serving
 
 from vlockstep.testing.process import TIMEOUT
 

@@ -10,7 +10,7 @@ from signal import SIGKILL
 
 import pytest
 import redis
-from clients import Increments, Unprotected, alone, client, lan, protected
+from net.clients import Increments, Unprotected, alone, client, lan, protected
 
 pytestmark = pytest.mark.external("ip")
 MIB = 1 << 20

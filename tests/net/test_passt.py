@@ -11,7 +11,7 @@ from signal import SIGKILL, SIGTERM
 
 import pytest
 from commands import run_command
-from switch_tools import MACS, SwitchProcess, frame, port_at, receive, running
+from net.switch_tools import MACS, SwitchProcess, frame, port_at, receive, running
 
 from vlockstep.errors import HostError, UsageError
 from vlockstep.net.passt import (

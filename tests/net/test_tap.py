@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from namespace import add_bridge, ip, namespace, until_running
+from net.namespace import add_bridge, ip, namespace, until_running
 
 from vlockstep.errors import HostError, UsageError
 from vlockstep.host.live import LiveWorld

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clients import GUEST, alone, lan, program, protected, serving
+from net.clients import GUEST, alone, lan, program, protected, serving
 
 from vlockstep.testing.process import TIMEOUT
 

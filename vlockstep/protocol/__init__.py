@@ -36,13 +36,13 @@ That proves nothing: it may be alive behind a broken network. So a secondary tha
 and a primary that wants to go on without it, must both claim, and only one can. Who loses, or gets
 no answer, emits nothing.
 
-*Candidates.* With several secondaries, who has received most should claim first: the others ask each
-other what they have, and wait a little longer. Whoever claims, the others follow it if what they
-have is the beginning of what it has. The generation that made an entry tells that: equal numbers
-made by the same generation are equal entries, and so is all before them. One that has more cannot
-follow; it stays a member until the new primary leaves it out, and may claim that long, since nothing
-was released without it. Every replica keeps the entries that not every member is known to have, for
-those who will follow it.
+*Candidates.* With several secondaries, who has received most should claim first: the others ask
+each other what they have, and wait a little longer. Whoever claims, the others follow it if what
+they have is the beginning of what it has. The generation that made an entry tells that: equal
+numbers made by the same generation are equal entries, and so is all before them. One that has more
+cannot follow; it stays a member until the new primary leaves it out, and may claim that long, since
+nothing was released without it. Every replica keeps the entries that not every member is known to
+have, for those who will follow it.
 
 *Isolation.* If replicas live and cannot hear each other, the one that the guest's clients can reach
 should go on. So one whose NICs have no network waits longer before it claims.
@@ -51,25 +51,25 @@ should go on. So one whose NICs have no network waits longer before it claims.
 output, acknowledged long ago, over what the new primary has written since. So an answer is also a
 promise: the secondary will not go live for the lease that was asked for, counted from when it
 answers, and the primary releases only for that long counted from when it asked, and while every
-member's lease lasts. The primary's span lies inside each secondary's. The lease follows the measured
-round trip.
+member's lease lasts. The primary's span lies inside each secondary's. The lease follows the
+measured round trip.
 
-*Exactness.* A secondary that finds itself in another state than the log says stops, and says so;
-it never goes live.
+*Exactness.* A secondary that finds itself in another state than the log says stops, and says so; it
+never goes live.
 
 *Loss.* Messages arrive in order or not at all: connections drop, and what has a wrong checksum
-counts as lost. So an answer to what was sent after a batch acknowledges the batch too, or the
-batch was lost and is sent again. A handover is repeated until it is answered.
+counts as lost. So an answer to what was sent after a batch acknowledges the batch too, or the batch
+was lost and is sent again. A handover is repeated until it is answered.
 
 *Bounds.* The primary keeps what is not acknowledged, to send it again after a loss. If that, or the
 time by which a secondary's execution lags (beyond a round trip), exceeds its limit, the primary's
 guest waits.
 
 *Start.* The primary welcomes as many secondaries as it waits for. When all say that they are ready
-it claims the first generation with them as members; then it asks each for the first time, and starts
-the guest when all have answered within their leases. So a guest that runs has secondaries that would
-take over. One that is left before that first question stops, since the primary may be waiting for
-another one.
+it claims the first generation with them as members; then it asks each for the first time, and
+starts the guest when all have answered within their leases. So a guest that runs has secondaries
+that would take over. One that is left before that first question stops, since the primary may be
+waiting for another one.
 
 *Switchover.* The primary holds its guest, waits until every output is released and says `Handover`
 to a secondary. That one executes to the same entry, claims the next generation with all members and
@@ -81,6 +81,6 @@ of all members for its outputs, had none of this one, and so has released nothin
 *Leaving.* A primary that is asked to leave hands over first, if a secondary can take over, and says
 Goodbye when it follows. A secondary says Goodbye. One that is alone ends the guest, and the arbiter
 learns that. In doubt whether others live a primary leaves without a word, as if it had crashed: who
-is to go on is theirs to claim. So does whoever asked the arbiter and got no answer. To end the guest
-itself, its primary tells all others first.
+is to go on is theirs to claim. So does whoever asked the arbiter and got no answer. To end the
+guest itself, its primary tells all others first.
 """

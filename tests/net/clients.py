@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 import redis
-from namespace import (
+from net.namespace import (
     GUEST,
     PATIENT,
     PRIMARY_NET,
