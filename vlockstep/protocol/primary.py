@@ -456,6 +456,8 @@ class Primary(Role):
         """The record that is the newest, if the arbiter answered a `Claim`."""
         if record is None:
             return self._unreachable(now)
+        if self._answers_earlier(record):
+            return []
         if not self._won(record):
             taken_over = record.generation == self.generation + 1 and self.me in record.members
             if not self._handed_over or not taken_over:

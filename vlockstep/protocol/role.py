@@ -78,6 +78,10 @@ class Role:
         """Whether this answers the claim, and it was won."""
         return record.owner == self.me and record.generation == self._claimed.expected + 1
 
+    def _answers_earlier(self, record: Record) -> bool:
+        """Whether this answers a claim before the last one: members are told of the next."""
+        return record.generation <= self._claimed.expected and self.me in record.members
+
     def _unreachable(self, now: int) -> list[Action]:
         """The arbiter did not answer: ask again, and emit nothing until it does."""
         first = self._retry == NEVER

@@ -224,6 +224,8 @@ class Secondary(Role):
                 return []
             if self.me not in members:
                 return self._left_out(generation)
+            if generation > self.generation and self.state in (State.CANDIDATE, State.CLAIMING):
+                return self._follow(now, generation, owner, members)
             self.generation, self.members = generation, dict(members)
             if self.state is State.PARTED and sender == owner:
                 self._still_until = max(self._still_until, now + self.timing.dead)
@@ -344,9 +346,13 @@ class Secondary(Role):
         """The record that is the newest, if the arbiter answered a `Claim`."""
         if record is None:
             return self._unreachable(now)
+        if self._answers_earlier(record):
+            return []
         if not self._won(record):
-            if record.generation <= self.generation or self.me not in record.members:
+            if self.me not in record.members:
                 return self._superseded(max(record.generation, self.generation + 1))
+            if record.generation < self.generation:  # its owner has said more since
+                return self._follow(now, self.generation, self.owner, self.members)
             where = {member: self.members.get(member, "") for member in record.members}
             return self._follow(now, record.generation, record.owner, where)
         self._to(State.LIVE)
