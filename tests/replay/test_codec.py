@@ -240,3 +240,10 @@ def test_every_entry_can_be_described(log: tuple[int, list[Entry]]) -> None:
         if entry[0] == Kind.END:
             entry = (*entry[:3], End(3, "", b"", b"").pack(), b"")
         assert Kind(entry[0]).name.lower().replace("_", " ") in describe(entry)
+
+
+def test_entries_that_are_too_long_for_one_batch_go_in_several() -> None:
+    large: Entry = (Kind.BLOCK_READ, 0, 0, bytes(codec.MAX_BATCH // 2), b"")
+    parts = list(codec.batches(3, [large] * 7))
+    assert [(first, end) for first, end, _ in parts] == [(n, n + 1) for n in range(3, 10)]
+    assert all(codec.decode(content) == (first, [large]) for first, _, content in parts)
