@@ -1,0 +1,283 @@
+"""The rule of generations: who may create the next record, and what is an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import greenlet
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vlockstep.arbiter.rule import ArbiterError, Record, claim
+
+
+def no_failure(operation: str, generation: int) -> str:
+    return ""
+
+
+@dataclass
+class MemoryRegister:
+    """`fault` says of each operation whether it goes wrong: `before` it had an effect, `after`
+    that, or is `stale`, so that what others wrote is not seen."""
+
+    records: dict[int, Record] = field(default_factory=dict)
+    marks: set[int] = field(default_factory=set)
+    fault: Callable[[str, int], str] = no_failure
+    seen_by: str = ""
+
+    def read(self, generation: int) -> Record | None:
+        record = self.records.get(generation)
+        stale = record is not None and record.owner != self.seen_by
+        return None if self._goes_wrong("read", generation) and stale else record
+
+    def create(self, record: Record) -> bool:
+        fault = self.fault("create", record.generation)
+        if fault == "before":
+            raise ArbiterError("before")
+        created = self.records.setdefault(record.generation, record) is record
+        if fault == "after":
+            raise ArbiterError("after")
+        return created
+
+    def ended(self, generation: int) -> bool:
+        return not self._goes_wrong("ended", generation) and generation in self.marks
+
+    def end(self, generation: int) -> None:
+        self.marks.add(generation)
+
+    def _goes_wrong(self, operation: str, generation: int) -> bool:
+        fault = self.fault(operation, generation)
+        if fault in ("before", "after"):
+            raise ArbiterError(fault)
+        return fault == "stale"
+
+
+def of(generation: int, owner: str, *others: str) -> Record:
+    return Record(generation, owner, tuple(sorted((owner, *others))))
+
+
+def register(*records: Record) -> MemoryRegister:
+    return MemoryRegister({record.generation: record for record in records})
+
+
+def ask(
+    asked: MemoryRegister, owner: str, expected: int, leave_out: str = "", take_in: str = ""
+) -> Record:
+    claimant = Record(expected + 1, owner, (owner,), name=f"replica {owner}")
+    return claim(asked, claimant, frozenset(leave_out), frozenset(take_in))
+
+
+def names(record: Record) -> tuple[int, str, str]:
+    return record.generation, record.owner, "".join(record.members)
+
+
+# Who may
+
+
+def test_who_starts_the_first_guest_takes_its_secondaries_in() -> None:
+    asked = register()
+    assert names(ask(asked, "a", 0, take_in="bc")) == (1, "a", "abc")
+    assert asked.records[1].name == "replica a"
+
+
+@pytest.mark.parametrize("owner", ["a", "b", "c"])
+def test_any_member_may_claim_the_next_one(owner: str) -> None:
+    asked = register(of(1, "a", "b", "c"))
+    assert names(ask(asked, owner, 1)) == (2, owner, "abc")
+
+
+def test_who_is_left_out_is_no_member_any_more() -> None:
+    asked = register(of(1, "a", "b", "c"))
+    assert names(ask(asked, "b", 1, leave_out="a")) == (2, "b", "bc")
+    assert names(ask(asked, "b", 2, leave_out="c")) == (3, "b", "b")
+
+
+def test_nobody_else_may() -> None:
+    asked = register(of(1, "a", "b"))
+    assert ask(asked, "c", 1) == of(1, "a", "b")
+    assert ask(asked, "x", 1, leave_out="ab") == of(1, "a", "b")
+    assert list(asked.records) == [1]
+
+
+def test_who_was_left_out_is_told_what_rules_now() -> None:
+    asked = register(of(1, "a", "b", "c"), of(2, "a", "b"), of(3, "b"))
+    assert ask(asked, "c", 1) == of(3, "b")
+    assert ask(asked, "c", 2) == of(3, "b")
+    assert ask(asked, "a", 3) == of(3, "b")
+    assert list(asked.records) == [1, 2, 3]
+
+
+def test_only_the_owner_takes_somebody_in() -> None:
+    asked = register(of(1, "a", "b"))
+    with pytest.raises(AssertionError):
+        ask(asked, "b", 1, take_in="c")
+    assert names(ask(asked, "a", 1, take_in="c")) == (2, "a", "abc")
+
+
+def test_nobody_leaves_itself_out() -> None:
+    with pytest.raises(AssertionError):
+        ask(register(of(1, "a", "b")), "b", 1, leave_out="b")
+
+
+def test_a_fresh_start_comes_only_after_the_end() -> None:
+    asked = register(of(1, "a", "b"))
+    assert ask(asked, "x", 1, take_in="y") == of(1, "a", "b")
+    asked.end(1)
+    assert names(ask(asked, "x", 1, take_in="y")) == (2, "x", "xy")
+
+
+def test_of_two_that_start_afresh_one_does() -> None:
+    asked = register(of(1, "a"))
+    asked.end(1)
+    assert names(ask(asked, "x", 1)) == names(ask(asked, "y", 1)) == (2, "x", "x")
+
+
+# What is an answer
+
+
+def test_of_two_members_one_wins() -> None:
+    asked = register(of(1, "a", "b", "c"))
+    assert names(ask(asked, "b", 1, leave_out="a")) == (2, "b", "bc")
+    assert names(ask(asked, "c", 1, leave_out="a")) == (2, "b", "bc")
+
+
+def fails(operation: str, generation: int, how: str) -> Callable[[str, int], str]:
+    return lambda *asked: how if asked == (operation, generation) else ""
+
+
+FAILURES = [
+    ("read", 1, "before"),
+    ("read", 1, "stale"),
+    ("read", 2, "before"),
+    ("create", 2, "before"),
+    ("create", 2, "after"),
+    ("read", 3, "before"),
+]
+
+
+@pytest.mark.parametrize(("operation", "generation", "how"), FAILURES)
+def test_what_fails_is_no_answer_and_asked_again_it_is(
+    operation: str, generation: int, how: str
+) -> None:
+    """A claim recognises itself."""
+    asked = register(of(1, "a", "b", "c"))
+    if generation == 3:
+        asked.records[2] = of(2, "b", "c")
+    asked.fault = fails(operation, generation, how)
+    with pytest.raises(ArbiterError):
+        ask(asked, "b", 1, leave_out="a")
+    asked.fault = no_failure
+    assert names(ask(asked, "b", 1, leave_out="a")) == (2, "b", "bc")
+    assert list(asked.records) == [1, 2]
+
+
+def test_a_record_that_is_not_seen_is_not_there_to_be_made_either() -> None:
+    asked = register(of(1, "a", "b"), of(2, "a"))
+    asked.fault = fails("read", 2, "stale")
+    with pytest.raises(ArbiterError, match="cannot be seen yet"):
+        ask(asked, "b", 1)
+
+
+def test_an_end_that_is_not_seen_permits_nothing() -> None:
+    asked = register(of(1, "a"))
+    asked.end(1)
+    asked.fault = fails("ended", 1, "stale")
+    assert ask(asked, "x", 1) == of(1, "a")
+    asked.fault = fails("ended", 1, "before")
+    with pytest.raises(ArbiterError):
+        ask(asked, "x", 1)
+
+
+def test_a_register_that_was_emptied_answers_nothing() -> None:
+    with pytest.raises(ArbiterError, match="no record of generation 4"):
+        ask(register(), "a", 4)
+
+
+def test_who_won_and_lost_since_is_told_the_newest() -> None:
+    asked = register(of(1, "a", "b", "c"))
+    asked.fault = fails("create", 2, "after")
+    with pytest.raises(ArbiterError):
+        ask(asked, "b", 1, leave_out="a")
+    asked.fault = no_failure
+    assert names(ask(asked, "c", 2, leave_out="b")) == (3, "c", "c")
+    assert names(ask(asked, "b", 1, leave_out="a")) == (3, "c", "c")
+
+
+# Many at once
+
+
+class Claimer:
+    """Claims the generation after the newest that it knows, and the same again until there is an
+    answer; one operation at a time. It may be no member."""
+
+    def __init__(self, me: str, shared: MemoryRegister, data: st.DataObject) -> None:
+        self.me = me
+        self.known = 1
+        self.won: list[int] = []
+        self._data = data
+        self._shared = MemoryRegister(shared.records, shared.marks, self._operate, me)
+        self._task: greenlet.greenlet | None = None
+        self._wanted: tuple[str, str] | None = None
+        self._hub = greenlet.getcurrent()
+
+    def step(self) -> None:
+        """Begin a claim, or let its next operation happen."""
+        if self._task is None:
+            self._task = greenlet.greenlet(self._claim, self._hub)
+        self._task.switch()
+
+    def _operate(self, operation: str, generation: int) -> str:
+        self._hub.switch()
+        faults = ["", "", "", "before", "after", "stale"]
+        return str(self._data.draw(st.sampled_from(faults), label=f"{self.me} {operation}"))
+
+    def _claim(self) -> None:
+        known = self._shared.records[self.known]
+        if self._wanted is None:
+            others = sorted(set(known.members) - {self.me})
+            leave_out = self._data.draw(
+                st.sets(st.sampled_from(others)) if others else st.just(set())
+            )
+            take_in = known.owner == self.me and self._data.draw(st.booleans())
+            self._wanted = "".join(leave_out), "xyz"[self.known % 3] if take_in else ""
+        try:
+            found = ask(self._shared, self.me, self.known, *self._wanted)
+        except ArbiterError:
+            self._task = None
+            return
+        self._task = None
+        if found.owner == self.me and found.generation == self.known + 1:
+            assert self._shared.records[found.generation] == found
+            self.won.append(found.generation)
+        else:
+            assert found.generation >= self.known
+            rival = self._shared.records.get(self.known + 1)
+            lost = rival is not None and rival.owner != self.me
+            superseded = found.generation > self.known + 1
+            assert lost or superseded or self.me not in known.members
+        self.known, self._wanted = found.generation, None
+
+
+@given(st.data())
+def test_each_generation_has_one_owner_and_comes_from_a_member(data: st.DataObject) -> None:
+    first = of(1, "a", "b", "c")
+    shared = register(first)
+    claimers = {name: Claimer(name, shared, data) for name in "abcxyz"}
+    for _ in range(data.draw(st.integers(1, 60))):
+        for newcomer in (claimers[name] for name in "xyz"):  # they learn of it by following
+            newest = max(
+                (g for g, r in shared.records.items() if newcomer.me in r.members), default=1
+            )
+            newcomer.known = newcomer.known if newcomer.known > 1 else newest
+        data.draw(st.sampled_from(list(claimers.values())), label="turn").step()
+    records = shared.records
+    assert sorted(records) == list(range(1, len(records) + 1))
+    winners = [generation for claimer in claimers.values() for generation in claimer.won]
+    assert len(winners) == len(set(winners))
+    for generation in range(2, len(records) + 1):
+        before, record = records[generation - 1], records[generation]
+        assert record.owner in before.members and record.owner in record.members
+        more = set(record.members) - set(before.members)
+        assert not more or record.owner == before.owner
