@@ -120,7 +120,7 @@ class Primary(Role):
         guest: str,
         endpoint: str,
         members: Mapping[str, str],
-        former: Collection[str],
+        former: Collection[str] = (),
         next: int,
         stable: int,
         journal: Journal,
