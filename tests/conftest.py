@@ -7,6 +7,8 @@ import os
 import random
 import shutil
 import socket
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,6 +52,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if shutil.which(program) is None:
                 # CI installs what the tests need, and skips none.
                 (pytest.fail if "CI" in os.environ else pytest.skip)(f"needs {program}")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Guests of tests are not among the user's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        path = tmp_path_factory.mktemp("runtime")
+        patch.setenv("XDG_RUNTIME_DIR", str(path))
+        yield path / "vlockstep"
 
 
 @pytest.fixture

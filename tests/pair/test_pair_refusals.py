@@ -72,7 +72,7 @@ def test_nothing_else_is_overwritten(
     if role == "secondary":
         pair.start_secondary(option, path)
     assert pair.process(role).wait_exit() == 2
-    assert said(pair, role, f"{path} is used otherwise in this command: name another")
+    assert said(pair, role, f"{path} is used otherwise here: name another")
     assert path.read_bytes() == before
 
 

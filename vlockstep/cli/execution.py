@@ -96,12 +96,21 @@ def stop(machine: Machine, end: Literal["until", "log"]) -> NoReturn:
     )
 
 
-def execute(machine: Machine, world: World, tick: Callable[[], None] = lambda: None) -> Ending:
+Interruptions = queue.SimpleQueue[BaseException | None]
+"""What is put there is raised where a guest is waited for."""
+
+
+def execute(
+    machine: Machine,
+    world: World,
+    tick: Callable[[], None] = lambda: None,
+    events: Interruptions | None = None,
+) -> Ending:
     """Run the guest, calling `tick` twice a second, until it ends.
 
     Signals that ask this process to end raise `KeyboardInterrupt` or `SystemExit`.
     """
-    events: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+    events = Interruptions() if events is None else events
     result: Future[Ending] = Future()
 
     def body() -> None:

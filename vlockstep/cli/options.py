@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlockstep.cli.command import FILES, GUEST, REPLAY
+from vlockstep.cli.command import FILES, GUEST, OTHER, REPLAY
 from vlockstep.errors import UsageError
 
 if TYPE_CHECKING:
@@ -170,7 +170,29 @@ def replica_spec(ctx: typer.Context, role: Role | None) -> ReplicaSpec:
         return ReplicaSpec(**fields)
 
 
+NameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        rich_help_panel=OTHER,
+        help="What the running guest is called; by default its image's name with a number.",
+        show_default=False,
+    ),
+]
+RunDirectoryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--run-dir",
+        metavar="DIR",
+        rich_help_panel=OTHER,
+        help="Where running guests are found; by default a directory of your own.",
+        show_default=False,
+    ),
+]
+
 _FIELDS = {
+    "name": "name",
     "memory": "memory",
     "cpu": "cpu",
     "listen": "endpoint",
@@ -184,6 +206,7 @@ _PATHS = {
     "dumpcore": "cores",
     "keys": "keys",
     "arbiter": "arbiter",
+    "run_directory": "run_directory",
 }
 """Parameters that are a field each."""
 _TIMING = {name: name for name in ("heartbeat", "misses", "max_lag", "max_log", "wait")}

@@ -90,6 +90,8 @@ def primary(
     stop_at: pairoptions.StopOption = None,
     diverge_at: pairoptions.DivergeOption = None,
     dumpcore: options.DumpcoreOption = None,
+    name: options.NameOption = None,
+    run_directory: options.RunDirectoryOption = None,
     as_json: pairoptions.JsonOption = False,
 ) -> None:
     """Run a guest protected by secondaries: it goes on if this process or its machine dies.
@@ -134,6 +136,8 @@ def secondary(
     stop_at: pairoptions.StopOption = None,
     diverge_at: pairoptions.DivergeOption = None,
     dumpcore: options.DumpcoreOption = None,
+    name: options.NameOption = None,
+    run_directory: options.RunDirectoryOption = None,
     as_json: pairoptions.JsonOption = False,
 ) -> None:
     """Follow a primary in lockstep, and take its place when it dies.

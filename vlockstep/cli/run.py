@@ -9,9 +9,11 @@ import typer
 
 from vlockstep.cli import options, output
 from vlockstep.cli.command import OTHER
-from vlockstep.errors import UsageError
+from vlockstep.errors import HostError, UsageError
 
 if TYPE_CHECKING:
+    from vlockstep.cli.execution import Ending
+    from vlockstep.ft.events import Finished
     from vlockstep.supervise.spec import ReplicaSpec
 
 
@@ -27,6 +29,8 @@ def run(
     console: options.ConsoleOption = options.STDOUT,
     cpu: options.CpuOption = options.DEFAULT_CPU,
     dumpcore: options.DumpcoreOption = None,
+    name: options.NameOption = None,
+    run_directory: options.RunDirectoryOption = None,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -53,21 +57,47 @@ def run(
 
 
 def _run(spec: ReplicaSpec, as_json: bool) -> None:
-    from vlockstep.cli.execution import execute
+    from vlockstep.cli.execution import Interruptions, execute
+    from vlockstep.ft.events import Started, Stopped
     from vlockstep.host.live import LiveWorld
     from vlockstep.machine.machine import Machine
     from vlockstep.supervise import parts
     from vlockstep.supervise.files import open_empty_console
+    from vlockstep.supervise.running import control_socket
+    from vlockstep.supervise.unprotected import UnprotectedCommands
 
-    with options.progress_of_disks() as tell:
-        guest = parts.open_guest(spec, parts.load_keys(spec), tell=tell)
-    assert guest.config is not None
-    machine = Machine(guest.image, guest.config)
-    machine.core_directory = spec.cores
-    console = open_empty_console(spec.console, guest.files)
-    ending = execute(machine, LiveWorld(console, guest.devices.disks, guest.nics))
+    with control_socket(spec) as control:
+        with options.progress_of_disks() as tell:
+            guest = parts.open_guest(spec, parts.load_keys(spec), tell=tell)
+        assert guest.config is not None
+        machine = Machine(guest.image, guest.config)
+        machine.core_directory = spec.cores
+        console = open_empty_console(spec.console, guest.files)
+        events = Interruptions()
+        commands = UnprotectedCommands(guest, machine, lambda why: events.put(HostError(why)))
+        control.serve(commands.by_name())
+        control.observe(Started())
+        world = LiveWorld(console, guest.devices.disks, guest.nics)
+        try:
+            ending = execute(machine, world, events=events)
+        except HostError as error:
+            control.observe(Stopped(str(error)))
+            raise
+        control.observe(_finished(ending))
     if as_json:
         output.emit(ending.to_dict(), sys.stderr)
     else:
         output.abort(ending)
     raise typer.Exit(output.exit_status(ending.status or 0))
+
+
+def _finished(ending: Ending) -> Finished:
+    from vlockstep.ft.events import Finished
+
+    return Finished(
+        1 if ending.status is None else ending.status,
+        ending.error.reason if ending.error else "",
+        ending.position,
+        ending.registers,
+        ending.memory_digest,
+    )

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
+from vlockstep.host.devices import DiskCounters
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.net.nic import Counters
@@ -62,7 +63,7 @@ class Joining(Event):
 
 @dataclass(frozen=True)
 class Started(Event):
-    """The guest runs, protected."""
+    """The guest runs; protected, but where there is no other replica to wait for."""
 
     name = "started"
 
@@ -198,7 +199,9 @@ class Rejected(Event):
 @dataclass(frozen=True)
 class Status(Event):
     """How things stand. `lag_entries` is how far the secondary is behind, as seen from here, and
-    `lag_ms` in time, of which only a primary knows."""
+    `lag_ms` in time, of which only a primary knows. `channel_bytes` have been said and heard on the
+    logging channel. `outputs_held` wait for an acknowledgement, or for the world to take them.
+    `network` tells whether a NIC has one; None if there are no NICs."""
 
     name = "status"
     role: str
@@ -211,12 +214,17 @@ class Status(Event):
     lag_ms: float | None = None
     nics: Mapping[str, Counters] = field(default_factory=dict)
     rejected: int = 0
+    channel_bytes: int = 0
+    disks: Mapping[str, DiskCounters] = field(default_factory=dict)
+    outputs_held: int = 0
+    network: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return super().to_dict() | {
             "state": self.state.name.lower(),
             "state_text": self.state.value,
             "nics": {name: asdict(counters) for name, counters in self.nics.items()},
+            "disks": {name: asdict(counters) for name, counters in self.disks.items()},
         }
 
 

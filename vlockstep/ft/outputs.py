@@ -160,6 +160,10 @@ class OutputQueue:
             self._untold = 0
             return min(self._end, self._queue[0].sequence) if self._queue else self._end
 
+    def __len__(self) -> int:
+        """How many wait to be made."""
+        return len(self._queue)
+
     def forget(self, end: int) -> None:
         """Drop all outputs of entries before `end`, also those to come: another replica has made
         them."""

@@ -77,9 +77,12 @@ class Process:
         self._status_at: int | None = 0 if status else None
         self._console: Console = setting.console
         self._disks: Mapping[int, BlockDevice] = setting.disks
+        self._disk_counters = setting.disk_counters
         self._descriptors = [fd for nic in setting.nics.values() for fd in nic.descriptors()]
         self._fault = setting.fault
         self._answers: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[Callable[[Replica], None]] = queue.SimpleQueue()
+        self._channel_bytes = 0
         self._wake_receive, self._wake_send = socket.socketpair()
         self._wake_receive.setblocking(False)
         self._wake_send.setblocking(False)
@@ -117,6 +120,24 @@ class Process:
         first, self._stopping = self._stopping is None, reason
         self.wake()
         return first
+
+    def call(self, what: Callable[[Replica], None]) -> None:
+        """Let it happen in a turn of the replica's, soon. From any thread."""
+        self._calls.put(what)
+        self.wake()
+
+    def status(self) -> events.Status:
+        """In a turn."""
+        return replace(
+            self._replica.status(),
+            rejected=self._rejections.total,
+            channel_bytes=self._channel_bytes,
+            disks={name: replace(counters) for name, counters in self._disk_counters.items()},
+        )
+
+    def end_guest(self, reason: str) -> None:
+        """In a turn: let the guest end for this reason, on all its replicas."""
+        self._replica.end_guest(reason)
 
     # The loop
 
@@ -198,16 +219,19 @@ class Process:
             self._happened(replica, channel, event)
         while not self._answers.empty():
             replica.arbiter_answered(self._answers.get())
+        while not self._calls.empty():
+            self._calls.get()(replica)
         if network.due(ready, self.now()):
             replica.collect()
         replica.turn()
         if self._status_at is not None and self.now() >= self._status_at:
             self._status_at = self.now() + _STATUS_INTERVAL
-            self.observe(replace(replica.status(), rejected=self._rejections.total))
+            self.observe(self.status())
 
     def _happened(self, replica: Replica, channel: Numbered, event: Event) -> None:
         match event:
             case Arrived(peer, data):
+                self._channel_bytes += len(data)
                 replica.arrived(channel.peer(peer), data)
             case Forbidden(party, what):
                 reason = f"the {party} may not say: {what}"
@@ -240,6 +264,7 @@ class Process:
             self.observe(events.Notice(f"another secondary cannot be reached: {error}"))
 
     def send(self, data: bytes, peer: bytes) -> bool:
+        self._channel_bytes += len(data)
         return self._channels.send(data, peer)
 
     def claim(self, claim: Claim) -> None:

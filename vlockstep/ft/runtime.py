@@ -14,6 +14,7 @@ from vlockstep.ft.handoff import Condition
 from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.places import Fault, Place
 from vlockstep.host.background import Background
+from vlockstep.host.devices import DiskCounters
 from vlockstep.host.live import BlockDevice, Console, Continuation, NetDevice
 from vlockstep.machine.config import BlockConfig, GuestConfig, NetConfig
 from vlockstep.machine.image import Image
@@ -86,7 +87,8 @@ class Setting:
     `local` are the handles of disks of which each replica has its own copy. At `stops` the guest
     calls `Host.look_around`, at `diverge` a bit of its RAM is flipped. `begin` is called when a
     guest starts afresh here, before any output. `guest` is the arbiter's name for it. `shared` are
-    the locks on the files that both replicas write, by what they are to the guest."""
+    the locks on the files that both replicas write, by what they are to the guest. `disk_counters`
+    count, by name, what becomes of the disks."""
 
     image: Image
     console: Console
@@ -104,6 +106,7 @@ class Setting:
     begin: Callable[[], None] = lambda: None
     guest: str = ""
     shared: Mapping[str, FileLock] = field(default_factory=dict)
+    disk_counters: Mapping[str, DiskCounters] = field(default_factory=dict)
 
     def tokens(self) -> dict[str, int | None]:
         """Those of the locks of shared files, for the other replica."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vlockstep.errors import HostError, UsageError
 from vlockstep.files.locks import FileLock
-from vlockstep.host.devices import Disk
+from vlockstep.host.devices import Disk, DiskCounters
 from vlockstep.machine.config import BlockConfig
 from vlockstep.machine.image import Device, DeviceKind, Image
 
@@ -33,6 +33,11 @@ class Devices:
     blocks: dict[str, BlockConfig] = field(default_factory=dict)
     local: frozenset[int] = frozenset()
     shared: dict[str, FileLock] = field(default_factory=dict)
+
+    @property
+    def counters(self) -> dict[str, DiskCounters]:
+        """By name."""
+        return dict(zip(self.blocks, (disk.counters for disk in self.disks.values()), strict=True))
 
     def close(self) -> None:
         for disk in self.disks.values():

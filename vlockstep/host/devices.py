@@ -7,6 +7,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from vlockstep.errors import HostError, UsageError
@@ -23,12 +24,21 @@ def _write_all(fd: int, data: bytes, offset: int) -> None:
         data = data[count:]
 
 
+@dataclass
+class DiskCounters:
+    """Bytes that a guest has read and written."""
+
+    read: int = 0
+    written: int = 0
+
+
 class Disk:
     """A block device on a file or a host's block device. Sparse files are fine. It is locked:
     `group` are those who use it together, see `FileLock`."""
 
     def __init__(self, path: Path, group: str = "") -> None:
         self.path = path
+        self.counters = DiskCounters()
         self._fd = -1
         try:
             self._fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
@@ -56,12 +66,14 @@ class Disk:
             data = os.pread(self._fd, length, offset)
         except OSError:
             return None
+        self.counters.read += len(data)
         return data if len(data) == length else None
 
     def write(self, offset: int, data: bytes) -> None:
         """Raises `HostError`: a replica that cannot write must not go on."""
         try:
             _write_all(self._fd, data, offset)
+            self.counters.written += len(data)
         except OSError as error:
             raise HostError(f"cannot write to the disk {self.path}: {error.strerror}") from error
 

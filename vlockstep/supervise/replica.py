@@ -18,6 +18,8 @@ from vlockstep.protocol.messages import forbidden
 from vlockstep.protocol.timing import MILLISECOND, SECOND, Timing
 from vlockstep.supervise import parts, places
 from vlockstep.supervise.files import open_console, reserve_log
+from vlockstep.supervise.replicacommands import ReplicaCommands
+from vlockstep.supervise.running import ControlSocket
 from vlockstep.supervise.spec import ReplicaSpec, TimingSpec
 from vlockstep.wire import channel
 from vlockstep.wire.channel import Channel
@@ -41,6 +43,37 @@ class Replica:
         tell: parts.Tell | None = None,
         settle: Callable[[float], None] = lambda seconds: None,
     ) -> None:
+        self._observe = observe
+        self._control = ControlSocket(spec)
+        try:
+            self._open(spec, status, tell, settle)
+        except BaseException:
+            self._control.close()
+            raise
+
+    def run(self) -> Outcome:
+        """As `Process.run_primary` and `run_secondary`."""
+        self._control.serve(self._commands.by_name())
+        try:
+            if self._config is None:
+                return self.process.run_secondary()
+            generation = self._arbiter.start()
+            return self.process.run_primary(self._config, generation, self._secondaries)
+        finally:
+            self._control.close()
+
+    def _observed(self, event: Event) -> None:
+        self._control.observe(event)
+        self._commands.observe(event)
+        self._observe(event)
+
+    def _open(
+        self,
+        spec: ReplicaSpec,
+        status: bool,
+        tell: parts.Tell | None,
+        settle: Callable[[float], None],
+    ) -> None:
         assert spec.role is not None and spec.arbiter is not None
         keys = parts.load_keys(spec)
         for endpoint in (spec.endpoint, spec.reached_at):
@@ -59,6 +92,7 @@ class Replica:
             image=guest.image,
             console=console,
             disks=guest.devices.disks,
+            disk_counters=guest.devices.counters,
             blocks=guest.devices.blocks,
             local=guest.devices.local,
             nics=guest.nics,
@@ -75,13 +109,8 @@ class Replica:
         )
         self._secondaries = spec.secondaries
         channels = _channels(spec, keys)
-        self.process = Process(setting, channels, self._arbiter, observe, status)
-
-    def run(self) -> Outcome:
-        """As `Process.run_primary` and `run_secondary`."""
-        if self._config is None:
-            return self.process.run_secondary()
-        return self.process.run_primary(self._config, self._arbiter.start(), self._secondaries)
+        self.process = Process(setting, channels, self._arbiter, self._observed, status)
+        self._commands = ReplicaCommands(self.process)
 
 
 def _channels(spec: ReplicaSpec, keys: Keys | None) -> Channels:

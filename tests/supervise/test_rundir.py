@@ -1,0 +1,160 @@
+"""Names of running guests, and whose run directory it is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vlockstep.errors import HostError, UsageError
+from vlockstep.supervise.rundir import RunDirectory, default_directory
+
+CLAIM = """
+import sys, time
+from pathlib import Path
+from vlockstep.supervise.rundir import RunDirectory
+name, listener = RunDirectory(Path(sys.argv[1])).claim(sys.argv[2] or None, "ledger")
+print(name, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> RunDirectory:
+    return RunDirectory(tmp_path / "run")
+
+
+def claim_elsewhere(directory: RunDirectory, name: str = "") -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLAIM, str(directory.path), name], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    return process
+
+
+def test_a_guest_is_found_by_its_name(directory: RunDirectory) -> None:
+    assert directory.names() == []
+    name, listener = directory.claim("books", "ledger")
+    with listener, directory.connect("books"):
+        assert name == "books"
+        assert directory.names() == ["books"]
+        assert stat.S_IMODE(directory.path.stat().st_mode) == 0o700
+        assert stat.S_IMODE((directory.path / "books.sock").stat().st_mode) == 0o600
+        directory.release("books")
+    assert directory.names() == []
+
+
+def test_a_name_is_made_from_the_image(directory: RunDirectory) -> None:
+    for image, name in [
+        ("ledger", "ledger-1"),
+        ("/x/ledger.hvt", "ledger-2"),
+        ("./é b.hvt", "guest--b-1"),
+        ("./.hvt", "guest.hvt-1"),
+        ("x" * 200, f"{'x' * 40}-1"),
+    ]:
+        assert directory.claim(None, image)[0] == name
+
+
+def test_two_of_one_name(directory: RunDirectory) -> None:
+    first = claim_elsewhere(directory, "books")
+    try:
+        with pytest.raises(UsageError, match="a guest named 'books' runs here already") as refused:
+            directory.claim("books", "ledger")
+        assert refused.value.key == ("name",)
+        os.kill(first.pid, signal.SIGSTOP)  # it lives all the same
+        with pytest.raises(UsageError, match="runs here already"):
+            directory.claim("books", "ledger")
+    finally:
+        first.kill()
+        first.communicate()
+    assert (directory.path / "books.sock").exists(), "a dead one's is left behind"
+    directory.claim("books", "ledger")[1].close()
+
+
+def test_sockets_of_dead_ones_are_removed(directory: RunDirectory) -> None:
+    process = claim_elsewhere(directory)
+    assert directory.names() == ["ledger-1"]
+    process.kill()
+    process.communicate()
+    assert directory.names() == []
+    assert [path.name for path in directory.path.iterdir()] == [".lock"]
+
+
+def test_who_does_not_accept_lives(directory: RunDirectory) -> None:
+    _, listener = directory.claim("books", "ledger")
+    clients = []
+    with listener:
+        while True:
+            client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            clients.append(client)
+            try:
+                client.connect(str(directory.path / "books.sock"))
+            except BlockingIOError:
+                break
+        assert directory.names() == ["books"]
+    for client in clients:
+        client.close()
+
+
+def test_a_name_that_is_not_there(directory: RunDirectory) -> None:
+    for name in ("books", "../x", ""):
+        with pytest.raises(UsageError, match=r"no guest '.*' runs here \(running: none\)"):
+            directory.connect(name)
+    with directory.claim("shop", "ledger")[1], pytest.raises(UsageError, match="running: shop"):
+        directory.connect("books")
+
+
+def test_a_path_longer_than_an_address(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / ("x" * 120))
+    with directory.claim("books", "ledger")[1], directory.connect("books"):
+        assert directory.names() == ["books"]
+
+
+# Whose it is
+
+
+def test_a_directory_that_others_may_use(directory: RunDirectory) -> None:
+    directory.path.mkdir(mode=0o750)
+    for call in (
+        lambda: directory.claim("x", "y"),
+        directory.names,
+        lambda: directory.connect("x"),
+    ):
+        with pytest.raises(UsageError, match="others may use it, too; close it with: chmod 700"):
+            call()
+
+
+def test_what_is_no_directory(directory: RunDirectory, tmp_path: Path) -> None:
+    directory.path.write_text("")
+    with pytest.raises(HostError, match="cannot make the run directory"):
+        directory.claim("x", "y")
+    directory.path.unlink()
+    (tmp_path / "other").mkdir(mode=0o700)
+    directory.path.symlink_to(tmp_path / "other")
+    with pytest.raises(UsageError, match="it is no directory") as refused:
+        directory.claim("x", "y")
+    assert refused.value.key == ("run_directory",)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory away")
+def test_a_directory_of_another_user(directory: RunDirectory) -> None:
+    directory.path.mkdir(mode=0o700)
+    os.chown(directory.path, 12345, -1)
+    with pytest.raises(UsageError, match="it belongs to another user"):
+        directory.claim("x", "y")
+
+
+def test_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert default_directory() == tmp_path / "vlockstep"
+    monkeypatch.setenv("TMPDIR", "/var/tmp")
+    for nothing in ("", "relative", str(tmp_path / "none")):
+        monkeypatch.setenv("XDG_RUNTIME_DIR", nothing)
+        assert default_directory() == Path(f"/var/tmp/vlockstep-{os.getuid()}")

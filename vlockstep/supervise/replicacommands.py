@@ -1,0 +1,48 @@
+"""What can be asked of a replica."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vlockstep.ft import replica as ft
+from vlockstep.ft.events import Event, SwitchoverAnswered
+from vlockstep.ft.process import Process
+from vlockstep.supervise.control import Answer, Command
+from vlockstep.supervise.running import StatusCommand, reason_of
+
+
+class ReplicaCommands:
+    """What can be asked of a replica. It happens in a turn of its own."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._swapping: list[Answer] = []
+
+    def by_name(self) -> dict[str, Command]:
+        status = StatusCommand(
+            lambda take: self._process.call(lambda _: take(self._process.status()))
+        )
+        return {"status": status, "stop": self._stop, "switchover": self._switch_over}
+
+    def observe(self, event: Event) -> None:
+        """In a turn."""
+        if isinstance(event, SwitchoverAnswered):
+            told = {"generation": event.generation} if event.generation else {"error": event.reason}
+            for answer in self._swapping:
+                answer(told)
+            self._swapping.clear()
+
+    def _stop(self, request: Mapping[str, Any], answer: Answer) -> None:
+        def stop(_: ft.Replica) -> None:
+            self._process.end_guest(reason_of(request))
+            answer({})
+
+        self._process.call(stop)
+
+    def _switch_over(self, request: Mapping[str, Any], answer: Answer) -> None:
+        def swap(replica: ft.Replica) -> None:
+            self._swapping.append(answer)
+            replica.switch_over()
+
+        self._process.call(swap)

@@ -1,0 +1,86 @@
+"""A running guest in its run directory: its name, and what can be asked of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from vlockstep.ft.events import Event, Status
+from vlockstep.supervise.control import Answer, Command, ControlServer
+from vlockstep.supervise.rundir import RunDirectory
+from vlockstep.supervise.spec import ReplicaSpec
+
+_FRESH = 0.05
+"""Seconds for which a status is still one."""
+
+
+class ControlSocket:
+    """Takes the name at once, so that no two have it; serves who connects from `serve` on."""
+
+    def __init__(self, spec: ReplicaSpec) -> None:
+        self._spec = spec
+        self._directory = RunDirectory(spec.run_directory)
+        self._server: ControlServer | None = None
+        self.name, self._listener = self._directory.claim(spec.name, spec.image)
+
+    def serve(self, commands: Mapping[str, Command]) -> None:
+        about = {
+            "name": self.name,
+            "pid": os.getpid(),
+            "image": self._spec.image,
+            "arguments": list(self._spec.arguments),
+            "started_as": self._spec.role or "unprotected",
+            "since": time.time(),
+        }
+        self._server = ControlServer(self._listener, about, commands)
+
+    def observe(self, event: Event) -> None:
+        if self._server is not None:
+            self._server.observe(event)
+
+    def close(self) -> None:
+        self._directory.release(self.name)
+        if self._server is not None:
+            self._server.close()
+        else:
+            self._listener.close()
+
+
+@contextmanager
+def control_socket(spec: ReplicaSpec) -> Iterator[ControlSocket]:
+    made = ControlSocket(spec)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+class StatusCommand:
+    """Answers with a status that `ask` gives to whom it is handed; those who come soon after get
+    the same one, so that asking often costs the guest nothing."""
+
+    def __init__(self, ask: Callable[[Callable[[Status], None]], None]) -> None:
+        self._ask = ask
+        self._told: dict[str, Any] = {}
+        self._at = float("-inf")
+
+    def __call__(self, request: Mapping[str, Any], answer: Answer) -> None:
+        if time.monotonic() < self._at + _FRESH:
+            answer(self._told)
+            return
+
+        def take(status: Status) -> None:
+            self._told = {**status.to_dict(), "time": time.time()}
+            self._at = time.monotonic()
+            answer(self._told)
+
+        self._ask(take)
+
+
+def reason_of(request: Mapping[str, Any]) -> str:
+    """Why somebody wants the guest to end."""
+    given = request.get("reason")
+    return given if isinstance(given, str) and given else "stopped by request"

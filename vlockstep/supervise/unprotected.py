@@ -1,0 +1,46 @@
+"""A guest of this process that nobody protects, as its control socket shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from vlockstep.ft.events import Status
+from vlockstep.machine.machine import Machine
+from vlockstep.protocol.role import State
+from vlockstep.supervise.control import Answer, Command
+from vlockstep.supervise.parts import Guest
+from vlockstep.supervise.running import StatusCommand, reason_of
+
+
+class UnprotectedCommands:
+    """What can be asked of it; `end` ends it for a reason, soon."""
+
+    def __init__(self, guest: Guest, machine: Machine, end: Callable[[str], None]) -> None:
+        self._guest = guest
+        self._machine = machine
+        self._end = end
+
+    def by_name(self) -> dict[str, Command]:
+        return {"status": StatusCommand(lambda take: take(self.status())), "stop": self._stop}
+
+    def status(self) -> Status:
+        nics = self._guest.nics
+        names = {device.handle: device.name for device in self._guest.image.devices}
+        return Status(
+            role="unprotected",
+            state=State.ALONE,
+            generation=0,
+            exits=self._machine.exits,
+            entries=0,
+            lag_entries=0,
+            log_bytes=0,
+            nics={names[handle]: replace(nic.counters) for handle, nic in nics.items()},
+            disks={name: replace(c) for name, c in self._guest.devices.counters.items()},
+            network=any(nic.connected() for nic in nics.values()) if nics else None,
+        )
+
+    def _stop(self, request: Mapping[str, Any], answer: Answer) -> None:
+        self._end(reason_of(request))
+        answer({})
