@@ -42,7 +42,7 @@ def test_an_example_stays_on_its_line(vlockstep: Command, monkeypatch: pytest.Mo
 def test_commands_have_groups(vlockstep: Command) -> None:
     text = vlockstep("--help").out
     assert HEADING.findall(text) == [
-        "Options", "Fault tolerance", "Run and replay", "Network and keys",
+        "Options", "Fault tolerance", "Run and replay", "Running guests", "Network and keys",
     ]  # fmt: skip
     assert "it keeps running when one of them dies" in " ".join(text.split())
     assert "..." not in text.partition("\nFault tolerance:")[2], "no sentence is cut off"

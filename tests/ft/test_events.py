@@ -8,7 +8,7 @@ from vlockstep.ft import events
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.net.nic import Counters
-from vlockstep.protocol.role import State
+from vlockstep.protocol.states import State
 
 PLACE = (Position(5, 2), Registers({"rip": 0x100000}), b"\1\xab")
 EXAMPLES = [

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlockstep.ft.events import Alone, Memory, Notice, Started, Status
-from vlockstep.protocol.role import State
+from vlockstep.protocol.states import State
 from vlockstep.supervise import control
 from vlockstep.supervise.control import EVENTS, MAX_CLIENTS, MAX_LINE, Answer, ControlServer
 from vlockstep.supervise.rundir import RunDirectory

@@ -52,6 +52,7 @@ def test_a_guest_is_found_by_its_name(directory: RunDirectory) -> None:
 
 
 def test_a_name_is_made_from_the_image(directory: RunDirectory) -> None:
+    listeners = []
     for image, name in [
         ("ledger", "ledger-1"),
         ("/x/ledger.hvt", "ledger-2"),
@@ -59,7 +60,11 @@ def test_a_name_is_made_from_the_image(directory: RunDirectory) -> None:
         ("./.hvt", "guest.hvt-1"),
         ("x" * 200, f"{'x' * 40}-1"),
     ]:
-        assert directory.claim(None, image)[0] == name
+        found, listener = directory.claim(None, image)
+        listeners.append(listener)
+        assert found == name
+    for listener in listeners:
+        listener.close()
 
 
 def test_two_of_one_name(directory: RunDirectory) -> None:

@@ -19,10 +19,13 @@ from vlockstep.cli.pair import primary, secondary, switchover
 from vlockstep.cli.record import record
 from vlockstep.cli.replay import replay
 from vlockstep.cli.run import run
+from vlockstep.cli.running import events, ps, status, stop
 from vlockstep.cli.switch import switch
+from vlockstep.cli.top import top
 
 PROTECT = "Fault tolerance"
 RUN = "Run and replay"
+WATCH = "Running guests"
 CONNECT = "Network and keys"
 
 
@@ -71,5 +74,10 @@ _add(record, RUN, "record clock -o clock.vlog")
 _add(replay, RUN, "replay clock.vlog --until exits:500")
 app.add_typer(log, name="log", rich_help_panel=RUN)
 _add(guests, RUN, "guests ledger")
+_add(ps, WATCH, "ps")
+_add(status, WATCH, "status ledger-1")
+_add(events, WATCH, "events ledger-1 --after 0")
+_add(top, WATCH, "top")
+_add(stop, WATCH, "stop ledger-1")
 _add(switch, CONNECT, "switch --uplink passt --forward 8080:80")
 app.add_typer(keys, name="keys", rich_help_panel=CONNECT)

@@ -20,9 +20,9 @@ def note(text: str) -> None:
     say(f"vlockstep: {text}")
 
 
-def emit(data: Any, file: TextIO | None = None) -> None:
+def emit(data: Any, file: TextIO | None = None, *, flush: bool = False) -> None:
     """A line of JSON."""
-    print(json.dumps(data), file=file)
+    print(json.dumps(data), file=file, flush=flush)
 
 
 def clock(seconds: float) -> str:

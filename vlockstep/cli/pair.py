@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAX_SECONDARIES = 7
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:7700"
 
-_EVENTS = {
+EVENTS = {
     "waiting": "waiting for a secondary at {endpoint}",
     "joining": "joining the primary at {endpoint}",
     "started": "the guest runs, protected",
@@ -195,7 +195,7 @@ def replicate(spec: ReplicaSpec, as_json: bool) -> NoReturn:
     from vlockstep.supervise.replica import Replica
     from vlockstep.supervise.specfile import naming
 
-    events = output.observer(_EVENTS, as_json)
+    events = output.observer(EVENTS, as_json)
     observe = partial(_observe, events, as_json)
     with naming(spec.source), options.progress_of_disks() as tell:
         replica = Replica(spec, observe, status=as_json, tell=tell, settle=events.settle)

@@ -8,7 +8,7 @@ from typing import Any
 
 from vlockstep.ft.events import Status
 from vlockstep.machine.machine import Machine
-from vlockstep.protocol.role import State
+from vlockstep.protocol.states import State
 from vlockstep.supervise.control import Answer, Command
 from vlockstep.supervise.parts import Guest
 from vlockstep.supervise.running import StatusCommand, reason_of

@@ -1,0 +1,285 @@
+"""`vlockstep ps`, `status`, `events`, `stop` and `top` with guests that run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import run_command
+
+from vlockstep.cli.top import Board, sparkline
+from vlockstep.protocol.states import State
+from vlockstep.supervise.client import GuestClient, Sight, Watch
+from vlockstep.supervise.rundir import RunDirectory
+from vlockstep.testing.plugin import MakePair
+from vlockstep.testing.process import command, environment
+
+LONG = ["--lines=2000", "--pause=50"]
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts `vlockstep run ledger` in a run directory of its own, and waits for its name."""
+    started: list[subprocess.Popen[str]] = []
+    directory = RunDirectory(tmp_path / "run")
+
+    def start_guest(
+        name: str = "books", arguments: Sequence[str] = LONG, options: Sequence[object] = ()
+    ) -> subprocess.Popen[str]:
+        disk = tmp_path / f"{name}.img"
+        disk.touch()
+        os.truncate(disk, 1 << 20)
+        words = ["--block", f"disk={disk}", "--name", name, "--run-dir", directory.path, *options]
+        process = subprocess.Popen(
+            command("run", "ledger", *words, "--", *arguments),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        started.append(process)
+        while process.poll() is None and name not in directory.names():
+            pass
+        return process
+
+    yield start_guest
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def call(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return run_command(*arguments, "--run-dir", tmp_path / "run")
+
+    return run
+
+
+Call = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def lines_of(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+# One guest that nobody protects
+
+
+def test_a_guest_that_runs(start: Start, call: Call, tmp_path: Path) -> None:
+    assert call("ps").stdout.split() == [
+        "name", "process", "image", "role", "state", "generation", "since",
+    ]  # fmt: skip
+    process = start()
+    (row,) = lines_of(call("ps", "--json"))
+    assert (row["name"], row["pid"], row["image"]) == ("books", process.pid, "ledger")
+    assert (row["arguments"], row["started_as"]) == (LONG, "unprotected")
+    assert row["status"]["role"] == "unprotected"
+    assert "books" in call("ps").stdout and "unprotected" in call("ps").stdout
+
+    (told,) = lines_of(call("status", "books", "--json"))
+    assert (told["state"], told["network"], told["nics"]) == ("alone", None, {})
+    assert told["disks"]["disk"]["written"] >= 0 and told["exits"] > 0
+    shown = call("status", "books").stdout
+    assert f"image       ledger {' '.join(LONG)}\n" in shown and "lag" not in shown
+
+    done = call("stop", "books")
+    assert (done.returncode, done.stdout) == (0, "books has ended\n")
+    _, said = process.communicate(timeout=20)
+    assert (process.returncode, said) == (1, "vlockstep: stopped by `vlockstep stop`\n")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+
+
+def test_events_to_the_end(start: Start, call: Call) -> None:
+    process = start(arguments=["--lines=100", "--pause=20"])
+    events = lines_of(call("events", "books", "--after", 0, "--json"))
+    assert [event["event"] for event in events] == ["started", "finished"]
+    assert [event["revision"] for event in events] == [1, 2]
+    assert (events[1]["status"], process.wait(timeout=20)) == (0, 0)
+
+
+def test_two_of_one_name(start: Start, tmp_path: Path) -> None:
+    start()
+    refused = run_command("run", "hello", "--name", "books", "--run-dir", tmp_path / "run")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "a guest named 'books' runs here already" in refused.stderr
+    assert "(--name NAME)" in refused.stderr
+
+
+def test_a_name_in_a_file_that_is_taken(start: Start, tmp_path: Path) -> None:
+    start()
+    file = tmp_path / "guest.toml"
+    file.write_text('image = "hello"\nname = "books"\nrun_directory = "run"\n')
+    refused = run_command("run", file)
+    assert f"{file}: name: a guest named 'books' runs here already" in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "events", "stop"])
+def test_a_name_that_there_is_not(start: Start, call: Call, command: str) -> None:
+    start()
+    refused = call(command, "nope")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == "vlockstep: no guest 'nope' runs here (running: books)\n"
+
+
+def test_a_guest_that_does_not_answer(start: Start, call: Call) -> None:
+    """It is still there, and the others are told of."""
+    stopped = start()
+    start("shop")
+    stopped.send_signal(signal.SIGSTOP)
+    rows = lines_of(call("ps", "--json"))
+    assert [(row["name"], row["status"] is None) for row in rows] == [
+        ("books", True),
+        ("shop", False),
+    ]
+    assert "no answer" in call("ps").stdout
+    assert "no answer" in call("top", "--interval", 0.2).stdout
+
+
+def test_what_is_no_guest(tmp_path: Path, call: Call) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    _, listener = directory.claim("books", "x")
+    with listener, closing(GuestClient(directory, "books")) as client:
+        listener.setblocking(True)
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(b"SSH-2.0\n")
+            with pytest.raises(Exception, match="what listens as books is no guest"):
+                client.ask("status")
+
+
+def test_top(start: Start, call: Call) -> None:
+    start()
+    header, row = call("top", "--interval", 0.5).stdout.splitlines()
+    assert header.split()[:3] == ["name", "role", "state"]
+    assert row.split()[:3] == ["books", "unprotected", "unprotected"]
+    told = lines_of(call("top", "--interval", 0.2, "--count", 2, "--json"))
+    assert [line["name"] for line in told] == ["books", "books"]
+    assert told[1]["disk_bytes_per_s"] > 0
+    assert told[0]["status"]["exits"] < told[1]["status"]["exits"]
+
+
+# A pair
+
+
+def test_a_pair(make_pair: MakePair, tmp_path: Path, call: Call) -> None:
+    named = {
+        f"{role}_options": ["--name", name, "--run-dir", tmp_path / "run"]
+        for role, name in (("primary", "a"), ("secondary", "b"))
+    }
+    pair = make_pair("ledger", LONG, **named)
+    rows = {row["name"]: row["status"] for row in lines_of(call("ps", "--json"))}
+    assert [rows[name]["role"] for name in "ab"] == ["primary", "secondary"]
+    assert [rows[name]["state"] for name in "ab"] == ["protected", "following"]
+    assert rows["a"]["channel_bytes"] > 0 and rows["a"]["lag_ms"] is not None
+
+    refused = call("stop", "a")
+    assert refused.returncode == 1 and "it has another replica" in refused.stderr
+
+    directory = RunDirectory(tmp_path / "run")
+    with closing(GuestClient(directory, "b")) as client:
+        assert client.ask("switchover", seconds=20) == {"answer": "switchover", "generation": 2}
+    assert pair.wait_live("secondary") == 2
+    pair.crash("primary")
+    with closing(GuestClient(directory, "b")) as client:
+        seen = []
+        for event in client.events(0):
+            seen.append(event["event"])
+            if event["event"] == "unprotected":
+                break
+    assert seen[:2] == ["joining", "started"] and "live" in seen and "alone" in seen
+    assert lines_of(call("status", "b", "--json"))[0]["state"] == "alone"
+
+    assert call("stop", "b", "--json").stdout == '{"name": "b", "ended": true}\n'
+    assert pair.wait_finished() == (-9, 1)
+    assert call("ps", "--json").stdout == ""
+    pair.start()  # which the arbiter would refuse if the guest had not ended
+
+
+# What `top` shows
+
+
+def sight(name: str = "a", **status: Any) -> Sight:
+    usual = {
+        "role": "primary",
+        "state": "protected",
+        "state_text": State.PROTECTED.value,
+        "generation": 3,
+        "lag_entries": 4,
+        "lag_ms": 2.0,
+        "network": True,
+        "outputs_held": 1,
+        "channel_bytes": 0,
+        "disks": {"d": {"read": 0, "written": 0}},
+    }
+    return Sight(name, {}, usual | status)
+
+
+def test_rates_are_between_two_looks() -> None:
+    board = Board()
+    board.see([sight()], 10.0)
+    disks = {"d": {"read": 1000, "written": 3000}}
+    board.see([sight(channel_bytes=5_000_000, disks=disks)], 12.0)
+    assert board.lines[0].cells() == [
+        "a", "primary", "protected", "3", "2 ms", "up", "2 KB", "2 MB", "1",
+    ]  # fmt: skip
+    board.see([], 13.0)
+    assert board.lines == []
+
+
+@pytest.mark.parametrize(
+    ("status", "shown"),
+    [
+        ({"state": "alone", "state_text": "alone"}, "ALONE"),
+        ({"role": "unprotected", "state": "alone"}, "unprotected"),
+        ({"state": "following", "state_text": "following"}, "following"),
+    ],
+)
+def test_who_is_alone_is_loud(status: dict[str, Any], shown: str) -> None:
+    board = Board()
+    board.see([sight(**status)], 1.0)
+    assert board.lines[0].cells()[2] == shown
+
+
+def test_a_network_that_is_down_is_loud() -> None:
+    board = Board()
+    board.see([sight(network=False), sight("b", network=None)], 1.0)
+    assert [line.cells()[5] for line in board.lines] == ["DOWN", ""]
+
+
+def test_sparklines() -> None:
+    assert sparkline([]) == ""
+    assert sparkline([0, 5, 10]) == " ▄█"
+    assert sparkline([0, 50, 100, -1]) == " ▄█ "
+
+
+# Being in nobody's way
+
+
+def test_a_watch_forgets_who_has_gone(start: Start, tmp_path: Path) -> None:
+    process = start()
+    with closing(Watch(RunDirectory(tmp_path / "run"))) as watch:
+        assert [sight.name for sight in watch.look()] == ["books"]
+        process.kill()
+        process.wait()
+        assert watch.look() == []
+
+
+def test_nothing_is_imported_that_is_not_needed() -> None:
+    """To ask a guest takes no CPU engine and no ZeroMQ."""
+    program = (
+        "import sys, vlockstep.cli.app, vlockstep.supervise.client;"
+        "print([name for name in ('unicorn', 'zmq', 'rich') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr

@@ -1,0 +1,203 @@
+"""`vlockstep ps`, `status`, `events` and `stop`: guests that run on this host."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vlockstep.cli import output
+from vlockstep.errors import HostError
+
+if TYPE_CHECKING:
+    from vlockstep.supervise.client import GuestClient
+    from vlockstep.supervise.rundir import RunDirectory
+
+
+def _names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """What a shell offers where a guest is named."""
+    from vlockstep.errors import VlockstepError
+
+    try:
+        found = run_directory(ctx.params.get("directory")).names()
+    except VlockstepError:
+        return []
+    return [name for name in found if name.startswith(incomplete)]
+
+
+NameArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        autocompletion=_names,
+        help="What the guest is called: see `vlockstep ps`.",
+        show_default=False,
+    ),
+]
+DirectoryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--run-dir",
+        metavar="DIR",
+        help="Where running guests are found; by default a directory of your own.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print lines of JSON.")]
+
+
+def ps(directory: DirectoryOption = None, as_json: JsonOption = False) -> None:
+    """List the guests that run here."""
+    from vlockstep.supervise.client import Watch
+
+    with closing(Watch(run_directory(directory))) as watch:
+        sights = watch.look()
+    if as_json:
+        for sight in sights:
+            output.emit(sight.to_dict())
+        return
+    headers = ("name", "process", "image", "role", "state", "generation", "since")
+    rows = []
+    for sight in sights:
+        about, status = sight.about, sight.status or {}
+        since = time.strftime("%F %T", time.localtime(about["since"])) if about else ""
+        rows.append(
+            (
+                sight.name,
+                str(about.get("pid", "")),
+                str(about.get("image", "")),
+                str(status.get("role", about.get("started_as", ""))),
+                sight.state,
+                str(status.get("generation", "")),
+                since,
+            )
+        )
+    output.table(headers, rows)
+
+
+def status(
+    name: NameArgument, directory: DirectoryOption = None, as_json: JsonOption = False
+) -> None:
+    """Show how a guest stands."""
+    from vlockstep.supervise.client import facts
+
+    with closing(connect(directory, name)) as guest:
+        told = facts(guest.ask("status"))
+        about = facts(guest.hello)
+    if as_json:
+        output.emit(about | told)
+        return
+    output.fields([("name", name), *_rows(about, told)])
+
+
+def _rows(about: Mapping[str, Any], told: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """For people."""
+    image = " ".join([about["image"], *about["arguments"]])
+    rows: list[tuple[str, object]] = [
+        ("process", about["pid"]),
+        ("image", image),
+        ("role", told["role"]),
+        ("state", told["state_text"]),
+        ("generation", told["generation"]),
+        ("exits", told["exits"]),
+    ]
+    if told["role"] != "unprotected":
+        lag = f"{told['lag_entries']} entries"
+        if told["lag_ms"] is not None:
+            lag += f", {told['lag_ms']:.1f} ms"
+        rows += [
+            ("entries", told["entries"]),
+            ("lag", lag),
+            ("held", f"{told['outputs_held']} outputs"),
+            ("channel", f"{told['channel_bytes']} bytes"),
+            ("log file", f"{told['log_bytes']} bytes"),
+        ]
+    for disk, counters in told["disks"].items():
+        rows.append((f"disk {disk}", f"{counters['read']} read, {counters['written']} written"))
+    for nic, counters in told["nics"].items():
+        rows.append(
+            (f"NIC {nic}", f"{counters['received']} frames received, {counters['sent']} sent")
+        )
+    if told["network"] is not None:
+        rows.append(("network", "up" if told["network"] else "down"))
+    return rows
+
+
+def events(
+    name: NameArgument,
+    after: Annotated[
+        int | None,
+        typer.Option(
+            "--after",
+            metavar="REVISION",
+            min=0,
+            help="Begin behind this one; 0 is the first of all. By default with the next one.",
+            show_default=False,
+        ),
+    ] = None,
+    directory: DirectoryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow what happens to a guest, until it ends.
+
+    Each event has a number, its revision. Who comes back with the last one it saw misses nothing,
+    or is told how many events are gone.
+    """
+    with closing(connect(directory, name)) as guest:
+        for event in guest.events(after):
+            if as_json:
+                output.emit(event, flush=True)
+            else:
+                print(_line(event), flush=True)
+
+
+def _line(event: Mapping[str, Any]) -> str:
+    from vlockstep.cli.pair import EVENTS
+
+    if event["event"] == "dropped":
+        return f"{'':8} {'':>6} {event['count']} events are gone"
+    text = EVENTS.get(event["event"], event["event"]).format(**event)
+    return f"{output.clock(event['time'])} {event['revision']:>6} {text}"
+
+
+def stop(
+    name: NameArgument,
+    wait: Annotated[
+        int,
+        typer.Option("--wait", metavar="S", min=0, help="Seconds to wait until it has ended."),
+    ] = 10,
+    directory: DirectoryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """End a guest, on all its replicas."""
+    from vlockstep.supervise.client import Gone
+
+    deadline = time.monotonic() + wait
+    with closing(connect(directory, name)) as guest:
+        try:
+            guest.ask("stop", reason="stopped by `vlockstep stop`")
+            while time.monotonic() < deadline:
+                guest.read(deadline - time.monotonic())
+        except Gone:
+            if as_json:
+                output.emit({"name": name, "ended": True})
+            else:
+                print(f"{name} has ended")
+            return
+    raise HostError(f"{name} is to end, and has not within {wait} s")
+
+
+def run_directory(path: Path | None) -> RunDirectory:
+    from vlockstep.supervise.rundir import RunDirectory
+
+    return RunDirectory(path)
+
+
+def connect(directory: Path | None, name: str) -> GuestClient:
+    from vlockstep.supervise.client import GuestClient
+
+    return GuestClient(run_directory(directory), name)
