@@ -4,6 +4,8 @@ replica     Replica: a guest's machine, a role that may change, and what lies be
 runtime     Setting, Host: what a replica is made of, and what it runs on
 process     Process: a replica as a process, with its channel, clock, arbiter and threads
 channels    Channels: all the channels of a replica
+roles       Roles: the roles of a replica, and what becomes of them
+watch       ProtectionWatch, NetworkWatch: what people are told of both
 links       Links: which replica is at the other end of which connection
 events      Event: what happens to a replica, for programs and for people
 guest       Guest: the machine, its World, and its thread

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vlockstep.protocol import messages
-from vlockstep.protocol.messages import PROTOCOL, Iam, Message, Who
+from vlockstep.protocol.messages import PROTOCOL, Iam, Message, Refuse, Who
+from vlockstep.wire.codec import MessageError
 
 _LIMIT = 64
 """Connections that are remembered; who was forgotten says anew who it is."""
@@ -36,8 +37,30 @@ class Links:
         self._made.add(peer)
         self.say(Iam(PROTOCOL, self._me), peer)
 
-    def introduced(self, peer: bytes, replica: str) -> None:
-        """The other end has said who it is, and hears the same unless it was told."""
+    def heard(self, peer: bytes, message: Message) -> str | None:
+        """Who says this; "" if that is not known and does not matter. None if it was said for the
+        connection's sake, or nobody knows by whom, who is asked then. Raises `MessageError` for
+        another protocol."""
+        match message:
+            case Who():
+                if peer in self._made:
+                    self.introduce(peer)
+                return None
+            case Iam(version) if version != PROTOCOL:
+                self.say(Refuse(f"it speaks protocol {PROTOCOL}, not {version}"), peer)
+                raise MessageError(f"a replica that speaks protocol {version}, not {PROTOCOL}")
+            case Iam(_, replica):
+                self._introduced(peer, replica)
+                return replica
+        found = self._replicas.get(peer)
+        if found is None and isinstance(message, Refuse) and peer in self._made:
+            return ""
+        if found is None:
+            self.say(Who(), peer)
+        return found
+
+    def _introduced(self, peer: bytes, replica: str) -> None:
+        """The other end hears the same unless it was told."""
         self._forget_peer(self._peers.get(replica))
         self._forget_peer(peer)
         self._peers[replica], self._replicas[peer] = peer, replica
@@ -45,17 +68,6 @@ class Links:
             self._forget_peer(next(iter(self._peers.values())))
         if peer not in self._made:
             self.say(Iam(PROTOCOL, self._me), peer)
-
-    def made(self, peer: bytes) -> bool:
-        """Whether this replica made that connection."""
-        return peer in self._made
-
-    def replica(self, peer: bytes) -> str | None:
-        """Who is at its other end; if that is not known, it is asked."""
-        found = self._replicas.get(peer)
-        if found is None:
-            self.say(Who(), peer)
-        return found
 
     def lost(self, peer: bytes) -> str | None:
         """A connection dropped: whose it was."""

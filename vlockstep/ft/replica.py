@@ -19,52 +19,25 @@ from vlockstep.ft import events
 from vlockstep.ft.guest import Guest
 from vlockstep.ft.keptlog import KeptLog
 from vlockstep.ft.links import Links
-from vlockstep.ft.outputs import Output, OutputQueue
+from vlockstep.ft.outputs import OutputQueue
 from vlockstep.ft.places import Stage
+from vlockstep.ft.roles import Role, Roles
 from vlockstep.ft.runtime import Host, Setting
 from vlockstep.ft.standby import StandbyNics
+from vlockstep.ft.watch import NetworkWatch, ProtectionWatch
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.world import Outcome
-from vlockstep.protocol import messages
-from vlockstep.protocol.actions import (
-    NEVER,
-    Action,
-    Announce,
-    Claim,
-    Deliver,
-    Dial,
-    Done,
-    Follow,
-    Forget,
-    GoLive,
-    Hold,
-    Notice,
-    Release,
-    Reply,
-    Resume,
-    Send,
-    Start,
-    Stop,
-)
+from vlockstep.protocol import actions, messages
+from vlockstep.protocol.actions import NEVER, Action
 from vlockstep.protocol.journal import Batch
-from vlockstep.protocol.messages import (
-    PROTOCOL,
-    Goodbye,
-    Iam,
-    Message,
-    Query,
-    Refuse,
-    Switchover,
-    SwitchoverDone,
-    Who,
-)
+from vlockstep.protocol.messages import Message, SwitchoverDone
 from vlockstep.protocol.primary import Primary
 from vlockstep.protocol.secondary import Secondary
 from vlockstep.protocol.states import State
 from vlockstep.protocol.timing import MILLISECOND, SECOND
 from vlockstep.replay import codec
-from vlockstep.replay.entry import Entry, Kind
+from vlockstep.replay.entry import Entry
 from vlockstep.replay.replayer import Divergence
 from vlockstep.wire.codec import MessageError
 
@@ -91,11 +64,13 @@ class Replica:
         """`instance` is unlike that of any other replica. `kept` is told all entries that the guest
         makes or is fed."""
         self.result: Outcome | VlockstepError | None = None
-        self.role: Primary | Secondary
+        self.role: Role
         self._setting = setting
         self._host = host
-        self._instance = instance
         self._kept = kept
+        self._roles = Roles(setting, host, instance)
+        self._protection = ProtectionWatch(host.observe)
+        self._network = NetworkWatch(host.observe)
         self._nics = StandbyNics(setting.nics)
         self._queue = OutputQueue(
             setting.console,
@@ -104,7 +79,7 @@ class Replica:
             now=host.now,
             background=host.background("outputs"),
             progressed=host.wake,
-            about_to_make=self._about_to_make,
+            about_to_make=setting.tear,
             made=lambda output: self._strike(Stage.RELEASE, output.sequence),
         )
         self._config: GuestConfig | None = None
@@ -115,15 +90,11 @@ class Replica:
         """Events of the role, each to be told when the actions of those before are carried out."""
         self._acting = False
         self._operators: list[bytes] = []
-        self._going_live: GoLive | None = None
+        self._going_live: actions.GoLive | None = None
         self._finishing = False
         self._flush_at = NEVER
         self._look_at = NEVER
         self._network_at = 0
-        self._connected = self._network_lost = False
-        self._seen = State.WAITING
-        """The role's state when its actions were last carried out."""
-        self._parted = False
         self._leaving = self._ending = ""
         self._leave_by = NEVER
         self._closed = False
@@ -160,33 +131,12 @@ class Replica:
     def start_primary(self, config: GuestConfig, generation: int, secondaries: int = 1) -> None:
         """Wait for secondaries, then run the guest, if this replica may own the generation after
         `generation`."""
-        self.role = Primary(
-            self._instance,
-            self._setting.timing,
-            generation,
-            self._setting.image.digest,
-            self._offer(config),
-            self._host.now(),
-            guest=self._setting.guest,
-            secondaries=secondaries,
-            endpoint=self._host.endpoint,
-        )
+        self.role = self._roles.waiting(config, generation, secondaries)
         self._make_guest(config)
-
-    def _offer(self, config: GuestConfig) -> dict[str, Any]:
-        """What a secondary has to know of the guest, and of the files that it is to share."""
-        return config.to_dict() | {"tokens": self._setting.tokens()}
 
     def start_secondary(self) -> None:
         """Follow a primary, whose guest this one's becomes."""
-        self.role = Secondary(
-            self._instance,
-            self._setting.timing,
-            self._setting.image.digest,
-            self._host.now(),
-            guest=self._setting.guest,
-            endpoint=self._host.endpoint,
-        )
+        self.role = self._roles.joining()
 
     def deadline(self) -> int:
         """When to call `turn` at the latest."""
@@ -216,7 +166,7 @@ class Replica:
     def probe(self) -> None:
         """Some connection dropped; saying something tells whose it was."""
         if self.result is None:
-            query = Query(self.role.generation, self._host.now(), 0, 0, 0)
+            query = messages.Query(self.role.generation, self._host.now(), 0, 0, 0)
             for replica in self._links.replicas:
                 self._send(query, replica)
 
@@ -257,7 +207,7 @@ class Replica:
             self._look_at_network()
             self._do(lambda: self.role.tick(self._host.now()))
         if self.result is None and self._host.now() >= self._leave_by:
-            self._carry_out(Stop(self._leaving))
+            self._stop(self._leaving, orderly=False)
         if isinstance(self.role, Primary) and self._guest is not None:
             too_much = self._queue.bytes > self._setting.timing.max_log
             self._guest.appended.slow(too_much or self.role.slowed(self._host.now()))
@@ -266,14 +216,8 @@ class Replica:
         now = self._host.now()
         if now >= self._network_at:
             self._network_at = now + self._setting.timing.interval // 2
-            self.role.isolated = isolated = self._nics.isolated
-            if isolated and self._connected:
-                self._network_lost = True
-                self._host.observe(events.NetworkLost())
-            elif self._network_lost and not isolated:
-                self._network_lost = False
-                self._host.observe(events.NetworkBack())
-            self._connected = not isolated
+            self.role.isolated = self._nics.isolated
+            self._network.look(self.role.isolated)
 
     def status(self) -> events.Status:
         """What a person would like to know."""
@@ -324,35 +268,20 @@ class Replica:
     # What arrives
 
     def _message(self, now: int, peer: bytes, message: Message) -> None:
+        if isinstance(message, messages.Switchover):
+            self._asked_to_swap(now, peer)
+            return
+        sender = self._links.heard(peer, message)
+        if sender is None:
+            return
         match message:
-            case Iam(version, replica):
-                self._introduced(now, peer, version, replica)
-            case Who():
-                if self._links.made(peer):
-                    self._links.introduce(peer)
-            case Switchover():
-                self._asked_to_swap(now, peer)
+            case messages.Iam():
+                self._do(lambda: self.role.connected(now, sender))
+            case SwitchoverDone():
+                self._reply(message)
             case _:
-                sender = self._links.replica(peer)
-                if isinstance(message, Refuse) and self._links.made(peer):
-                    sender = sender or ""  # who refuses need not say who it is
-                if sender is not None:
-                    self._heard(now, sender, message)
-
-    def _heard(self, now: int, sender: str, message: Message) -> None:
-        if isinstance(message, SwitchoverDone):
-            self._reply(message)
-        else:
-            self._see_progress(now)  # so that an answer tells of it
-            self._do(lambda: self.role.received(now, sender, message))
-
-    def _introduced(self, now: int, peer: bytes, version: int, replica: str) -> None:
-        if version != PROTOCOL:
-            reason = f"the {self.role.NAME} speaks protocol {PROTOCOL}, not {version}"
-            self._links.say(Refuse(reason), peer)
-            raise MessageError(f"a replica that speaks protocol {version}, not {PROTOCOL}")
-        self._links.introduced(peer, replica)
-        self._do(lambda: self.role.connected(now, replica))
+                self._see_progress(now)  # so that an answer tells of it
+                self._do(lambda: self.role.received(now, sender, message))
 
     def _lost(self, replica: str) -> None:
         self.role.isolated = self._nics.isolated
@@ -362,14 +291,14 @@ class Replica:
         """By an operator, or by another replica for some. Who is refused at once is told alone."""
 
         def ask() -> list[Action]:
-            actions = self.role.switchover(now)
-            match actions:
-                case [Reply(generation, reason)]:
+            asked = self.role.switchover(now)
+            match asked:
+                case [actions.Reply(generation, reason)]:
                     self._links.say(SwitchoverDone(generation, reason), operator)
                     return []
             if operator not in self._operators:
                 self._operators.append(operator)
-            return actions
+            return asked
 
         self._do(ask)
 
@@ -448,69 +377,61 @@ class Replica:
         self._acting = True
         try:
             while self._due and self.result is None and not self._finishing:
-                actions = self._due.popleft()()
-                self._see_protection()
-                for action in actions:
+                asked = self._due.popleft()()
+                self._protection.look(self.role)
+                for action in asked:
                     if self.result is None:
                         self._carry_out(action)
         finally:
             self._acting = False
 
-    def _see_protection(self) -> None:
-        before, self._seen = self._seen, self.role.state
-        if self._seen is State.ALONE and before is not State.ALONE:
-            if before is State.CLAIMING:
-                self._host.observe(events.Alone(self.role.generation))
-            self._host.observe(events.Unprotected())
-        parted, self._parted = self._parted, self.role.parted
-        if parted and not self._parted and self._seen in (State.PROTECTED, State.FOLLOWING):
-            self._host.observe(events.Protected())
-
     def _carry_out(self, action: Action) -> None:
         match action:
-            case Send(message, to):
+            case actions.Send(message, to):
                 self._send(message, to)
-            case Dial(member, endpoint):
+            case actions.Dial(member, endpoint):
                 if member not in self._links:
                     self._host.dial(endpoint)
-            case Release(end, until):
+            case actions.Release(end, until):
                 self._release(end, until)
-            case Deliver(first, entries, content):
+            case actions.Deliver(first, entries, content):
                 self._keep(entries, [Batch(first, first + len(entries), 0, content)])
                 self._running.feed(entries)
-            case Forget(end):
+            case actions.Forget(end):
                 self._queue.forget(end)
-            case Start(config):
+            case actions.Start(config):
                 self._start(config)
-            case Announce():
+            case actions.Announce():
                 self._nics.announce()
-            case Claim():
+            case actions.Claim():
                 self._host.claim(action)
-            case GoLive():
+            case actions.GoLive():
                 self._go_live(action)
-            case Follow():
+            case actions.Follow():
                 self._follow(action)
-            case Hold():
+            case actions.Hold():
                 self._running.hold()
-            case Resume():
+            case actions.Resume():
                 self._running.appended.hold(False)
-            case Reply(generation, reason):
+            case actions.Reply(generation, reason):
                 self._reply(SwitchoverDone(generation, reason))
-            case Notice(text):
+            case actions.Notice(text):
                 self._notice(text)
-            case Done():
+            case actions.Done():
                 self._finishing = True
                 self._finish()
-            case Stop(reason, orderly):
-                self._host.observe((events.Left if orderly else events.Stopped)(reason))
-                if orderly:
-                    self.result = Left(f"{reason}{_GONE_ON}" if self._leaving else reason)
-                else:
-                    why = reason if self._leaving else f"this replica stopped: {reason}"
-                    self.result = HostError(why)
+            case actions.Stop(reason, orderly):
+                self._stop(reason, orderly)
+
+    def _stop(self, reason: str, orderly: bool) -> None:
+        self._host.observe((events.Left if orderly else events.Stopped)(reason))
+        if orderly:
+            self.result = Left(f"{reason}{_GONE_ON}" if self._leaving else reason)
+        else:
+            self.result = HostError(reason if self._leaving else f"this replica stopped: {reason}")
 
     def _send(self, message: Message, to: str) -> None:
-        if isinstance(message, Refuse):
+        if isinstance(message, messages.Refuse):
             self._host.observe(events.Rejected(f"a secondary: {message.reason}"))
         if to in self._links and not self._links.send(message, to):
             self._lost(to)
@@ -586,7 +507,7 @@ class Replica:
                 self._make_guest(config)
         except VlockstepError as error:
             for replica in self._links.replicas:
-                self._send(Goodbye(str(error)), replica)
+                self._send(messages.Goodbye(str(error)), replica)
             self.result = error
             return
         self._begin_log()
@@ -612,58 +533,28 @@ class Replica:
 
     # Changing roles
 
-    def _go_live(self, action: GoLive) -> None:
+    def _go_live(self, action: actions.GoLive) -> None:
         """Let the guest execute what was received, and then meet this host."""
         assert isinstance(self.role, Secondary)
         self._going_live = action
         self._running.go_live(self.role.received_entries, action.not_before)
         self._host.wake()
 
-    def _now_live(self, now: int, action: GoLive, secondary: Secondary) -> None:
+    def _now_live(self, now: int, action: actions.GoLive, secondary: Secondary) -> None:
         assert self._config is not None
         self._going_live = None
-        primary = self.role = Primary.live(
-            self._instance,
-            self._setting.timing,
-            action.generation,
-            self._setting.image.digest,
-            self._offer(self._config),
-            now,
-            guest=self._setting.guest,
-            endpoint=self._host.endpoint,
-            members={member: secondary.members.get(member, "") for member in action.members},
-            former=secondary.former,
-            next=secondary.received_entries,
-            stable=secondary.stable,
-            journal=secondary.journal,
-            outputs=secondary.outputs,
-            ended=secondary.ended,
-        )
+        primary = self.role = self._roles.live(action, secondary, self._config)
         self._host.observe(events.Live(action.generation, bool(action.members)))
         self._do(lambda: primary.begin(now))
         self._ask_again()
         if secondary.asked_to_swap and not self._leaving:
             self.switch_over()
 
-    def _follow(self, action: Follow) -> None:
+    def _follow(self, action: actions.Follow) -> None:
         """The guest is held, and goes on as a secondary's."""
-        primary = self.role
-        assert isinstance(primary, Primary)
+        assert isinstance(self.role, Primary)
         self._flush_at = NEVER
-        self.role = Secondary(
-            self._instance,
-            self._setting.timing,
-            self._setting.image.digest,
-            self._host.now(),
-            guest=self._setting.guest,
-            endpoint=self._host.endpoint,
-            generation=action.generation,
-            owner=action.owner,
-            members=primary.ruling().members,
-            next=action.next,
-            stable=primary.stable,
-            journal=primary.journal,
-        )
+        self.role = self._roles.following(action, self.role)
         self._running.follow(action.next)
         self._host.observe(events.Following(action.generation))
         self._do(lambda: self.role.connected(self._host.now(), action.owner))
@@ -682,17 +573,6 @@ class Replica:
         self._kept(entries)
         if self._log is not None:
             self._log.keep(self._host.now(), batches)
-
-    def _about_to_make(self, output: Output) -> None:
-        fault = self._setting.fault
-        if fault is None or not fault.due(Stage.WRITE, output.sequence):
-            return
-        half = output.data[: len(output.data) // 2]
-        if output.kind is Kind.CONSOLE:
-            self._setting.console.write(output.offset, half)
-        elif output.kind is Kind.BLOCK_WRITE:
-            self._setting.disks[output.handle].write(output.offset, half)
-        fault.strike()
 
     def _strike(self, stage: Stage, entry: int) -> None:
         if self._setting.fault is not None:

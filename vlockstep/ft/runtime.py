@@ -11,8 +11,8 @@ from vlockstep.errors import UsageError
 from vlockstep.files.locks import FileLock
 from vlockstep.ft.events import Event
 from vlockstep.ft.handoff import Condition
-from vlockstep.ft.outputs import Inputs
-from vlockstep.ft.places import Fault, Place
+from vlockstep.ft.outputs import Inputs, Output
+from vlockstep.ft.places import Fault, Place, Stage
 from vlockstep.host.background import Background
 from vlockstep.host.devices import DiskCounters
 from vlockstep.host.live import BlockDevice, Console, Continuation, NetDevice
@@ -22,6 +22,7 @@ from vlockstep.machine.machine import Machine
 from vlockstep.net.station import Station
 from vlockstep.protocol.actions import Claim
 from vlockstep.protocol.timing import Timing
+from vlockstep.replay.entry import Kind
 
 
 class Host(Protocol):
@@ -107,6 +108,18 @@ class Setting:
     guest: str = ""
     shared: Mapping[str, FileLock] = field(default_factory=dict)
     disk_counters: Mapping[str, DiskCounters] = field(default_factory=dict)
+
+    def tear(self, output: Output) -> None:
+        """An output is about to be made: if the fault's place is in the midst of it, make half of
+        it, and strike."""
+        if self.fault is None or not self.fault.due(Stage.WRITE, output.sequence):
+            return
+        half = output.data[: len(output.data) // 2]
+        if output.kind is Kind.CONSOLE:
+            self.console.write(output.offset, half)
+        elif output.kind is Kind.BLOCK_WRITE:
+            self.disks[output.handle].write(output.offset, half)
+        self.fault.strike()
 
     def tokens(self) -> dict[str, int | None]:
         """Those of the locks of shared files, for the other replica."""

@@ -50,7 +50,7 @@ def other_protocol(trial: Trial) -> str:
     pair = trial.pair(SHORT, start=False, under=under)
     pair.start_primary()
     pair.start_secondary()
-    _sent_away(pair, r"refuses this replica: the primary speaks protocol \d+, not")
+    _sent_away(pair, r"refuses this replica: it speaks protocol \d+, not")
     pair.under.clear()
     return _then_a_right_one(trial, pair)
 

@@ -1,0 +1,88 @@
+"""The roles of a replica, each made from what it is and, if it had one, the role before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vlockstep.ft.runtime import Host, Setting
+from vlockstep.machine.config import GuestConfig
+from vlockstep.protocol.actions import Follow, GoLive
+from vlockstep.protocol.primary import Primary
+from vlockstep.protocol.secondary import Secondary
+
+Role = Primary | Secondary
+
+
+class Roles:
+    """Makes those of the replica `instance`."""
+
+    def __init__(self, setting: Setting, host: Host, instance: str) -> None:
+        self._setting = setting
+        self._host = host
+        self._instance = instance
+
+    def waiting(self, config: GuestConfig, generation: int, secondaries: int) -> Primary:
+        """A primary whose guest has not begun."""
+        return Primary(
+            self._instance,
+            self._setting.timing,
+            generation,
+            self._setting.image.digest,
+            self._offer(config),
+            self._host.now(),
+            guest=self._setting.guest,
+            secondaries=secondaries,
+            endpoint=self._host.endpoint,
+        )
+
+    def joining(self) -> Secondary:
+        """A secondary that looks for its primary."""
+        return Secondary(
+            self._instance,
+            self._setting.timing,
+            self._setting.image.digest,
+            self._host.now(),
+            guest=self._setting.guest,
+            endpoint=self._host.endpoint,
+        )
+
+    def live(self, action: GoLive, secondary: Secondary, config: GuestConfig) -> Primary:
+        """What becomes of a secondary that has gone live."""
+        return Primary.live(
+            self._instance,
+            self._setting.timing,
+            action.generation,
+            self._setting.image.digest,
+            self._offer(config),
+            self._host.now(),
+            guest=self._setting.guest,
+            endpoint=self._host.endpoint,
+            members={member: secondary.members.get(member, "") for member in action.members},
+            former=secondary.former,
+            next=secondary.received_entries,
+            stable=secondary.stable,
+            journal=secondary.journal,
+            outputs=secondary.outputs,
+            ended=secondary.ended,
+        )
+
+    def following(self, action: Follow, primary: Primary) -> Secondary:
+        """What becomes of a primary that another one has replaced."""
+        return Secondary(
+            self._instance,
+            self._setting.timing,
+            self._setting.image.digest,
+            self._host.now(),
+            guest=self._setting.guest,
+            endpoint=self._host.endpoint,
+            generation=action.generation,
+            owner=action.owner,
+            members=primary.ruling().members,
+            next=action.next,
+            stable=primary.stable,
+            journal=primary.journal,
+        )
+
+    def _offer(self, config: GuestConfig) -> dict[str, Any]:
+        """What a secondary has to know of the guest, and of the files that it is to share."""
+        return config.to_dict() | {"tokens": self._setting.tokens()}
