@@ -23,7 +23,7 @@ TOUCH = f"""
 import ctypes
 from fuzz.bounded import GuardedMemory
 memory = GuardedMemory({MEMORY})
-memory.ram[-1] = 7
+memory.write(memory.size - 1, bytes([7]))
 assert ctypes.c_char.from_address(memory.address + {MEMORY} - 1).value == b"\\7"
 ctypes.c_char.from_address(memory.address + OFFSET).value
 """

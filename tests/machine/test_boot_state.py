@@ -61,7 +61,7 @@ def test_boot_info_manifest_and_command_line() -> None:
         assert (host, guest, ring) == (0, 0, 0)
         assert ram[line : line + 10] == b"--one two\0"
         assert struct.unpack_from("<II", ram, manifest) == (1, 3)
-        rows = [ram[manifest + 8 + 104 * i : manifest + 112 + 104 * i] for i in range(3)]
+        rows = [bytes(ram[manifest + 8 + 104 * i :][:104]) for i in range(3)]
     reserved, disk, service = rows
     assert reserved == bytes(68) + struct.pack("<I", 0x40000000) + bytes(32)
     assert disk[:72] == b"disk".ljust(68, b"\0") + struct.pack("<I", 1)

@@ -126,7 +126,9 @@ def frame_of(instruction: str, vector: int) -> tuple[int, ...]:
     with machine_of(image) as machine:
         machine.run(ScriptedWorld())
         rsp = machine.registers()["rsp"]
-        found.append(struct.unpack("<6Q", machine.memory.ram[rsp : rsp + 48].ljust(48, b"\0")))
+        found.append(
+            struct.unpack("<6Q", bytes(machine.memory.ram[rsp : rsp + 48]).ljust(48, b"\0"))
+        )
     return found[0]
 
 

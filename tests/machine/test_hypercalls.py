@@ -52,8 +52,8 @@ def ask(number: int, request: bytes, world: World, buffer: bytes = b"") -> tuple
     )
     with machine_of(image, config) as machine:
         machine.run(world)
-        ram = machine.memory.ram
-        return ram[REQUEST : REQUEST + len(request)], ram[BUFFER : BUFFER + 2048]
+        peek = machine.memory.peek
+        return peek(REQUEST, len(request)), peek(BUFFER, 2048)
 
 
 def fails(number: int, request: bytes, reason: str, address: int = REQUEST) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
+import struct
 
 import pytest
 from hypothesis import given
@@ -71,26 +73,43 @@ def memory() -> Memory:
     return Memory(8 * MIB)
 
 
+def test_only_the_methods_of_memory_store_anything(memory: Memory) -> None:
+    with pytest.raises(TypeError, match="read-only"):
+        memory.ram[MIB] = 1
+    with pytest.raises(TypeError, match="read-write"):
+        struct.pack_into("<Q", memory.ram, MIB, 1)
+    with pytest.raises(TypeError, match="not writable"):
+        ctypes.c_char.from_buffer(memory.ram)
+    memory.write(MIB, b"abc")
+    memory.packer("<HB")(MIB + 2, 0x6463, 0x65)
+    assert memory.peek(MIB, 6) == b"abcde\0"
+    for content, address in ((b"ab", 8 * MIB - 1), (b"a", 8 * MIB)):
+        with pytest.raises(IndexError):
+            memory.write(address, content)
+
+
 def test_digest_does_not_see_which_pages_were_touched(memory: Memory) -> None:
     other = Memory(8 * MIB)
     for address in (0, 5 * MIB, 8 * MIB - 1):
-        memory.ram[address : address + 1] = b"x"
-        memory.ram[address : address + 1] = b"\0"
+        memory.write(address, b"x")
+        memory.write(address, b"\0")
     _ = other.ram[3 * MIB]
     assert memory.digest() == other.digest()
-    memory.ram[5 * MIB] = other.ram[5 * MIB] = 7
+    memory.write(5 * MIB, b"x")
+    other.write(5 * MIB, b"x")
     assert memory.digest() == other.digest()
 
 
 @given(st.integers(0, 8 * MIB - 1), st.integers(1, 255))
 def test_digest_sees_every_byte_and_where_it_is(address: int, value: int) -> None:
     memory, other = Memory(8 * MIB), Memory(8 * MIB)
-    memory.ram[address] = value
+    content = bytes([value])
+    memory.write(address, content)
     assert memory.digest() != other.digest()
-    other.ram[(address + 4096) % (8 * MIB)] = value
+    other.write((address + 4096) % (8 * MIB), content)
     assert memory.digest() != other.digest()
-    other.ram[(address + 4096) % (8 * MIB)] = 0
-    other.ram[address] = value
+    other.write((address + 4096) % (8 * MIB), b"\0")
+    other.write(address, content)
     assert memory.digest() == other.digest()
     memory.close()
     other.close()
@@ -99,7 +118,7 @@ def test_digest_sees_every_byte_and_where_it_is(address: int, value: int) -> Non
 def test_extents_are_what_was_touched(memory: Memory) -> None:
     assert list(memory.extents()) == [] and list(memory.chunks()) == []
     for address in (0x1000, 0x5000, 4 * MIB):
-        memory.ram[address] = 1
+        memory.write(address, b"x")
     extents = list(memory.extents())
     assert all(any(low <= a < high for low, high in extents) for a in (0x1000, 0x5000, 4 * MIB))
     assert [a for a, _ in memory.chunks()] == [0, 4 * MIB]
@@ -111,7 +130,8 @@ def test_a_host_without_memfd_has_the_same_digests(monkeypatch: pytest.MonkeyPat
     without = Memory(2 * MIB)
     assert list(without.extents()) == [(0, 2 * MIB)]
     assert without.digest() == with_memfd.digest()
-    with_memfd.ram[MIB] = without.ram[MIB] = 9
+    with_memfd.write(MIB, b"x")
+    without.write(MIB, b"x")
     assert without.digest() == with_memfd.digest()
 
 

@@ -139,6 +139,10 @@ def test_another_end_names_what_differs(entries: list[Entry]) -> None:
         assert f"ended here with other {word} than logged" in str(error)
 
 
+def flip_bits(machine: Machine, address: int, bits: int) -> None:
+    machine.memory.write(address, bytes([machine.memory.ram[address] ^ bits]))
+
+
 def at(position: Position, action: Callable[[Machine], None]) -> Callable[[Machine], None]:
     return lambda machine: machine.break_at(position, lambda: action(machine))
 
@@ -151,8 +155,8 @@ def test_a_flipped_byte_of_memory_is_found_at_the_next_output_that_shows_it(
 
     def flip(machine: Machine) -> None:
         stack = machine.registers()["rsp"]
-        for address in range(stack, stack + 256):  # the sums, chains and numbers of the guest
-            machine.memory.ram[address] ^= 0x10 if address % 8 == 0 else 0
+        for address in range(stack, stack + 256, 8):  # sums, chains and numbers of the guest
+            flip_bits(machine, address, 0x10)
 
     error = diverges(entries, at(where, flip))
     assert index <= sequence_of(error) <= index + 8
@@ -160,7 +164,7 @@ def test_a_flipped_byte_of_memory_is_found_at_the_next_output_that_shows_it(
 
 def test_a_flipped_byte_nobody_looks_at_is_found_at_the_end(entries: list[Entry]) -> None:
     def flip(machine: Machine) -> None:
-        machine.memory.ram[6 << 20] ^= 1
+        flip_bits(machine, 6 << 20, 1)
 
     error = diverges(entries, at(Position(40), flip))
     assert sequence_of(error) == len(entries) - 1
@@ -172,7 +176,7 @@ def test_a_flipped_byte_nobody_looks_at_is_found_by_a_checkpoint() -> None:
     log = record(CLOCK, config, SimulatedWorld(1, Console())).entries
 
     def flip(machine: Machine) -> None:
-        machine.memory.ram[CLOCK.end - 1] ^= 1
+        flip_bits(machine, CLOCK.end - 1, 1)
 
     with pytest.raises(Divergence, match=r"the memory from 0x\w+ on differs") as error:
         replay(CLOCK, config, log, at(Position(100), flip))
@@ -253,7 +257,7 @@ def test_checkpoints_of_memory_say_where(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.undo()
 
     def flip(machine: Machine) -> None:
-        machine.memory.ram[LEDGER.end - 1] ^= 4
+        flip_bits(machine, LEDGER.end - 1, 4)
 
     index = next(i for i, e in enumerate(log) if e[1] == 30)
     error = diverges(log, at(Position(30), flip))

@@ -43,15 +43,13 @@ def boot(image: Image, config: GuestConfig, memory: Memory) -> BootState:
             key=("memory",),
         )
     for segment in image.segments:
-        memory.ram[segment.address : segment.address + len(segment.data)] = segment.data
+        memory.write(segment.address, segment.data)
     memory.read_only = [(s.address, s.end) for s in image.segments if not s.writable]
-    struct.pack_into("<QQQ", memory.ram, GDT, 0, CODE_DESCRIPTOR, DATA_DESCRIPTOR)
+    memory.packer("<QQQ")(GDT, 0, CODE_DESCRIPTOR, DATA_DESCRIPTOR)
     cr3 = paging.build(
         memory, [(s.address, s.end, s.writable, s.executable) for s in image.segments]
     )
-    struct.pack_into(
-        "<QQQQQIIQ",
-        memory.ram,
+    memory.packer("<QQQQQIIQ")(
         BOOT_INFO,
         config.memory,
         image.end,
@@ -63,10 +61,10 @@ def boot(image: Image, config: GuestConfig, memory: Memory) -> BootState:
         0,
     )
     manifest = _manifest(image, config)
-    memory.ram[_MANIFEST : _MANIFEST + len(manifest)] = manifest
+    memory.write(_MANIFEST, manifest)
     line = config.command_line
     assert len(line) < COMMAND_LINE_SIZE and len(manifest) <= _COMMAND_LINE - _MANIFEST
-    memory.ram[_COMMAND_LINE : _COMMAND_LINE + len(line)] = line
+    memory.write(_COMMAND_LINE, line)
     return BootState(image.entry, config.memory - 8, BOOT_INFO, cr3)
 
 

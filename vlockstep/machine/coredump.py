@@ -49,7 +49,7 @@ def write_core(directory: Path, image: Image, memory: Memory, registers: Registe
             file.writelines(headers)
             file.write(note)
             for low, high in extents:
-                file.write(memoryview(memory.ram)[low:high])
+                file.write(memory.ram[low:high])
     except OSError as error:
         raise HostError(f"cannot write the core file {path}: {error.strerror}") from error
     return path

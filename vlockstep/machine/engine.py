@@ -295,7 +295,7 @@ class Engine:
     def write(self, address: int, content: bytes) -> None:
         """Store what a device gives. Unicorn does not notice that, and would go on to execute the
         code that was there. On the tables of boot no code is writable; on others it may be."""
-        self._memory.ram[address : address + len(content)] = content
+        self._memory.write(address, content)
         if self["cr3"] != self._boot_tables:
             self._uc.ctl_flush_tb()
 

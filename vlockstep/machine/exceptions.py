@@ -158,7 +158,7 @@ def _push(engine: Engine, memory: Memory, cr3: int, address: int, word: int) -> 
             engine["cr2"] = address
             raise _Raised(PAGE_FAULT, fault.code) from None
         raise _Raised(STACK_FAULT, 0) from None
-    struct.pack_into("<Q", memory.ram, physical, word)
+    memory.write(physical, word.to_bytes(8, "little"))
 
 
 def _canonical(address: int) -> bool:

@@ -37,8 +37,9 @@ class Hypercalls:
 
     def __init__(self, machine: Machine, image: Image, config: GuestConfig) -> None:
         self._machine = machine
-        self._memory = machine.memory
-        self._ram = machine.memory.ram
+        self._memory = memory = machine.memory
+        self._put_u64, self._put_i32 = memory.packer("<Q"), memory.packer("<i")
+        self._put_u64_i32 = memory.packer("<Qi")
         self._capacity = {
             d.handle: config.blocks[d.name].capacity
             for d in image.devices
@@ -57,11 +58,11 @@ class Hypercalls:
     def _request(self, layout: str, pointer: int, size: int) -> tuple[int, ...]:
         """Unpack the request's fields; its `size` bytes must be writable, for the answer."""
         self._memory.writable(pointer, size)
-        return struct.unpack_from(layout, self._ram, pointer)
+        return struct.unpack_from(layout, self._memory.ram, pointer)
 
     def _walltime(self, at: int, pointer: int) -> None:
         self._memory.writable(pointer, 8)
-        struct.pack_into("<Q", self._ram, pointer, self._machine.world.walltime(at))
+        self._put_u64(pointer, self._machine.world.walltime(at))
 
     def _puts(self, at: int, pointer: int) -> None:
         data, length = struct.unpack("<QQ", self._memory.read(pointer, 16))
@@ -72,7 +73,7 @@ class Hypercalls:
     def _poll(self, at: int, pointer: int) -> None:
         (timeout,) = self._request("<Q", pointer, 20)
         ready = self._machine.world.poll(at, timeout)
-        struct.pack_into("<Qi", self._ram, pointer + 8, ready, ready.bit_count())
+        self._put_u64_i32(pointer + 8, ready, ready.bit_count())
 
     def _block(self, pointer: int) -> tuple[int, int, int, int] | None:
         """Handle, offset, data and length of a valid block request; None if it is not valid."""
@@ -89,7 +90,7 @@ class Hypercalls:
         if request is not None:
             handle, offset, data, length = request
             self._machine.world.block_write(at, handle, offset, self._memory.read(data, length))
-        struct.pack_into("<i", self._ram, pointer + 32, EINVAL if request is None else OK)
+        self._put_i32(pointer + 32, EINVAL if request is None else OK)
 
     def _block_read(self, at: int, pointer: int) -> None:
         request = self._block(pointer)
@@ -103,7 +104,7 @@ class Hypercalls:
                 assert len(content) == length
                 self._machine.engine.write(data, content)
                 result = OK
-        struct.pack_into("<i", self._ram, pointer + 32, result)
+        self._put_i32(pointer + 32, result)
 
     def _net_write(self, at: int, pointer: int) -> None:
         handle, data, length = self._request("<QQQ", pointer, 28)
@@ -113,21 +114,21 @@ class Hypercalls:
         if _ETHERNET_HEADER <= length <= self._frame_limit.get(handle, 0):
             self._machine.world.net_write(at, handle, self._memory.read(data, length))
             result = OK
-        struct.pack_into("<i", self._ram, pointer + 24, result)
+        self._put_i32(pointer + 24, result)
 
     def _net_read(self, at: int, pointer: int) -> None:
         handle, data, length = self._request("<QQQ", pointer, 28)
         if handle not in self._frame_limit:
-            struct.pack_into("<i", self._ram, pointer + 24, EINVAL)
+            self._put_i32(pointer + 24, EINVAL)
             return
         self._memory.writable(data, length)
         frame = self._machine.world.net_read(at, handle, length)
         if frame is None:
-            struct.pack_into("<i", self._ram, pointer + 24, AGAIN)
+            self._put_i32(pointer + 24, AGAIN)
             return
         assert len(frame) <= length
         self._machine.engine.write(data, frame)
-        struct.pack_into("<Qi", self._ram, pointer + 16, len(frame), OK)
+        self._put_u64_i32(pointer + 16, len(frame), OK)
 
     def _halt(self, at: int, pointer: int) -> None:
         cookie, status = struct.unpack("<Qi", self._memory.read(pointer, 12))
@@ -139,11 +140,11 @@ class Hypercalls:
 
     def _generation(self, at: int, pointer: int) -> None:
         self._memory.writable(pointer, 8)
-        struct.pack_into("<Q", self._ram, pointer, self._machine.world.generation(at))
+        self._put_u64(pointer, self._machine.world.generation(at))
 
     def _timer(self, at: int, pointer: int) -> None:
         period, vector = self._request("<QI", pointer, 16)
         valid = period == 0 or (period >= _MIN_PERIOD and _FIRST_FREE_VECTOR <= vector < 256)
         if valid:
             self._machine.arm_timer(period, vector)
-        struct.pack_into("<i", self._ram, pointer + 12, OK if valid else EINVAL)
+        self._put_i32(pointer + 12, OK if valid else EINVAL)

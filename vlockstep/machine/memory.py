@@ -6,7 +6,9 @@ import ctypes
 import hashlib
 import mmap
 import os
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from vlockstep.errors import HostError, UsageError
 
@@ -28,6 +30,9 @@ class Memory:
 
     On Linux the mapping is a memfd, so that pages never touched stay holes and cost nothing when
     the RAM is digested or dumped.
+
+    `ram` is a view that refuses to be written to: `write` and what `packer` returns are the
+    only ways to store anything from outside the CPU.
     """
 
     def __init__(self, size: int) -> None:
@@ -38,7 +43,7 @@ class Memory:
             if hasattr(os, "memfd_create"):
                 self._fd = os.memfd_create("vlockstep-ram")
                 os.ftruncate(self._fd, size)
-            self.ram = mmap.mmap(self._fd, size)
+            self._mapping = mmap.mmap(self._fd, size)
         except OSError as error:
             self._close_fd()
             raise HostError(
@@ -46,14 +51,15 @@ class Memory:
                 "give the guest less",
                 key=("memory",),
             ) from error
-        self._pin: ctypes.c_char | None = ctypes.c_char.from_buffer(self.ram)
+        self._pin: ctypes.c_char | None = ctypes.c_char.from_buffer(self._mapping)
         self.address = ctypes.addressof(self._pin)
+        self.ram = memoryview(self._mapping).toreadonly()
 
     def close(self) -> None:
         """Give the memory back. The engine that uses it must be closed first."""
         self._pin = None
-        if not self.ram.closed:
-            self.ram.close()
+        self.ram.release()
+        self._mapping.close()
         self._close_fd()
 
     def _close_fd(self) -> None:
@@ -65,7 +71,7 @@ class Memory:
         """Bytes a guest names in a hypercall."""
         if address < READ_FLOOR or address + length > self.size:
             raise BadPointer(f"{length} bytes at {address:#x} are outside guest memory")
-        return self.ram[address : address + length]
+        return self._mapping[address : address + length]
 
     def peek(self, address: int, length: int) -> bytes:
         """Any bytes of RAM, for who looks at the guest. Raises `UsageError` outside of it."""
@@ -73,7 +79,15 @@ class Memory:
             raise UsageError(
                 f"{length} bytes at {address:#x} are not in the guest's RAM of {self.size:#x} bytes"
             )
-        return self.ram[address : address + length]
+        return self._mapping[address : address + length]
+
+    def write(self, address: int, content: bytes) -> None:
+        """Store `content`, all of which lies in RAM."""
+        self._mapping[address : address + len(content)] = content
+
+    def packer(self, layout: str) -> Callable[..., None]:
+        """A function of an address and values that stores them there as `struct` lays them out."""
+        return partial(struct.Struct(layout).pack_into, self._mapping)
 
     def writable(self, address: int, length: int) -> None:
         """Check that a guest may have `length` bytes at `address` filled in."""
@@ -104,7 +118,7 @@ class Memory:
         done = 0
         for start, end in self.extents():
             for address in range(max(done, start - start % _CHUNK), end, _CHUNK):
-                content = self.ram[address : address + _CHUNK]
+                content = self._mapping[address : address + _CHUNK]
                 if content != _ZEROS:
                     yield address, content
                 done = address + _CHUNK

@@ -53,9 +53,7 @@ def build(memory: Memory, segments: Iterable[tuple[int, int, bool, bool]]) -> in
     flags.update(dict.fromkeys(range(0x10), 0))
     flags.update(dict.fromkeys(range(0x10, 0x100), _READ_ONLY))
 
-    def put(address: int, value: int) -> None:
-        struct.pack_into("<Q", memory.ram, address, value)
-
+    put = memory.packer("<Q")
     next_table = _PT_FIRST
     put(_PML4, _PDPT | _TABLE)
     for gib in range(-(-memory.size >> 30)):

@@ -120,7 +120,7 @@ def _from_bytes(value: object) -> int:
 def slice_digest(memory: Memory, address: int) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for at in range(address, min(address + SLICE, memory.size), _CHUNK):
-        content = memory.ram[at : at + _CHUNK]
+        content = memory.peek(at, min(_CHUNK, memory.size - at))
         if content != _ZEROS:
             digest.update(at.to_bytes(8, "little"))
             digest.update(content)
