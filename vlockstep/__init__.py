@@ -6,6 +6,10 @@ The public API. A guest is a function of its inputs, which all come from a `Worl
     machine = Machine(image, GuestConfig(image.digest))
     outcome = machine.run(LiveWorld(ConsoleStream()))
 
+`Machine.run` returns an `Outcome`, or a `Stop` if somebody asked for one or the World had no
+answer; then it may be called again. `Machine.capture` takes the guest's state as a value, and
+`Machine.restore` makes a machine of one, in any process.
+
 Names are imported when they are first used: `vlockstep --help` needs no CPU.
 """
 
@@ -39,7 +43,9 @@ if TYPE_CHECKING:
     from vlockstep.machine.position import Position as Position
     from vlockstep.machine.registers import Registers as Registers
     from vlockstep.machine.report import GuestError as GuestError
+    from vlockstep.machine.state import MachineState as MachineState
     from vlockstep.machine.world import Outcome as Outcome
+    from vlockstep.machine.world import Stop as Stop
     from vlockstep.machine.world import World as World
     from vlockstep.replay.entry import Entry as Entry
     from vlockstep.replay.entry import Kind as Kind
@@ -47,7 +53,6 @@ if TYPE_CHECKING:
     from vlockstep.replay.logfile import LogWriter as LogWriter
     from vlockstep.replay.recorder import Recorder as Recorder
     from vlockstep.replay.replayer import Divergence as Divergence
-    from vlockstep.replay.replayer import EndOfLog as EndOfLog
     from vlockstep.replay.replayer import Replayer as Replayer
     from vlockstep.replay.replayer import Sequence as Sequence
 else:
@@ -60,14 +65,15 @@ else:
         "machine.position": "Position",
         "machine.registers": "Registers",
         "machine.report": "GuestError",
-        "machine.world": "Outcome World",
+        "machine.state": "MachineState",
+        "machine.world": "Outcome Stop World",
         "host.attach": "Devices DiskSpec attach",
         "host.devices": "ConsoleFile ConsoleStream Disk",
         "replay.entry": "Entry Kind",
         "host.live": "LiveWorld",
         "replay.logfile": "LogReader LogWriter",
         "replay.recorder": "Recorder",
-        "replay.replayer": "Divergence EndOfLog Replayer Sequence",
+        "replay.replayer": "Divergence Replayer Sequence",
         "host.simulated": "SimulatedWorld",
     }
     _MODULES = {name: module for module, names in _HOMES.items() for name in names.split()}

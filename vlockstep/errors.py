@@ -53,3 +53,7 @@ class HostError(VlockstepError):
 
 class LogError(VlockstepError):
     """A log is damaged, of another version, or of another image."""
+
+
+class StateError(VlockstepError):
+    """A machine's state cannot be taken here, or is not one that can be restored here."""

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 from vlockstep.machine import machine as machines
-from vlockstep.machine.blockcounter import COUNT, TARGET
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.memory import Memory
+from vlockstep.machine.position import Position
 
 MAX_EXITS, MAX_BLOCKS = 200, 500
 
@@ -25,27 +25,19 @@ _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ct
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 
 
-class Endless(Exception):
-    """The guest was given up: no bug, and equal in every execution."""
+def bounded_machine(image: Image, config: GuestConfig) -> Machine:
+    """A machine that stops after so many exits, or so many blocks without one: the guest is given
+    up then, which is no bug, and equal in every execution."""
+    machine = Machine(image, config, count_blocks=True)
 
+    def check() -> None:
+        if machine.exits == MAX_EXITS or machine.position.blocks == MAX_BLOCKS:
+            machine.stop()
 
-class BoundedMachine(Machine):
-    """Raises `Endless` after so many exits, or so many blocks without one."""
-
-    def __init__(self, image: Image, config: GuestConfig) -> None:
-        super().__init__(image, config, count_blocks=True)
-
-    def _aim(self) -> None:
-        if self.exits >= MAX_EXITS:
-            raise Endless
-        super()._aim()
-        words = self.engine.words
-        words[TARGET] = min(words[TARGET], MAX_BLOCKS)
-
-    def _at_boundary(self) -> None:
-        if self.engine.words[COUNT] >= MAX_BLOCKS:
-            raise Endless
-        super()._at_boundary()
+    for exits in range(MAX_EXITS):
+        machine.break_at(Position(exits, MAX_BLOCKS), check, exact=False)
+    machine.break_at(Position(MAX_EXITS), check)
+    return machine
 
 
 class GuardedMemory(Memory):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
-from fuzz.bounded import BoundedMachine, Endless, guarded
+from fuzz.bounded import bounded_machine, guarded
 from support import MemoryDisk, config_for, disk_config, net_config
 
 from vlockstep.host.simulated import SimulatedWorld
@@ -89,7 +89,7 @@ def check(image: Image, cpu: str, seed: int, rewrites: bool = False) -> None:
     """
     config = config_of(image, cpu)
     with guarded():
-        counted = _lockstep(partial(BoundedMachine, image, config), seed)
+        counted = _lockstep(partial(bounded_machine, image, config), seed)
         if counted.outcome is not None:
             uncounted = _lockstep(partial(Machine, image, config), seed)
             assert rewrites or uncounted == counted
@@ -110,11 +110,10 @@ def _lockstep(make: Callable[[], Machine], seed: int) -> Ending:
 
 def _run(machine: Machine, world: World) -> Ending:
     try:
-        outcome = machine.run(world)
+        end = machine.run(world)
     except GuestError as error:
         assert error.report()
-        outcome = error.outcome
-    except Endless:
-        outcome = None
+        end = error.outcome
+    outcome = end if isinstance(end, Outcome) else None
     position = machine.position if outcome is None else outcome.position
     return Ending(outcome, position, machine.registers(), machine.memory.digest())

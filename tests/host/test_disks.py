@@ -26,8 +26,10 @@ from vlockstep.errors import HostError, UsageError
 from vlockstep.host.devices import ConsoleFile, Disk
 from vlockstep.host.simulated import SimulatedWorld
 from vlockstep.machine.image import DeviceKind
+from vlockstep.machine.position import BOOT
+from vlockstep.machine.world import Cause, Stop
 from vlockstep.replay.entry import Entry, Kind
-from vlockstep.replay.replayer import Divergence, EndOfLog
+from vlockstep.replay.replayer import Divergence
 
 LEDGER = sample("ledger")
 CAPACITY = 64 * 512
@@ -147,8 +149,7 @@ def test_a_frame_longer_than_the_buffer_is_a_divergence() -> None:
     assert replay(image, config, good.entries) == good.outcome
     with pytest.raises(Divergence, match="a frame of 61 bytes for a read of 60"):
         replay(image, config, [(int(Kind.NET_READ), 0, 0, (1, b"x" * 61), b"")])
-    with pytest.raises(EndOfLog):
-        replay(image, config, [])
+    assert replay(image, config, []) == Stop(BOOT, Cause.NO_ANSWER)
 
 
 # The devices themselves

@@ -108,12 +108,12 @@ def test_between_exits_rip_is_that_of_the_block_that_follows() -> None:
     assert seen == [(0, 0), (5, 2), (5, 1), (len(loop), 0)]
 
 
-def test_the_action_may_end_the_run() -> None:
-    def stop() -> None:
+def test_an_action_that_fails_ends_the_execution() -> None:
+    def fail() -> None:
         raise UsageError("enough")
 
     with machine_of(CLOCK) as machine:
-        machine.break_at(Position(7), stop)
+        machine.break_at(Position(7), fail)
         with pytest.raises(UsageError, match="enough"):
             machine.run(ScriptedWorld())
         assert machine.position == Position(7)

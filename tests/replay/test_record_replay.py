@@ -30,11 +30,12 @@ from vlockstep.machine.image import Image
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.report import GuestError
+from vlockstep.machine.world import Cause, Stop
 from vlockstep.replay import recorder
 from vlockstep.replay.entry import Entry, Kind
 from vlockstep.replay.logfile import LogReader, LogWriter
 from vlockstep.replay.recorder import Recorder
-from vlockstep.replay.replayer import EndOfLog, Replayer, Sequence
+from vlockstep.replay.replayer import Replayer, Sequence
 
 CAPACITY = 64 * 512
 GUESTS = {
@@ -148,13 +149,19 @@ def test_counting_from_the_start_replays_a_log_without_it() -> None:
     assert outcome.registers == recording.outcome.registers
 
 
-def test_a_log_that_ends_before_the_guest_says_so() -> None:
+def test_a_log_that_ends_before_the_guest_stops_it_there_and_more_of_it_goes_on() -> None:
     image = sample("clock")
     config = config_for(image, "--reads=10")
-    entries = record(image, config, LiveWorld(Console())).entries
-    for length in range(0, len(entries), 7):
-        with pytest.raises(EndOfLog, match="the log ends here"):
-            replay(image, config, entries[:length])
+    recording = record(image, config, LiveWorld(Console()))
+    entries = recording.entries
+    with machine_of(image, config) as machine:
+        for start in range(0, len(entries) - 7, 7):
+            world = Replayer(Sequence(iter(entries[start : start + 7])), machine, sequence=start)
+            assert machine.run(world) == Stop(Position(entries[start + 7][1]), Cause.NO_ANSWER)
+            assert world.sequence == start + 7
+        start += 7
+        world = Replayer(Sequence(iter(entries[start:])), machine, sequence=start)
+        assert machine.run(world) == recording.outcome
 
 
 def test_checkpoints_come_regularly_and_cover_memory() -> None:

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from types import FrameType
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 from vlockstep.cli.guestthread import GUEST_THREAD
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.report import GuestError, disassemble
-from vlockstep.machine.world import World
+from vlockstep.machine.world import Cause, Outcome, Stop, World
 
 ABORT_STATUS = 255
 """What Solo5 guests halt with after a trap or a failed assertion."""
@@ -77,25 +77,6 @@ class Ending:
         }
 
 
-class Stopped(Exception):
-    """Raised in a guest's exit, or at a breakpoint, to end its execution there."""
-
-    def __init__(self, ending: Ending) -> None:
-        super().__init__(str(ending))
-        self.ending = ending
-
-
-def stop(machine: Machine, end: Literal["until", "log"]) -> NoReturn:
-    """End the execution with the guest's state here and now."""
-    registers = machine.registers()
-    core, problem = machine.dump_core(registers)
-    code = disassemble(registers["rip"], machine.read_virtual, machine.image.symbol)
-    digest = machine.memory.digest()
-    raise Stopped(
-        Ending(end, machine.position, registers, digest, code=code, core=core, core_problem=problem)
-    )
-
-
 Interruptions = queue.SimpleQueue[BaseException | None]
 """What is put there is raised where a guest is waited for."""
 
@@ -106,7 +87,7 @@ def execute(
     tick: Callable[[], None] = lambda: None,
     events: Interruptions | None = None,
 ) -> Ending:
-    """Run the guest, calling `tick` twice a second, until it ends.
+    """Run the guest, calling `tick` twice a second, until it ends or is to stop.
 
     Signals that ask this process to end raise `KeyboardInterrupt` or `SystemExit`.
     """
@@ -137,12 +118,14 @@ def execute(
 
 
 def _run(machine: Machine, world: World) -> Ending:
+    outcome: Outcome | Stop
+    error: GuestError | None = None
     try:
-        outcome, error = machine.run(world), None
-    except Stopped as stopped:
-        return stopped.ending
+        outcome = machine.run(world)
     except GuestError as raised:
         outcome, error = raised.outcome, raised
+    if isinstance(outcome, Stop):
+        return _stopped(machine, outcome)
     core, problem = (error.core, error.core_problem) if error else (None, "")
     if outcome.status == ABORT_STATUS:
         core, problem = machine.dump_core(outcome.registers)
@@ -154,6 +137,21 @@ def _run(machine: Machine, world: World) -> Ending:
         outcome.status,
         error=error,
         code=error.code if error else "",
+        core=core,
+        core_problem=problem,
+    )
+
+
+def _stopped(machine: Machine, stop: Stop) -> Ending:
+    """With the guest's state where it stands."""
+    registers = machine.registers()
+    core, problem = machine.dump_core(registers)
+    return Ending(
+        "until" if stop.cause is Cause.REQUEST else "log",
+        stop.position,
+        registers,
+        machine.memory.digest(),
+        code=disassemble(registers["rip"], machine.read_virtual, machine.image.symbol),
         core=core,
         core_problem=problem,
     )

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import typer
 
 from vlockstep.cli import output, playback
-from vlockstep.cli.execution import stop
 from vlockstep.errors import LogError
 from vlockstep.machine.machine import Machine
-from vlockstep.machine.world import Outcome
+from vlockstep.machine.world import NoAnswer, Outcome
 from vlockstep.replay.entry import Entry
 from vlockstep.replay.logfile import LogReader
 from vlockstep.replay.replayer import Divergence, LocalDisk, Replayer
@@ -33,7 +32,7 @@ def narrate(
     devices = playback.attach_local(found, log.config, blocks)
     machine = new_machine(found, log.config, None)
     entries = log.entries()
-    script = _Told(Script(entries, machine, None, stop), machine, tell, enough)
+    script = _Told(Script(entries, machine, None), machine, tell, enough)
     local: dict[int, LocalDisk] = {handle: devices.disks[handle] for handle in devices.local}
     try:
         playback.follow(log, entries, machine, _Narrator(script, machine, local))
@@ -76,10 +75,8 @@ class _Told:
             self.told += 1
             self._taken, self.details = None, {}
         if self._enough():
-            self._stop()
-
-    def _stop(self) -> NoReturn:
-        stop(self._machine, "until")
+            self._machine.stop()
+            raise NoAnswer
 
 
 class _Narrator(Replayer):

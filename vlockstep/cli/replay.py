@@ -57,7 +57,6 @@ def replay(
     guest diverged from it.
     """
     from vlockstep.cli import playback
-    from vlockstep.cli.execution import stop
     from vlockstep.replay.logfile import LogReader
     from vlockstep.replay.replayer import Divergence, Replayer
     from vlockstep.replay.script import Script, new_machine, parse_goal
@@ -69,7 +68,7 @@ def replay(
     machine = new_machine(found, reader.config, goal)
     machine.core_directory = dumpcore
     entries = reader.entries()
-    script = Script(entries, machine, goal, stop)
+    script = Script(entries, machine, goal)
     files = [log, *(disk.path for disk in devices.disks.values())]
     world = Replayer(
         script,

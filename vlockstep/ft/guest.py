@@ -17,7 +17,7 @@ from vlockstep.ft.runtime import Host, Setting
 from vlockstep.ft.standby import StandbyNics
 from vlockstep.host.live import Continuation
 from vlockstep.machine.config import GuestConfig
-from vlockstep.machine.machine import Machine
+from vlockstep.machine.interface import GuestMachine, GuestMemory
 from vlockstep.machine.memory import WRITE_FLOOR
 from vlockstep.machine.position import Position
 from vlockstep.machine.report import GuestError
@@ -135,7 +135,8 @@ class Guest:
 
     def _run(self, world: World) -> None:
         try:
-            self.outcome = self.machine.run(world)
+            end = self.machine.run(world)
+            self.outcome = end if isinstance(end, Outcome) else None
         except GuestError as error:
             self.outcome = error
         except BaseException as error:
@@ -165,7 +166,7 @@ class Guest:
 
     # Machine and Worlds
 
-    def _make_machine(self, config: GuestConfig) -> Machine:
+    def _make_machine(self, config: GuestConfig) -> GuestMachine:
         setting = self._setting
         places = [*setting.stops, *([setting.diverge] if setting.diverge else [])]
         if setting.fault is not None:
@@ -176,7 +177,7 @@ class Guest:
         for stop in setting.stops:
             self._visits.append(Fault(stop, partial(self._host.look_around, stop.text, machine)))
         if setting.diverge is not None:
-            self._visits.append(Fault(setting.diverge, partial(_flip, machine)))
+            self._visits.append(Fault(setting.diverge, partial(_flip, machine.memory)))
         for fault in self._faults():
             if fault.place.position is not None:
                 machine.break_at(fault.place.position, fault.strike, exact=False)
@@ -219,7 +220,7 @@ class Guest:
         return any(fault.place.stage is Stage.ENTRY for fault in self._faults())
 
 
-def _flip(machine: Machine) -> None:
+def _flip(memory: GuestMemory) -> None:
     """Flip a bit of RAM that no guest uses, so that only a digest tells."""
     address = WRITE_FLOOR - 1
-    machine.memory.write(address, bytes([machine.memory.ram[address] ^ 1]))
+    memory.write(address, bytes([memory.peek(address, 1)[0] ^ 1]))

@@ -27,6 +27,7 @@ from vlockstep.host.background import Background, BackgroundThread
 from vlockstep.host.live import BlockDevice, Console, Continuation, LiveWorld, NetDevice
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
+from vlockstep.machine.interface import Probe
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.world import Outcome
 from vlockstep.protocol.actions import NEVER, Claim
@@ -333,7 +334,7 @@ class Process:
         if missed:
             self.wake()
 
-    def look_around(self, place: str, machine: Machine) -> None:
+    def look_around(self, place: str, machine: Probe) -> None:
         look_around(place, machine, sys.stdin.buffer, self.observe)
 
     def observe(self, event: events.Event) -> None:

@@ -26,7 +26,7 @@ from vlockstep.ft.runtime import Host, Setting
 from vlockstep.ft.standby import StandbyNics
 from vlockstep.ft.watch import NetworkWatch, ProtectionWatch
 from vlockstep.machine.config import GuestConfig
-from vlockstep.machine.machine import Machine
+from vlockstep.machine.interface import GuestMachine
 from vlockstep.machine.world import Outcome
 from vlockstep.protocol import actions, messages
 from vlockstep.protocol.actions import NEVER, Action
@@ -100,7 +100,7 @@ class Replica:
         self._closed = False
 
     @property
-    def machine(self) -> Machine | None:
+    def machine(self) -> GuestMachine | None:
         return None if self._guest is None else self._guest.machine
 
     @property

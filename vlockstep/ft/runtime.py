@@ -18,7 +18,7 @@ from vlockstep.host.devices import DiskCounters
 from vlockstep.host.live import BlockDevice, Console, Continuation, NetDevice
 from vlockstep.machine.config import BlockConfig, GuestConfig, NetConfig
 from vlockstep.machine.image import Image
-from vlockstep.machine.machine import Machine
+from vlockstep.machine.interface import GuestMachine, Probe
 from vlockstep.net.station import Station
 from vlockstep.protocol.actions import Claim
 from vlockstep.protocol.timing import Timing
@@ -58,7 +58,7 @@ class Host(Protocol):
     def background(self, name: str) -> Background:
         """A new one, for what would make the protocol wait."""
 
-    def machine(self, image: Image, config: GuestConfig, count_blocks: bool) -> Machine:
+    def machine(self, image: Image, config: GuestConfig, count_blocks: bool) -> GuestMachine:
         """What runs the guest; `count_blocks` as for a `Machine`."""
 
     def condition(self) -> Condition:
@@ -71,7 +71,7 @@ class Host(Protocol):
         """From the guest's thread, as `wake`, but sooner: `turn` may be called before this
         returns, unless another thread is in it."""
 
-    def look_around(self, place: str, machine: Machine) -> None:
+    def look_around(self, place: str, machine: Probe) -> None:
         """From the guest's thread: it is at a place where it was to stop. May wait."""
 
     def observe(self, event: Event) -> None:

@@ -7,8 +7,7 @@ from typing import BinaryIO
 
 from vlockstep.errors import UsageError
 from vlockstep.ft import events
-from vlockstep.machine.machine import Machine
-from vlockstep.machine.memory import Memory
+from vlockstep.machine.interface import GuestMemory, Probe
 
 MAX_LENGTH = 1 << 20
 """Bytes of RAM that are shown at once."""
@@ -16,7 +15,7 @@ _MAX_LINE = 256
 
 
 def look_around(
-    place: str, machine: Machine, lines: BinaryIO, observe: Callable[[events.Event], None]
+    place: str, machine: Probe, lines: BinaryIO, observe: Callable[[events.Event], None]
 ) -> None:
     """Report the guest's state, and answer `memory ADDRESS LENGTH`, until an empty line or the end
     of `lines`."""
@@ -29,7 +28,7 @@ def look_around(
             observe(events.Memory(0, b"", str(error)))
 
 
-def _content(words: list[bytes], memory: Memory) -> tuple[int, bytes]:
+def _content(words: list[bytes], memory: GuestMemory) -> tuple[int, bytes]:
     try:
         command, *numbers = words
         address, length = (int(number, 0) for number in numbers)

@@ -28,7 +28,7 @@ from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
 
 from vlockstep.errors import HostError, UsageError
-from vlockstep.machine.blockcounter import HOOK, NEVER, TARGET, BlockCounter
+from vlockstep.machine.blockcounter import COUNT, HOOK, NEVER, TARGET, BlockCounter
 from vlockstep.machine.boot import (
     CODE_DESCRIPTOR,
     CODE_SELECTOR,
@@ -41,6 +41,7 @@ from vlockstep.machine.boot import (
 from vlockstep.machine.hostclock import stop_clock
 from vlockstep.machine.memory import Memory
 from vlockstep.machine.registers import Registers
+from vlockstep.machine.state import UNSAVED_MSRS, CpuState
 
 CPU_MODELS = {
     "qemu64": x86.UC_CPU_X86_QEMU64,
@@ -68,6 +69,8 @@ _EXCEPTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_v
 
 _CR0 = 1 << 31 | 1 << 16 | 1 << 5 | 1  # PG, WP, NE, PE
 _CR4 = 1 << 10 | 1 << 9 | 1 << 5  # OSXMMEXCPT, OSFXSR, PAE
+_NO_TABLES = 0xFF_FFFF_F000
+"""A CR3 behind any RAM, where all that the CPU reads is zero."""
 _EFER = 0xC0000080
 _EFER_BOOT = 1 << 11 | 1 << 10 | 1 << 8  # NXE, LMA, LME
 _TSC_AUX = 0xC0000103
@@ -216,6 +219,7 @@ class Engine:
         )
         self._block_hook: ctypes.c_size_t | None = None
         self._callbacks: list[Any] = []
+        self._left: tuple[CpuState, int] | None = None
         self._exits = exits
         self._install()
         self._boot(start)
@@ -235,7 +239,12 @@ class Engine:
     def run(self) -> int:
         """Execute from RIP until a stop, a HLT or an error; Unicorn's error code."""
         self.counter.stopped = False
-        return int(uclib.uc_emu_start(self._handle, self["rip"], 0, 0, 0))
+        status = int(uclib.uc_emu_start(self._handle, self["rip"], 0, 0, 0))
+        if self._left is not None:
+            state, self.words[COUNT] = self._left
+            self._left = None
+            self.load(state)
+        return status
 
     @property
     def at_block_boundary(self) -> bool:
@@ -245,6 +254,15 @@ class Engine:
     def abandon(self) -> None:
         """Stop soon, and never run again: the rest of the block may execute without its hooks."""
         uclib.uc_emu_stop(self._handle)
+
+    def leave(self) -> None:
+        """Within the hook of an exit: let `run` return with the CPU as it is now, RIP at the exit's
+        instruction. The rest of the block is executed, without its hooks, and undone: with no page
+        mapped it changes nothing but registers."""
+        self._left = self.save(), self.words[COUNT]
+        self["cr0"] |= _CR0
+        self["cr3"] = _NO_TABLES
+        self.abandon()
 
     stop_after_block = abandon
     """The same call where the rest of the block is known to hold no exit."""
@@ -320,6 +338,23 @@ class Engine:
 
     def registers(self) -> Registers:
         return self._buffers.read(self._handle)
+
+    def save(self) -> CpuState:
+        """The CPU's state: within the hook of an exit, with RIP at its instruction."""
+        context = ctypes.string_at(self._save_context(), uclib.uc_context_size(self._handle))
+        msrs = tuple(self.msr(number) for number in UNSAVED_MSRS)
+        return CpuState(context, self["rip"], self["rflags"], msrs)
+
+    def load(self, state: CpuState) -> None:
+        """Not within a hook. Empties the TLB, which restoring a context does not."""
+        ctypes.memmove(self._save_context(), state.context, len(state.context))
+        _check(uclib.uc_context_restore(self._handle, self._context_pointer), "restore its context")
+        for number, value in zip(UNSAVED_MSRS, state.msrs, strict=True):
+            if self.msr(number) != value:
+                msr = _Msr(number, value)
+                uclib.uc_reg_write(self._handle, x86.UC_X86_REG_MSR, ctypes.byref(msr))
+        self["rflags"], self["rip"] = state.rflags, state.rip
+        self._uc.ctl(uc_const.UC_CTL_TLB_FLUSH, uc_const.UC_CTL_IO_WRITE)
 
     def take_exception(self) -> tuple[int, bool]:
         """`(error code, raised by an INT instruction)` of the exception in flight, and clear it."""

@@ -7,6 +7,8 @@ registers and memory are exact. The engine itself stops only
 - at a block boundary, to deliver an interrupt: whether there is one is asked within the engine's
   hook, too, when the block counter reaches its target;
 - at an exception, an invalid instruction or a HLT;
+- in or behind an exit, if `Machine.run` is to return there: the exit's instruction is then executed
+  again when the guest goes on, without being served twice;
 - for good.
 
 Counting costs a tenth of the speed, so it is on only while the guest has a timer armed or
@@ -17,17 +19,16 @@ timer requests for the end of its block; if that block holds another exit first,
 from __future__ import annotations
 
 import re
-from bisect import insort
 from collections.abc import Callable
 from itertools import islice
-from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Self
 
-from vlockstep.errors import HostError, UsageError
+from vlockstep.errors import HostError, StateError, UsageError
 from vlockstep.machine import exceptions, paging
 from vlockstep.machine.blockcounter import COUNT, NEVER, TARGET
 from vlockstep.machine.boot import boot
+from vlockstep.machine.breakpoints import Breakpoints
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.coredump import write_core
 from vlockstep.machine.engine import INVALID_INSTRUCTION, OK, Engine, Exits
@@ -42,11 +43,15 @@ from vlockstep.machine.report import (
     disassemble,
     instruction_length,
 )
-from vlockstep.machine.world import Outcome, World, WorldChanged
+from vlockstep.machine.state import MachineState, Where, guest_digest
+from vlockstep.machine.world import Cause, NoAnswer, Outcome, Stop, World, WorldChanged
 
 GUEST_ERROR_STATUS = 1
 
+_NO_WORLD: Any = None
 _INTERRUPT_FLAG = 1 << 9
+_BREAKPOINTS_ENABLED = 0xFF
+"""In DR7."""
 _SYSCALL_ENABLE = 1
 _SELF_LOOP = re.compile(rb"\xeb\xfe|\xf3\x90\xeb\xfc")
 """`jmp .`, and `pause` with a jump back to it: without interrupts, nothing follows them."""
@@ -54,15 +59,6 @@ _MAX_SELF_LOOPS = 256
 """In one segment. Each of them costs memory, and time when blocks are translated."""
 _MAX_UNREACHED = 1000
 """How often in a row a handler's first instruction may raise an exception."""
-
-
-class _Breakpoint(NamedTuple):
-    position: Position
-    exact: bool
-    action: Callable[[], None]
-
-
-_position = attrgetter("position")
 
 
 class Machine:
@@ -102,13 +98,21 @@ class Machine:
                 for match in islice(_SELF_LOOP.finditer(segment.data), _MAX_SELF_LOOPS):
                     self.engine.watch_block(segment.address + match.start(), self._spinning)
         self._by_port = Hypercalls(self, image, config).by_port
-        self.world: World
+        self.world: World = _NO_WORLD
         self.exits = 0
         self.outcome: Outcome | None = None
         self.core_directory: Path | None = None
         self._error: BaseException | None = None
+        self._untold: GuestError | None = None
         self._over = False
-        self._behind = 0
+        self._where: Where | None = Where.BOUNDARY
+        """None while the guest is where its state cannot be taken."""
+        self._stop: Cause | None = None
+        self._repeats: Where | None = None
+        self._detour = False
+        """An exit that comes is not simply to be served: there is none any more, or it is one that
+        is repeated."""
+        self._blocks = 0
         self._timer: tuple[int, int] = (0, 0)
         self._always_count = count_blocks
         self._stopping = False
@@ -118,7 +122,7 @@ class Machine:
         self._handler: int | None = None
         self._unreached = 0
         self._pending: int | None = None
-        self._breakpoints: list[_Breakpoint] = []
+        self._breakpoints = Breakpoints()
         self._attentive = count_blocks
 
     def close(self) -> None:
@@ -132,22 +136,85 @@ class Machine:
         """Where the guest is. Exact inside an exit and at a stop; `blocks` is 0 if not counted."""
         return Position(self.exits, self.engine.words[COUNT] if self.engine.counting else 0)
 
+    def capture(self) -> MachineState:
+        """The guest's state, at a stop, or in its thread: from a breakpoint's action or a call of
+        its World. Raises `StateError` where it cannot be taken."""
+        if self._where is None or self._over:
+            raise StateError("the guest is at its end: there is no state to take")
+        cpu = self.engine.save()
+        if self.engine["dr7"] & _BREAKPOINTS_ENABLED:
+            raise StateError(
+                "the guest uses its CPU's breakpoints (DR7); its state cannot be taken meanwhile"
+            )
+        return MachineState(
+            guest_digest(self.config),
+            self._where,
+            self.position,
+            self._timed,
+            self._timer,
+            self._handler,
+            self._unreached,
+            cpu.portable(),
+            tuple(self.memory.chunks()),
+        )
+
+    @classmethod
+    def restore(
+        cls,
+        image: Image,
+        config: GuestConfig,
+        state: MachineState,
+        *,
+        count_blocks: bool = False,
+        native: bool = True,
+    ) -> Self:
+        """A machine in `state`, of a guest with this image and configuration.
+
+        Raises `StateError` if the state is not one of it.
+        """
+        if state.guest != guest_digest(config):
+            raise StateError(f"the state is one of another guest than {image.name} as configured")
+        machine = cls(image, config, count_blocks=count_blocks, native=native)
+        try:
+            machine._become(state)
+        except BaseException:
+            machine.close()
+            raise
+        return machine
+
+    def _become(self, state: MachineState) -> None:
+        if (
+            state.memory
+            and sum(map(len, state.memory[-1][1:]), state.memory[-1][0]) > self.memory.size
+        ):
+            raise StateError("a machine's state is malformed (more memory than the guest has)")
+        self.memory.replace(state.memory)
+        self.engine.load(state.cpu)
+        self._where = state.where
+        self.exits, self.engine.words[COUNT] = state.position
+        self._timed, self._timer = state.timed, state.timer
+        self._handler, self._unreached = state.handler, state.unreached
+        self._attentive = True
+        self.engine.counting = self._always_count or self._timed
+
     @property
     def _end_position(self) -> Position:
         """Where the guest ends: the same whether or not blocks are counted for breakpoints."""
         return Position(self.exits, self.engine.words[COUNT] if self._timed else 0)
 
     def registers(self) -> Registers:
-        """At a breakpoint behind an exit, RIP is that of the next instruction."""
+        """Behind an exit, RIP is that of the next instruction."""
         registers = self.engine.registers()
-        if self._behind:
-            return Registers({**registers, "rip": registers["rip"] + self._behind})
-        return registers
+        if self._where is not Where.BEHIND:
+            return registers
+        rip = registers["rip"]
+        return Registers({**registers, "rip": rip + instruction_length(rip, self.read_virtual)})
 
     def break_at(
         self, position: Position, action: Callable[[], None], *, exact: bool = True
     ) -> None:
-        """Call `action` when the guest is exactly at `position`, before it runs on.
+        """Call `action` when the guest is exactly at `position`, before it runs on. It may be
+        `stop`.
 
         If there is no such position, because that exit has fewer blocks, it is an error, or if not
         `exact` the next boundary does.
@@ -156,7 +223,7 @@ class Machine:
             raise UsageError(f"{position} lies between exits: count blocks from the start")
         if position < Position(self.exits, 0):
             raise UsageError(f"{position} has passed; the guest is at {self.position}")
-        insort(self._breakpoints, _Breakpoint(position, exact, action), key=_position)
+        self._breakpoints.add(position, action, exact)
         self._attentive = True
 
     def dump_core(self, registers: Registers) -> tuple[Path | None, str]:
@@ -170,29 +237,37 @@ class Machine:
 
     # Control
 
-    def run(self, world: World) -> Outcome:
-        """Run the guest to its end. Raises `GuestError` if it ends by an error of its own."""
+    def run(self, world: World) -> Outcome | Stop:
+        """Run the guest to its end, or until it is to stop; then `run` may be called again. Raises
+        `GuestError` if the guest ends by an error of its own."""
         if self._over:
             raise UsageError("this machine has ended; make a new one")
-        self.world = world
-        self._check_breakpoints()
-        while not self._over:
-            self._timed = self._timer[0] > 0
-            counted = self._always_count or self._timed
-            if counted != self.engine.counting:
-                self.engine.counting = counted
-            if counted:
-                self._guarded(self._aim)
-                if self._over:
-                    break
-            self._stopping = False
-            status = self.engine.run()
-            if not self._over:
-                self._guarded(self._stopped, status)
+        self._stop = None
+        if world is not self.world:
+            self.replace_world(world)
+        if self._where is Where.BOUNDARY:
+            self._guarded(self._check_breakpoints)
+        while not self._over and self._stop is None:
+            match self._where:
+                case None:
+                    self._guarded(self._tell_failure)
+                case Where.HALTED:
+                    self._guarded(self._wait_interrupt)
+                case Where.BOUNDARY:
+                    self._run_on()
+                case Where.EXIT | Where.BEHIND as where:
+                    self._repeat(where)
         if self._error is not None:
             raise self._error
+        if self._stop is not None:
+            return Stop(self.position, self._stop)
         assert self.outcome is not None
         return self.outcome
+
+    def stop(self) -> None:
+        """Let `run` return before the guest goes on. In the guest's thread: from a breakpoint's
+        action or a call of its World."""
+        self._stop, self._attentive = Cause.REQUEST, True
 
     def replace_world(self, world: World) -> None:
         """From the next exit on, or from the one that now waits, ask `world`.
@@ -218,10 +293,60 @@ class Machine:
         self._attentive = True
         self.world.timer(self.exits, period, vector, self.kick)
 
+    # Running
+
+    def _run_on(self) -> None:
+        """From a boundary to where the engine stops."""
+        self._timed = self._timer[0] > 0
+        counted = self._always_count or self._timed
+        if counted != self.engine.counting:
+            self.engine.counting = counted
+        if counted:
+            self._guarded(self._aim)
+            if self._over or self._stop is not None:
+                return
+        self._execute()
+
+    def _repeat(self, where: Where) -> None:
+        """Execute an exit's instruction again, on the way from there to where the engine stops.
+
+        Its block begins anew, but is not to be counted again; nor can the guest stop before it.
+        """
+        words = self.engine.words
+        self._blocks, words[COUNT], words[TARGET] = words[COUNT], 0, NEVER
+        self._repeats, self._detour = where, True
+        self._execute()
+
+    def _execute(self) -> None:
+        self._stopping = False
+        self._where = Where.EXIT
+        status = self.engine.run()
+        if self._over or (self._stop is not None and self._pending is None):
+            return
+        self._repeats, self._detour = None, False
+        self._where = Where.BOUNDARY
+        self._guarded(self._stopped, status)
+
+    def _leave(self, where: Where) -> None:
+        """The guest is to stop in or behind an exit: within its hook."""
+        self._where, self._detour = where, True
+        self.engine.leave()
+
+    def _on_detour(self) -> bool:
+        """Whether the exit is to be served though it is none as the others are."""
+        where, self._repeats = self._repeats, None
+        if where is None:
+            return False
+        self._detour = False
+        self.engine.words[COUNT] = self._blocks
+        if where is Where.BEHIND:
+            self._pass_exit()
+        return where is Where.EXIT
+
     # Exits
 
     def _out(self, port: int, width: int, value: int) -> None:
-        if self._over:
+        if self._detour and not self._on_detour():
             return
         at = self.exits
         while True:
@@ -233,6 +358,10 @@ class Machine:
                 break
             except WorldChanged:
                 continue
+            except NoAnswer:
+                self._stop = self._stop or Cause.NO_ANSWER
+                self._leave(Where.EXIT)
+                return
             except KeyError:
                 self._fail(f"OUT to port {port:#x}, which is no hypercall")
                 return
@@ -244,10 +373,10 @@ class Machine:
                 return
         self.exits = at + 1
         if self._attentive:
-            self._guarded(self._after_exit)
+            self._pass_exit()
 
     def _counter(self, with_aux: bool) -> None:
-        if self._over:
+        if self._detour and not self._on_detour():
             return
         at = self.exits
         while True:
@@ -256,49 +385,65 @@ class Machine:
                 break
             except WorldChanged:
                 continue
+            except NoAnswer:
+                self._stop = self._stop or Cause.NO_ANSWER
+                self._leave(Where.EXIT)
+                return
             except BaseException as error:
                 self._abandon(error)
                 return
         self.engine.give_counter(cycles, with_aux)
         self.exits = at + 1
         if self._attentive:
-            self._guarded(self._after_exit)
+            self._pass_exit()
 
     def _in(self, port: int) -> None:
-        if not self._over:
+        if not self._detour or self._on_detour():
             self._fail(f"IN from port {port:#x}, which is no device")
 
     def _exception(self, vector: int) -> None:
         """It is delivered at the stop that follows at once: RIP set within this hook would not be
         exact in the exits after it."""
+        if self._left_alone:
+            return
         self._raised = vector
         self.engine.stop_after_block()
 
     def _spinning(self, address: int) -> None:
-        if self._over:
+        if self._left_alone:
             return
         if not self._timer[0] or not self.engine["rflags"] & _INTERRUPT_FLAG:
             self.engine["rip"] = address
             self._fail("endless loop that no interrupt can end")
 
     def _system_call(self) -> None:
+        if self._left_alone:
+            return
         self._invalid_at = self.engine["rip"]
         self.engine.stop_after_block()
 
-    def _after_exit(self, within: bool = True) -> None:
-        """What an exit costs more while blocks are counted or somebody watches. `within` its
-        instruction RIP is still that instruction's."""
+    @property
+    def _left_alone(self) -> bool:
+        """What the engine still executes is of no account."""
+        return self._detour and self._repeats is None
+
+    def _pass_exit(self) -> None:
+        """What an exit costs more while blocks are counted or somebody watches."""
         if self._over:
             return
+        self._where = Where.BEHIND
+        self._guarded(self._after_exit)
+        if self._stop is not None:
+            self._leave(Where.BEHIND)
+        elif not self._over:
+            self._where = Where.EXIT
+
+    def _after_exit(self) -> None:
         counting = self.engine.counting
         self.engine.words[COUNT] = 0
-        if self._breakpoints:
-            if within:
-                self._behind = instruction_length(self.engine["rip"], self.read_virtual)
-            try:
-                self._check_breakpoints()
-            finally:
-                self._behind = 0
+        self._check_breakpoints()
+        if self._stop is not None:
+            return
         if counting:
             self._aim()
         if self._timed != (self._timer[0] > 0):
@@ -333,16 +478,25 @@ class Machine:
             self._halted()
 
     def _boundary(self) -> bool:
-        """The block counter has reached its target. Only an interrupt is a reason to stop: it
-        comes at the same position in every execution."""
+        """The block counter has reached its target. Only an interrupt is a reason to stop, since
+        it comes at the same position in every execution, or that the guest is to stop there."""
+        if self._repeats is not None:  # kicked before the exit
+            self.engine.words[TARGET] = NEVER
+            return False
+        if self._detour:
+            return True
+        self._where = Where.BOUNDARY
         self._guarded(self._at_boundary)
-        return self._over or self._pending is not None
+        if self._over or self._pending is not None or self._stop is not None:
+            return True
+        self._where = Where.EXIT
+        return False
 
     def _at_boundary(self) -> None:
-        if self._over:
-            return
         self._check_breakpoints()
         self.engine.words[TARGET] = NEVER
+        if self._stop is not None:
+            return
         if self._timed and self._pending is None:
             self._pending = self.world.interrupt(self.position, self._interruptible())
         if self._pending is None:
@@ -359,18 +513,21 @@ class Machine:
             self._fail("HLT with no interrupt that could end it")
             return
         self.exits += 1
-        self._guarded(self._after_exit, False)
-        if not self._over:
-            self._guarded(self._wait_interrupt)
+        self._where = Where.HALTED
+        self.engine.words[COUNT] = 0
 
     def _wait_interrupt(self) -> None:
-        self._deliver(self.world.wait_interrupt(Position(self.exits, 0)))
+        self._check_breakpoints()
+        if self._stop is None:
+            vector = self.world.wait_interrupt(Position(self.exits, 0))
+            self._where = Where.BOUNDARY
+            self._deliver(vector)
 
     def _aim(self) -> None:
         """Set the block counter's target."""
         stop = self.world.stop_at(self.position) if self._timed else None
-        if self._breakpoints and self._breakpoints[0].position.exits == self.exits:
-            blocks = self._breakpoints[0].position.blocks
+        blocks = self._breakpoints.blocks_behind(self.exits)
+        if blocks is not None:
             stop = min(NEVER if stop is None else stop, blocks)
         if stop is not None:
             self.engine.words[TARGET] = stop
@@ -381,13 +538,8 @@ class Machine:
         return bool(self.engine["rflags"] & _INTERRUPT_FLAG) and not self.engine.in_shadow()
 
     def _check_breakpoints(self) -> None:
-        while self._breakpoints and self.position >= self._breakpoints[0].position:
-            wanted, exact, action = self._breakpoints.pop(0)
-            if exact and self.position > wanted:
-                raise UsageError(
-                    f"{wanted} does not exist: the guest went from before it to {self.position}"
-                )
-            action()
+        if self._breakpoints:
+            self._breakpoints.reach(self.position)
 
     # Exceptions and ends
 
@@ -423,19 +575,23 @@ class Machine:
     def _end(self, outcome: Outcome) -> None:
         self.world.end(outcome)
         self.outcome = outcome
-        self._over = True
+        self._finish()
+
+    def _finish(self) -> None:
+        self._over = self._detour = True
         self.engine.abandon()
 
     def _fail(self, reason: str) -> None:
         """End the guest by an error. What is known of it is kept though the world may change
         while it is told."""
+        self._where, self._detour = None, True
+        self.engine.abandon()
         try:
-            error = self._failure(reason)
+            self._untold = self._failure(reason)
         except BaseException as trouble:
             self._abandon(trouble)
         else:
-            self._guarded(self._tell_failure, error)
-            self._abandon(error)
+            self._guarded(self._tell_failure)
 
     def _failure(self, reason: str) -> GuestError:
         registers, digest = self._state()
@@ -443,14 +599,15 @@ class Machine:
         code = disassemble(registers["rip"], self.read_virtual, self.image.symbol)
         return GuestError(outcome, code, *self.dump_core(registers))
 
-    def _tell_failure(self, error: GuestError) -> None:
-        self.world.end(error.outcome)
+    def _tell_failure(self) -> None:
+        assert self._untold is not None
+        self.world.end(self._untold.outcome)
+        self._abandon(self._untold)
 
     def _abandon(self, error: BaseException) -> None:
         if self._error is None:
             self._error = error
-        self._over = True
-        self.engine.abandon()
+        self._finish()
 
     def _guarded(self, function: Callable[..., None], *arguments: object) -> None:
         """Call something that may ask the world. No exception leaves a hook; a changed world is
@@ -460,5 +617,8 @@ class Machine:
                 return function(*arguments)
             except WorldChanged:
                 continue
+            except NoAnswer:
+                self._stop = self._stop or Cause.NO_ANSWER
+                return None
             except BaseException as error:
                 return self._abandon(error)

@@ -7,7 +7,7 @@ import hashlib
 import mmap
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from vlockstep.errors import HostError, UsageError
@@ -84,6 +84,13 @@ class Memory:
     def write(self, address: int, content: bytes) -> None:
         """Store `content`, all of which lies in RAM."""
         self._mapping[address : address + len(content)] = content
+
+    def replace(self, pieces: Iterable[tuple[int, bytes]]) -> None:
+        """Hold these `(address, content)`, and zeros everywhere else."""
+        for address, content in list(self.chunks()):
+            self.write(address, bytes(len(content)))
+        for address, content in pieces:
+            self.write(address, content)
 
     def packer(self, layout: str) -> Callable[..., None]:
         """A function of an address and values that stores them there as `struct` lays them out."""

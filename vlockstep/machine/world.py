@@ -1,13 +1,15 @@
 """The gate. Every input a guest cannot compute, and every output, crosses a `World`.
 
 The machine calls these methods and nothing else of the outside. `at` is the number of exits that
-were complete before the call. A method may block: it runs inside the guest's exit.
+were complete before the call. A method may block: it runs inside the guest's exit. It may raise
+`WorldChanged` or `NoAnswer`; any other exception ends the execution and comes out of `Machine.run`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Protocol
 
 from vlockstep.machine.position import Position
@@ -29,8 +31,30 @@ class Outcome:
     trap: bytes = b""
 
 
+class Cause(Enum):
+    """Why `Machine.run` returned before the guest's end."""
+
+    REQUEST = auto()
+    """`Machine.stop` was called."""
+    NO_ANSWER = auto()
+    """The world had no answer."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Where the guest stands, and why. It can go on from there."""
+
+    position: Position
+    cause: Cause
+
+
 class WorldChanged(Exception):
     """Raised by a call that was waiting when the machine's world was replaced: ask the new one."""
+
+
+class NoAnswer(Exception):
+    """Raised by a call of a world that has no answer, such as one whose log ends: `Machine.run`
+    returns, and asks the world with which it is called again."""
 
 
 class World(Protocol):

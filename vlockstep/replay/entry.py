@@ -15,7 +15,7 @@ from typing import Any
 import msgpack
 
 from vlockstep.errors import LogError
-from vlockstep.machine.memory import Memory
+from vlockstep.machine.interface import GuestMemory
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.world import Outcome
@@ -117,7 +117,7 @@ def _from_bytes(value: object) -> int:
     return value
 
 
-def slice_digest(memory: Memory, address: int) -> bytes:
+def slice_digest(memory: GuestMemory, address: int) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for at in range(address, min(address + SLICE, memory.size), _CHUNK):
         content = memory.peek(at, min(_CHUNK, memory.size - at))

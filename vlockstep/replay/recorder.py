@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
-from vlockstep.machine.memory import Memory
+from vlockstep.machine.interface import Probe
 from vlockstep.machine.position import Position
-from vlockstep.machine.registers import Registers
 from vlockstep.machine.world import Outcome, World
 from vlockstep.replay.entry import (
     SLICE,
@@ -40,14 +38,6 @@ CHECKPOINT_INTERVAL = 512
 """Entries from one checkpoint of the registers to the next."""
 MEMORY_INTERVAL = 8
 """Every so many checkpoints, one digests a slice of RAM too."""
-
-
-class Probe(Protocol):
-    """What a Recorder and a Replayer see of their machine."""
-
-    memory: Memory
-
-    def registers(self) -> Registers: ...
 
 
 class Recorder:

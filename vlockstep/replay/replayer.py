@@ -7,11 +7,11 @@ from typing import Protocol
 
 from vlockstep.errors import VlockstepError
 from vlockstep.machine.blockcounter import NEVER
-from vlockstep.machine.machine import Machine
+from vlockstep.machine.interface import Probe
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers, describe_difference
 from vlockstep.machine.report import disassemble
-from vlockstep.machine.world import Outcome
+from vlockstep.machine.world import NoAnswer, Outcome
 from vlockstep.replay.entry import (
     Checkpoint,
     End,
@@ -39,10 +39,6 @@ from vlockstep.replay.entry import (
     _END,
     _GENERATION,
 ) = Kind
-
-
-class EndOfLog(VlockstepError):
-    """The log ends before the guest does."""
 
 
 class Divergence(VlockstepError):
@@ -84,8 +80,8 @@ class Source(Protocol):
     """Where a Replayer gets its entries."""
 
     def peek(self) -> Entry:
-        """The next entry, not taken. May wait for it. Raises `EndOfLog`, or `WorldChanged` if the
-        replica stops replaying instead."""
+        """The next entry, not taken. May wait for it. Raises `NoAnswer` if there is
+        none, or `WorldChanged` if the replica stops replaying instead."""
 
     def take(self) -> Entry:
         """The same entry, taken."""
@@ -111,7 +107,7 @@ class Sequence:
         try:
             return next(self._entries)
         except StopIteration:
-            raise EndOfLog("the log ends here; the guest had not ended") from None
+            raise NoAnswer("the log ends here; the guest had not ended") from None
 
 
 class LocalDisk(Protocol):
@@ -130,7 +126,7 @@ class Replayer:
     def __init__(
         self,
         source: Source,
-        machine: Machine,
+        machine: Probe,
         *,
         local: dict[int, LocalDisk] | None = None,
         suppressed: Callable[[int, Kind, int, int, bytes], None] | None = None,

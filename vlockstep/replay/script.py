@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Literal, NoReturn
+from collections.abc import Iterator
 
 from vlockstep.errors import UsageError
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import MAX_COUNT, Position, shown
+from vlockstep.machine.world import NoAnswer
 from vlockstep.replay.entry import Entry
 from vlockstep.replay.replayer import Sequence
 
 Goal = int | Position | None
 """Before which entry, or at which position, a replay stops; None if it goes as far as the log."""
-Stop = Callable[[Machine, Literal["until", "log"]], NoReturn]
 
 _ENTRY = "entry:"
 _MAX_DIGITS = 20
@@ -42,29 +40,23 @@ def new_machine(image: Image, config: GuestConfig, goal: Goal) -> Machine:
 
 
 class Script:
-    """The entries of a log as a `Source`. Where they end, and at the goal, it calls `stop`, which
-    ends the execution by an exception."""
+    """The entries of a log as a `Source`. At the goal it asks the machine to stop."""
 
-    def __init__(self, entries: Iterator[Entry], machine: Machine, goal: Goal, stop: Stop) -> None:
+    def __init__(self, entries: Iterator[Entry], machine: Machine, goal: Goal) -> None:
         self.taken = 0
-        self._entries = entries
         self._machine = machine
         self._until = goal if isinstance(goal, int) else None
-        self._stop = stop
-        self._sequence = Sequence(self._to_the_end())
+        self._sequence = Sequence(entries)
         if isinstance(goal, Position):
-            machine.break_at(goal, partial(stop, machine, "until"))
+            machine.break_at(goal, machine.stop)
 
     def peek(self) -> Entry:
         return self._sequence.peek()
 
     def take(self) -> Entry:
         if self.taken == self._until:
-            self._stop(self._machine, "until")
+            self._machine.stop()
+            raise NoAnswer
         entry = self._sequence.take()
         self.taken += 1
         return entry
-
-    def _to_the_end(self) -> Iterator[Entry]:
-        yield from self._entries
-        self._stop(self._machine, "log")

@@ -15,6 +15,7 @@ from vlockstep.sim import check, faults, programs
 from vlockstep.sim.client import Client
 from vlockstep.sim.host import SimulatedHost
 from vlockstep.sim.schedule import Schedule
+from vlockstep.sim.scripted import ScriptedMachine
 from vlockstep.sim.simulation import HOSTS, Clock, Conditions, Simulation
 
 _LIMIT = 100_000
@@ -46,7 +47,7 @@ def execute(schedule: Schedule, watch: Callable[[str, int, str], None] | None = 
             seed=schedule.seed,
             disk_size=1 << 14,
             conditions=_conditions(chance),
-            machine=None if schedule.real else programs.scripted,
+            machine=None if schedule.real else ScriptedMachine,
             logs=Path(logs) if logs else None,
             replicas=schedule.replicas,
         ) as simulation,

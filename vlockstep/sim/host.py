@@ -17,7 +17,7 @@ from vlockstep.host.eventwriter import EventWriter
 from vlockstep.host.live import Continuation, NetDevice
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
-from vlockstep.machine.machine import Machine
+from vlockstep.machine.interface import GuestMachine, Probe
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.world import Outcome
@@ -135,7 +135,7 @@ class SimulatedHost:
         return self.replica.result
 
     @property
-    def guest(self) -> Machine:
+    def guest(self) -> GuestMachine:
         assert self.replica.machine is not None, f"{self.name} has no guest yet"
         return self.replica.machine
 
@@ -280,7 +280,7 @@ class SimulatedHost:
     ) -> Inputs:
         return self.simulation.inputs(self, nics, pause, start)
 
-    def machine(self, image: Image, config: GuestConfig, count_blocks: bool) -> Machine:
+    def machine(self, image: Image, config: GuestConfig, count_blocks: bool) -> GuestMachine:
         return self.simulation.make_machine(image, config, count_blocks)
 
     def launch(self, run: Callable[[], None]) -> None:
@@ -306,7 +306,7 @@ class SimulatedHost:
         else:
             self._woken = True
 
-    def look_around(self, place: str, machine: Machine) -> None:
+    def look_around(self, place: str, machine: Probe) -> None:
         raise AssertionError("a simulated pair is stepped, not stopped")
 
     def observe(self, event: Event) -> None:

@@ -17,7 +17,7 @@ from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import GENERAL, Registers
-from vlockstep.machine.world import Outcome, World, WorldChanged
+from vlockstep.machine.world import Cause, NoAnswer, Outcome, Stop, World, WorldChanged
 
 BLOCK = 16
 RECORD = struct.Struct("<QQ")
@@ -55,6 +55,7 @@ class ScriptedMachine:
         self._timer = (0, 0)
         self._breakpoint = Position(-1)
         self._on_breakpoint: Callable[[], None] = lambda: None
+        self._stop = False
 
     @property
     def position(self) -> Position:
@@ -63,7 +64,12 @@ class ScriptedMachine:
     def registers(self) -> Registers:
         return Registers({**_ZERO, "rip": self.exits, "rax": self.chain})
 
-    def break_at(self, position: Position, action: Callable[[], None]) -> None:
+    def stop(self) -> None:
+        self._stop = True
+
+    def break_at(
+        self, position: Position, action: Callable[[], None], *, exact: bool = True
+    ) -> None:
         self._breakpoint, self._on_breakpoint = position, action
 
     def read_virtual(self, address: int, length: int) -> bytes:
@@ -80,8 +86,15 @@ class ScriptedMachine:
         if self._timer[0]:
             world.timer(self.exits, *self._timer, self.kick)
 
-    def run(self, world: World) -> Outcome:
+    def run(self, world: World) -> Outcome | Stop:
+        """Once: a program that was stopped cannot go on."""
         self.world = world
+        try:
+            return self._run()
+        except NoAnswer:
+            return Stop(self.position, Cause.REQUEST if self._stop else Cause.NO_ANSWER)
+
+    def _run(self) -> Outcome:
         count, program = int(self.config.arguments[0]), self.config.arguments[1]
         if program == "preempt":
             self._arm_timer()
@@ -160,6 +173,8 @@ class ScriptedMachine:
         self._blocks = 0
         if self._breakpoint <= self.position:
             self._on_breakpoint()
+            if self._stop:
+                raise NoAnswer
         if self._timer[0]:
             self._compute()
         return value
@@ -197,6 +212,12 @@ class _Memory:
         self._machine = machine
 
     size = 0
+
+    def peek(self, address: int, length: int) -> bytes:
+        raise AssertionError("a scripted guest has no RAM to look at")
+
+    def write(self, address: int, content: bytes) -> None:
+        raise AssertionError("a scripted guest has no RAM to write to")
 
     def digest(self) -> bytes:
         return struct.pack("<Q", self._machine.chain)

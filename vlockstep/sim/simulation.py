@@ -24,6 +24,7 @@ from vlockstep.host.live import Continuation, NetDevice
 from vlockstep.machine.boot import check_devices
 from vlockstep.machine.config import MIB, BlockConfig, GuestConfig, NetConfig
 from vlockstep.machine.image import DeviceKind, Image
+from vlockstep.machine.interface import GuestMachine
 from vlockstep.machine.machine import Machine
 from vlockstep.net.portmessages import parse_mac
 from vlockstep.net.station import Station
@@ -97,7 +98,7 @@ class Simulation:
         memory: int = 16,
         disk_size: int = 1 << 16,
         conditions: Conditions | None = None,
-        machine: Callable[[Image, GuestConfig, bool], Machine] | None = None,
+        machine: Callable[[Image, GuestConfig, bool], GuestMachine] | None = None,
         crash_at: str | None = None,
         logs: Path | None = None,
         replicas: int = 2,
@@ -343,5 +344,5 @@ class Simulation:
         self.close()
 
 
-def _real_machine(image: Image, config: GuestConfig, count_blocks: bool) -> Machine:
+def _real_machine(image: Image, config: GuestConfig, count_blocks: bool) -> GuestMachine:
     return Machine(image, config, count_blocks=count_blocks)

@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from vlockstep.machine.machine import Machine
+from vlockstep.machine.interface import GuestMachine
 from vlockstep.machine.position import Position
+from vlockstep.machine.world import NoAnswer
 from vlockstep.sim import coroutine
 
 if TYPE_CHECKING:
     from vlockstep.sim.coroutine import Coroutine
-
-
-class _Killed(BaseException):
-    """Ends the execution of a guest whose replica is gone."""
 
 
 class GuestTask:
@@ -29,14 +26,17 @@ class GuestTask:
         self._at_exit = False
         self._waiting = False
         self._woken = False
+        self._killed = False
 
-    def launch(self, run: Callable[[], None], machine: Machine) -> None:
+    def launch(self, run: Callable[[], None], machine: GuestMachine) -> None:
         """Begin, and go on to the end of the first exit."""
 
         def breakpoint() -> None:
             machine.break_at(Position(machine.exits + 1), breakpoint)
             self._at_exit = True
             self._leave()
+            if self._killed:
+                machine.stop()
 
         machine.break_at(Position(machine.exits + 1), breakpoint)
         self._task = coroutine.make(run)
@@ -61,8 +61,10 @@ class GuestTask:
             self._task.switch()
 
     def kill(self) -> None:
+        """Let the guest stop where it is, since its replica is gone."""
         if self._task is not None and not self._task.dead:
-            self._task.throw(_Killed)
+            self._killed = True
+            self._task.switch()
 
     # What the guest waits with
 
@@ -70,6 +72,8 @@ class GuestTask:
         """From the guest: leave until `wake`."""
         self._waiting, self._woken = True, False
         self._leave()
+        if self._killed:
+            raise NoAnswer
 
     def wake(self) -> None:
         self._woken = True

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
-from vlockstep.errors import LogError, UsageError, VlockstepError
+from vlockstep.errors import LogError, UsageError
 from vlockstep.host.attach import DiskSpec, attach
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.report import GuestError
-from vlockstep.machine.world import Outcome
+from vlockstep.machine.world import Cause, Outcome, Stop, World
 from vlockstep.program.tracebacks import hide
 from vlockstep.replay.entry import Kind
 from vlockstep.replay.logfile import LogReader
@@ -65,59 +64,40 @@ def replay(
             closing(new_machine(found, reader.config, goal)) as machine,
         ):
             entries = reader.entries()
-            script = Script(entries, machine, goal, _stop)
+            script = Script(entries, machine, goal)
             text: list[bytes] = []
-            world = _Witness(
+            world = Replayer(
                 script,
                 machine,
                 local={handle: devices.disks[handle] for handle in devices.local},
                 suppressed=lambda *output: text.append(_console_text(*output)),
             )
-            stopped: _Stopped | None = None
-            try:
-                with suppress(GuestError):
-                    machine.run(world)
-            except _Stopped as where:
-                stopped = where
-            if goal is not None and (stopped is None or stopped.end != "until"):
+            end = _run(machine, world)
+            if goal is not None and not (isinstance(end, Stop) and end.cause is Cause.REQUEST):
                 raise UsageError(f"{until} is not in {log}: it ends after {script.taken} entries")
-            if stopped is None and next(entries, None) is not None:
+            if isinstance(end, Outcome) and next(entries, None) is not None:
                 raise LogError(f"{log}: there are entries after the guest's end")
-            return _result(world, stopped, b"".join(text))
+            console = b"".join(text)
+            if isinstance(end, Stop):
+                registers, digest = machine.registers(), machine.memory.digest()
+                return Replayed(end.position, registers, digest, None, "", world.sequence, console)
+            return Replayed(
+                end.position,
+                end.registers,
+                end.memory_digest,
+                end.status,
+                end.reason,
+                world.sequence,
+                console,
+            )
 
 
-class _Stopped(VlockstepError):
-    """Ends the execution, with the guest's state: here it is exact."""
-
-    def __init__(self, machine: Machine, end: str) -> None:
-        super().__init__(end)
-        self.end = end
-        self.position = machine.position
-        self.registers = machine.registers()
-        self.memory_digest = machine.memory.digest()
-
-
-def _stop(machine: Machine, end: str) -> NoReturn:
-    raise _Stopped(machine, end)
-
-
-class _Witness(Replayer):
-    outcome: Outcome | None = None
-
-    def end(self, outcome: Outcome) -> None:
-        super().end(outcome)
-        self.outcome = outcome
+def _run(machine: Machine, world: World) -> Outcome | Stop:
+    try:
+        return machine.run(world)
+    except GuestError as error:
+        return error.outcome
 
 
 def _console_text(_sequence: int, kind: Kind, _handle: int, _offset: int, data: bytes) -> bytes:
     return data if kind is Kind.CONSOLE else b""
-
-
-def _result(world: _Witness, stopped: _Stopped | None, console: bytes) -> Replayed:
-    if stopped is not None:
-        state = stopped.position, stopped.registers, stopped.memory_digest
-        return Replayed(*state, None, "", world.sequence, console)
-    end = world.outcome
-    assert end is not None
-    state = end.position, end.registers, end.memory_digest
-    return Replayed(*state, end.status, end.reason, world.sequence, console)
