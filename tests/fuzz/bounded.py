@@ -29,15 +29,20 @@ def bounded_machine(image: Image, config: GuestConfig) -> Machine:
     """A machine that stops after so many exits, or so many blocks without one: the guest is given
     up then, which is no bug, and equal in every execution."""
     machine = Machine(image, config, count_blocks=True)
+    bound(machine)
+    return machine
+
+
+def bound(machine: Machine) -> None:
+    """The same for one that is somewhere already."""
 
     def check() -> None:
         if machine.exits == MAX_EXITS or machine.position.blocks == MAX_BLOCKS:
             machine.stop()
 
-    for exits in range(MAX_EXITS):
+    for exits in range(machine.exits, MAX_EXITS):
         machine.break_at(Position(exits, MAX_BLOCKS), check, exact=False)
     machine.break_at(Position(MAX_EXITS), check)
-    return machine
 
 
 class GuardedMemory(Memory):

@@ -59,7 +59,7 @@ _INSTRUCTIONS = """
 """
 """What a kernel may do, and what none should: exits, far transfers, control registers, tables,
 MSRs, extended state, SVM, wild pointers, its own code and page tables."""
-_PIECES = [SPIN, *(bytes.fromhex(text) for text in _INSTRUCTIONS.split())]
+PIECES = [SPIN, *(bytes.fromhex(text) for text in _INSTRUCTIONS.split())]
 
 
 def check(data: bytes) -> None:
@@ -71,7 +71,7 @@ def check(data: bytes) -> None:
 def seeds() -> list[bytes]:
     """What a kernel may do, a line each, in several environments."""
     heads = (bytes((flags, model, 7)) for model, flags in enumerate((0, 1, 3, 5, 7)))
-    return [head + piece for head in heads for piece in (*_PIECES, b"".join(_PIECES))]
+    return [head + piece for head in heads for piece in (*PIECES, b"".join(PIECES))]
 
 
 def image_of(flags: int, code: bytes) -> Image:

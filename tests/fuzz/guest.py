@@ -35,7 +35,7 @@ DISK, NET = 1, 2
 CAPACITY = 4096
 MEMORY = 4 * MIB
 _MOST_BLOCKS_BETWEEN_INTERRUPTS = 20
-_NOTHING: Entry = (Kind.END, 1 << 62, 0, b"", b"")
+NOTHING: Entry = (Kind.END, 1 << 62, 0, b"", b"")
 """Behind the log of a guest that was given up: fits no exit."""
 
 
@@ -102,7 +102,7 @@ def _lockstep(make: Callable[[], Machine], seed: int) -> Ending:
     if entries:
         assert codec.decode(codec.encode(0, entries)) == (0, entries)
     with closing(make()) as machine:
-        source = LogSequence(chain(entries, [_NOTHING]))
+        source = LogSequence(chain(entries, [NOTHING]))
         replayed = _run(machine, Replayer(source, machine))
     assert replayed == recorded
     return recorded

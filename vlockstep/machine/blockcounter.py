@@ -66,6 +66,8 @@ class BlockCounter:
         self.words[TARGET] = NEVER
         self.argument = address_of(self._page)
         self.stopped = False
+        self.block = (0, 0)
+        """Address and size of the one that `reached` was asked about last."""
         self._at_target = HOOK(self._decide)
         self.words[_REACHED] = ctypes.cast(self._at_target, ctypes.c_void_p).value or 0
         code = executable(x86_64=X86_64, aarch64=AARCH64) if native else None
@@ -88,7 +90,8 @@ class BlockCounter:
         else:
             self._decide(engine, address, size, argument)
 
-    def _decide(self, engine: int, _address: int, _size: int, _argument: int) -> None:
+    def _decide(self, engine: int, address: int, size: int, _argument: int) -> None:
+        self.block = address, size
         if self._reached():
             self.stopped = True
             self._stop(engine)

@@ -12,7 +12,7 @@ from vlockstep.machine.image import DeviceKind, Image
 from vlockstep.machine.memory import BadPointer
 
 if TYPE_CHECKING:
-    from vlockstep.machine.machine import Machine
+    from vlockstep.machine.execution import Execution
 
 PORT_BASE = 0x500
 OK, AGAIN, EINVAL, EUNSPEC = range(4)
@@ -29,13 +29,13 @@ _ETHERNET_HEADER = 14
 
 
 class Hypercalls:
-    """Serves the requests of one machine's guest.
+    """Serves the requests of one guest.
 
     Each method takes the number of exits before this one and the address of the request, a struct
     in guest memory. Raises `BadPointer` for what leaves guest memory: a fatal guest error.
     """
 
-    def __init__(self, machine: Machine, image: Image, config: GuestConfig) -> None:
+    def __init__(self, machine: Execution, image: Image, config: GuestConfig) -> None:
         self._machine = machine
         self._memory = memory = machine.memory
         self._put_u64, self._put_i32 = memory.packer("<Q"), memory.packer("<i")

@@ -91,6 +91,17 @@ def block_ends_without_exit(rip: int, read: Read) -> bool:
     return False
 
 
+def may_be_alone(rip: int, size: int, read: Read) -> bool:
+    """Whether the block at `rip`, of `size` bytes, may be one instruction that need not end a
+    block."""
+    engine = _disassembler()
+    engine.detail = True
+    for instruction in engine.disasm(read(rip, _LONGEST_INSTRUCTION), rip, 1):
+        ends = _ENDS_BLOCK.intersection(map(instruction.group_name, instruction.groups))
+        return instruction.size == size and not ends and not instruction.mnemonic.startswith("rep")
+    return size <= _LONGEST_INSTRUCTION
+
+
 def _disassembler() -> capstone.Cs:
     """Most guests never need one, and it takes 6 MB."""
     import capstone

@@ -13,6 +13,9 @@ begin. Flags that the manual leaves undefined, such as OF behind BT, may come ou
 instruction that left them so is in the same block; and who counts blocks may count others where a
 block was so long that the engine ended it, which takes hundreds of instructions without a branch.
 
+At a boundary before an instruction that overwrites the block of which it is a part there is no
+state to take: `Machine.capture` refuses it.
+
 A restored machine's TLB is empty. A guest that changes its page tables without INVLPG depends on
 what its TLB holds, so it is not exact at all.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from vlockstep.machine.interface import Probe
 from vlockstep.machine.position import Position
@@ -40,12 +41,27 @@ MEMORY_INTERVAL = 8
 """Every so many checkpoints, one digests a slice of RAM too."""
 
 
+class Cadence(NamedTuple):
+    """Where a Recorder stands from one checkpoint to the next."""
+
+    until_checkpoint: int = 1
+    """Entries."""
+    until_memory: int = MEMORY_INTERVAL
+    """Checkpoints."""
+    slice: int = 0
+    """Address of the slice of RAM that was digested last."""
+
+
+_START = Cadence()
+
+
 class Recorder:
     """Logs each input with its value and each output with its digest, in order, through `append`.
 
     An output is logged before it is made. `local` are the handles of block devices of which each
     replica has its own copy: their reads are logged as digests. From time to time an entry carries
-    a checkpoint of the guest's state.
+    a checkpoint of the guest's state. One that goes on from `cadence` makes the entries that the
+    Recorder would have made whose `cadence` it was.
     """
 
     def __init__(
@@ -54,14 +70,17 @@ class Recorder:
         machine: Probe,
         append: Callable[[Entry], None],
         local: frozenset[int] = frozenset(),
+        cadence: Cadence = _START,
     ) -> None:
         self._world = world
         self._machine = machine
         self._append = append
         self._local = local
-        self._until_checkpoint = 1
-        self._until_memory = MEMORY_INTERVAL
-        self._slice = 0
+        self._until_checkpoint, self._until_memory, self._slice = cadence
+
+    @property
+    def cadence(self) -> Cadence:
+        return Cadence(self._until_checkpoint, self._until_memory, self._slice)
 
     # Inputs
 

@@ -1,0 +1,131 @@
+"""What of Unicorn is called through ctypes: its CPU models and registers."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import unicorn
+from unicorn import unicorn_const as uc_const
+from unicorn import x86_const as x86
+from unicorn.unicorn_py3.unicorn import uclib
+
+from vlockstep.errors import HostError
+from vlockstep.machine.hostclock import stop_clock
+from vlockstep.machine.registers import Registers
+
+CPU_MODELS = {
+    "qemu64": x86.UC_CPU_X86_QEMU64,
+    "core2duo": x86.UC_CPU_X86_CORE2DUO,
+    "nehalem": x86.UC_CPU_X86_NEHALEM,
+    "westmere": x86.UC_CPU_X86_WESTMERE,
+    "sandybridge": x86.UC_CPU_X86_SANDYBRIDGE,
+    "phenom": x86.UC_CPU_X86_PHENOM,
+    "opteron_g3": x86.UC_CPU_X86_OPTERON_G3,
+}
+"""The models offered: those without RDRAND and RDSEED."""
+
+EFER = 0xC0000080
+TSC_AUX = 0xC0000103
+_IN_PAGES = 1 << 55
+"""Of a segment: G."""
+_MSRS = {
+    "efer": EFER, "star": 0xC0000081, "lstar": 0xC0000082, "cstar": 0xC0000083,
+    "fmask": 0xC0000084, "fs_base": 0xC0000100, "gs_base": 0xC0000101,
+    "kernel_gs_base": 0xC0000102, "tsc_aux": TSC_AUX, "sysenter_cs": 0x174,
+    "sysenter_esp": 0x175, "sysenter_eip": 0x176, "apic_base": 0x1B, "pat": 0x277,
+    "misc_enable": 0x1A0, "mcg_status": 0x17A, "mcg_ctl": 0x17B, "mtrr_default": 0x2FF,
+    **{f"mtrr_{i:x}": i for i in (*range(0x200, 0x210), 0x250, 0x258, 0x259, *range(0x268, 0x270))},
+}  # fmt: skip
+_WORDS = (
+    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12",
+    "r13", "r14", "r15", "rip", "rflags", "cs", "ds", "es", "fs", "gs", "ss", "cr0", "cr2",
+    "cr3", "cr4", "cr8", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7", "mxcsr", "fpcw", "fpsw",
+    "fptag", "fip", "fcs", "fdp", "fds", "fop",
+)  # fmt: skip
+_WIDE = (*(f"xmm{i}" for i in range(16)), *(f"fp{i}" for i in range(8)))
+_TABLES = ("gdtr", "idtr", "ldtr", "tr")
+
+
+class Table(ctypes.Structure):
+    _fields_ = [
+        ("selector", ctypes.c_uint16),
+        ("base", ctypes.c_uint64),
+        ("limit", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+    ]
+
+
+class Segment(ctypes.Structure):
+    """A segment register with its hidden parts; `flags` are the upper half of the descriptor."""
+
+    _fields_ = [
+        ("selector", ctypes.c_uint32),
+        ("base", ctypes.c_uint64),
+        ("limit", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+    ]
+
+    def load(self, selector: int, descriptor: int) -> None:
+        self.selector, self.flags = selector, descriptor >> 32
+        self.base = descriptor >> 16 & 0xFFFFFF | descriptor >> 56 << 24
+        self.limit = descriptor & 0xFFFF | descriptor >> 32 & 0xF0000
+        if descriptor & _IN_PAGES:
+            self.limit = self.limit << 12 | 0xFFF
+
+
+class Msr(ctypes.Structure):
+    _fields_ = [("number", ctypes.c_uint32), ("value", ctypes.c_uint64)]
+
+
+def register_number(name: str) -> int:
+    return int(getattr(x86, f"UC_X86_REG_{name.upper()}"))
+
+
+def check(status: int, what: str) -> None:
+    if status != uc_const.UC_ERR_OK:
+        raise HostError(f"Unicorn refused to {what}: {uclib.uc_strerror(status).decode()}")
+
+
+# Three times as fast as the binding's: it takes arguments as they are, and keeps the GIL.
+write_batch = ctypes.PyDLL(uclib._name, handle=uclib._handle).uc_reg_write_batch
+
+
+class RegisterBatch:
+    """Buffers to read every register in one call."""
+
+    def __init__(self) -> None:
+        self.words = {n: ctypes.c_uint64() for n in _WORDS}
+        self.wide = {n: (ctypes.c_uint64 * 2)() for n in _WIDE}
+        self.tables = {n: Table() for n in _TABLES}
+        self.msrs = {n: Msr(number) for n, number in _MSRS.items()}
+        numbers = [register_number(n) for n in (*_WORDS, *_WIDE, *_TABLES)]
+        numbers += [x86.UC_X86_REG_MSR] * len(_MSRS)
+        values: list[Any] = [
+            *self.words.values(), *self.wide.values(), *self.tables.values(), *self.msrs.values(),
+        ]  # fmt: skip
+        self._numbers = (ctypes.c_int * len(numbers))(*numbers)
+        self._values = (ctypes.c_void_p * len(values))(*(ctypes.addressof(v) for v in values))
+
+    def read(self, handle: Any) -> Registers:
+        check(
+            uclib.uc_reg_read_batch(handle, self._numbers, self._values, len(self._numbers)),
+            "read registers",
+        )
+        result = {n: v.value for n, v in self.words.items()}
+        for name, table in self.tables.items():
+            result[f"{name}_base"] = table.base
+            result[f"{name}_limit"] = table.limit
+            if name in ("ldtr", "tr"):
+                result[name] = table.selector
+        result.update((n, m.value) for n, m in self.msrs.items())
+        result.update((n, v[0] | v[1] << 64) for n, v in self.wide.items())
+        return Registers(result)
+
+
+def open_cpu(model: str) -> tuple[Any, Any]:
+    stop_clock(uclib)
+    uc = unicorn.Uc(uc_const.UC_ARCH_X86, uc_const.UC_MODE_64)
+    uc.ctl_set_cpu_model(CPU_MODELS[model])
+    uc.ctl_exits_enabled(True)  # with no exit addresses: jumping to 0 is a fault, not a stop
+    return uc, uc._uch
