@@ -10,25 +10,30 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgpack
 from fuzz import code, guest
 from fuzz.bounded import bounded_machine
 from support import VERSION_1, config_for, disk_config, hypercall, sample
 
-from vlockstep.errors import LogError
+from vlockstep.errors import LogError, StateError
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
+from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.report import GuestError
+from vlockstep.machine.state import MachineState
 from vlockstep.replay import codec
 from vlockstep.replay.entry import Checkpoint, Entry, describe
+from vlockstep.replay.keyframe import Keyframe
 from vlockstep.replay.logfile import MAGIC, VERSION, LogReader, LogWriter
-from vlockstep.replay.recorder import Recorder
+from vlockstep.replay.recorder import Cadence, Recorder
 from vlockstep.replay.replayer import Divergence, Replayer, Sequence
 
 _HEAD = struct.Struct("<III")
@@ -75,8 +80,11 @@ def _check_file(data: bytes) -> None:
         with closing(reader):
             assert GuestConfig.from_dict(reader.config.to_dict()) == reader.config
             try:
-                for first, entries in reader.batches():
-                    _check_batch(first, entries, reader.version)
+                for found in reader.frames():
+                    if isinstance(found, Keyframe):
+                        _check_keyframe(found)
+                    else:
+                        _check_batch(*found, reader.version)
             except LogError:
                 return
 
@@ -96,6 +104,13 @@ def _check_batch(first: int, entries: list[Entry], version: int) -> None:
             machine.run(Replayer(Sequence(islice(entries, _REPLAYED)), machine))
         except (GuestError, Divergence, LogError) as error:
             str(error)
+
+
+def _check_keyframe(keyframe: Keyframe) -> None:
+    assert Keyframe.of(msgpack.unpackb(keyframe.pack())) == keyframe
+    with suppress(StateError):
+        state = MachineState.unpack(keyframe.machine)
+        assert MachineState.unpack(state.pack()) == state
 
 
 def _check_checkpoint(data: bytes) -> None:
@@ -137,7 +152,16 @@ def _log(config: GuestConfig, entries: list[Entry]) -> bytes:
                 writer.append(entry)
                 if number % 16 == 0:
                     writer.flush()
+                if number == 16:
+                    writer.keyframe(_keyframe(number + 1))
         return path.read_bytes()
+
+
+def _keyframe(sequence: int) -> Keyframe:
+    with closing(bounded_machine(_reader(), _reader_config())) as machine:
+        state = machine.capture()
+    small = replace(state, memory=((0x1000, b"memory"),)).pack()
+    return Keyframe(sequence, Position(16), small, (1, 2), 3, Cadence())
 
 
 @contextmanager

@@ -14,8 +14,11 @@ from support import config_for, disk_config, sample
 
 from vlockstep.errors import HostError, LogError, VlockstepError
 from vlockstep.machine.config import GuestConfig
+from vlockstep.machine.position import Position
 from vlockstep.replay.entry import Entry
+from vlockstep.replay.keyframe import Keyframe
 from vlockstep.replay.logfile import MAGIC, VERSION, LogReader, LogWriter, frame
+from vlockstep.replay.recorder import Cadence
 
 CONFIG = config_for(sample("abi"), "--timer=1", blocks=disk_config(4096, True, "ab"))
 ENTRIES: list[Entry] = [
@@ -247,6 +250,80 @@ def test_an_image_that_is_no_path(tmp_path: Path, image: object) -> None:
     path.write_bytes(MAGIC + frame(msgpack.packb(header)))
     with pytest.raises(LogError, match=r"malformed header .an image that is no path"):
         LogReader(path)
+
+
+def keyframe(sequence: int, machine: bytes = b"state") -> Keyframe:
+    return Keyframe(sequence, Position(7, sequence), machine, (1, 1 << 60), 99, Cadence(3, 2, 1))
+
+
+def test_keyframes_are_read_where_they_were_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.vlog"
+    with LogWriter(path, CONFIG) as writer:
+        writer.keyframe(keyframe(0))
+        writer.extend(ENTRIES[:3])
+        writer.keyframe(keyframe(3))
+        writer.keyframe(keyframe(3, bytes(70_000)))
+        writer.extend(ENTRIES[3:])
+        writer.keyframe(keyframe(len(ENTRIES)))
+    reader = LogReader(path)
+    assert list(reader.frames()) == [
+        keyframe(0),
+        (0, ENTRIES[:3]),
+        keyframe(3),
+        keyframe(3, bytes(70_000)),
+        (3, ENTRIES[3:]),
+        keyframe(len(ENTRIES)),
+    ]
+    reader.close()
+    assert read(path) == (ENTRIES, None)
+    assert VERSION == LogReader(path).version == 2
+
+
+def test_a_log_without_keyframes_is_as_it_was_before_there_were_any(tmp_path: Path) -> None:
+    content = write(tmp_path / "a.vlog")
+    starts = boundaries(content)
+    assert all(content[start + 12] & 0xF0 == 0x90 for start in starts[1:-1])  # an array
+
+
+def test_notes_of_a_later_version_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "a.vlog"
+    content = write(path)
+    first, second = boundaries(content)[1:3]
+    note = frame(msgpack.packb({"kind": "weather", **{f"of {n}": n for n in range(20)}}))
+    path.write_bytes(content[:second] + note + content[second:] + note)
+    assert read(path) == (ENTRIES, None)
+    path.write_bytes(content[:first] + note[:-1])
+    assert read(path) == ([], first)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sequence": 1},
+        {"sequence": -1},
+        {"sequence": None},
+        {"position": (1,)},
+        {"position": 5},
+        {"machine": "text"},
+        {"clock": (1, -1)},
+        {"console": True},
+        {"cadence": (1, 2, 3, 4)},
+        {"kind": None, "machine": None},
+    ],
+    ids=str,
+)
+def test_a_keyframe_that_is_none_is_refused_with_its_offset(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    path = tmp_path / "a.vlog"
+    content = write(path)
+    offset = boundaries(content)[1]
+    fields = msgpack.unpackb(keyframe(0).pack()) | change
+    if fields["kind"] is None:
+        del fields["kind"]
+    path.write_bytes(content[:offset] + frame(msgpack.packb(fields)) + content[offset:])
+    with pytest.raises(LogError, match=rf"at offset {offset}: "):
+        read(path)
 
 
 def test_a_batch_for_which_there_is_no_room_leaves_a_whole_log(tmp_path: Path) -> None:

@@ -5,6 +5,10 @@ little-endian. The file is the magic, a frame with the header (msgpack), and a f
 batch. Since the frame's head has a checksum of its own, a file that was cut off and one that was
 damaged are told apart.
 
+Between batches there may be frames whose content is a msgpack map instead of an array: notes, each
+with its `kind`. A reader passes over those whose kind it does not know. So far there are keyframes,
+whose kind is "keyframe" and whose `sequence` is that of the entry that follows.
+
 Version 1 is read, too. Its entries do not tell which NIC a frame was read from, see `codec`.
 """
 
@@ -26,10 +30,13 @@ from vlockstep.files.piecefile import PieceFile
 from vlockstep.machine.config import GuestConfig
 from vlockstep.replay import codec
 from vlockstep.replay.entry import Entry, data_size
+from vlockstep.replay.keyframe import KIND, Keyframe
 
 MAGIC = b"VLOCKLOG"
 VERSION = 2
 _HEAD = struct.Struct("<III")
+_MAPS = frozenset(bytes([byte]) for byte in (*range(0x80, 0x90), 0xDE, 0xDF))
+_MAX_CONTENT = (1 << 32) - 1
 _BATCH_ENTRIES = 2048
 _BATCH_BYTES = 1 << 18
 
@@ -37,6 +44,11 @@ _BATCH_BYTES = 1 << 18
 def frame(content: bytes) -> bytes:
     head = struct.pack("<II", len(content), zlib.crc32(content))
     return head + struct.pack("<I", zlib.crc32(head)) + content
+
+
+def _is_map(content: bytes) -> bool:
+    """Whether a msgpack map begins here."""
+    return content[:1] in _MAPS
 
 
 class LogWriter:
@@ -96,10 +108,22 @@ class LogWriter:
             assert first == self._next, f"batch {first} where {self._next} should be"
             self._next = end
             frames.append(frame(content))
+        self._write(b"".join(frames))
+
+    def _write(self, content: bytes) -> None:
         try:
-            self._file.write(b"".join(frames))
+            self._file.write(content)
         except OSError as error:
             raise self._failed(error) from error
+
+    def keyframe(self, keyframe: Keyframe) -> None:
+        """Keep the state before the entry that is to be appended next."""
+        assert keyframe.sequence == self._next + len(self._entries)
+        self.flush()
+        content = keyframe.pack()
+        if len(content) > _MAX_CONTENT:
+            raise HostError(f"a keyframe of {len(content) >> 20} MiB is too large for a log")
+        self._write(frame(content))
 
     def close(self) -> None:
         try:
@@ -160,8 +184,9 @@ class LogReader:
             raise LogError(f"{path}: malformed header (an image that is no path)")
         self.image = Path(os.fsdecode(image)) if image else None
 
-    def batches(self) -> Iterator[tuple[int, list[Entry]]]:
-        """Each batch: the sequence number of its first entry, and its entries."""
+    def frames(self) -> Iterator[tuple[int, list[Entry]] | Keyframe]:
+        """Each batch, as the sequence number of its first entry and its entries, and each keyframe
+        where it belongs."""
         expected = 0
         while True:
             offset = self._file.tell()
@@ -169,15 +194,36 @@ class LogReader:
             if content is None:
                 return
             try:
-                first, entries = codec.decode(content, handles=self.version > 1)
+                found = self._decode(content)
             except LogError as error:
                 raise LogError(f"{self.path}: at offset {offset}: {error}") from error
+            if found is None:
+                continue
+            first = found.sequence if isinstance(found, Keyframe) else found[0]
             if first != expected:
                 raise LogError(
                     f"{self.path}: at offset {offset}: entry {first} where {expected} should be"
                 )
-            expected += len(entries)
-            yield first, entries
+            if not isinstance(found, Keyframe):
+                expected += len(found[1])
+            yield found
+
+    def _decode(self, content: bytes) -> tuple[int, list[Entry]] | Keyframe | None:
+        """None for a note of another kind."""
+        if self.version == 1 or not _is_map(content):
+            return codec.decode(content, handles=self.version > 1)
+        try:
+            fields = msgpack.unpackb(content)
+            kind = fields["kind"]
+        except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+            raise LogError(f"malformed note ({error!r})") from error
+        return Keyframe.of(fields) if kind == KIND else None
+
+    def batches(self) -> Iterator[tuple[int, list[Entry]]]:
+        """The batches alone."""
+        for found in self.frames():
+            if not isinstance(found, Keyframe):
+                yield found
 
     def entries(self) -> Iterator[Entry]:
         return chain.from_iterable(batch for _, batch in self.batches())
