@@ -15,7 +15,7 @@ from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
-from vlockstep.machine.world import Outcome
+from vlockstep.machine.world import Outcome, Stop
 
 ROUNDS = 20
 # mov ecx, ROUNDS; L: mov [rip + 1], cl; mov al, 0; add ebx, eax; dec ecx; jnz L
@@ -58,7 +58,9 @@ def run(stops: Sequence[Position], native: bool) -> tuple[Outcome, Position, lis
         for stop in stops:
             machine.break_at(stop, lambda: seen.append(machine.position), exact=False)
         world = Watched(machine)
-        return machine.run(world), world.at, seen
+        outcome = machine.run(world)
+        assert isinstance(outcome, Outcome)
+        return outcome, world.at, seen
 
 
 @pytest.mark.parametrize("native", [True, False])
@@ -88,7 +90,9 @@ def watch(
     looks: Collection[Position] = (),
     kicks: int | None = None,
     native: bool = True,
+    stop: bool = False,
 ) -> Run:
+    """Look at some positions, from within or with a `stop` there or a block later."""
     states: dict[Position, State] = {}
     with machine_of(user_guest(program), count_blocks=True, native=native) as machine:
 
@@ -96,9 +100,11 @@ def watch(
             states[machine.position] = machine.registers(), machine.memory.digest()
 
         for position in looks:
-            machine.break_at(position, look, exact=False)
+            machine.break_at(position, machine.stop if stop else look, exact=False)
         world = Watched(machine, interrupts, kicks)
-        return Run(machine.run(world), world.at, world.seen, states)
+        while isinstance(outcome := machine.run(world), Stop):
+            look()
+        return Run(outcome, world.at, world.seen, states)
 
 
 CALL, LEAVE, HLT = b"\xcd\x80", b"\xcd\x81", b"\xf4"
@@ -112,7 +118,7 @@ PROGRAMS = {
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_stops_anywhere_change_nothing(program: str, seed: int) -> None:
-    """Looks, kicks without a reason, and the portable counter: interrupts land on the same
+    """Looks, stops, kicks without a reason, and the portable counter: interrupts land on the same
     instructions, and all states are equal."""
     chosen = random.Random(seed)
     code = PROGRAMS[program]
@@ -121,13 +127,15 @@ def test_stops_anywhere_change_nothing(program: str, seed: int) -> None:
     def some() -> list[Position]:
         return [Position(1, n) for n in sorted(chosen.sample(range(last), 10))]
 
-    interrupts, common = some(), some()
+    interrupts = some()
     alone = watch(code, interrupts)
-    runs = [
-        watch(code, interrupts, {*common, *some()}, chosen.randint(0, 99), native)
-        for native in (True, True, False)
-    ]
-    for other in runs:
-        assert replace(other, states={}) == alone
-        assert [other.states[p] for p in common] == [runs[0].states[p] for p in common]
-    assert len(alone.interrupts) > 1 and len(runs[0].states) > 10
+    everywhere = [Position(1, n) for n in range(alone.end.blocks)]
+    states = watch(code, interrupts, everywhere).states
+    assert len(alone.interrupts) > 1 and list(states) == everywhere
+    for native in (True, False):
+        for stop in (True, False):
+            looks, kicks = some(), chosen.randint(0, 99)
+            other = watch(code, interrupts, looks, kicks, native, stop)
+            assert replace(other, states={}) == alone
+            assert other.states.items() <= states.items()
+            assert stop or list(other.states) == looks

@@ -12,7 +12,8 @@ makes the guest ask at the next block boundary, exactly, at no cost while it run
 `reached` decides within the hook, because a stop is not always without effect on what follows:
 where a block has overwritten itself, Unicorn executes the instruction that did so alone, as a
 block of its own. It forgets that when it is stopped there, and blocks would be counted in another
-way than in an execution that nobody stops.
+way than in an execution that nobody stops. The size of the `block` before which `reached` is asked
+tells such places from others.
 """
 
 from __future__ import annotations

@@ -41,6 +41,7 @@ from vlockstep.machine.registers import Registers
 from vlockstep.machine.report import (
     GuestError,
     block_ends_without_exit,
+    cut_short,
     disassemble,
     instruction_length,
 )
@@ -187,7 +188,11 @@ class Execution:
 
     def stop(self) -> None:
         """Let `run` return before the guest goes on. In the guest's thread: from a breakpoint's
-        action or a call of its World."""
+        action or a call of its World.
+
+        If Unicorn may be about to execute an instruction again that has overwritten its own block,
+        `run` returns a block later: a stop there would change how blocks are counted.
+        """
         self._stop, self._attentive = Cause.REQUEST, True
 
     def replace_world(self, world: World) -> None:
@@ -417,7 +422,12 @@ class Execution:
         self._check_breakpoints()
         self.engine.words[TARGET] = NEVER
         if self._stop is not None:
-            return
+            size = self.engine.counter.block[1]
+            if not cut_short(self.engine.registers(), size, self.read_virtual):
+                return
+            self._stop = None
+            following = Position(self.exits, self.engine.words[COUNT] + 1)
+            self._breakpoints.add(following, self.stop, exact=False)
         if self._timed and self._pending is None:
             self._pending = self.world.interrupt(self.position, self._interruptible())
         if self._pending is None:

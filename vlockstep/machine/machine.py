@@ -10,9 +10,7 @@ from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.execution import Execution
 from vlockstep.machine.image import Image
 from vlockstep.machine.memory import Memory
-from vlockstep.machine.report import (
-    may_be_alone,
-)
+from vlockstep.machine.report import LONGEST_INSTRUCTION, cut_short
 from vlockstep.machine.state import MachineState, Where, guest_digest
 
 _BREAKPOINTS_ENABLED = 0xFF
@@ -77,11 +75,14 @@ class Machine(Execution):
         )
 
     def _rewrites_itself(self) -> bool:
-        """Whether the block to come may be an instruction that Unicorn executes alone, since it is
-        about to overwrite the block of which it was a part: another CPU would not know that."""
+        """Whether the block to come may be one that is cut short: another CPU would not know that.
+        It may if its code cannot be read, say without paging."""
         address, size = self.engine.counter.block
-        alone = self.engine["rip"] == address and may_be_alone(address, size, self.read_virtual)
-        return alone and not self.engine.in_shadow()
+        registers = self.engine.registers()
+        if registers["rip"] != address or self.engine.in_shadow():
+            return False
+        unknown = not self.read_virtual(address, 1) and size <= LONGEST_INSTRUCTION
+        return unknown or cut_short(registers, size, self.read_virtual)
 
     @classmethod
     def restore(

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlockstep.errors import VlockstepError
+from vlockstep.machine.paging import PAGE
+from vlockstep.machine.registers import Registers
 from vlockstep.machine.world import Outcome
 
 if TYPE_CHECKING:
     import capstone
 
-_LONGEST_INSTRUCTION = 15
+LONGEST_INSTRUCTION = 15
+_WORD = 8
 _BEFORE, _AFTER = 6, 6
 _MAX_BACK = 4096
 
@@ -51,7 +54,7 @@ def disassemble(rip: int, read: Read, symbol: Symbol) -> str:
     if found is not None and rip - found[0] <= _MAX_BACK:
         code = read(found[0], rip - found[0])
         rows = [(i.address, _text(i)) for i in engine.disasm(code, found[0])][-_BEFORE:]
-    following = read(rip, _LONGEST_INSTRUCTION * _AFTER)
+    following = read(rip, LONGEST_INSTRUCTION * _AFTER)
     rows += [(i.address, _text(i)) for i in engine.disasm(following, rip, _AFTER)]
     if not any(address == rip for address, _ in rows):
         what = f"(bytes {following[:8].hex(' ')})" if following else "(not mapped)"
@@ -91,15 +94,21 @@ def block_ends_without_exit(rip: int, read: Read) -> bool:
     return False
 
 
-def may_be_alone(rip: int, size: int, read: Read) -> bool:
-    """Whether the block at `rip`, of `size` bytes, may be one instruction that need not end a
-    block."""
-    engine = _disassembler()
+def cut_short(registers: Registers, size: int, read: Read) -> bool:
+    """Whether the block of `size` bytes at RIP may be an instruction that Unicorn executes again,
+    alone, since it has overwritten its own block. Else it is a block as any other."""
+    engine, rip = _disassembler(), registers["rip"]
     engine.detail = True
-    for instruction in engine.disasm(read(rip, _LONGEST_INSTRUCTION), rip, 1):
-        ends = _ENDS_BLOCK.intersection(map(instruction.group_name, instruction.groups))
-        return instruction.size == size and not ends and not instruction.mnemonic.startswith("rep")
-    return size <= _LONGEST_INSTRUCTION
+    for instruction in engine.disasm(read(rip, LONGEST_INSTRUCTION), rip, 1):
+        if instruction.size != size:
+            return False
+        groups = map(instruction.group_name, instruction.groups)
+        if _ENDS_BLOCK.isdisjoint(groups) and not instruction.mnemonic.startswith("rep"):
+            return True
+        # It is alone anyhow; but does it overwrite itself? Pages may be mapped twice.
+        stored = registers["rdi"], registers["rsp"] - _WORD
+        return any((at - rip + _WORD) % PAGE < _WORD + size for at in stored)
+    return False
 
 
 def _disassembler() -> capstone.Cs:
