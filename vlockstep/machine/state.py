@@ -16,8 +16,8 @@ block was so long that the engine ended it, which takes hundreds of instructions
 At a boundary before an instruction that overwrites the block of which it is a part there is no
 state to take: `Machine.capture` refuses it.
 
-A restored machine's TLB is empty. A guest that changes its page tables without INVLPG depends on
-what its TLB holds, so it is not exact at all.
+A restored machine's TLB is empty. A guest that changes its page tables, or EFER.NXE, without INVLPG
+or a reload of CR3 depends on what its TLB holds, so it is not exact at all.
 """
 
 from __future__ import annotations
