@@ -5,16 +5,18 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Collection, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import pytest
-from support import HALT, ScriptedWorld, halt, machine_of, make_image
+from support import HALT, ScriptedWorld, config_for, halt, machine_of, make_image
 from user_mode import MAP_FOR_USERS, MAPS, user_guest
 
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
+from vlockstep.machine.state import MachineState
 from vlockstep.machine.world import Outcome, Stop
 
 ROUNDS = 20
@@ -139,3 +141,26 @@ def test_stops_anywhere_change_nothing(program: str, seed: int) -> None:
             assert replace(other, states={}) == alone
             assert other.states.items() <= states.items()
             assert stop or list(other.states) == looks
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_machine_restored_anywhere_goes_on_alike(program: str) -> None:
+    """Wherever a guest can be stopped, its state is all of it."""
+    image = user_guest(PROGRAMS[program])
+    interrupts = [Position(1, n) for n in range(2, 90, 7)]
+    alone = watch(PROGRAMS[program], interrupts)
+    taken: list[MachineState] = []
+    with machine_of(image, count_blocks=True) as machine:
+        for blocks in range(0, alone.end.blocks, 3):
+            machine.break_at(Position(1, blocks), machine.stop, exact=False)
+        world = Watched(machine, interrupts)
+        while isinstance(outcome := machine.run(world), Stop):
+            taken.append(machine.capture())
+    assert (outcome, world.at) == (alone.outcome, alone.end) and len(taken) > 5
+    for state in taken:
+        with closing(
+            Machine.restore(image, config_for(image), state, count_blocks=True)
+        ) as restored:
+            waiting = [p for p in interrupts if p >= state.position]
+            world = Watched(restored, waiting)
+            assert (restored.run(world), world.at) == (alone.outcome, alone.end)
