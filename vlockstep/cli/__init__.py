@@ -11,6 +11,8 @@ standard error then.
     log             log: what is in a log
     guests          guests: what comes with vlockstep
     pair            primary, secondary, switchover: the replicas of a protected guest
+    running         ps, status, events, stop: guests that run here
+    top             top: all of them, as they go on
     arbiter         arbiter: who rules
     switch          switch: the virtual switch
     keys            keys: what replicas need to trust each other

@@ -11,10 +11,17 @@ What a guest starts from
 
 Its execution
 
-    machine         Machine: runs a guest to its end, or to a position
+    machine         Machine: runs a guest until it ends or stops, and goes on from there
+    execution       Execution: what a machine's exits and stops do
+    interface       GuestMachine, Probe: what others need of a machine
+    state           MachineState, CpuState: all that the rest of an execution depends on
+    breakpoints     Breakpoints: what to do where
     world           World, Outcome, WorldChanged: the gate of all inputs and outputs
     position        Position: exits so far, and blocks since the last one
     engine          Engine: the CPU, and the only module that talks to Unicorn
+    unicorncpu      open_cpu, RegisterBatch: what of Unicorn is called through ctypes
+    layout          find_layout, Layout: where Unicorn keeps what is none of its registers
+    delivery        Delivery: who takes exceptions and interrupts in a guest
     blockcounter    BlockCounter: counts blocks, in machine code where the host allows it
     hostclock       stop_clock: the host's clock, as Unicorn sees it
     nativecode      machine code for this host

@@ -3,6 +3,7 @@
 entry       Kind, Checkpoint, End: what a log is made of
 codec       encode, decode: batches of entries as bytes, for files and for the logging channel
 logfile     LogWriter, LogReader: `*.vlog`
+keyframe    Keyframe: the complete state at a position, kept inside a log
 recorder    Recorder: a World that passes everything through and logs it
 replayer    Replayer, Sequence, Divergence: a World whose inputs come from a log
 script      Script, new_machine, parse_goal: a log that is followed to its end, or to a place

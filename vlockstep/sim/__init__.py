@@ -3,7 +3,7 @@
 What one execution is made of
 
     schedule    Schedule, Fault: a guest, a seed for everything that varies, and faults
-    programs    image, arguments, scripted: a schedule's guest
+    programs    image, arguments: a schedule's guest
     simulation  Simulation, Conditions: two hosts, and the world around them
     host        SimulatedHost: what a simulated replica runs on
     world       NetworkedWorld: its guest's inputs
