@@ -7,28 +7,34 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from vlockstep.protocol.role import TRANSITIONS, State
+from vlockstep.protocol.states import TABLE, Row, State
 
 README = Path(__file__).parents[2] / "vlockstep" / "protocol" / "README.md"
-_BLOCK = re.compile(r"^```mermaid\n.*?^```\n", re.M | re.S)
+_PART = re.compile(r"(^<!-- states -->\n).*?(^<!-- end of states -->\n)", re.M | re.S)
 
 
 def drawn(text: str) -> str:
-    """The text with today's drawing in it."""
-    return _BLOCK.sub(lambda _: "".join(f"{line}\n" for line in _lines()), text)
+    """The text with today's drawings in it."""
+    return _PART.sub(lambda found: f"{found[1]}{''.join(_lines())}{found[2]}", text)
 
 
 def _lines() -> Iterator[str]:
-    """In the language of Mermaid."""
-    yield "```mermaid"
-    yield "stateDiagram-v2"
-    for state in State:
-        yield f"    {state.name}: {state.value}"
-    for state, successors in TRANSITIONS.items():
-        for successor in State:
-            if successor in successors:
-                yield f"    {state.name} --> {successor.name}"
-    yield "```"
+    """A drawing of each role, in the language of Mermaid."""
+    for role, rows in TABLE.items():
+        yield f"\n### The {role}\n\n```mermaid\nstateDiagram-v2\n    direction LR\n"
+        for state in rows:
+            yield f"    {state.name}: {state.value}\n"
+        for state, row in rows.items():
+            for successor in State:
+                if because := _because(row, successor):
+                    yield f"    {state.name} --> {successor.name}: {because}\n"
+        yield "```\n"
+    yield "\n"
+
+
+def _because(row: Row, successor: State) -> str:
+    """The events that may lead there."""
+    return ", ".join(event.value for event, states in row.items() if successor in states)
 
 
 if __name__ == "__main__":

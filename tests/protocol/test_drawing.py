@@ -1,11 +1,13 @@
-"""The drawing in the README of the protocol shows the table that is."""
+"""The drawings in the README of the protocol show the table that is."""
 
 from __future__ import annotations
 
 from drawing import README, drawn
 
+from vlockstep.protocol.states import TABLE
 
-def test_the_drawing_is_that_of_the_table() -> None:
+
+def test_the_drawings_are_those_of_the_table() -> None:
     text = README.read_text()
-    assert text.count("```mermaid") == 1
-    assert text == drawn(text), "draw it again: python tests/protocol/drawing.py"
+    assert text.count("```mermaid") == len(TABLE)
+    assert text == drawn(text), "draw them again: python tests/protocol/drawing.py"
