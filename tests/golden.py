@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 from vlockstep.machine.config import MIB, BlockConfig, GuestConfig, NetConfig
+from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.net import portmessages
 from vlockstep.protocol import messages
 from vlockstep.replay import logfile
 from vlockstep.replay.entry import Checkpoint, End, Entry, Kind, output_digest
+from vlockstep.replay.keyframe import Keyframe
+from vlockstep.replay.recorder import Cadence
 
 TESTS = Path(__file__).parent
 HOW = "a change on purpose? See tests/golden.py for what to do"
@@ -115,9 +118,17 @@ def entries() -> list[Entry]:
     ]
 
 
+KEYFRAME = Keyframe(
+    5, Position(301, 7), b"a machine", (1500, 1_800_000_000 * 10**9), 3, Cadence(1, 2, 3)
+)
+"""Before the last entries; its machine is none."""
+
+
 def write_log(path: Path) -> None:
     with logfile.LogWriter(path, CONFIG, IMAGE) as log:
-        log.extend(entries())
+        log.extend(entries()[: KEYFRAME.sequence])
+        log.keyframe(KEYFRAME)
+        log.extend(entries()[KEYFRAME.sequence :])
 
 
 if __name__ == "__main__":

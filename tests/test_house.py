@@ -41,11 +41,11 @@ def test_a_face_names_every_module_and_what_is_found_there(layer: Path) -> None:
     """A line each: the module, two spaces or more, public names, a colon and what they are."""
     face = ast.get_docstring(ast.parse((layer / "__init__.py").read_text()))
     assert face, "say in the first line what lives here"
-    lines = dict(re.findall(r"^ *([a-z]\w*)  +(\S.*)$", face, re.M))
+    lines = re.findall(r"^ *([a-z]\w*)  +(\S.*)$", face, re.M)
     modules = {path.stem: path for path in layer.iterdir() if path.suffix in ("", ".py")}
-    present = {name for name, path in modules.items() if path.is_file() or path in LAYERS}
-    assert set(lines) == {name for name in present if not name.startswith("__")}
-    for module, text in lines.items():
+    present = [name for name, path in modules.items() if path.is_file() or path in LAYERS]
+    assert sorted(name for name, _ in lines) == sorted(n for n in present if n[:2] != "__")
+    for module, text in lines:
         named = re.match(r"\w+(?:, \w+)*(?=:)", text)
         missing = set(named[0].split(", ")) - names_defined(modules[module]) if named else set()
         assert not missing, f"{module} has no {missing}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from golden import CONFIG, HOW, IMAGE, LOG, entries, write_log
+from golden import CONFIG, HOW, IMAGE, KEYFRAME, LOG, entries, write_log
 from support import replay
 
 from vlockstep.machine import image as images
 from vlockstep.replay.entry import Kind, describe
+from vlockstep.replay.keyframe import Keyframe
 from vlockstep.replay.logfile import VERSION, LogReader, LogWriter
 
 
@@ -23,13 +24,20 @@ def test_what_is_read_is_written_to_the_same_bytes(tmp_path: Path) -> None:
         closing(LogReader(LOG)) as log,
         LogWriter(tmp_path / "log.vlog", log.config, log.image) as new,
     ):
-        new.extend(list(log.entries()))
+        for found in log.frames():
+            if isinstance(found, Keyframe):
+                new.keyframe(found)
+            else:
+                new.extend(found[1])
     assert (tmp_path / "log.vlog").read_bytes() == LOG.read_bytes(), HOW
 
 
-def test_every_kind_of_entry_is_read() -> None:
+def test_every_kind_of_entry_is_read_and_a_keyframe() -> None:
     with closing(LogReader(LOG)) as log:
         assert (log.version, log.config, log.image) == (VERSION, CONFIG, IMAGE)
+        _, keyframe, _ = log.frames()
+    assert keyframe == KEYFRAME
+    with closing(LogReader(LOG)) as log:
         read = list(log.entries())
     assert read == entries()
     assert {kind for kind, *_ in read} == set(Kind), HOW

@@ -8,8 +8,6 @@ roles       Roles: the roles of a replica, and what becomes of them
 watch       ProtectionWatch, NetworkWatch: what people are told of both
 links       Links: which replica is at the other end of which connection
 events      Event: what happens to a replica, for programs and for people
-channels    Channels: all connections of a replica
-links       Links: which replica is at the other end of which one
 guest       Guest: the machine, its World, and its thread
 handoff     Appended, Received: entries between the guest's thread and the protocol's
 outputs     OutputQueue, ProtectedWorld: outputs, held back until they may leave
