@@ -132,7 +132,7 @@ def test_no_replica_is_left_behind(
     ("options", "message"),
     [
         (("--kill", "nowhere"), "'nowhere' is no place"),
-        (("--", "--lines=5"), "give the demo --lines N"),
+        (("--", "--lines=5"), "not to its guest (--lines N)"),
         (("--keep", "."), ". is not empty"),
         (("--lines", "9999999"), "9999999 is not in the range"),
         (("--mem", "0"), "guest memory of 0 MiB: give a multiple of 2"),

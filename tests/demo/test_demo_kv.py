@@ -135,9 +135,9 @@ def test_no_process_is_left_behind(number: signal.Signals, status: int) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--guest", "kv", "--kill", "write:5"), "write --kill time:SECONDS"),
+        (("--guest", "kv", "--kill", "write:5"), "write time:SECONDS (--kill PLACE)"),
         (("--guest", "kv", "--", "--ipv4=10.0.0.1/8"), "the demo gives kv its options"),
-        (("--guest", "web"), "the demo shows kv: give --guest kv"),
+        (("--guest", "web"), "the demo shows kv: name that (--guest IMAGE)"),
     ],
 )
 def test_refusals(options: tuple[str, ...], message: str) -> None:

@@ -21,6 +21,7 @@ from vlockstep.demo.ping import PingVisitor
 from vlockstep.demo.redis import RedisVisitor
 from vlockstep.demo.visits import Visitor, longest
 from vlockstep.errors import HostError
+from vlockstep.net.attach import NicSpec
 from vlockstep.net.passt import DEFAULT_GATEWAY, DEFAULT_GUEST
 from vlockstep.sim.sides import Side
 from vlockstep.testing import PairError, ReplicaProcess
@@ -86,10 +87,9 @@ class Network:
             words = last_words(self.switch)
             raise HostError(f"the switch did not start: {words}") from error
 
-    def options(self, which: Side) -> tuple[str, ...]:
-        """Of a replica, to be connected."""
-        capture = self._directory / f"{which}.pcap"
-        return "--net", f"{_NIC}=switch:{self.endpoint},pcap={capture}"
+    def nic(self, which: Side) -> NicSpec:
+        """Of a replica."""
+        return NicSpec(_NIC, f"switch:{self.endpoint}", self._directory / f"{which}.pcap")
 
     def describe(self) -> str:
         if self.port is not None:

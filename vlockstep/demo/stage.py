@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP, SIGTERM
 from typing import Protocol
@@ -61,10 +61,9 @@ def make_pair(plan: Plan, directory: Path) -> Pair:
 
     The fault strikes by itself, but where there are clients: these must have come before.
     """
-    wait = ["--wait", _PATIENCE]
     pause = plan.signal is SIGSTOP
     place = None if plan.networked else plan.place
-    return Pair(
+    pair = Pair(
         plan.reference,
         plan.arguments,
         directory=directory,
@@ -73,9 +72,10 @@ def make_pair(plan: Plan, directory: Path) -> Pair:
         misses=_PROMPT if pause else _PATIENT,
         crash_at=None if pause else place,
         pause_at=place if pause else None,
-        primary_options=wait,
-        secondary_options=wait,
     )
+    for side, spec in pair.specs.items():
+        pair.specs[side] = replace(spec, timing=replace(spec.timing, wait=_PATIENCE))
+    return pair
 
 
 def perform(plan: Plan, pair: Pair, screen: Screen) -> tuple[Story, Continued | None]:
@@ -93,14 +93,15 @@ def perform(plan: Plan, pair: Pair, screen: Screen) -> tuple[Story, Continued | 
             story.tell(time.time(), story.network.describe())
         stack.callback(pair.close)
         try:
-            pair.start_primary(*_options(story, "primary"))
+            _connect(story, pair)
+            pair.start_primary()
         except PairError as error:
             raise _not_started(pair, "primary") from error
         guard.watch(pair.process("primary").pid)
         fate: list[Fate] = []
         # A thread of its own, so that the moment does not depend on what else we are doing.
         threading.Thread(target=_witness, args=(plan, pair, fate), daemon=True).start()
-        pair.start_secondary("--connect", pair.endpoint, *_options(story, "secondary"))
+        pair.start_secondary("--connect", pair.endpoint)
         guard.watch(pair.process("secondary").pid)
         _follow(story, pair, fate, screen)
         if story.fault is not None and story.fault.exit_status is None:
@@ -112,8 +113,10 @@ def perform(plan: Plan, pair: Pair, screen: Screen) -> tuple[Story, Continued | 
     return story, continued
 
 
-def _options(story: Story, which: Side) -> tuple[str, ...]:
-    return () if story.network is None else story.network.options(which)
+def _connect(story: Story, pair: Pair) -> None:
+    if story.network is not None:
+        for side, spec in pair.specs.items():
+            pair.specs[side] = replace(spec, nics=(story.network.nic(side),))
 
 
 def _witness(plan: Plan, pair: Pair, fate: list[Fate]) -> None:

@@ -23,7 +23,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from vlockstep.net.attach import NicSpec
 from vlockstep.supervise.spec import ReplicaSpec, TestSpec, TimingSpec, dotted
 
 SUFFIX = ".toml"
+_IMAGE = ".hvt"
 _MAX_SIZE = 1 << 20
 _Read = Callable[[Any, Key], Any]
 
@@ -75,6 +76,8 @@ def naming(source: Path | None) -> Iterator[None]:
 
 def to_toml(spec: ReplicaSpec) -> str:
     """A file that says the same, wherever it lies."""
+    if "/" in spec.image or spec.image.endswith(_IMAGE):
+        spec = replace(spec, image=os.path.abspath(spec.image))  # noqa: PTH100 - as below
     lines: list[str] = []
     tables: list[str] = []
     for each in fields(spec):
@@ -166,7 +169,7 @@ class _Reader:
 
     def _image(self, value: Any, key: Key) -> str:
         text = _text(value, key)
-        return str(self._path(text, key)) if "/" in text or text.endswith(".hvt") else text
+        return str(self._path(text, key)) if "/" in text or text.endswith(_IMAGE) else text
 
 
 def _take(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from vlockstep.errors import UsageError
+from vlockstep.host.attach import DiskSpec
 from vlockstep.machine.registers import Registers
 from vlockstep.program.tracebacks import hide
 from vlockstep.sim.sides import SIDES, Direction, Side, check_side
+from vlockstep.supervise.spec import ReplicaSpec, TestSpec, TimingSpec
+from vlockstep.supervise.specfile import to_toml
 from vlockstep.testing.process import TIMEOUT, ReplicaProcess, Snapshot
 from vlockstep.testing.relay import Relay
 from vlockstep.testing.words import words
@@ -49,8 +53,12 @@ class Pair:
     replica counts as dead, one that was killed at once.
     `crash_at` and `pause_at` are where the primary sends itself SIGKILL or SIGSTOP, `stop_at`
     where both guests wait for `go`, `diverge_at` where a bit of the secondary's RAM is flipped, to
-    be found at the next digest of it (see `vlockstep primary --help`). The other options are for
-    the commands, and `under` names, by process, a command that starts it, as env(1) would.
+    be found at the next digest of it (see `vlockstep primary --help`).
+
+    `specs` are what the processes are made from, and may be replaced before one starts, which then
+    reads it from its file, SIDE.toml. The other options are for the commands, and `under` names, by
+    process, a command that starts it, as env(1) would. In the run directory `run` the processes
+    have the names "primary" and "secondary".
 
     As a context manager it is started on entry and closed on exit.
     """
@@ -86,22 +94,35 @@ class Pair:
         """Where the primary listens, once it does."""
         directory.mkdir(parents=True, exist_ok=True)
         self._files = self._make_disks(_declared(guest) if disks is None else disks, local)
-        self._local = local
-        self._logs = logs
-        common = ["--arbiter", self.arbiter, "--console", self.console]
-        common += ["--heartbeat", heartbeat_ms, "--misses", misses]
-        common += [option for place in words(stop_at, "stop_at") for option in ("--stop-at", place)]
         if self.keys is not None:
             from vlockstep.wire import keys as key_files
 
             key_files.create(self.keys)
-        faults = [("--crash-at", crash_at), ("--pause-at", pause_at)]
-        fault = [part for option, place in faults if place for part in (option, place)]
-        divergence = [] if diverge_at is None else ["--diverge-at", diverge_at]
-        self._options: dict[str, list[object]] = {
-            "primary": [*common, "--mem", memory, *fault, *primary_options],
-            "secondary": [*common, *divergence, *secondary_options],
+        stops = tuple(words(stop_at, "stop_at"))
+        tests = {
+            "primary": TestSpec(crash_at, pause_at, stops),
+            "secondary": TestSpec(stop=stops, diverge=diverge_at),
         }
+        self.specs: dict[Side, ReplicaSpec] = {
+            side: ReplicaSpec(
+                str(guest),
+                role=side,
+                name=side,
+                arguments=tuple(self.arguments),
+                memory=memory,
+                disks=tuple(DiskSpec(*file, local) for file in self._files[side].items()),
+                console=self.console,
+                log=self.log(side) if logs else None,
+                arbiter=self.arbiter,
+                endpoint="tcp://127.0.0.1:0",
+                timing=TimingSpec(heartbeat_ms, misses),
+                run_directory=directory / "run",
+                test=tests[side],
+            )
+            for side in SIDES
+        }
+        """Without guest, keys, and where the secondary connects to."""
+        self._options = {"primary": primary_options, "secondary": secondary_options}
         self.under = dict(under or {})
         """By process, the command under which it is started from now on."""
         self._processes: dict[Side, ReplicaProcess] = {}
@@ -132,7 +153,7 @@ class Pair:
 
     def start_secondary(self, *options: object, guest: str | Path | None = None) -> None:
         """Start a secondary, with more options or another image, in the place of any before."""
-        self._spawn("secondary", guest or self.guest, ["--connect", self.relay.endpoint, *options])
+        self._spawn("secondary", options, guest, endpoint=self.relay.endpoint)
 
     def close(self) -> None:
         """Kill what still runs. Raises AssertionError if something is left then."""
@@ -262,24 +283,25 @@ class Pair:
     # Inside
 
     def _spawn_primary(self, *options: object) -> None:
-        self._spawn("primary", self.guest, ["--listen", "tcp://127.0.0.1:0", *options])
+        self._spawn("primary", options)
 
     def _listening(self) -> None:
         self.endpoint = str(self.process("primary").wait_event("waiting")["endpoint"])
         self.relay.forward_to(self.endpoint)
 
-    def _spawn(self, role: Side, guest: str | Path, options: Sequence[object]) -> None:
+    def _spawn(
+        self,
+        role: Side,
+        options: Sequence[object],
+        guest: str | Path | None = None,
+        **changes: Any,
+    ) -> None:
         if role in self._processes:
             self._processes[role].close()
-        blocks = [
-            part
-            for name, file in self._files[role].items()
-            for part in ("--block", f"{name}={file}{',local' * self._local}")
-        ]
-        keys = ["--keys", self.keys] if self.keys is not None else []
-        arguments = [role, guest, *self._options[role], *keys, *blocks]
-        arguments += ["--json", *(["--log", self.log(role)] if self._logs else [])]
-        arguments += [*options, "--", *self.arguments] if role == "primary" else options
+        file = self.directory / f"{role}.toml"
+        changes |= {"image": str(guest or self.guest), "arguments": tuple(self.arguments)}
+        file.write_text(to_toml(replace(self.specs[role], keys=self.keys, **changes)))
+        arguments = [role, file, "--json", *self._options[role], *options]
         self._processes[role] = ReplicaProcess(
             role, arguments, self._explain, self.under.get(role, ())
         )
