@@ -38,7 +38,7 @@ class UsageError(VlockstepError):
 
 
 class Left(VlockstepError):
-    """A replica left, as it was asked to; the guest goes on elsewhere."""
+    """A replica left, as it was asked to; the guest goes on elsewhere, or was to end."""
 
     exit_status = 0
 

@@ -130,10 +130,11 @@ def test_an_owner_on_another_host(make_pair: MakePair) -> None:
     assert generations(pair.arbiter)[0]["runs"] is None
     with pytest.raises(PairError):
         pair.start_primary()
-    assert said(pair, "primary", r"on elsewhere\); if neither that process .* --force$")
+    assert said(pair, "primary", r"on elsewhere\); if neither that process .*, by force$")
     refused = call("reset", pair.arbiter)
     assert refused.returncode == 1
     assert "on elsewhere" in refused.stderr and "two live primaries" in refused.stderr
+    assert "(--force)" in refused.stderr
     assert call("reset", pair.arbiter, "--force", "--json").stdout == '{"generation": 2}\n'
     pair.start()
     pair.go()

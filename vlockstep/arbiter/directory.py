@@ -281,7 +281,7 @@ class DirectoryArbiter:
             case None:
                 return (
                     f"{says}; if neither that process nor a secondary of it runs any more: "
-                    f"{reset} --force"
+                    f"{reset}, by force"
                 )
 
     def _check_gone(self, reign: Reign, force: bool) -> None:
@@ -295,7 +295,8 @@ class DirectoryArbiter:
                 f"generation {reign.record.generation} has not ended ({reign.owner}), and whether "
                 "that process is dead cannot be seen from here. If it runs, or a secondary of it "
                 "does, a fresh start makes two live primaries, which both write to the guest's "
-                "disk and answer on its network. Look there first, then repeat this with --force"
+                "disk and answer on its network. Look there first, then do it by force",
+                key=("force",),
             )
 
     def _file(self, generation: int) -> Path:

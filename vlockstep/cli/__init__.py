@@ -10,6 +10,8 @@ standard error then.
     replay          replay: to execute it again
     log             log: what is in a log
     guests          guests: what comes with vlockstep
+    running         ps, status, events, stop: guests that run on this host
+    top             top: all of them, live
     pair            primary, secondary, switchover: the replicas of a protected guest
     running         ps, status, events, stop: guests that run here
     top             top: all of them, as they go on

@@ -24,6 +24,7 @@ _OPTIONS: dict[Key, str] = {
     ("test", "diverge"): "--diverge-at PLACE",
     ("name",): "--name NAME",
     ("run_directory",): "--run-dir DIR",
+    ("force",): "--force",
     ("guest-ip",): "--guest-ip ADDR/LEN",
     ("gateway",): "--gateway ADDR",
     ("demo", "lines"): "--lines N",

@@ -9,7 +9,7 @@ import typer
 
 from vlockstep.cli import options, output
 from vlockstep.cli.command import OTHER
-from vlockstep.errors import HostError, UsageError
+from vlockstep.errors import Left, UsageError
 
 if TYPE_CHECKING:
     from vlockstep.cli.execution import Ending
@@ -58,7 +58,7 @@ def run(
 
 def _run(spec: ReplicaSpec, as_json: bool) -> None:
     from vlockstep.cli.execution import Interruptions, execute
-    from vlockstep.ft.events import Started, Stopped
+    from vlockstep.ft import events as told
     from vlockstep.host.live import LiveWorld
     from vlockstep.machine.machine import Machine
     from vlockstep.supervise import parts
@@ -74,14 +74,14 @@ def _run(spec: ReplicaSpec, as_json: bool) -> None:
         machine.core_directory = spec.cores
         console = open_empty_console(spec.console, guest.files)
         events = Interruptions()
-        commands = UnprotectedCommands(guest, machine, lambda why: events.put(HostError(why)))
+        commands = UnprotectedCommands(guest, machine, lambda why: events.put(Left(why)))
         control.serve(commands.by_name())
-        control.observe(Started())
+        control.observe(told.Started())
         world = LiveWorld(console, guest.devices.disks, guest.nics)
         try:
             ending = execute(machine, world, events=events)
-        except HostError as error:
-            control.observe(Stopped(str(error)))
+        except Left as error:
+            control.observe(told.Left(str(error)))
             raise
         control.observe(_finished(ending))
     if as_json:
