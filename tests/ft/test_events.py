@@ -58,6 +58,10 @@ EXAMPLES = [
             "lag_entries": 2,
             "lag_ms": None,
             "log_bytes": 4096,
+            "channel_bytes": 0,
+            "disks": {},
+            "network": None,
+            "outputs_held": 0,
             "nics": {
                 "net": {
                     "received": 1,

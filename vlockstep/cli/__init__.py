@@ -13,8 +13,6 @@ standard error then.
     running         ps, status, events, stop: guests that run on this host
     top             top: all of them, live
     pair            primary, secondary, switchover: the replicas of a protected guest
-    running         ps, status, events, stop: guests that run here
-    top             top: all of them, as they go on
     arbiter         arbiter: who rules
     switch          switch: the virtual switch
     keys            keys: what replicas need to trust each other

@@ -17,8 +17,6 @@ Its execution
     state           MachineState, CpuState: all that the rest of an execution depends on
     breakpoints     Breakpoints: what to do where
     world           World, Outcome, WorldChanged: the gate of all inputs and outputs
-    breakpoints     Breakpoints: what to do where
-    state           MachineState, CpuState: a machine at a position, as a value
     position        Position: exits so far, and blocks since the last one
     engine          Engine: the CPU, and the only module that talks to Unicorn
     unicorncpu      open_cpu, RegisterBatch: what of Unicorn is called through ctypes
@@ -31,7 +29,6 @@ Its execution
     paging          build, translate, read: page tables
     registers       Registers: all that a guest can set, with a readable difference
     exceptions      deliver, TripleFault: exceptions and interrupts, through the guest's IDT
-    delivery        Delivery: who takes them in a guest
     hypercalls      Hypercalls: those of Solo5, and our own
 
 What is told of it
