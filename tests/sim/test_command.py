@@ -9,8 +9,11 @@ import sys
 
 import pytest
 
-from vlockstep.arbiter import Verdict, rule
+from vlockstep.arbiter import rule
+from vlockstep.sim import explore
 from vlockstep.sim.__main__ import main
+from vlockstep.sim.execution import Result
+from vlockstep.sim.schedule import Schedule
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -27,16 +30,35 @@ def test_all_is_well(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 
 def test_exhaustive(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(monkeypatch, "--exhaustive", "ledger/1", "--json") == 0
+    assert run(monkeypatch, "--exhaustive", "ledger/1", "--replicas", "3", "--json") == 0
     data = json.loads(capsys.readouterr().out)
-    assert data["executions"] == data["single"] + data["double"] > 50
+    single, double, partitions = data["single"], data["double"], data["partitions"]
+    assert data["executions"] == single + double + partitions
+    assert single > 80 and double > 500 and partitions > 100
     assert data["failures"] == []
+
+
+def test_so_many_replicas(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[Schedule] = []
+
+    def note(schedule: Schedule) -> Result:
+        ran.append(schedule)
+        return Result(schedule, (), {})
+
+    monkeypatch.setattr(explore, "execute", note)
+    for count in ((), ("--replicas", "2"), ("--replicas", "3")):
+        assert run(monkeypatch, "--seeds", "20", *count) == 0
+    assert [{schedule.replicas for schedule in ran[at : at + 20]} for at in (0, 20, 40)] == [
+        {2, 3}, {2}, {3},
+    ]  # fmt: skip
 
 
 def test_a_violation_comes_with_the_command_that_shows_it_again(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(rule, "claim", lambda *_: Verdict.WON)
+    monkeypatch.setattr(rule, "claim", lambda _, claimant, *changes: claimant)
     assert run(monkeypatch, "--seeds", "400") == 1
     out = capsys.readouterr().out
     command = re.search(r"^  python -m vlockstep\.sim (.*)$", out, re.MULTILINE)
@@ -52,13 +74,20 @@ def test_a_violation_comes_with_the_command_that_shows_it_again(
         (["--schedule", "tally/3"], "write seed=N"),
         (["--schedule", "real-rewrite/3 seed=1"], "real guests are ledger, preempt, tally"),
         (["--schedule", "tally/3 seed=1 flood@3us"], "no fault 'flood'"),
-        (["--schedule", "tally/3 seed=1 crash@3us"], "crash takes primary or secondary"),
+        (
+            ["--schedule", "tally/3 seed=1 crash@3us"],
+            "crash takes primary or secondary or tertiary",
+        ),
         (["--schedule", "tally/3 seed=1 drop:primary@3us"], "drop takes no target"),
         (["--schedule", "tally/3 seed=1 pause:primary@3us"], "+TIMEus tells how long"),
         (["--schedule", "tally/3 seed=1 crash:primary@3us+4us"], "does not last"),
         (["--schedule", "tally/3 seed=1 drop@#4"], "only a crash strikes at a point"),
         (["--schedule", "tally/3 seed=1 crash:primary"], "is no fault"),
         (["--exhaustive", "tally"], "'tally' is no guest"),
+        (["--schedule", "ledger/0 seed=1"], "'ledger/0' is no guest"),
+        (["--schedule", "ledger/1 seed=1 replicas=4"], "write replicas=2 or replicas=3"),
+        (["--schedule", "ledger/1 seed=1 crash:tertiary@1us"], "only 2 replicas"),
+        (["--replicas", "4"], "invalid choice: 4"),
         (["--seeds", "0"], "must be at least 1"),
         (["--first", "-1"], "not negative"),
     ],

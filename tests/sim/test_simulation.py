@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from vlockstep.sim.execution import execute
-from vlockstep.sim.explore import Cases, crash_everywhere, explore
+from vlockstep.sim.execution import Point, execute
+from vlockstep.sim.explore import Cases, crash_everywhere, explore, part_everywhere
 from vlockstep.sim.host import EFFECTS
 from vlockstep.sim.schedule import Schedule
 
 
-@pytest.mark.parametrize("guest", ["ledger/4", "tally/4", "real-ledger/2", "real-tally/2"])
-def test_crashes_of_the_primary_everywhere_and_of_the_secondary_later(guest: str) -> None:
+def long(guest: str, replicas: int) -> Any:
+    return pytest.param(guest, replicas, marks=(pytest.mark.long, pytest.mark.timeout(1200)))
+
+
+@pytest.mark.parametrize(
+    ("guest", "replicas"),
+    [
+        ("ledger/2", 2),
+        ("tally/2", 2),
+        ("real-ledger/1", 2),
+        ("real-tally/1", 2),
+        long("ledger/2", 3),
+        long("tally/2", 3),
+        long("real-ledger/1", 3),
+    ],
+)
+def test_crashes_of_each_everywhere_and_of_another_later(guest: str, replicas: int) -> None:
     cases = Cases()
-    wrong = [r for r in crash_everywhere(Schedule.parse(f"{guest} seed=1"), cases) if r.violations]
+    schedule = Schedule.parse(f"{guest} seed=1 replicas={replicas}")
+    wrong = [result for result in crash_everywhere(schedule, cases) if result.violations]
     assert not wrong
-    assert cases.single > 25 and cases.double > 100
+    assert cases.single > 50 and cases.double > 150
+
+
+@pytest.mark.parametrize("replicas", [2, 3])
+def test_partitions_whenever_something_is_said(replicas: int) -> None:
+    cases = Cases()
+    schedule = Schedule.parse(f"ledger/1 seed=1 replicas={replicas}")
+    assert not [result for result in part_everywhere(schedule, cases) if result.violations]
+    assert cases.partitions > 20 * replicas
 
 
 @pytest.mark.parametrize("guest", ["preempt/3", "real-preempt/1"])
@@ -29,12 +55,8 @@ def test_crashes_of_a_primary_with_interrupts(guest: str) -> None:
 def test_every_kind_of_point_is_met() -> None:
     met: set[str] = set()
 
-    def note(host: str, _point: int, what: str) -> None:
-        if host == "primary":
-            met.add(what)
-
-    for text in ("ledger/99 seed=2 drop@15000us cut:both@60000us+900000us", "tally/2 seed=2"):
-        assert not execute(Schedule.parse(text), note).violations
+    for text in ("ledger/99 seed=2 drop@15000us cut:all@60000us+900000us", "tally/2 seed=2"):
+        assert not execute(Schedule.parse(text), lambda point: met.add(point.what)).violations
     assert met >= EFFECTS | {
         "receive", "step", "turn", "frame", "verdict", "connected", "background",
     }  # fmt: skip
@@ -54,9 +76,9 @@ def test_random_faults_with_real_guests(seed: int) -> None:
 
 def test_equal_schedules_give_equal_executions() -> None:
     for seed in range(20):
-        traces: list[list[tuple[str, int, str]]] = [[], []]
+        traces: list[list[Point]] = [[], []]
         for trace in traces:
-            execute(Schedule.random(seed), lambda *point, to=trace: to.append(point))
+            execute(Schedule.random(seed), trace.append)
         assert traces[0] == traces[1]
 
 

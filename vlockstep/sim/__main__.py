@@ -8,12 +8,13 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
+from itertools import chain
 
 from vlockstep import program
 from vlockstep.errors import UsageError
 from vlockstep.program.progress import Progress
 from vlockstep.sim.execution import Result, execute
-from vlockstep.sim.explore import Cases, crash_everywhere, explore, shrink
+from vlockstep.sim.explore import Cases, crash_everywhere, explore, part_everywhere, shrink
 from vlockstep.sim.schedule import TARGETS, Schedule
 
 _SHOWN = 5
@@ -25,6 +26,7 @@ _EPILOG = f"""\
 examples:
   python -m vlockstep.sim --seeds 10000
   python -m vlockstep.sim --exhaustive real-ledger/2
+  python -m vlockstep.sim --exhaustive ledger/2 --replicas 3
   python -m vlockstep.sim --schedule 'tally/3 seed=17 pause:primary@5000us+300000us'
 
 faults: {", ".join(TARGETS)}
@@ -42,11 +44,19 @@ def main() -> None:
     what.add_argument("--seeds", type=int, default=1000, help="random schedules (default: 1000)")
     what.add_argument("--schedule", help="one schedule, as this command prints it")
     what.add_argument(
-        "--exhaustive", metavar="GUEST/SIZE", help="crash the primary everywhere, then both"
+        "--exhaustive",
+        metavar="GUEST/SIZE",
+        help="crash each replica everywhere, then another one; part them everywhere",
     )
     parser.add_argument("--first", type=int, default=0, help="the first seed (default: 0)")
     parser.add_argument(
         "--only", metavar="KIND", nargs="+", choices=TARGETS, help="random faults of these kinds"
+    )
+    parser.add_argument(
+        "--replicas",
+        type=int,
+        choices=(2, 3),
+        help="so many (default: --seeds take either, --exhaustive 2)",
     )
     parser.add_argument("--json", action="store_true", help="the result, for programs")
     options = parser.parse_args()
@@ -57,10 +67,13 @@ def main() -> None:
         if options.schedule is not None:
             results: Iterator[Result] = iter([execute(Schedule.parse(options.schedule))])
         elif options.exhaustive is not None:
-            results = crash_everywhere(Schedule.parse(f"{options.exhaustive} seed=0"), cases)
+            schedule = Schedule.parse(
+                f"{options.exhaustive} seed=0 replicas={options.replicas or 2}"
+            )
+            results = chain(crash_everywhere(schedule, cases), part_everywhere(schedule, cases))
         else:
             seeds = range(options.first, options.first + options.seeds)
-            results = explore(seeds, options.only or tuple(TARGETS))
+            results = explore(seeds, options.only or tuple(TARGETS), options.replicas)
     except UsageError as error:
         parser.error(str(error))
     sys.exit(_report(results, cases, options.json))
@@ -85,9 +98,12 @@ def _report(results: Iterator[Result], cases: Cases, as_json: bool) -> int:
     else:
         for result, simple in found:
             _explain(result, simple)
-        crashes = f", {cases.single} crashes, {cases.double} double ones" if cases.single else ""
+        counts = (
+            f"{cases.single} crashes, {cases.double} double ones, {cases.partitions} partitions"
+        )
         wrong = f"{len(found)} went wrong" if found else "all well"
-        print(f"{count} executions in {seconds:.1f} s{crashes}: {wrong}")
+        exhaustive = f", {counts}" if cases.single else ""
+        print(f"{count} executions in {seconds:.1f} s{exhaustive}: {wrong}")
     return 1 if found else 0
 
 
@@ -98,6 +114,7 @@ def _data(
         "executions": count,
         "single": cases.single,
         "double": cases.double,
+        "partitions": cases.partitions,
         "seconds": seconds,
         "failures": [
             {

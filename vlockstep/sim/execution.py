@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from vlockstep.protocol.timing import MILLISECOND, Timing
 from vlockstep.sim import check, faults, programs
@@ -16,7 +17,7 @@ from vlockstep.sim.client import Client
 from vlockstep.sim.host import SimulatedHost
 from vlockstep.sim.schedule import Schedule
 from vlockstep.sim.scripted import ScriptedMachine
-from vlockstep.sim.simulation import HOSTS, Clock, Conditions, Simulation
+from vlockstep.sim.simulation import HOSTS, MICROSECOND, START, Clock, Conditions, Simulation
 
 _LIMIT = 100_000
 """Events of an execution; who is not done by then never will be."""
@@ -24,6 +25,15 @@ _SKEW = 10**15
 """Nanoseconds by which clocks may differ."""
 _DRIFT = 0.01
 """By which part of the time a clock may run fast or slow."""
+
+
+class Point(NamedTuple):
+    """A host's point `number`, from 1, named `what`; `time` is in microseconds since the start."""
+
+    host: str
+    number: int
+    what: str
+    time: int
 
 
 @dataclass(frozen=True)
@@ -35,8 +45,8 @@ class Result:
     points: dict[str, int]
 
 
-def execute(schedule: Schedule, watch: Callable[[str, int, str], None] | None = None) -> Result:
-    """Run it to its end. `watch` is told each point: the host, its number from 1, and its name."""
+def execute(schedule: Schedule, watch: Callable[[Point], None] = lambda point: None) -> Result:
+    """Run it to its end. `watch` is told each point."""
     chance = random.Random(f"conditions {schedule.seed}")
     keeps_logs = any(fault.kind == "stall-log" for fault in schedule.faults)
     with (
@@ -119,15 +129,13 @@ def _conditions(chance: random.Random) -> Conditions:
 
 
 def _watch(
-    host: SimulatedHost,
-    schedule: Schedule,
-    tell: Callable[[str, int, str], None] | None,
+    host: SimulatedHost, schedule: Schedule, tell: Callable[[Point], None]
 ) -> Callable[[str], None]:
     crashes = {f.point for f in schedule.faults if f.target == host.name and f.point is not None}
 
     def watch(what: str) -> None:
-        if tell is not None:
-            tell(host.name, host.points, what)
+        time = (host.simulation.now - START) // MICROSECOND
+        tell(Point(host.name, host.points, what, time))
         if host.points in crashes:
             host.simulation.crash(host.name)
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from vlockstep.sim.execution import Result, execute
+from vlockstep.sim.execution import Point, Result, execute
 from vlockstep.sim.host import EFFECTS
-from vlockstep.sim.schedule import TARGETS, Fault, Schedule
+from vlockstep.sim.schedule import TARGETS, Fault, Schedule, targets
 
 _ATTEMPTS = 500
+_PARTED = 1_000_000
+"""Microseconds of a partition."""
 
 
-def explore(seeds: Iterable[int], kinds: Sequence[str] = tuple(TARGETS)) -> Iterator[Result]:
-    """Execute the schedule of each seed, with faults of these `kinds`."""
-    return (execute(Schedule.random(seed, kinds)) for seed in seeds)
+def explore(
+    seeds: Iterable[int], kinds: Sequence[str] = tuple(TARGETS), replicas: int | None = None
+) -> Iterator[Result]:
+    """Execute the schedule of each seed, with faults of these `kinds` and so many `replicas`, or
+    two or three."""
+    return (execute(Schedule.random(seed, kinds, replicas)) for seed in seeds)
 
 
 def shrink(failure: Result, tell: Callable[[str], None] = lambda text: None) -> Result:
@@ -37,42 +42,61 @@ def shrink(failure: Result, tell: Callable[[str], None] = lambda text: None) -> 
 
 @dataclass
 class Cases:
-    """How many executions there were: with a crash of the primary, and with one of the secondary
-    later."""
+    """How many executions there were: with one crash, with another one later, with a partition."""
 
     single: int = 0
     double: int = 0
+    partitions: int = 0
 
 
 def crash_everywhere(schedule: Schedule, cases: Cases) -> Iterator[Result]:
-    """Crash the primary at each of its points, and for each of these the secondary at each later
+    """Crash each replica at each of its points, and for each of these every other one at each later
     point at which the world would get something from it; a crash at any other point has the effect
     of one at the next of these. Before the guest runs there is nothing that a second crash could
     lose. Yields every result, and counts."""
-    for point in range(1, execute(schedule).points["primary"] + 1):
-        crash = Fault("crash", "primary", point=point)
-        after = _After(point)
-        yield execute(_with(schedule, crash), after.watch)
-        cases.single += 1
-        for later in after.points:
-            yield execute(_with(schedule, crash, Fault("crash", "secondary", point=later)))
-            cases.double += 1
+    for first, points in execute(schedule).points.items():
+        for point in range(1, points + 1):
+            crash = Fault("crash", first, point=point)
+            after = _After(first, point)
+            yield execute(_with(schedule, crash), after.watch)
+            cases.single += 1
+            for second, later in after.points:
+                yield execute(_with(schedule, crash, Fault("crash", second, point=later)))
+                cases.double += 1
+
+
+def part_everywhere(schedule: Schedule, cases: Cases) -> Iterator[Result]:
+    """Whenever somebody sends something, let two replicas not reach each other, or one, or all not
+    be reached, for as long as makes them take each other for dead. Yields every result, and
+    counts."""
+    times = set[int]()
+
+    def watch(point: Point) -> None:
+        if point.what == "send":
+            times.add(point.time)
+
+    execute(schedule, watch)
+    for time in sorted(times):
+        for kind in ("split", "cut"):
+            for target in targets(kind, schedule.replicas):
+                yield execute(_with(schedule, Fault(kind, target, time, _PARTED)))
+                cases.partitions += 1
 
 
 class _After:
-    """Notes where the secondary has an effect on the world after the primary's point `crash`."""
+    """Notes where others have an effect on the world after the point `crash` of `first`."""
 
-    def __init__(self, crash: int) -> None:
-        self.points: list[int] = []
-        self._crash = crash
+    def __init__(self, first: str, crash: int) -> None:
+        self.points: list[tuple[str, int]] = []
+        self._crash = first, crash
         self._crashed = self._runs = False
 
-    def watch(self, host: str, point: int, what: str) -> None:
-        if host == "primary":
-            self._runs = self._runs or what in ("step", "output")
-            self._crashed = self._crashed or point == self._crash
-        elif self._crashed and self._runs and what in EFFECTS:
-            self.points.append(point)
+    def watch(self, point: Point) -> None:
+        self._runs = self._runs or point.what in ("step", "output")
+        if (point.host, point.number) == self._crash:
+            self._crashed = True
+        elif self._crashed and self._runs and point.what in EFFECTS:
+            self.points.append((point.host, point.number))
 
 
 def _with(schedule: Schedule, *faults: Fault) -> Schedule:

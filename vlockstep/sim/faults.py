@@ -6,9 +6,8 @@ from collections.abc import Callable
 from functools import partial
 
 from vlockstep.sim.schedule import Fault
-from vlockstep.sim.simulation import HOSTS, Simulation
+from vlockstep.sim.simulation import HOSTS, MICROSECOND, Simulation
 
-_MICROSECOND = 1000
 _SLOW, _SLUGGISH = 400, 20
 """How many times as long as usual a slow arbiter takes, and a slow guest."""
 
@@ -20,9 +19,9 @@ def plan(simulation: Simulation, fault: Fault) -> None:
     def strike() -> None:
         begin()
         if end is not None:
-            simulation.after(fault.lasting * _MICROSECOND, end)
+            simulation.after(fault.lasting * MICROSECOND, end)
 
-    simulation.after(fault.at * _MICROSECOND, strike)
+    simulation.after(fault.at * MICROSECOND, strike)
 
 
 def _effects(

@@ -60,7 +60,7 @@ HARMLESS = frozenset(STALLS) | {"slow", "unplug", "switchover", "leave"} | {
 _FAULT = re.compile(
     r"(?P<kind>[a-z-]+)(:(?P<target>[a-z-]+))?@(#(?P<point>\d+)|(?P<at>\d+)us(\+(?P<for>\d+)us)?)"
 )
-_HEAD = re.compile(r"(?P<real>real-)?(?P<program>[a-z]+)/(?P<size>\d{1,4})")
+_HEAD = re.compile(r"(?P<real>real-)?(?P<program>[a-z]+)/(?P<size>[1-9]\d{0,3})")
 
 
 @dataclass(frozen=True)
@@ -185,6 +185,11 @@ def _replicas(word: str) -> int:
     return int(number)
 
 
+def targets(kind: str, replicas: int) -> list[str]:
+    """Whom a fault of this kind may strike where there are so many `replicas`."""
+    return [target for target in TARGETS[kind] if _needs(target) <= replicas]
+
+
 def _needs(target: str) -> int:
     """How many replicas there must be to be this target."""
     return max((HOSTS.index(name) + 1 for name in target.split("-") if name in HOSTS), default=2)
@@ -192,8 +197,7 @@ def _needs(target: str) -> int:
 
 def _fault(chance: random.Random, horizon: int, kinds: Sequence[str], replicas: int) -> Fault:
     kind = chance.choices(kinds, weights=[_WEIGHTS.get(k, 2) for k in kinds])[0]
-    targets = [target for target in TARGETS[kind] if _needs(target) <= replicas]
-    target = chance.choice(targets or [""])
+    target = chance.choice(targets(kind, replicas) or [""])
     lasting = int(10 ** chance.uniform(3, 5.9)) if kind in LASTING else 0
     return Fault(kind, target, chance.randint(0, horizon), lasting)
 

@@ -40,7 +40,8 @@ from vlockstep.sim.world import NetworkedWorld
 
 __tracebackhide__ = hide
 
-_START = SECOND
+START = SECOND
+MICROSECOND = 1000
 _COLLECT = 5 * MILLISECOND
 HOSTS = ("primary", "secondary", "tertiary")
 """By the roles that they begin in: the last ones are secondaries, too."""
@@ -103,7 +104,7 @@ class Simulation:
         logs: Path | None = None,
         replicas: int = 2,
     ) -> None:
-        self.now = _START
+        self.now = START
         self.seed = seed
         self.conditions = conditions or Conditions()
         self.chance = random.Random(seed)
