@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import pytest
 
-from vlockstep.arbiter import ArbiterError, Record, Register, Verdict, rule
+from vlockstep.arbiter import ArbiterError, Record, Register, rule
 from vlockstep.ft import guest, lead
 from vlockstep.ft.handoff import Received
 from vlockstep.host.background import Job
+from vlockstep.protocol.actions import NEVER, Action, Release
+from vlockstep.protocol.hearing import Hearing
+from vlockstep.protocol.journal import Journal
 from vlockstep.protocol.primary import Primary
-from vlockstep.protocol.role import NEVER, Action, Release, Role, State
 from vlockstep.protocol.secondary import Secondary
-from vlockstep.protocol.timing import Timing
+from vlockstep.protocol.states import State
+from vlockstep.protocol.timing import SECOND, Timing
 from vlockstep.replay import codec
 from vlockstep.replay.entry import Kind
 from vlockstep.replay.replayer import Replayer
-from vlockstep.sim import execution
+from vlockstep.sim import check, execution, programs
 from vlockstep.sim.background import SimulatedBackground
 from vlockstep.sim.execution import Result, execute
 from vlockstep.sim.explore import explore, shrink
-from vlockstep.sim.schedule import Schedule
+from vlockstep.sim.schedule import Fault, Schedule
+from vlockstep.sim.simulation import Conditions, Simulation
 from vlockstep.sim.sinks import SharedConsole
 
 SEEDS = range(5000)
+Claim = Callable[..., Record]
 
 
 def without_output_rule(patch: pytest.MonkeyPatch) -> None:
-    """Outputs leave before the secondary has their entries."""
+    """Outputs leave before a secondary has their entries."""
     release = Primary._release
 
     def hasty(self: Primary, now: int) -> list[Action]:
@@ -41,49 +48,182 @@ def without_output_rule(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Primary, "_release", hasty)
 
 
+def without_waiting_for_all(patch: pytest.MonkeyPatch) -> None:
+    """Outputs leave when one of the members has their entries."""
+    release = Primary._release
+
+    def hasty(self: Primary, now: int) -> list[Action]:
+        end = max((f.received for f in self.followers.values()), default=self.next)
+        actions = release(self, now)
+        if self.state is State.PROTECTED and self._outputs and now < self._lease_until:
+            actions.append(Release(end, self._lease_until))
+        return actions
+
+    patch.setattr(Primary, "_release", hasty)
+
+
 def without_lease(patch: pytest.MonkeyPatch) -> None:
     """An acknowledgement permits to release for ever."""
     eternal = property(lambda self: NEVER, lambda self, value: None)
-    patch.setattr(Primary, "_lease_until", eternal, raising=False)
+    patch.setattr(Primary, "_lease_until", eternal)
+
+
+def with_the_lease_of_one(patch: pytest.MonkeyPatch) -> None:
+    """The longest lease that any member has granted counts."""
+
+    def longest(self: Primary) -> int:
+        return max((f.lease_until for f in self.followers.values()), default=NEVER)
+
+    patch.setattr(Primary, "_lease_until", property(longest))
+
+
+def without_promises(patch: pytest.MonkeyPatch) -> None:
+    """Who granted a lease claims before that is over."""
+    patch.setattr(
+        Secondary, "_still_until", property(lambda self: 0, lambda self, value: None), raising=False
+    )
 
 
 def without_compare_and_set(patch: pytest.MonkeyPatch) -> None:
     """Whoever claims a generation gets it."""
-    claim = rule.claim
+    claim: Claim = rule.claim
 
-    def generous(register: Register, wanted: Record) -> Verdict:
-        claim(register, wanted)
-        return Verdict.WON
+    def generous(
+        register: Register, wanted: Record, leave_out: frozenset[str], take_in: frozenset[str]
+    ) -> Record:
+        claim(register, wanted, leave_out, take_in)
+        before = register.read(wanted.generation - 1)
+        members = {wanted.owner} if before is None else {*before.members, wanted.owner}
+        return replace(wanted, members=tuple(sorted(members - leave_out | take_in)))
 
     patch.setattr(rule, "claim", generous)
 
 
 def without_doubt_about_failures(patch: pytest.MonkeyPatch) -> None:
     """An arbiter that fails while its record is read has said no."""
-    claim = rule.claim
+    claim: Claim = rule.claim
 
-    def rash(register: Register, wanted: Record) -> Verdict:
+    def rash(register: Register, wanted: Record, *changes: frozenset[str]) -> Record:
         try:
-            return claim(register, wanted)
+            return claim(register, wanted, *changes)
         except ArbiterError:
-            return Verdict.LOST
+            return Record(wanted.generation, "another", ("another",))
 
     patch.setattr(rule, "claim", rash)
+
+
+def who_is_left_out_claims(patch: pytest.MonkeyPatch) -> None:
+    """It takes the generation that it is told of for one that it may follow."""
+
+    def go_on(self: Secondary, generation: int) -> list[Action]:
+        self.generation = max(self.generation, generation)
+        return []
+
+    patch.setattr(Secondary, "_left_out", go_on)
+
+
+def without_membership(patch: pytest.MonkeyPatch) -> None:
+    """Anybody may claim the next generation, also who was left out."""
+    who_is_left_out_claims(patch)
+    claim: Claim = rule.claim
+
+    class Everybodys:
+        """A register whose records name whoever reads them as a member."""
+
+        def __init__(self, register: Register, reader: str) -> None:
+            self._register, self._reader = register, reader
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._register, name)
+
+        def read(self, generation: int) -> Record | None:
+            record = self._register.read(generation)
+            if record is None:
+                return None
+            return replace(record, members=tuple({*record.members, self._reader}))
+
+    def open_to_all(register: Register, wanted: Record, *changes: frozenset[str]) -> Record:
+        return claim(Everybodys(register, wanted.owner), wanted, *changes)
+
+    patch.setattr(rule, "claim", open_to_all)
+
+
+def without_a_record_of_who_is_left_out(patch: pytest.MonkeyPatch) -> None:
+    """Who seems to be dead is not waited for any more; nobody is asked."""
+
+    def rash(self: Primary, now: int, members: Collection[str], reason: str) -> list[Action]:
+        actions = self._call_off(reason)
+        self.followers = {m: f for m, f in self.followers.items() if m not in members}
+        self.state = State.PROTECTED if self.followers else State.ALONE
+        return [*actions, *self._start(), *self._announce(now), *self._release(now)]
+
+    patch.setattr(Primary, "_leave_out", rash)
+
+
+def before_the_record_stands(patch: pytest.MonkeyPatch) -> None:
+    """Outputs do not need who is to be left out any more while the arbiter is asked."""
+    answered = Primary._answer
+
+    def hasty(self: Primary, now: int, *arguments: Any) -> list[Action]:
+        actions = answered(self, now, *arguments)
+        rest = [f for m, f in self.followers.items() if m not in self._claimed.leave_out]
+        if self.state is State.CLAIMING and self._running and rest:
+            end = min(follower.received for follower in rest)
+            until = min(follower.lease_until for follower in rest)
+            actions += [Release(end, until)] if now < until else []
+        return actions
+
+    patch.setattr(Primary, "_answer", hasty)
+
+
+def with_numbers_alone(patch: pytest.MonkeyPatch) -> None:
+    """Who has as many entries as another is taken to have the same."""
+    patch.setattr(Journal, "origin", lambda self, next: 1)
+
+
+def who_has_less_claims_first(patch: pytest.MonkeyPatch) -> None:
+    """And who has more follows it all the same."""
+    with_numbers_alone(patch)
+    patch.setattr(Secondary, "_turn", property(lambda self: self._suspected))
+
+
+def without_keeping(patch: pytest.MonkeyPatch) -> None:
+    """A secondary forgets what it has received at once, though others may lack it."""
+    learn = Secondary._learn
+
+    def forgetful(self: Secondary, released: int, stable: int) -> list[Action]:
+        self.journal.trim(self.received_entries)
+        return learn(self, released, stable)
+
+    patch.setattr(Secondary, "_learn", forgetful)
+    patch.setattr(execution, "_LIMIT", 10_000)  # for ever is long
+
+
+def without_releasing_before_a_handover(patch: pytest.MonkeyPatch) -> None:
+    """A guest that is held is handed over at once."""
+    settle = Primary._settle
+
+    def hasty(self: Primary, now: int) -> list[Action]:
+        if self.state is State.HOLDING and self._held is not None:
+            self._outputs.clear()
+        return settle(self, now)
+
+    patch.setattr(Primary, "_settle", hasty)
 
 
 def without_late_timers(patch: pytest.MonkeyPatch) -> None:
     """Who is called late takes itself for one that was stopped, and forgets the silence so far."""
     patch.setattr(execution, "_LIMIT", 10_000)
 
-    def silent(self: Role, now: int) -> bool:
-        if now - self._looked > self.timing.dead // 2:
+    def silent(self: Hearing, now: int, limit: int) -> bool:
+        if now - self._looked > limit // 2:
             self._silence = 0
         else:
             self._silence += now - self._looked
         self._looked = now
-        return self._silence >= self._dead_after
+        return self._silence >= limit
 
-    patch.setattr(Role, "_silent", silent)
+    patch.setattr(Hearing, "silent", silent)
 
 
 def without_background(patch: pytest.MonkeyPatch) -> None:
@@ -113,26 +253,27 @@ def without_leases_beyond_death(patch: pytest.MonkeyPatch) -> None:
 
 def without_handing_over(patch: pytest.MonkeyPatch) -> None:
     """A primary that leaves takes the guest along."""
-    leave = Primary.leave
+    leave = Primary._leave
 
-    def selfish(self: Primary, now: int, reason: str) -> list[Action]:
-        self._leaving = reason
+    def selfish(self: Primary, now: int) -> list[Action]:
         if self.state is State.PROTECTED and self._running:
-            return self._claim()
-        return leave(self, now, reason)
+            self.state = State.CLAIMING
+            return self._claim(frozenset(self.followers))
+        return leave(self, now)
 
-    patch.setattr(Primary, "leave", selfish)
+    patch.setattr(Primary, "_leave", selfish)
 
 
 def without_patience_with_the_arbiter(patch: pytest.MonkeyPatch) -> None:
     """Who handed over goes on alone when the new primary has to wait for the arbiter's answer."""
     received = Primary.received
 
-    def hasty(self: Primary, now: int, message: Any) -> list[Action]:
-        silence = self._silence
-        actions = received(self, now, message)
-        if self.state is State.HANDED_OVER:
-            self._silence = silence
+    def hasty(self: Primary, now: int, sender: str, message: Any) -> list[Action]:
+        follower = self.followers.get(sender)
+        silence = 0 if follower is None else follower.hearing._silence
+        actions = received(self, now, sender, message)
+        if self.state is State.HANDED_OVER and follower is not None:
+            follower.hearing._silence = silence
         return actions
 
     patch.setattr(Primary, "received", hasty)
@@ -186,35 +327,117 @@ def without_position_check(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("remove", "kinds"),
+    ("remove", "kinds", "replicas"),
     [
-        (without_output_rule, ("cut", "crash", "power")),
-        (without_lease, ("pause",)),
-        (without_compare_and_set, ("cut",)),
-        (without_doubt_about_failures, ("arbiter-flaky", "crash")),
-        (without_doubt_about_failures, ("arbiter-stale", "switchover", "crash")),
-        (without_late_timers, ("power",)),
-        (without_leases_beyond_death, ("slow",)),
-        (without_background, ("stall-outputs",)),
-        (without_handing_over, ("leave",)),
-        (without_patience_with_the_arbiter, ("switchover", "arbiter-slow")),
-        (without_sequence_check, ("garble",)),
-        (without_suppression_of_outputs, ("crash",)),
-        (without_draining, ("slow", "crash")),
-        (without_position_check, ("slow", "diverge", "crash")),
+        (without_output_rule, ("cut", "crash", "power"), 2),
+        (without_waiting_for_all, ("slow",), 3),
+        (without_lease, ("pause",), 2),
+        (without_promises, ("drop", "cut"), 2),
+        (without_compare_and_set, ("cut",), 2),
+        (without_membership, ("cut", "split"), 3),
+        (without_a_record_of_who_is_left_out, ("cut",), 2),
+        (without_a_record_of_who_is_left_out, ("split",), 3),
+        (before_the_record_stands, ("split", "arbiter-away"), 3),
+        (without_releasing_before_a_handover, ("switchover",), 2),
+        (without_doubt_about_failures, ("arbiter-flaky", "crash"), 2),
+        (without_doubt_about_failures, ("arbiter-stale", "switchover", "crash"), 2),
+        (without_late_timers, ("power",), 2),
+        (without_leases_beyond_death, ("slow",), 2),
+        (without_background, ("stall-outputs",), 2),
+        (without_handing_over, ("leave",), 2),
+        (without_patience_with_the_arbiter, ("switchover", "arbiter-slow"), 2),
+        (without_sequence_check, ("garble",), 2),
+        (without_suppression_of_outputs, ("crash",), 2),
+        (without_draining, ("slow", "crash"), 2),
+        (without_position_check, ("diverge", "switchover", "slow"), 2),
     ],
 )
 def test_a_guard_that_is_missing_is_missed(
     remove: Callable[[pytest.MonkeyPatch], None],
     kinds: tuple[str, ...],
+    replicas: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     remove(monkeypatch)
-    failure = next((result for result in explore(SEEDS, kinds) if result.violations), None)
+    results = explore(SEEDS, kinds, replicas)
+    failure = next((result for result in results if result.violations), None)
     assert failure is not None
     simple = shrink(failure)
     assert simple.violations and len(simple.schedule.faults) <= len(failure.schedule.faults)
     assert execute(Schedule.parse(str(simple.schedule))) == simple
+
+
+def one_behind(later: str = "") -> Iterator[Result]:
+    """The primary dies when one of the others lacks some of its last entries."""
+    for seed in range(40):
+        for at in range(2000, 40000, 4000):
+            faults = f"cut:secondary@{at}us+20000us crash:primary@{at + 6000}us {later}"
+            yield execute(Schedule.parse(f"ledger/8 seed={seed} replicas=3 {faults}"))
+
+
+AWAY = "pause:tertiary@45000us+700000us"
+"""Who has more than the other one cannot say so."""
+
+
+@pytest.mark.parametrize(
+    ("remove", "later"),
+    [(with_numbers_alone, AWAY), (who_has_less_claims_first, ""), (without_keeping, "")],
+)
+def test_a_guard_between_the_others_that_is_missing_is_missed(
+    remove: Callable[[pytest.MonkeyPatch], None], later: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not [result for result in islice(one_behind(later), 20) if result.violations]
+    remove(monkeypatch)
+    assert any(result.violations for result in one_behind(later))
+
+
+@pytest.mark.parametrize("careful", [True, False])
+def test_one_lease_is_not_enough(careful: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member that hears nothing takes over, while another one still hears the primary."""
+    if not careful:
+        with_the_lease_of_one(monkeypatch)
+    schedule = Schedule("ledger", 8, 0, (Fault("cut", "tertiary"),), replicas=3)
+    with Simulation(
+        programs.image(schedule),
+        programs.arguments(schedule),
+        conditions=Conditions(timings=(Timing(interval=SECOND), Timing(), Timing())),
+        machine=programs.scripted,
+        replicas=3,
+    ) as simulation:
+        primary, _, tertiary = simulation.hosts
+        simulation.run(lambda: len(simulation.emissions) > 3)
+        primary.stall("outputs", True)
+        simulation.run(lambda: tertiary.received > len(simulation.emissions) + 20)
+        simulation.network.cut(["tertiary"])
+        simulation.run(lambda: tertiary.generation == 2)
+        simulation.network.heal()
+        simulation.network.cut(["primary"])
+        simulation.run(lambda: "tertiary" in simulation.emitters)
+        primary.stall("outputs", False)
+        simulation.run()
+        found = list(check.violations(simulation, schedule, None))
+        assert not found if careful else "output of generation 1" in found[0]
+
+
+def test_that_all_members_have_what_was_released_is_checked_directly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before anybody claims, and nothing was lost."""
+    without_waiting_for_all(monkeypatch)
+    violations = execute(
+        Schedule.parse("ledger/2 seed=0 replicas=3 slow:tertiary@0us+1us")
+    ).violations
+    assert violations and all("and may claim" in violation for violation in violations)
+
+
+def test_who_is_left_out_and_claims_all_the_same_gets_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The arbiter's rule is enough."""
+    who_is_left_out_claims(monkeypatch)
+    monkeypatch.setattr(check, "_survival", lambda *_: ())  # it does not know that it is out
+    results = list(explore(range(200), ("cut", "split"), 3))
+    assert not [result for result in results if result.violations]
 
 
 def late_crashes() -> Iterator[Result]:
@@ -246,10 +469,10 @@ def test_a_crash_after_a_switchover_takes_nothing_back() -> None:
 
 def test_a_new_primary_that_makes_outputs_again_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     """They were released before the handover; if it dies halfway, an older block is left."""
-    forget = Secondary._forget
+    learn = Secondary._learn
 
-    def forgetful(self: Secondary, released: int) -> list[Action]:
-        return [] if self.state is State.TAKING_OVER else forget(self, released)
+    def forgetful(self: Secondary, released: int, stable: int) -> list[Action]:
+        return learn(self, 0 if self.state is State.TAKING_OVER else released, stable)
 
-    monkeypatch.setattr(Secondary, "_forget", forgetful)
+    monkeypatch.setattr(Secondary, "_learn", forgetful)
     assert any(result.violations for result in crashes_after_switchovers())
