@@ -21,6 +21,8 @@ from vlockstep.replay.entry import Entry, Kind
 START = 10_000 * MS
 TIMING = Timing()
 LEASE = 50 * MS
+THERE = "tcp://there"
+"""Where each secondary is reached."""
 CLOCK: Entry = (Kind.CYCLES, 0, 0, 5, b"")
 LINE: Entry = (Kind.CONSOLE, 1, 0, b"12345678", b"")
 END: Entry = (Kind.END, 2, 0, b"", b"")
@@ -47,7 +49,7 @@ def record(generation: int, owner: str, *others: str) -> Record:
 
 
 def hello(next: int = 0, origin: int = 0, image: str = "image", guest: str = "") -> Hello:
-    return Hello(image, next, origin, guest, "")
+    return Hello(image, next, origin, guest, THERE)
 
 
 def query(generation: int = 1, lease: int = LEASE, released: int = 0, stable: int = 0) -> Query:
@@ -68,7 +70,7 @@ def batch(
 
 
 def ruling(generation: int, owner: str, *others: str) -> Ruling:
-    return Ruling(generation, owner, dict.fromkeys((owner, *others), ""))
+    return Ruling(generation, owner, {m: "" if m == "a" else THERE for m in (owner, *others)})
 
 
 # A primary
@@ -133,7 +135,8 @@ def went_live(
         START,
         guest="",
         endpoint="",
-        members=dict.fromkeys(others, ""),
+        members=dict.fromkeys(others, THERE),
+        former=("b", "x"),
         next=next,
         stable=next if stable is None else stable,
         journal=journal,
@@ -161,7 +164,7 @@ def answer(
 
 
 def joining(me: str = "b", timing: Timing = TIMING) -> Secondary:
-    return Secondary(me, timing, "image", START)
+    return Secondary(me, timing, "image", START, endpoint=THERE)
 
 
 def ready(me: str = "b", timing: Timing = TIMING) -> Secondary:

@@ -10,6 +10,7 @@ from protocol.roles import (
     END,
     LINE,
     START,
+    THERE,
     TIMING,
     batch,
     following,
@@ -54,7 +55,7 @@ def claiming() -> Secondary:
 
 def test_it_says_hello_until_it_is_welcome() -> None:
     secondary = joining()
-    assert sent(secondary.connected(START, "a"), Hello, "a") == [Hello("image", 0, 0, "", "")]
+    assert sent(secondary.connected(START, "a"), Hello, "a") == [Hello("image", 0, 0, "", THERE)]
     assert sent(secondary.tick(secondary.deadline()), Hello, "a")
 
 

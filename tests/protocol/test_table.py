@@ -253,7 +253,9 @@ class AnyPrimary(AnyRole):
             next = min(self.role.next, self.has[sender])
             origin = self.role.journal.origin(next)
         self.has[sender] = max(self.has[sender], next)
-        self.heed(self.role.received(self.now, sender, Hello("image", next, origin, "", "")))
+        self.heed(
+            self.role.received(self.now, sender, Hello("image", next, origin, "", "tcp://there"))
+        )
 
     @precondition(lambda self: not self.over)
     @rule(sender=replicas, ago=times, lease=times, lacks=st.integers(0, 2), behind=numbers)
