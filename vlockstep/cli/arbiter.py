@@ -73,7 +73,8 @@ def _facts(reign: Reign) -> dict[str, Any]:
     record = reign.record
     return {
         "generation": record.generation,
-        "owner": record.owner,
+        "owner": record.name,
+        "members": len(record.members),
         "host": record.host,
         "pid": record.pid,
         "runs": reign.runs,
@@ -86,5 +87,5 @@ def _row(reign: Reign) -> list[str]:
     record = reign.record
     protection = "alone" if reign.alone else "protected"
     ended = "ended" if reign.ended else "not ended"
-    names = (str(record.generation), record.owner, record.host, str(record.pid))
+    names = (str(record.generation), record.name, record.host, str(record.pid))
     return [*names, _RUNS[reign.runs], protection, ended]
