@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from protocol.roles import (
     CLOCK,
+    LINE,
     START,
     answer,
     append,
@@ -65,7 +66,7 @@ def test_who_lacks_something_gets_it_as_it_was_made() -> None:
 
 def test_outputs_of_before_wait_for_it_too() -> None:
     primary = two_of_three()
-    primary._outputs.append(1)
+    primary._outputs.note(1, [LINE])
     primary.begin(START)
     primary.received(START, "b", hello(1, origin=1))
     assert not releases(answer(primary, START + MS, "b", 1))

@@ -14,6 +14,7 @@ from vlockstep.ft import guest, lead
 from vlockstep.ft.handoff import Received
 from vlockstep.host.background import Job
 from vlockstep.protocol.actions import NEVER, Action, Release
+from vlockstep.protocol.followers import Followers
 from vlockstep.protocol.hearing import Hearing
 from vlockstep.protocol.journal import Journal
 from vlockstep.protocol.primary import Primary
@@ -41,8 +42,8 @@ def without_output_rule(patch: pytest.MonkeyPatch) -> None:
 
     def hasty(self: Primary, now: int) -> list[Action]:
         actions = release(self, now)
-        if self.state is State.PROTECTED and self._outputs and now < self._lease_until:
-            actions.append(Release(self.next, self._lease_until))
+        if self.state is State.PROTECTED and self._outputs and now < self.followers.leased_until:
+            actions.append(Release(self.next, self.followers.leased_until))
         return actions
 
     patch.setattr(Primary, "_release", hasty)
@@ -55,8 +56,8 @@ def without_waiting_for_all(patch: pytest.MonkeyPatch) -> None:
     def hasty(self: Primary, now: int) -> list[Action]:
         end = max((f.received for f in self.followers.values()), default=self.next)
         actions = release(self, now)
-        if self.state is State.PROTECTED and self._outputs and now < self._lease_until:
-            actions.append(Release(end, self._lease_until))
+        if self.state is State.PROTECTED and self._outputs and now < self.followers.leased_until:
+            actions.append(Release(end, self.followers.leased_until))
         return actions
 
     patch.setattr(Primary, "_release", hasty)
@@ -65,16 +66,16 @@ def without_waiting_for_all(patch: pytest.MonkeyPatch) -> None:
 def without_lease(patch: pytest.MonkeyPatch) -> None:
     """An acknowledgement permits to release for ever."""
     eternal = property(lambda self: NEVER, lambda self, value: None)
-    patch.setattr(Primary, "_lease_until", eternal)
+    patch.setattr(Followers, "leased_until", eternal)
 
 
 def with_the_lease_of_one(patch: pytest.MonkeyPatch) -> None:
     """The longest lease that any member has granted counts."""
 
-    def longest(self: Primary) -> int:
-        return max((f.lease_until for f in self.followers.values()), default=NEVER)
+    def longest(self: Followers) -> int:
+        return max((f.lease_until for f in self.values()), default=NEVER)
 
-    patch.setattr(Primary, "_lease_until", property(longest))
+    patch.setattr(Followers, "leased_until", property(longest))
 
 
 def without_promises(patch: pytest.MonkeyPatch) -> None:
@@ -205,7 +206,7 @@ def without_releasing_before_a_handover(patch: pytest.MonkeyPatch) -> None:
 
     def hasty(self: Primary, now: int) -> list[Action]:
         if self.state is State.HOLDING and self._held is not None:
-            self._outputs.clear()
+            self._outputs.performed(self.next)
         return settle(self, now)
 
     patch.setattr(Primary, "_settle", hasty)

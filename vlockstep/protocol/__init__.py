@@ -5,6 +5,9 @@
     actions     Send, Claim, Release, Action: what a role asks for
     primary     Primary: who touches the world
     follower    Follower: the primary's side of one secondary
+    followers   Followers: all of them
+    admission   Admission: who may follow
+    outputs     Outputs: which outputs a primary has still to release
     secondary   Secondary: who replays, and goes live when the primary is dead
     journal     Journal, Batch: entries that some member may still lack, and who made them
     hearing     Hearing: when a peer counts as dead

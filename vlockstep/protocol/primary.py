@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -23,7 +22,9 @@ from vlockstep.protocol.actions import (
     Start,
     Stop,
 )
+from vlockstep.protocol.admission import Admission
 from vlockstep.protocol.follower import Follower
+from vlockstep.protocol.followers import Followers
 from vlockstep.protocol.journal import Batch, Journal
 from vlockstep.protocol.messages import (
     Answer,
@@ -41,10 +42,11 @@ from vlockstep.protocol.messages import (
     Welcome,
 )
 from vlockstep.protocol.messages import Batch as BatchMessage
+from vlockstep.protocol.outputs import Outputs
 from vlockstep.protocol.role import Role, on
 from vlockstep.protocol.states import Event, State
 from vlockstep.protocol.timing import SECOND, Timing
-from vlockstep.replay.entry import OUTPUTS, Entry, Kind
+from vlockstep.replay.entry import Entry
 from vlockstep.wire.codec import MessageError
 
 HOLD_LIMIT = 2 * SECOND
@@ -77,26 +79,19 @@ class Primary(Role):
         super().__init__(me, timing, State.WAITING, generation)
         self.next = 0
         """Entries so far: the sequence number of the next one."""
-        self.released = 0
-        """Every output of an entry before this one has been released."""
-        self.followers: dict[str, Follower] = {}
-        """Of every other member, and of who is to become one when the guest begins."""
+        self.followers = Followers(timing)
         self._former: set[str] = set()
         """Who was a member, and may not know that it is none any more."""
-        self._image = image
-        self._arbitrated = guest
+        self._admission = Admission(image, guest, secondaries)
         self._config = config
-        self._secondaries = secondaries
         self._endpoint = endpoint
         self.journal = Journal()
         """What not every member has."""
-        self._outputs: deque[int] = deque()
-        self._ended: int | None = None
+        self._outputs = Outputs(timing)
         self.owns = False
         """It owns `generation`."""
         self._running = False
         self._announced = False
-        self._allowance = 0
         self._held: Position | None = None
         self._target = ""
         """Who is to take over, once the guest has stopped."""
@@ -132,10 +127,9 @@ class Primary(Role):
         `outputs` first; the guest has already ended with the entry `ended`."""
         primary = cls(me, timing, generation, image, config, now, guest=guest, endpoint=endpoint)
         primary.state = State.PROTECTED if members else State.ALONE
-        primary.next, primary._ended = next, ended
+        primary.next = next
         primary.owns = primary._running = True
-        primary._outputs.extend(outputs)
-        primary.released = primary._outputs[0] if primary._outputs else next
+        primary._outputs.go_on(outputs, next, ended)
         primary.journal = journal
         primary._former.update(former)
         journal.mark(next, generation)
@@ -153,45 +147,42 @@ class Primary(Role):
         return not self._running
 
     @property
+    def released(self) -> int:
+        """Every output of an entry before this one has been released."""
+        return self._outputs.released
+
+    @property
     def parted(self) -> bool:
         """The connection to a member is lost."""
-        return any(follower.parted is not None for follower in self.followers.values())
+        return self.followers.parted
 
     @property
     def stable(self) -> int:
         """Every member has the entries before this one."""
-        return min((f.received for f in self.followers.values()), default=self.next)
-
-    @property
-    def executed(self) -> int:
-        """Every member has executed the entries before this one."""
-        return min((f.executed for f in self.followers.values()), default=self.next)
+        return self.followers.received(self.next)
 
     @property
     def lease(self) -> int:
         """The longest that a member is asked for."""
-        leases = (f.lease(self._allowance) for f in self.followers.values())
+        leases = (f.lease(self._outputs.allowance) for f in self.followers.values())
         return max(leases, default=self.timing.min_lease)
 
     def lag(self, now: int) -> tuple[int, int]:
         """By how many entries and nanoseconds a secondary's execution is behind, at the most."""
-        behind = max((f.lag(now) for f in self.followers.values()), default=0)
-        return self.next - self.executed, behind
+        return self.next - self.followers.executed(self.next), self.followers.lag(now)
 
     def slowed(self, now: int) -> bool:
         """Whether the guest has to wait for a secondary."""
-        followers = self.followers.values()
         full = self.journal.bytes > self.timing.max_log
-        return bool(followers) and (full or any(f.slow(now) for f in followers))
+        return bool(self.followers) and (full or self.followers.slow(now))
 
     def deadline(self) -> int:
         """When to call `tick` at the latest."""
         followers = self.followers.values()
-        heeded = [f for f in followers if f.following and not f.finished]
-        times = [f.asked + self.timing.interval for f in heeded]
+        times = self.followers.beats()
         match self.state:
             case State.WAITING:
-                times = [f.hearing.next_look(self._starting) for f in followers]
+                times = [f.hearing.next_look(self.timing.starting) for f in followers]
                 times.append(self._started + self.timing.patience)
             case State.CLAIMING:
                 times.append(self._retry)
@@ -201,7 +192,8 @@ class Primary(Role):
             case State.HANDED_OVER:
                 times.append(self.followers[self._target].hearing.next_look(self._dead))
             case State.FINISHING | State.ENDING:
-                times += [f.hearing.next_look(self._dead) for f in followers if not f.finished]
+                left = self.followers.unfinished.values()
+                times += [follower.hearing.next_look(self._dead) for follower in left]
             case _:
                 return NEVER
         return min(times)
@@ -210,31 +202,24 @@ class Primary(Role):
         """When to look after it, besides its heartbeats."""
         due = follower.hearing.next_look(self._dead)
         if follower.parted is not None:
-            due = min(due, self._given_up(follower.parted))
-        if follower.following and self._outputs and self._outputs[0] < self.stable:
-            due = min(due, follower.renewal(self._allowance))
+            due = min(due, follower.parted + self._patience)
+        if follower.following and self._outputs.wait_before(self.stable):
+            due = min(due, follower.renewal(self._outputs.allowance))
         return due
 
     # The guest
 
     def begin(self, now: int) -> list[Action]:
         """Once, by who has gone live, after all that the guest was sent has been executed."""
-        actions = [*self._rule(), *self._announce(now)]
-        return [
-            *actions,
-            *(self._release(now) if self._outputs else self.performed(now, self.next)),
-        ]
+        more = self._release(now) if self._outputs else self.performed(now, self.next)
+        return [*self._rule(), *self._announce(now), *more]
 
     @on(Event.APPEND)
     def append(self, now: int, entries: list[Entry], batches: list[Batch]) -> list[Action]:
         """The guest made these exits, which `batches` hold, encoded; none while there is nobody to
         send them to."""
         first, self.next = self.next, self.next + len(entries)
-        for sequence, entry in enumerate(entries, first):
-            if entry[0] in OUTPUTS:
-                self._outputs.append(sequence)
-                if entry[0] == Kind.END:
-                    self._ended = sequence
+        self._outputs.note(first, entries)
         if self.state is State.ALONE:
             return self._release(now)
         actions: list[Action] = []
@@ -250,13 +235,12 @@ class Primary(Role):
     @on(Event.PERFORMED)
     def performed(self, now: int, end: int) -> list[Action]:
         """Every output of an entry before `end` has been made; what comes of a `Release`, later."""
-        while self._outputs and self._outputs[0] < end:
-            self.released = self._outputs.popleft() + 1
+        self._outputs.performed(end)
         return self._settle(now)
 
     def expired(self) -> None:
         """An output came too late for its lease: ask for longer ones, until all are made."""
-        self._allowance = min(2 * self._allowance + self.timing.interval, self.timing.max_lease)
+        self._outputs.expired()
 
     @on(Event.HELD)
     def held(self, now: int, position: Position) -> list[Action]:
@@ -296,7 +280,12 @@ class Primary(Role):
 
     @on(Event.HELLO)
     def _hello(self, now: int, sender: str, message: Hello) -> list[Action]:
-        refusal = self._objection(sender, message)
+        refusal = self._admission.objection(
+            message,
+            known=sender in self.followers,
+            alone=self.state in (State.ALONE, State.FINISHED),
+            room=self.state is State.WAITING and len(self.followers) < self._admission.secondaries,
+        )
         if refusal:
             return [*self._tell_who_rules(sender, 0), Send(Refuse(refusal), sender)]
         if self.state is State.WAITING and sender not in self.followers:
@@ -321,25 +310,6 @@ class Primary(Role):
         if self.state in (State.FINISHING, State.ENDING):
             actions.append(Send(self._last_word(now), sender))
         return actions
-
-    def _objection(self, sender: str, message: Hello) -> str:
-        """Why somebody cannot follow."""
-        if message.image != self._image:
-            return (
-                f"the primary runs the image {self._image[:12]}, "
-                f"the secondary has {message.image[:12]}; start both with the same image"
-            )
-        if sender not in self.followers:
-            if self.state in (State.ALONE, State.FINISHED):
-                return "the primary has gone on alone; this replica cannot follow"
-            if self.state is not State.WAITING or len(self.followers) >= self._secondaries:
-                others = "another secondary follows" if self._secondaries == 1 else "others follow"
-                return f"{others} this primary"
-        if message.guest != self._arbitrated:
-            return "its arbiter is not the primary's; give both the same directory"
-        if self._secondaries > 1 and not message.endpoint:
-            return "it says not where other secondaries reach it; let it listen somewhere"
-        return ""
 
     def _cannot_follow(self, now: int, sender: str) -> list[Action]:
         """A member has received what this replica has not, or lacks what is not kept. It may claim
@@ -469,9 +439,7 @@ class Primary(Role):
         self._handed_over = False
         self.journal.mark(self.next, self.generation)
         self._former |= self.followers.keys()
-        self.followers = {m: f for m, f in self.followers.items() if m in record.members}
-        for follower in self.followers.values():
-            follower.rule(now)
+        self.followers.rule(now, record.members)
         if self.followers:
             return self._go_on_protected(now)
         self._to(State.ALONE)
@@ -574,27 +542,23 @@ class Primary(Role):
 
     def _wait(self, now: int) -> list[Action]:
         if now - self._started >= self.timing.patience:
-            came, wanted = len(self.followers), self._secondaries
+            came, wanted = len(self.followers), self._admission.secondaries
             if wanted == 1:
                 return self._stop("no secondary came; start one, or run the guest unprotected")
             return self._stop(f"only {came} of {wanted} secondaries came")
-        silent = [m for m, f in self.followers.items() if f.hearing.silent(now, self._starting)]
+        silent = self.followers.silent(now, self.timing.starting)
         actions: list[Action] = []
-        for member in silent:
+        for member in sorted(silent):
             actions += self._without(member, "the secondary does not answer")
         return actions
 
     def _look(self, now: int) -> list[Action]:
         """After the members, and whether a switchover comes about."""
-        parted = {
-            m
-            for m, f in self.followers.items()
-            if f.parted is not None and now >= self._given_up(f.parted)
-        }
-        silent = {m for m, f in self.followers.items() if f.hearing.silent(now, self._dead)}
-        if parted | silent:
+        silent = self.followers.silent(now, self._dead)
+        lost = silent | self.followers.gone(now, self._patience)
+        if lost:
             reason = "the secondary does not answer" if silent else "the secondary is gone"
-            return self._lost(now, parted | silent, reason)
+            return self._lost(now, lost, reason)
         if now < self._hold_until:
             return self._heartbeats(now) + self._release(now)
         what = "no secondary followed" if not self._outputs else "the outputs were not released"
@@ -610,8 +574,7 @@ class Primary(Role):
         """The queries that are due."""
         return [
             Send(self._query(now, follower), member)
-            for member, follower in self.followers.items()
-            if follower.following and now - follower.asked >= self.timing.interval
+            for member, follower in self.followers.due(now).items()
         ]
 
     @property
@@ -619,12 +582,9 @@ class Primary(Role):
         return self.timing.dead + self._deference
 
     @property
-    def _starting(self) -> int:
-        return self.timing.starting
-
-    def _given_up(self, parted: int) -> int:
-        """When who lost its connection then is left out."""
-        return parted + self.timing.interval // 2 + self._deference
+    def _patience(self) -> int:
+        """Who loses its connection is left out so much later."""
+        return self.timing.interval // 2 + self._deference
 
     # Ruling
 
@@ -645,15 +605,13 @@ class Primary(Role):
 
     def _begin_to_rule(self) -> list[Action]:
         """Once all are there that it waits for."""
-        ready = [follower for follower in self.followers.values() if follower.ready]
-        if len(ready) < self._secondaries:
+        if len(self.followers.able) < self._admission.secondaries:
             return []
         return self._claim(take_in=frozenset(self.followers))
 
     def _start_protected(self, now: int) -> list[Action]:
         """Once every member would take over."""
-        leased = all(now < follower.lease_until for follower in self.followers.values())
-        if self.state is not State.PROTECTED or not leased:
+        if self.state is not State.PROTECTED or now >= self.followers.leased_until:
             return []
         return [*self._start(), *self._announce(now)]
 
@@ -666,7 +624,7 @@ class Primary(Role):
 
     def _announce(self, now: int) -> list[Action]:
         """Once, when it is sure that no other replica is live."""
-        if self._announced or not (self.state is State.ALONE or now < self._lease_until):
+        if self._announced or not (self.state is State.ALONE or now < self.followers.leased_until):
             return []
         self._announced = True
         return [Announce()]
@@ -692,11 +650,11 @@ class Primary(Role):
 
     def _query(self, now: int, follower: Follower) -> Query:
         follower.asked = now
-        lease = follower.lease(self._allowance) if self.owns else 0
+        lease = follower.lease(self._outputs.allowance) if self.owns else 0
         return Query(self.generation, now, lease, self.released, self.stable)
 
     def _send(self, now: int, member: str, batches: list[Batch]) -> list[Action]:
-        lease = self.followers[member].lease(self._allowance)
+        lease = self.followers[member].lease(self._outputs.allowance)
         head = (self.generation, now, lease, self.released, self.stable)
         return [Send(BatchMessage(*head, b.origin, b.content), member) for b in batches]
 
@@ -708,23 +666,19 @@ class Primary(Role):
 
     # Releasing
 
-    @property
-    def _lease_until(self) -> int:
-        return min((f.lease_until for f in self.followers.values()), default=NEVER)
-
     def _release(self, now: int) -> list[Action]:
         """Release what the output rule and the leases permit."""
         if self.state not in (State.ALONE, State.PROTECTED, State.HOLDING):
             return []
         end = self.stable
-        if not self._outputs or self._outputs[0] >= end:
+        if not self._outputs.wait_before(end):
             return self._settle(now)
         renewals: list[Action] = [
             Send(self._query(now, follower), member)
-            for member, follower in self.followers.items()
-            if follower.following and now >= follower.renewal(self._allowance)
+            for member, follower in self.followers.following.items()
+            if now >= follower.renewal(self._outputs.allowance)
         ]
-        until = self._lease_until
+        until = self.followers.leased_until
         return [*renewals, *([Release(end, until)] if now < until else [])]
 
     def _settle(self, now: int) -> list[Action]:
@@ -732,12 +686,11 @@ class Primary(Role):
         guest is held."""
         if self._outputs:
             return []
-        self._allowance = 0
-        if self._ended is None or self.released <= self._ended:
-            able = [(f.executed, m) for m, f in self.followers.items() if f.following and f.ready]
+        if not self._outputs.complete:
+            able = self.followers.able
             if self.state is not State.HOLDING or self._held is None or not able:
                 return []
-            self._target = max(able)[1]
+            self._target = able[-1]
             self._to(State.HANDED_OVER)
             self._hold_until = NEVER
             return [*self._hand_over()]
@@ -758,16 +711,14 @@ class Primary(Role):
 
     def _last_words(self, now: int) -> list[Action]:
         """Until every member knows that the guest has ended, or is silent."""
-        ended = self.state is State.ENDING
-        for follower in self.followers.values():
-            follower.finished = follower.finished or follower.hearing.silent(now, self._dead)
-        waiting = {m: f for m, f in self.followers.items() if not f.finished}
-        if not waiting:
+        self.followers.finish(now, self._dead)
+        if not self.followers.unfinished:
+            ended = self.state is State.ENDING
             self._to(State.FINISHED)
             return [Stop(self._ending, orderly=True) if ended else Done()]
         actions: list[Action] = []
-        for member, follower in waiting.items():
-            if follower.following and now - follower.asked >= self.timing.interval:
+        for member, follower in self.followers.due(now).items():
+            if not follower.finished:
                 follower.asked = now
                 actions.append(Send(self._last_word(now), member))
         return actions
