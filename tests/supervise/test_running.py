@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -107,6 +108,22 @@ def test_events_to_the_end(start: Start, call: Call) -> None:
     assert [event["event"] for event in events] == ["started", "finished"]
     assert [event["revision"] for event in events] == [1, 2]
     assert (events[1]["status"], process.wait(timeout=20)) == (0, 0)
+
+
+def test_events_for_people(start: Start, call: Call, tmp_path: Path) -> None:
+    start()
+    following = subprocess.Popen(
+        command("events", "books", "--after", 0, "--run-dir", tmp_path / "run"),
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    assert following.stdout is not None
+    first = following.stdout.readline().rstrip()
+    call("stop", "books")
+    last = following.communicate(timeout=20)[0].rstrip()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d      1 the guest runs", first)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d      2 stopped by `vlockstep stop`", last)
 
 
 def test_two_of_one_name(start: Start, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +15,6 @@ from vlockstep.errors import Left, UsageError
 
 if TYPE_CHECKING:
     from vlockstep.cli.execution import Ending
-    from vlockstep.ft.events import Finished
     from vlockstep.supervise.spec import ReplicaSpec
 
 
@@ -58,13 +59,12 @@ def run(
 
 def _run(spec: ReplicaSpec, as_json: bool) -> None:
     from vlockstep.cli.execution import Interruptions, execute
-    from vlockstep.ft import events as told
     from vlockstep.host.live import LiveWorld
     from vlockstep.machine.machine import Machine
     from vlockstep.supervise import parts
     from vlockstep.supervise.files import open_empty_console
     from vlockstep.supervise.running import control_socket
-    from vlockstep.supervise.unprotected import UnprotectedCommands
+    from vlockstep.supervise.unprotected import Later, UnprotectedCommands
 
     with control_socket(spec) as control:
         with options.progress_of_disks() as tell:
@@ -76,14 +76,15 @@ def _run(spec: ReplicaSpec, as_json: bool) -> None:
         events = Interruptions()
         commands = UnprotectedCommands(guest, machine, lambda why: events.put(Left(why)))
         control.serve(commands.by_name())
-        control.observe(told.Started())
+        control.observe(Later("started", lambda told: told.Started()))
         world = LiveWorld(console, guest.devices.disks, guest.nics)
         try:
             ending = execute(machine, world, events=events)
         except Left as error:
-            control.observe(told.Left(str(error)))
+            why = str(error)
+            control.observe(Later("left", lambda told: told.Left(why)))
             raise
-        control.observe(_finished(ending))
+        control.observe(Later("finished", partial(_finished, ending)))
     if as_json:
         output.emit(ending.to_dict(), sys.stderr)
     else:
@@ -91,10 +92,8 @@ def _run(spec: ReplicaSpec, as_json: bool) -> None:
     raise typer.Exit(output.exit_status(ending.status or 0))
 
 
-def _finished(ending: Ending) -> Finished:
-    from vlockstep.ft.events import Finished
-
-    return Finished(
+def _finished(ending: Ending, told: ModuleType) -> Any:
+    return told.Finished(
         1 if ending.status is None else ending.status,
         ending.error.reason if ending.error else "",
         ending.position,

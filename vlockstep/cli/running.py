@@ -152,15 +152,26 @@ def events(
             if as_json:
                 output.emit(event, flush=True)
             else:
-                print(_line(event), flush=True)
+                print(_line(event, guest.hello.get("started_as")), flush=True)
 
 
-def _line(event: Mapping[str, Any]) -> str:
+_TEXTS = {
+    "left": "{reason}",
+    "stopped": "{reason}",
+    "switchover": "asked to swap roles: generation {generation} rules {reason}",
+}
+"""Of events that a replica tells in other ways."""
+
+
+def _line(event: Mapping[str, Any], started_as: object) -> str:
     from vlockstep.cli.pair import EVENTS
 
-    if event["event"] == "dropped":
+    name = event["event"]
+    if name == "dropped":
         return f"{'':8} {'':>6} {event['count']} events are gone"
-    text = EVENTS.get(event["event"], event["event"]).format(**event)
+    text = {**EVENTS, **_TEXTS}.get(name, name).format(**event)
+    if (name, started_as) == ("started", "unprotected"):
+        text = "the guest runs"
     return f"{output.clock(event['time'])} {event['revision']:>6} {text}"
 
 

@@ -18,10 +18,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
-from vlockstep.ft.events import Event, Memory, Notice, Status
+from typing import Any, Protocol
 
 PROTOCOL = 1
 EVENTS = 1000
@@ -33,6 +30,8 @@ PATIENCE = 10.0
 """Seconds for a client to ask something, or to take something of what it gets."""
 _FAREWELL = 0.5
 """Seconds in the end for clients to take the rest."""
+_UNTOLD = ("status", "memory")
+"""Events that are asked for by hand, or all the time, and have a way of their own."""
 _CHUNK = 1 << 16
 _TICK_MS, _FAREWELL_MS = 1000, 50
 
@@ -42,16 +41,25 @@ Command = Callable[[Mapping[str, Any], Answer], None]
 """Takes what was asked, and answers once, sooner or later; it is in nobody's way meanwhile."""
 
 
+class Told(Protocol):
+    """An `ft.events.Event`, or what becomes one when somebody wants to know."""
+
+    @property
+    def name(self) -> str: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
 class EventRing:
     """The newest events, numbered from 1 in the order they happened: their *revisions*."""
 
     def __init__(self, limit: int = EVENTS) -> None:
         self._lock = threading.Lock()
-        self._events: deque[tuple[float, Event]] = deque(maxlen=limit)
+        self._events: deque[tuple[float, Told]] = deque(maxlen=limit)
         self.last = 0
         """The newest event's revision."""
 
-    def add(self, event: Event) -> None:
+    def add(self, event: Told) -> None:
         with self._lock:
             self._events.append((time.time(), event))
             self.last += 1
@@ -68,19 +76,19 @@ class EventRing:
         return revision + 1, {"revision": revision + 1, "time": then, **event.to_dict()}
 
 
-@dataclass
 class _Client:
-    socket: socket.socket
-    received: bytes = b""
-    to_send: bytes = b""
-    after: int | None = None
-    """The revision that it was told last, if it follows."""
-    asked: str = ""
-    """What it waits for an answer to."""
-    finished: bool = False
-    """It says nothing any more."""
-    moved: float = field(default_factory=time.monotonic)
-    """When it last said or took something."""
+    def __init__(self, socket: socket.socket, to_send: bytes) -> None:
+        self.socket = socket
+        self.received = b""
+        self.to_send = to_send
+        self.after: int | None = None
+        """The revision that it was told last, if it follows."""
+        self.asked = ""
+        """What it waits for an answer to."""
+        self.finished = False
+        """It says nothing any more."""
+        self.moved = time.monotonic()
+        """When it last said or took something."""
 
 
 class ControlServer:
@@ -105,9 +113,9 @@ class ControlServer:
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
         self._thread.start()
 
-    def observe(self, event: Event) -> None:
-        """From any thread. What is asked for by hand, or all the time, has its own way."""
-        if not isinstance(event, Status | Memory):
+    def observe(self, event: Told) -> None:
+        """From any thread."""
+        if event.name not in _UNTOLD:
             self._ring.add(event)
             self._wake()
 
@@ -187,7 +195,7 @@ class ControlServer:
             with made, contextlib.suppress(OSError):
                 made.send(_line({"error": f"{MAX_CLIENTS} others are connected already"}))
             return
-        self._clients[made.fileno()] = _Client(made, to_send=self._hello)
+        self._clients[made.fileno()] = _Client(made, self._hello)
 
     def _serve(self, client: _Client, ready: int, now: float) -> None:
         if ready & select.POLLIN:
@@ -201,6 +209,8 @@ class ControlServer:
         owes = client.to_send or (client.after is None and not client.asked)
         if owes and now > client.moved + PATIENCE:
             if client.after is not None:
+                from vlockstep.ft.events import Notice
+
                 why = f"who followed the events here took none for {PATIENCE:g} s, and is dropped"
                 self._ring.add(Notice(why))
             self._drop(client)

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from vlockstep.ft.events import Event, Status
-from vlockstep.supervise.control import Answer, Command, ControlServer
+from vlockstep.supervise.control import Answer, Command, ControlServer, Told
 from vlockstep.supervise.rundir import RunDirectory
 from vlockstep.supervise.spec import ReplicaSpec
 
@@ -37,7 +36,7 @@ class ControlSocket:
         }
         self._server = ControlServer(self._listener, about, commands)
 
-    def observe(self, event: Event) -> None:
+    def observe(self, event: Told) -> None:
         if self._server is not None:
             self._server.observe(event)
 
@@ -62,7 +61,7 @@ class StatusCommand:
     """Answers with a status that `ask` gives to whom it is handed; those who come soon after get
     the same one, so that asking often costs the guest nothing."""
 
-    def __init__(self, ask: Callable[[Callable[[Status], None]], None]) -> None:
+    def __init__(self, ask: Callable[[Callable[[Told], None]], None]) -> None:
         self._ask = ask
         self._told: dict[str, Any] = {}
         self._at = float("-inf")
@@ -72,7 +71,7 @@ class StatusCommand:
             answer(self._told)
             return
 
-        def take(status: Status) -> None:
+        def take(status: Told) -> None:
             self._told = {**status.to_dict(), "time": time.time()}
             self._at = time.monotonic()
             answer(self._told)

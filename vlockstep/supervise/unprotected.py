@@ -1,17 +1,38 @@
-"""A guest of this process that nobody protects, as its control socket shows it."""
+"""A guest of this process that nobody protects, as its control socket shows it.
+
+What events and states are takes a while to import, and few guests are watched: they are made when
+somebody wants to know.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vlockstep.ft.events import Status
 from vlockstep.machine.machine import Machine
-from vlockstep.protocol.states import State
 from vlockstep.supervise.control import Answer, Command
 from vlockstep.supervise.parts import Guest
 from vlockstep.supervise.running import StatusCommand, reason_of
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from vlockstep.ft.events import Status
+
+
+class Later:
+    """An event that `make` makes, from the module of events."""
+
+    def __init__(self, name: str, make: Callable[[ModuleType], Any]) -> None:
+        self.name = name
+        self._make = make
+
+    def to_dict(self) -> dict[str, Any]:
+        from vlockstep.ft import events
+
+        told: dict[str, Any] = self._make(events).to_dict()
+        return told
 
 
 class UnprotectedCommands:
@@ -26,6 +47,9 @@ class UnprotectedCommands:
         return {"status": StatusCommand(lambda take: take(self.status())), "stop": self._stop}
 
     def status(self) -> Status:
+        from vlockstep.ft.events import Status
+        from vlockstep.protocol.states import State
+
         nics = self._guest.nics
         names = {device.handle: device.name for device in self._guest.image.devices}
         return Status(
