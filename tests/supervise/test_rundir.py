@@ -163,3 +163,6 @@ def test_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for nothing in ("", "relative", str(tmp_path / "none")):
         monkeypatch.setenv("XDG_RUNTIME_DIR", nothing)
         assert default_directory() == Path(f"/var/tmp/vlockstep-{os.getuid()}")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    assert default_directory() == Path("/var/tmp/vlockstep-12345")

@@ -31,10 +31,12 @@ _MAX_ADDRESS = 100
 
 
 def default_directory() -> Path:
-    """The user's own: in `$XDG_RUNTIME_DIR`, or where temporary files are."""
+    """The user's own: in `$XDG_RUNTIME_DIR`, or where temporary files are. After `su` that variable
+    may be another user's."""
     given = os.environ.get("XDG_RUNTIME_DIR", "")
-    if given.startswith("/") and Path(given).is_dir():
-        return Path(given) / "vlockstep"
+    with contextlib.suppress(OSError):
+        if given.startswith("/") and Path(given).stat().st_uid == os.getuid():
+            return Path(given) / "vlockstep"
     return Path(os.environ.get("TMPDIR") or "/tmp") / f"vlockstep-{os.getuid()}"
 
 
