@@ -72,11 +72,9 @@ def test_two_disks_of_the_same_size(make_pair: MakePair) -> None:
     copy = pair.directory / "copy.img"
     copy.write_bytes(pair.disk_file().read_bytes())
     pair.start_primary()
-    pair._files["secondary"]["disk"] = copy
-    pair.start_secondary()
+    pair.start_secondary("--block", f"disk={copy}")
     assert pair.process("secondary").wait_exit() == 2
     assert said(pair, "secondary", f"the disk {copy} is not the primary's disk 'disk'; give both")
-    pair._files["secondary"]["disk"] = pair.disk_file()
     pair.start_secondary()
     assert pair.wait_finished() == (0, 0)
     check_output(pair)
@@ -111,9 +109,8 @@ def test_a_console_file_on_one_side(make_pair: MakePair, role: Side) -> None:
 
 def test_one_file_as_two_copies(make_pair: MakePair) -> None:
     pair = make_pair("ledger", SHORT, start=False, local=True)
-    pair._files["secondary"]["disk"] = pair.disk_file()
     pair.start_primary()
-    pair.start_secondary()
+    pair.start_secondary("--block", f"disk={pair.disk_file()},local")
     assert pair.process("secondary").wait_exit() == 1
     assert said(pair, "secondary", f"in use by process {pair.process('primary').pid} ")
 
@@ -129,8 +126,8 @@ def test_one_file_as_two_copies(make_pair: MakePair) -> None:
 def test_disks_that_differ(make_pair: MakePair, size: int, local: bool, message: str) -> None:
     pair = make_pair("ledger", SHORT, start=False, local=True)
     pair.start_primary()
-    pair.disk_file(side="secondary").write_bytes(b"x" * size)
-    pair._local = local
-    pair.start_secondary()
+    copy = pair.disk_file(side="secondary")
+    copy.write_bytes(b"x" * size)
+    pair.start_secondary("--block", f"disk={copy}{',local' * local}")
     assert pair.process("secondary").wait_exit() == 2
     assert said(pair, "secondary", f"the disk 'disk' is not the primary's: {message}")
