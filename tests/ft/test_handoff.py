@@ -7,7 +7,7 @@ import threading
 import tracemalloc
 from collections.abc import Mapping
 
-from vlockstep.ft.handoff import Appended
+from vlockstep.ft.handoff import EntryOutbox
 from vlockstep.ft.outputs import Output, OutputQueue
 from vlockstep.host.background import BackgroundThread, Job
 from vlockstep.host.live import BlockDevice
@@ -25,18 +25,18 @@ class Console:
         self.text += data
 
 
-def appended() -> tuple[Appended, list[None]]:
+def outbox() -> tuple[EntryOutbox, list[None]]:
     wakes: list[None] = []
     wake = functools.partial(wakes.append, None)
-    return Appended(wake, wake, threading.Condition()), wakes
+    return EntryOutbox(wake, wake, threading.Condition()), wakes
 
 
 def test_an_output_that_is_not_queued_yet_cannot_be_acknowledged() -> None:
-    entries, wakes = appended()
+    entries, wakes = outbox()
     entries.append(CLOCK)
     entries.append(FRAME)
     assert entries.take() == [CLOCK]
-    entries.made()
+    entries.queued()
     entries.pause()
     assert entries.urgent
     assert len(wakes) == 2
@@ -44,33 +44,33 @@ def test_an_output_that_is_not_queued_yet_cannot_be_acknowledged() -> None:
 
 
 def test_outputs_leave_when_the_guest_pauses_or_has_made_many() -> None:
-    entries, wakes = appended()
+    entries, wakes = outbox()
     for count in range(1, 17):
         assert not entries.urgent, count
         entries.append(FRAME)
-        entries.made()
+        entries.queued()
     assert entries.urgent
     assert len(wakes) == 2
     assert len(entries.take()) == 16
     entries.pause()
     assert not entries.urgent
     entries.append(FRAME)
-    entries.made()
+    entries.queued()
     entries.pause()
     assert entries.urgent
 
 
 def test_an_output_that_was_not_taken_wakes_whoever_found_nothing() -> None:
-    entries, wakes = appended()
+    entries, wakes = outbox()
     entries.append(FRAME)
     assert entries.take() == []
-    entries.made()
+    entries.queued()
     assert len(wakes) == 2
     assert entries.take() == [FRAME]
 
 
 def test_after_a_take_that_found_something_only_outputs_wake() -> None:
-    entries, wakes = appended()
+    entries, wakes = outbox()
     entries.append(CLOCK)
     assert entries.take() == [CLOCK]
     entries.append(CLOCK)

@@ -1,7 +1,7 @@
 """A replica at work: its role, its guest's thread, its outputs, and what it runs on.
 
 replica     Replica: a guest's machine, a role that may change, and what lies between them
-runtime     Setting, Host: what a replica is made of, and what it runs on
+runtime     Setting, Runtime: what a replica is made of, and what it runs on
 process     Process: a replica as a process, with its channel, clock, arbiter and threads
 channels    Channels: all the channels of a replica
 roles       Roles: the roles of a replica, and what becomes of them
@@ -9,7 +9,7 @@ watch       ProtectionWatch, NetworkWatch: what people are told of both
 links       Links: which replica is at the other end of which connection
 events      Event: what happens to a replica, for programs and for people
 guest       Guest: the machine, its World, and its thread
-handoff     Appended, Received: entries between the guest's thread and the protocol's
+handoff     EntryOutbox, Received: entries between the guest's thread and the protocol's
 outputs     OutputQueue, ProtectedWorld: outputs, held back until they may leave
 keptlog     KeptLog: a replica's log file
 standby     StandbyNics: what a secondary's NIC has heard and the log has not shown

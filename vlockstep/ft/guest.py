@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from vlockstep.ft.handoff import Appended, Received, Visiting
+from vlockstep.ft.handoff import EntryOutbox, Received, Visiting
 from vlockstep.ft.lead import ClockLead
 from vlockstep.ft.outputs import Inputs, OutputQueue, ProtectedWorld
 from vlockstep.ft.places import Fault, Place, Stage
-from vlockstep.ft.runtime import Host, Setting
+from vlockstep.ft.runtime import Runtime, Setting
 from vlockstep.ft.standby import StandbyNics
 from vlockstep.host.live import Continuation
 from vlockstep.machine.config import GuestConfig
@@ -36,7 +36,7 @@ class Guest:
     def __init__(
         self,
         setting: Setting,
-        host: Host,
+        host: Runtime,
         config: GuestConfig,
         queue: OutputQueue,
         nics: StandbyNics,
@@ -54,7 +54,7 @@ class Guest:
         self._nics = nics
         self._generation = generation
         self._local = {h: d for h, d in setting.disks.items() if h in setting.local}
-        self.appended = Appended(host.wake, host.hurry, host.condition())
+        self.outbox = EntryOutbox(host.wake, host.hurry, host.condition())
         self._received = Received(self._ran_dry, host.condition())
         self._replayer: Replayer | None = None
         self._inputs: Inputs | None = None
@@ -67,7 +67,7 @@ class Guest:
     @property
     def unreached(self) -> list[Place]:
         """Where something was to be done, and it has not come to."""
-        return [fault.place for fault in self._faults() if not fault.struck]
+        return [fault.place for fault in self._faults() if not fault.injected]
 
     # As a primary's
 
@@ -77,8 +77,8 @@ class Guest:
         self._host.launch(lambda: self._run(world))
 
     def hold(self) -> None:
-        """Stop it, wherever it is; `appended.waiting` tells when it stands."""
-        self.appended.hold(True)
+        """Stop it, wherever it is; `outbox.waiting` tells when it stands."""
+        self.outbox.hold(True)
         if self._inputs is not None:
             self._inputs.wake()
         self.machine.kick()
@@ -94,7 +94,7 @@ class Guest:
         self._inputs.leave()
         self._inputs = None
         self._nics.stand_by()
-        self.appended.leave()
+        self.outbox.leave()
 
     # As a secondary's
 
@@ -120,7 +120,7 @@ class Guest:
 
         It gets no interrupt before a position; `live` tells when it is done."""
         self._nics.go_live(self._host.now())
-        self.appended = Appended(self._host.wake, self._host.hurry, self._host.condition(), next)
+        self.outbox = EntryOutbox(self._host.wake, self._host.hurry, self._host.condition(), next)
         self._received.finish(lambda: self._install_live(not_before))
 
     def _compare_clocks(self, entries: Sequence[Entry]) -> None:
@@ -180,7 +180,7 @@ class Guest:
             self._visits.append(Fault(setting.diverge, partial(_flip, machine.memory)))
         for fault in self._faults():
             if fault.place.position is not None:
-                machine.break_at(fault.place.position, fault.strike, exact=False)
+                machine.break_at(fault.place.position, fault.inject, exact=False)
         return machine
 
     def _faults(self) -> list[Fault]:
@@ -188,17 +188,17 @@ class Guest:
         return [*self._visits, *([fault] if fault is not None else [])]
 
     def _live_world(self, start: Continuation) -> World:
-        appended = self.appended
-        self._inputs = self._host.inputs(self._nics.by_handle, appended.pause, start)
-        world = ProtectedWorld(self._inputs, self._queue, appended, self._local)
-        append = appended.append
+        outbox = self.outbox
+        self._inputs = self._host.inputs(self._nics.by_handle, outbox.pause, start)
+        world = ProtectedWorld(self._inputs, self._queue, outbox, self._local)
+        append = outbox.append
         if self._watches_entries():
 
             def append(entry: Entry) -> None:
-                self._visit(appended.next)
+                self._visit(outbox.next)
                 if self._setting.fault is not None:
-                    self._setting.fault.reached(Stage.ENTRY, appended.next)
-                appended.append(entry)
+                    self._setting.fault.reached(Stage.ENTRY, outbox.next)
+                outbox.append(entry)
 
         return Recorder(world, self.machine, append, self._setting.local)
 

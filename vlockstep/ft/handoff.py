@@ -22,13 +22,13 @@ class Condition(Protocol):
     def notify_all(self) -> None: ...
 
 
-class Appended:
+class EntryOutbox:
     """Primary: entries that the guest makes, on their way out.
 
     `wake` is called when there is something to take after a `take` that found nothing, and when
     the guest has stopped as asked; `hurry` when it is `urgent`, since the guest pauses after an
     output or has made several. The guest waits in `append`, before its entry counts, or in `pause`
-    while it is held or slowed. The entry of an output can be taken only when the output is `made`:
+    while it is held or slowed. The entry of an output can be taken only when that is `queued`:
     nobody may acknowledge what is not there to be released.
     """
 
@@ -64,7 +64,7 @@ class Appended:
             self._told = True
             self._wake()
 
-    def made(self) -> None:
+    def queued(self) -> None:
         """The output of the last entry is made, or queued."""
         self._making = False
         self._outputs += 1

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from vlockstep.ft.handoff import Appended
+from vlockstep.ft.handoff import EntryOutbox
 from vlockstep.host.background import Background
 from vlockstep.host.live import BlockDevice, Console, NetDevice
 from vlockstep.machine.position import Position
@@ -244,7 +244,7 @@ class OutputQueue:
 class ProtectedWorld:
     """The World of a primary: inputs from this host, outputs into the queue.
 
-    It stands behind a Recorder, so the entry of an output has just been appended. Disks in
+    It stands behind a Recorder, so the entry of an output has just been outbox. Disks in
     `local` are written at once.
     """
 
@@ -252,12 +252,12 @@ class ProtectedWorld:
         self,
         inputs: Inputs,
         queue: OutputQueue,
-        appended: Appended,
+        outbox: EntryOutbox,
         local: Mapping[int, BlockDevice],
     ) -> None:
         self._inputs = inputs
         self._queue = queue
-        self._appended = appended
+        self._outbox = outbox
         self._local = local
         self.cycles = inputs.cycles
         self.walltime = inputs.walltime
@@ -283,7 +283,7 @@ class ProtectedWorld:
     def block_write(self, at: int, handle: int, offset: int, data: bytes) -> None:
         if handle in self._local:
             self._local[handle].write(offset, data)
-            self._appended.made()
+            self._outbox.queued()
         else:
             self._add(Kind.BLOCK_WRITE, handle, offset, data)
 
@@ -292,5 +292,5 @@ class ProtectedWorld:
         self._inputs.leave()
 
     def _add(self, kind: Kind, handle: int, offset: int, data: bytes) -> None:
-        self._queue.add(self._appended.next - 1, kind, handle, offset, data)
-        self._appended.made()
+        self._queue.add(self._outbox.next - 1, kind, handle, offset, data)
+        self._outbox.queued()

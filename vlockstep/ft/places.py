@@ -56,22 +56,22 @@ class Place:
 
 
 class Fault:
-    """`strike` at a place; once, so that a replica that is stopped and continued goes on."""
+    """`inject` at a place; once, so that a replica that is stopped and continued goes on."""
 
-    def __init__(self, place: Place, strike: Callable[[], None]) -> None:
+    def __init__(self, place: Place, inject: Callable[[], None]) -> None:
         self.place = place
-        self.struck = False
-        self._strike = strike
+        self.injected = False
+        self._inject = inject
 
-    def strike(self) -> None:
-        if not self.struck:
-            self.struck = True
-            self._strike()
+    def inject(self) -> None:
+        if not self.injected:
+            self.injected = True
+            self._inject()
 
     def due(self, stage: Stage, entry: int) -> bool:
         """Whether `entry` has come to the place, or past it, for the first time."""
-        return not self.struck and stage is self.place.stage and entry >= self.place.entry
+        return not self.injected and stage is self.place.stage and entry >= self.place.entry
 
     def reached(self, stage: Stage, entry: int) -> None:
         if self.due(stage, entry):
-            self.strike()
+            self.inject()

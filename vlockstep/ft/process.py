@@ -54,7 +54,7 @@ _LOOK_AT_NETWORK = 500 * MILLISECOND
 
 
 class Process:
-    """The `Host` of a replica that has this process to itself.
+    """The `Runtime` of a replica that has this process to itself.
 
     `observe` gets events, and the status ten times a second if `status` is set; of many rejections
     it gets some, each with the `total` up to then, which the status tells as well. Where the guest
@@ -298,7 +298,7 @@ class Process:
 
     def launch(self, run: Callable[[], None]) -> None:
         if self._fault is not None and self._fault.place.seconds is not None:
-            timer = threading.Timer(self._fault.place.seconds, self._fault.strike)
+            timer = threading.Timer(self._fault.place.seconds, self._fault.inject)
             timer.daemon = True
             timer.start()
         threading.Thread(target=run, name="guest", daemon=True).start()

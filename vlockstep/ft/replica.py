@@ -1,7 +1,7 @@
 """A replica: a guest's machine, a role that may change, and what lies between them.
 
 It carries out the actions of its role object and tells it what the guest does. What differs
-between a process with sockets and threads, and a test in virtual time, it leaves to its `Host`:
+between a process with sockets and threads, and a test in virtual time, it leaves to its `Runtime`:
 so both run the same code. What the guest's thread does is in `guest`; everything here happens in
 one thread at a time: the host's, or the guest's when it hurries.
 """
@@ -22,7 +22,7 @@ from vlockstep.ft.links import Links
 from vlockstep.ft.outputs import OutputQueue
 from vlockstep.ft.places import Stage
 from vlockstep.ft.roles import Role, Roles
-from vlockstep.ft.runtime import Host, Setting
+from vlockstep.ft.runtime import Runtime, Setting
 from vlockstep.ft.standby import StandbyNics
 from vlockstep.ft.watch import NetworkWatch, ProtectionWatch
 from vlockstep.machine.config import GuestConfig
@@ -57,7 +57,7 @@ class Replica:
     def __init__(
         self,
         setting: Setting,
-        host: Host,
+        host: Runtime,
         instance: str,
         kept: Callable[[list[Entry]], None] = lambda entries: None,
     ) -> None:
@@ -80,7 +80,7 @@ class Replica:
             background=host.background("outputs"),
             progressed=host.wake,
             about_to_make=setting.tear,
-            made=lambda output: self._strike(Stage.RELEASE, output.sequence),
+            made=lambda output: self._inject(Stage.RELEASE, output.sequence),
         )
         self._config: GuestConfig | None = None
         self._guest: Guest | None = None
@@ -106,7 +106,7 @@ class Replica:
     @property
     def made(self) -> int:
         """Entries that the guest has made as a primary's, also those that were not sent yet."""
-        return 0 if self._guest is None else self._guest.appended.next
+        return 0 if self._guest is None else self._guest.outbox.next
 
     @property
     def emitting(self) -> int | None:
@@ -210,7 +210,7 @@ class Replica:
             self._stop(self._leaving, orderly=False)
         if isinstance(self.role, Primary) and self._guest is not None:
             too_much = self._queue.bytes > self._setting.timing.max_log
-            self._guest.appended.slow(too_much or self.role.slowed(self._host.now()))
+            self._guest.outbox.slow(too_much or self.role.slowed(self._host.now()))
 
     def _look_at_network(self) -> None:
         now = self._host.now()
@@ -328,19 +328,19 @@ class Replica:
             self._do(lambda: role.progressed(now, executed))
 
     def _take_entries(self, now: int, primary: Primary, guest: Guest) -> None:
-        appended = guest.appended
-        if now < self._flush_at and not appended.urgent and not appended.waiting:
-            if self._flush_at == NEVER and appended.next > primary.next:
+        outbox = guest.outbox
+        if now < self._flush_at and not outbox.urgent and not outbox.waiting:
+            if self._flush_at == NEVER and outbox.next > primary.next:
                 self._flush_at = now + _FLUSH
             return
-        held = appended.waiting
-        entries = appended.take()
+        held = outbox.waiting
+        entries = outbox.take()
         self._flush_at = now + _FLUSH if entries else NEVER
         if entries:
             batches = self._encode(primary, entries)
             self._keep(entries, batches)
             self._do(lambda: primary.append(now, entries, batches))
-            self._strike(Stage.SENT, primary.next - 1)
+            self._inject(Stage.SENT, primary.next - 1)
         if held and primary.state is State.HOLDING:
             self._do(lambda: primary.held(now, guest.machine.position))
 
@@ -412,7 +412,7 @@ class Replica:
             case actions.Hold():
                 self._running.hold()
             case actions.Resume():
-                self._running.appended.hold(False)
+                self._running.outbox.hold(False)
             case actions.Reply(generation, reason):
                 self._reply(SwitchoverDone(generation, reason))
             case actions.Notice(text):
@@ -574,7 +574,7 @@ class Replica:
         if self._log is not None:
             self._log.keep(self._host.now(), batches)
 
-    def _strike(self, stage: Stage, entry: int) -> None:
+    def _inject(self, stage: Stage, entry: int) -> None:
         if self._setting.fault is not None:
             self._setting.fault.reached(stage, entry)
 

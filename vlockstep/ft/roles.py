@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vlockstep.ft.runtime import Host, Setting
+from vlockstep.ft.runtime import Runtime, Setting
 from vlockstep.machine.config import GuestConfig
 from vlockstep.protocol.actions import Follow, GoLive
 from vlockstep.protocol.primary import Primary
@@ -16,7 +16,7 @@ Role = Primary | Secondary
 class Roles:
     """Makes those of the replica `instance`."""
 
-    def __init__(self, setting: Setting, host: Host, instance: str) -> None:
+    def __init__(self, setting: Setting, host: Runtime, instance: str) -> None:
         self._setting = setting
         self._host = host
         self._instance = instance

@@ -25,7 +25,7 @@ from vlockstep.protocol.timing import Timing
 from vlockstep.replay.entry import Kind
 
 
-class Host(Protocol):
+class Runtime(Protocol):
     """What a replica runs on."""
 
     def now(self) -> int:
@@ -86,7 +86,7 @@ CONSOLE = "console file"
 class Setting:
     """What a replica is made of. `disks` and `nics` are by handle, `blocks` and `nets` by name;
     `local` are the handles of disks of which each replica has its own copy. At `stops` the guest
-    calls `Host.look_around`, at `diverge` a bit of its RAM is flipped. `begin` is called when a
+    calls `Runtime.look_around`, at `diverge` a bit of its RAM is flipped. `begin` is called when a
     guest starts afresh here, before any output. `guest` is the arbiter's name for it. `shared` are
     the locks on the files that both replicas write, by what they are to the guest. `disk_counters`
     count, by name, what becomes of the disks."""
@@ -111,7 +111,7 @@ class Setting:
 
     def tear(self, output: Output) -> None:
         """An output is about to be made: if the fault's place is in the midst of it, make half of
-        it, and strike."""
+        it, and inject it."""
         if self.fault is None or not self.fault.due(Stage.WRITE, output.sequence):
             return
         half = output.data[: len(output.data) // 2]
@@ -119,7 +119,7 @@ class Setting:
             self.console.write(output.offset, half)
         elif output.kind is Kind.BLOCK_WRITE:
             self.disks[output.handle].write(output.offset, half)
-        self.fault.strike()
+        self.fault.inject()
 
     def tokens(self) -> dict[str, int | None]:
         """Those of the locks of shared files, for the other replica."""

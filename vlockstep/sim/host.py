@@ -1,4 +1,4 @@
-"""The `Host` of a simulated replica."""
+"""The `Runtime` of a simulated replica."""
 
 from __future__ import annotations
 
@@ -251,12 +251,12 @@ class SimulatedHost:
         if self.replica.machine is not None:
             self.replica.machine.close()
 
-    def strike(self) -> None:
-        """A `Fault` struck."""
+    def inject(self) -> None:
+        """A `Fault` is injected."""
         self.crashed = True
         raise _Crashed
 
-    # Host
+    # Runtime
 
     def now(self) -> int:
         return self._skew + self.simulation.now * self._rate // _RATE
@@ -287,7 +287,7 @@ class SimulatedHost:
         fault = self.fault
         if fault is not None and fault.place.seconds is not None:
             delay = round(fault.place.seconds * SECOND)
-            self.simulation.after(delay, lambda: self.do("fault", fault.strike))
+            self.simulation.after(delay, lambda: self.do("fault", fault.inject))
         self.task.launch(run, self.guest)
 
     def background(self, name: str) -> Background:

@@ -139,7 +139,7 @@ class Simulation:
         for host, timing in zip(self.hosts, self.conditions.timings, strict=False):
             host.nics = {d.handle: self._nic(host) for d in nics}
             if crash_at is not None and host is self.primary:
-                host.fault = Fault(Place.parse(crash_at), host.strike)
+                host.fault = Fault(Place.parse(crash_at), host.inject)
             host.equip(
                 Setting(
                     image,

@@ -18,11 +18,11 @@ def fault(spec: TestSpec, settle: Callable[[float], None]) -> Fault | None:
     if text is None:
         text, number, key = spec.pause, signal.SIGSTOP, "pause"
 
-    def strike() -> None:
+    def inject() -> None:
         settle(PATIENCE)
         os.kill(os.getpid(), number)
 
-    return None if text is None else Fault(_place(text, key), strike)
+    return None if text is None else Fault(_place(text, key), inject)
 
 
 def stops(spec: TestSpec) -> list[Place]:
