@@ -14,6 +14,7 @@ from vlockstep.ft import guest, lead
 from vlockstep.ft.handoff import Received
 from vlockstep.host.background import Job
 from vlockstep.protocol.actions import NEVER, Action, Release
+from vlockstep.protocol.candidacy import Candidacy
 from vlockstep.protocol.followers import Followers
 from vlockstep.protocol.hearing import Hearing
 from vlockstep.protocol.journal import Journal
@@ -186,7 +187,7 @@ def with_numbers_alone(patch: pytest.MonkeyPatch) -> None:
 def who_has_less_claims_first(patch: pytest.MonkeyPatch) -> None:
     """And who has more follows it all the same."""
     with_numbers_alone(patch)
-    patch.setattr(Secondary, "_turn", property(lambda self: self._suspected))
+    patch.setattr(Candidacy, "turn", lambda self, received, others: self._since)
 
 
 def without_keeping(patch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@
     admission   Admission: who may follow
     outputs     Outputs: which outputs a primary has still to release
     secondary   Secondary: who replays, and goes live when the primary is dead
+    candidacy   Candidacy: when a secondary that suspects its primary is to claim
     journal     Journal, Batch: entries that some member may still lack, and who made them
     hearing     Hearing: when a peer counts as dead
     messages    Hello, Batch, Answer: what replicas say to each other

@@ -1,4 +1,8 @@
-"""The primary's side of the protocol; see the package for the theory."""
+"""The primary's side of the protocol; see the package for the theory.
+
+All that it decides stands here, event by event, beside its rows of the table; what it knows of its
+secondaries and its outputs is in `followers` and `outputs`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The secondary's side of the protocol; see the package for the theory."""
+"""The secondary's side of the protocol; see the package for the theory.
+
+All that it decides stands here, event by event, beside its rows of the table.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from vlockstep.protocol.actions import (
     Send,
     Start,
 )
+from vlockstep.protocol.candidacy import Candidacy
 from vlockstep.protocol.hearing import Hearing
 from vlockstep.protocol.journal import Batch as Kept
 from vlockstep.protocol.journal import Journal
@@ -108,11 +112,9 @@ class Secondary(Role):
         self._told = next
         self._told_at = now
         self._still_until = now + timing.dead if generation else 0
-        self._suspected = 0
         self.parted = False
         """The connection to the primary is lost."""
-        self._haves: dict[str, Have] = {}
-        """What others have received, since this replica suspects the primary."""
+        self._candidacy = Candidacy(me, timing)
         self._not_before = BOOT
         self._started = now
 
@@ -257,7 +259,7 @@ class Secondary(Role):
             return [Send(self.ruling(), sender)] if outdated else []
         actions: list[Action] = [Send(self._own_have(now), sender)] if message.asks else []
         if self.state is State.CANDIDATE and sender in self.others:
-            self._haves[sender] = message
+            self._candidacy.heard(sender, message)
             actions += self._campaign(now)
         return actions
 
@@ -451,8 +453,8 @@ class Secondary(Role):
         if self.state is State.TAKING_OVER or not self.others:
             return self._claim(frozenset({self.owner}))
         self._to(State.CANDIDATE)
-        self._suspected, self._asked = now, now
-        self._haves.clear()
+        self._asked = now
+        self._candidacy.begin(now)
         return [*self._dial_others(), *self._ask_others(now)]
 
     def _campaign(self, now: int) -> list[Action]:
@@ -462,13 +464,8 @@ class Secondary(Role):
 
     @property
     def _turn(self) -> int:
-        """When to claim: at once if this is the one that has received most, and nobody hears the
-        primary; a little later if others do not say; later still if they should claim first."""
-        mine = (self.received_entries, self.me)
-        if any(have.hears or (have.received, m) > mine for m, have in self._haves.items()):
-            return self._suspected + self.timing.dead
-        known = self.others <= self._haves.keys()
-        return self._suspected + (0 if known else self.timing.interval)
+        """When to claim."""
+        return self._candidacy.turn(self.received_entries, self.others)
 
     def _ask_others(self, now: int) -> list[Action]:
         self._asked = now
