@@ -62,6 +62,7 @@ class KeptLog:
     def keep(self, now: int, batches: Iterable[Batch]) -> None:
         """Write these as they are, a little later."""
         if self._lost:
+            self._batches = []
             return
         for batch in batches:
             self._batches.append(batch)
