@@ -53,12 +53,12 @@ def test_log_that_comes_to_a_standstill(tmp_path: Path) -> None:
 def test_log_that_takes_less_than_the_guest_gives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keptlog, "LIMIT", 600)
+    monkeypatch.setattr(keptlog, "LIMIT", 800)
     monkeypatch.setattr(keptlog, "_MUCH", 300)
     with LocalPair(logs=tmp_path) as pair:
         pair.run_to_entry(10)
         pair.primary.stall("log", True)
-        pair.run_to_entry(20)
+        pair.run_to_entry(25)
         pair.primary.stall("log", False)
         pair.run()
         check(pair)
