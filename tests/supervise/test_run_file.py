@@ -100,6 +100,13 @@ def test_what_is_wrong_names_file_and_key(
 
 
 def test_what_is_wrong_in_an_option_names_it(tmp_path: Path) -> None:
+    path = write(tmp_path, 'image = "ledger"\nmemory = 3\n[disk.disk]\npath = "none"\n')
+    refused = run_command("run", path, "--block", "disk=nothing").stderr
+    assert refused.startswith("vlockstep: device 'disk': ") and "(--block disk=PATH)" in refused
+    disk = tmp_path / "none"
+    disk.write_bytes(bytes(512))
+    assert f"{path}: memory: " in run_command("run", path).stderr
+    assert "(--mem MB)" in run_command("run", path, "--mem", 5).stderr
     assert "(--arbiter DIR)" in run_command("primary", "hello").stderr
     refused = run_command("run", "hello", "--block", "x=y")
     assert "declares no block device 'x' (declared: none) (--block x=PATH)" in refused.stderr

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlockstep.cli.command import FILES, GUEST, OTHER, REPLAY
-from vlockstep.errors import UsageError
+from vlockstep.errors import Key, UsageError
 
 if TYPE_CHECKING:
     from vlockstep.supervise.spec import ReplicaSpec, Role
@@ -162,7 +162,8 @@ def replica_spec(ctx: typer.Context, role: Role | None) -> ReplicaSpec:
         fields[_FIELDS[name]] = given[name]
     for name in given.keys() & _PATHS.keys():
         fields[_PATHS[name]] = None if given[name] == STDOUT else Path(given[name])
-    with naming(fields.get("source")):
+    elsewhere = fields["elsewhere"] = frozenset(_keys(given))
+    with naming(fields.get("source"), elsewhere):
         fields["disks"] = disks(given.get("blocks", ()), fields.get("disks", ()))
         fields["nics"] = nics(given.get("nets", ()), given.get("macs", ()), fields.get("nics", ()))
         for part, names in (("timing", _TIMING), ("test", _TEST)):
@@ -211,6 +212,24 @@ _PATHS = {
 """Parameters that are a field each."""
 _TIMING = {name: name for name in ("heartbeat", "misses", "max_lag", "max_log", "wait")}
 _TEST = {"crash_at": "crash", "pause_at": "pause", "stop_at": "stop", "diverge_at": "diverge"}
+
+
+def _keys(given: dict[str, Any]) -> Iterator[Key]:
+    """Of a specification, what the command's options give."""
+    for name in given:
+        for keys in (_FIELDS, _PATHS):
+            if name in keys:
+                yield (keys[name],)
+        for part, names in (("timing", _TIMING), ("test", _TEST)):
+            if name in names:
+                yield part, names[name]
+    for option, kind, rest in (
+        ("blocks", "disk", ()),
+        ("nets", "nic", ()),
+        ("macs", "nic", ("mac",)),
+    ):
+        for text in given.get(option, ()):
+            yield kind, text.partition("=")[0], *rest
 
 
 def _is_given(ctx: typer.Context, name: str) -> bool:

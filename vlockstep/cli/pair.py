@@ -197,11 +197,11 @@ def replicate(spec: ReplicaSpec, as_json: bool) -> NoReturn:
 
     events = output.observer(EVENTS, as_json)
     observe = partial(_observe, events, as_json)
-    with naming(spec.source), options.progress_of_disks() as tell:
+    with naming(spec.source, spec.elsewhere), options.progress_of_disks() as tell:
         replica = Replica(spec, observe, status=as_json, tell=tell, settle=events.settle)
     _stop_at_signals(replica.process)
     try:
-        with naming(spec.source):
+        with naming(spec.source, spec.elsewhere):
             status = replica.run().status
     except GuestError as error:
         output.note(error.report())

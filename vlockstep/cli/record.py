@@ -93,7 +93,7 @@ def record(
     from vlockstep.supervise.specfile import naming
 
     spec = options.replica_spec(ctx, None)
-    with naming(spec.source):
+    with naming(spec.source, spec.elsewhere):
         if spec.role is not None:
             raise UsageError("a recording is of a guest that is no replica", key=("role",))
         with options.progress_of_disks() as tell:

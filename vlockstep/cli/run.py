@@ -51,7 +51,7 @@ def run(
         from vlockstep.cli.pair import replicate
 
         replicate(spec, as_json)
-    with naming(spec.source):
+    with naming(spec.source, spec.elsewhere):
         if spec.log is not None:
             raise UsageError("a guest that only runs keeps no log: record it", key=("log",))
         _run(spec, as_json)

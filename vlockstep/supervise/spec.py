@@ -82,8 +82,8 @@ class ReplicaSpec:
     for; if there are several, each listens at `reached_at` for the others.
 
     `name` is what the running guest is called in its `run_directory`; by default it gets one made
-    from the image's, in the user's own directory. `source` is the file that all of it was read
-    from.
+    from the image's, in the user's own directory. `source` is the file that it was read from,
+    and `elsewhere` are the keys that were not.
     """
 
     image: str
@@ -106,6 +106,7 @@ class ReplicaSpec:
     run_directory: Path | None = None
     test: TestSpec = TestSpec()
     source: Path | None = field(default=None, compare=False)
+    elsewhere: frozenset[Key] = field(default=frozenset(), compare=False)
 
     def __post_init__(self) -> None:
         if not self.image:

@@ -63,12 +63,14 @@ def read_spec(path: Path) -> ReplicaSpec:
 
 
 @contextmanager
-def naming(source: Path | None) -> Iterator[None]:
-    """An error of what was read from this file, if it was, names file and key."""
+def naming(source: Path | None, elsewhere: Iterable[Key] = ()) -> Iterator[None]:
+    """An error of what was read from this file, if it was, names file and key; but not of what
+    comes from `elsewhere`."""
     try:
         yield
     except VlockstepError as error:
-        if source is not None and error.key:
+        given = any(error.key[: len(key)] == key for key in elsewhere)
+        if source is not None and error.key and not given:
             error.args = (f"{source}: {dotted(error.key)}: {error}",)
             error.key = ()
         raise
@@ -88,7 +90,7 @@ def to_toml(spec: ReplicaSpec) -> str:
                 tables += ["", f"[{header}]", *_lines(device, {"name"})]
         elif isinstance(value, TimingSpec | TestSpec) and value != type(value)():
             tables += ["", f"[{each.name}]", *_lines(value)]
-    lines += _lines(spec, {"source", "disks", "nics", "timing", "test"})
+    lines += _lines(spec, {"source", "elsewhere", "disks", "nics", "timing", "test"})
     return "\n".join([*lines, *tables, ""])
 
 
