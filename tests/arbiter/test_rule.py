@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import greenlet
 import pytest
@@ -205,6 +205,16 @@ def test_who_won_and_lost_since_is_told_the_newest() -> None:
     assert names(ask(asked, "b", 1, leave_out="a")) == (3, "c", "c")
 
 
+def test_a_member_does_not_go_on_with_a_guest_that_has_ended() -> None:
+    """Such as one that did not hear that somebody ended it; who has claimed before may have."""
+    shared = register(of(1, "a", "b", "c"))
+    shared.end(1)
+    assert ask(shared, "b", 1, "a") == replace(of(1, "a", "b", "c"), ended=True)
+    assert sorted(shared.records) == [1]
+    assert ask(shared, "stranger", 1).generation == 2
+    assert ask(shared, "b", 1, "a").owner == "stranger"
+
+
 # Many at once
 
 
@@ -221,6 +231,11 @@ class Claimer:
         self._task: greenlet.greenlet | None = None
         self._wanted: tuple[str, str] | None = None
         self._hub = greenlet.getcurrent()
+
+    @property
+    def idle(self) -> bool:
+        """It waits for no answer."""
+        return self._task is None and self._wanted is None
 
     def step(self) -> None:
         """Begin a claim, or let its next operation happen."""
@@ -270,7 +285,8 @@ def test_each_generation_has_one_owner_and_comes_from_a_member(data: st.DataObje
             newest = max(
                 (g for g, r in shared.records.items() if newcomer.me in r.members), default=1
             )
-            newcomer.known = newcomer.known if newcomer.known > 1 else newest
+            if newcomer.known == 1 and newcomer.idle:
+                newcomer.known = newest
         data.draw(st.sampled_from(list(claimers.values())), label="turn").step()
     records = shared.records
     assert sorted(records) == list(range(1, len(records) + 1))

@@ -161,11 +161,12 @@ def test_a_batch_is_sent_again_once_when_an_answer_to_what_followed_shows_that_i
     assert not sent(primary.received(now, "b", late), Batch)
 
 
-def test_what_a_secondary_said_before_it_had_more_is_not_heeded() -> None:
+def test_what_a_secondary_said_before_it_had_more_is_answered_and_sends_nothing_again() -> None:
+    """It is to know that it is welcome."""
     primary = protected()
     append(primary, START, CLOCK)
     answer(primary, START, "b", 1)
-    assert primary.received(START, "b", hello(0)) == []
+    assert primary.received(START, "b", hello(0)) == [Send(Welcome(1, 0, {}), "b")]
 
 
 def test_the_guest_is_slowed_when_the_secondary_lags_in_time_or_bytes() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from protocol.roles import (
@@ -302,3 +303,21 @@ def test_a_welcome_to_another_entry_is_none() -> None:
     secondary = joining()
     assert secondary.received(START, "a", Welcome(0, 7, {})) == []
     assert secondary.state is State.JOINING
+
+
+def test_one_that_comes_back_while_entries_are_under_way_follows_again() -> None:
+    """The welcome tells of fewer entries than have come since it was asked for."""
+    secondary = following()
+    secondary.disconnected(START, "a")
+    secondary.received(START, "a", batch(0, [CLOCK]))
+    assert secondary.state is State.PARTED
+    secondary.received(START, "a", Welcome(1, 0, {}))
+    assert secondary.state is State.FOLLOWING and secondary.received_entries == 1
+
+
+def test_one_that_claims_in_vain_since_the_guest_has_ended_stops_in_order() -> None:
+    secondary = following()
+    while secondary.state is not State.CLAIMING:
+        secondary.tick(secondary.deadline())
+    (stop,) = secondary.arbiter_answered(START, replace(record(1, "a", "b"), ended=True))
+    assert stop == Stop("the guest has ended", orderly=True)

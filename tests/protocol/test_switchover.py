@@ -21,6 +21,7 @@ from protocol.roles import (
     went_live,
 )
 
+from vlockstep.arbiter.rule import Record
 from vlockstep.machine.position import Position
 from vlockstep.protocol.actions import (
     Action,
@@ -34,7 +35,7 @@ from vlockstep.protocol.actions import (
     Stop,
 )
 from vlockstep.protocol.messages import Answer, Goodbye, Handover, Query, Ruling, Switchover
-from vlockstep.protocol.primary import HOLD_LIMIT, Primary
+from vlockstep.protocol.primary import HOLD_LIMIT, TAKEOVER_LIMIT, Primary
 from vlockstep.protocol.states import State
 from vlockstep.protocol.timing import MILLISECOND as MS
 
@@ -94,37 +95,44 @@ def test_a_handover_is_repeated_until_it_is_answered() -> None:
     assert primary.received(START, "b", ruling(2, "b", "a")) == [Follow(2, "b", 0), Reply(2, "")]
 
 
-@pytest.mark.parametrize("told", [ruling(3, "x", "a"), ruling(2, "b")])
-def test_who_handed_over_does_not_follow_one_that_took_over_by_itself(told: Ruling) -> None:
-    assert Stop in kinds(handed_over().received(START, "b", told))
+@pytest.mark.parametrize("told", [ruling(3, "x", "a"), ruling(2, "b", "a")])
+def test_who_handed_over_follows_whoever_counts_on_it(told: Ruling) -> None:
+    """The one that took over may be dead already, and another one rule."""
+    primary = handed_over()
+    follow = Follow(told.generation, told.owner, 0)
+    assert primary.received(START, "b", told) == [follow, Reply(told.generation, "")]
+    assert primary.state is State.SWAPPED
 
 
-def test_a_primary_may_overrule_a_takeover_that_released_nothing() -> None:
+def test_who_handed_over_does_not_follow_one_that_leaves_it_out() -> None:
+    assert Stop in kinds(handed_over().received(START, "b", ruling(2, "b")))
+
+
+@pytest.mark.parametrize("found", [record(2, "b", "a"), record(3, "x", "a")])
+def test_who_goes_on_in_vain_follows_the_one_that_the_arbiter_names(found: Record) -> None:
     primary, actions = handed_over(), list[Action]()
     while primary.state is State.HANDED_OVER:
         now = primary.deadline()
         actions = primary.tick(now)
-    claim = Claim(1, leave_out=frozenset("b"))
-    assert claim in actions and now >= START + TIMING.dead
-    assert primary.arbiter_answered(now, record(2, "b", "a")) == [
-        Claim(2, leave_out=frozenset("b"))
-    ]
-    primary.arbiter_answered(now, record(3, "a"))
-    assert (primary.state, primary.generation) == (State.ALONE, 3)
+    assert Claim(1, leave_out=frozenset("b")) in actions and now >= START + TIMING.dead
+    assert Follow(found.generation, found.owner, 0) in primary.arbiter_answered(now, found)
 
 
-@pytest.mark.parametrize("found", [record(2, "b"), record(3, "x", "a")])
-def test_but_not_one_that_may_have_released_something(found: object) -> None:
+def test_but_not_one_that_has_left_it_out() -> None:
     primary = handed_over()
     primary.received(START, "b", Goodbye("going"))
-    assert Stop in kinds(primary.arbiter_answered(START, found))  # type: ignore[arg-type]
+    assert Stop in kinds(primary.arbiter_answered(START, record(2, "b")))
 
 
-def test_nor_twice() -> None:
-    primary = handed_over()
-    primary.received(START, "b", Goodbye("going"))
-    primary.arbiter_answered(START, record(2, "b", "a"))
-    assert Stop in kinds(primary.arbiter_answered(START, record(3, "b", "a")))
+def test_one_that_never_takes_over_is_left_out_after_a_while() -> None:
+    """Although it answers."""
+    primary, now = handed_over(), START
+    while primary.state is State.HANDED_OVER:
+        now += TIMING.interval
+        primary.received(now, "b", Query(1, now, 0, 0, 0))
+        actions = primary.tick(now)
+    assert Claim(1, leave_out=frozenset("b")) in actions
+    assert now == START + TAKEOVER_LIMIT
 
 
 def test_who_handed_over_waits_as_long_as_the_new_primary_says_something() -> None:

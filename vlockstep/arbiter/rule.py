@@ -40,6 +40,9 @@ class Record:
     host: str = ""
     pid: int = 0
     process: str = ""
+    ended: bool = False
+    """Told with the answer to a claim, not kept: the guest has ended under this generation, and
+    nobody goes on with it."""
 
 
 class Register(Protocol):
@@ -80,8 +83,9 @@ def claim(
     """Create the record of `claimant.generation`, with the members of the one before but for who is
     left out and who is taken in; the newest record, as far as it can be seen.
 
-    Only a member may, or, where the one before has ended or is none, who starts the guest afresh:
-    the only members are then itself and who is taken in. Only the owner may take somebody in.
+    Only a member may, unless the guest has ended, or, where that has or there was none, who starts
+    it afresh: the only members are then itself and who is taken in. Only the owner may take
+    somebody in.
     """
     expected, owner = claimant.generation - 1, claimant.owner
     assert owner not in leave_out
@@ -90,14 +94,18 @@ def claim(
         raise ArbiterError(
             f"there is no record of generation {expected} any more; nothing can be claimed after it"
         )
-    if before is not None and owner in before.members:
+    ended = before is not None and register.ended(expected)
+    member = before is not None and owner in before.members
+    if before is not None and member:
         assert not take_in or owner == before.owner
         members = frozenset(before.members) - leave_out | take_in
-    elif before is None or register.ended(expected):
+    elif before is None or ended:
         members = take_in | {owner}
     else:
         return _newest(register, before)
     found = register.read(claimant.generation)
+    if found is None and before is not None and member and ended:
+        return replace(before, ended=True)
     if found is None:
         wanted = replace(claimant, members=tuple(sorted(members)))
         if register.create(wanted):

@@ -58,6 +58,10 @@ HOLD_LIMIT = 2 * SECOND
 longer."""
 
 
+TAKEOVER_LIMIT = 30 * SECOND
+"""A secondary that was handed the guest has so long to catch up, and the arbiter to answer it."""
+
+
 class Primary(Role):
     """Decides what is sent, what is released, and when to go on without somebody.
 
@@ -195,6 +199,7 @@ class Primary(Role):
                 times += [self._look_at(follower) for follower in followers]
             case State.HANDED_OVER:
                 times.append(self.followers[self._target].hearing.next_look(self._dead))
+                times.append(self._hold_until)
             case State.FINISHING | State.ENDING:
                 left = self.followers.unfinished.values()
                 times += [follower.hearing.next_look(self._dead) for follower in left]
@@ -298,7 +303,8 @@ class Primary(Role):
             return []  # if this replica dies before it owns the generation, that one may
         follower = self.followers[sender]
         if message.next < follower.received:
-            return []  # it was said before what has come since
+            # It was said before what has come since.
+            return [Send(Welcome(self.generation, message.next, self._config), sender)]
         same = self.journal.origin(message.next) == message.origin
         kept = self.journal.reaches_back_to(message.next) and message.next <= self.next
         if not (same and kept):
@@ -318,6 +324,8 @@ class Primary(Role):
     def _cannot_follow(self, now: int, sender: str) -> list[Action]:
         """A member has received what this replica has not, or lacks what is not kept. It may claim
         as long as it is one, so that is told only by the next generation."""
+        if self.state is State.ENDING:
+            return [Send(self._last_word(now), sender)]
         if self.state not in (State.PROTECTED, State.HOLDING):
             return []
         return self._leave_out(now, {sender}, "a secondary has other entries, and cannot follow")
@@ -327,6 +335,9 @@ class Primary(Role):
         if not answer.executed <= answer.received <= self.next or answer.echo > now:
             raise MessageError("an answer to what was never asked")
         follower = self.followers.get(sender)
+        if follower is not None and self.state is State.ENDING:
+            follower.finished = follower.finished or answer.echo >= self._finished_at
+            return self._last_words(now)
         if follower is None or not follower.following:
             return []
         follower.ready = True
@@ -334,7 +345,7 @@ class Primary(Role):
             return self._begin_to_rule()
         lost = follower.answered(now, answer)
         self.journal.trim(self.stable)
-        if self.state in (State.FINISHING, State.ENDING):
+        if self.state is State.FINISHING:
             follower.finished = follower.finished or answer.echo >= self._finished_at
             return self._last_words(now)
         start = self._start_protected(now)
@@ -349,12 +360,8 @@ class Primary(Role):
         if self.state is State.FINISHING:
             self._to(State.FINISHED)  # it did not know that nothing was left to do
             return [Done()]
-        member = self.me in members
-        if self.state is State.HANDED_OVER and member and owner == self._target:
-            self._to(State.SWAPPED)
-            return [Follow(generation, owner, self.next), Reply(generation, "")]
-        if self.state is State.CLAIMING and self._handed_over and member:
-            return []  # the arbiter says the same
+        if self.me in members and (self.state is State.HANDED_OVER or self._handed_over):
+            return self._swapped(generation, owner)
         return self._stop(f"another replica is live as generation {generation}")
 
     @on(Event.GOODBYE)
@@ -430,15 +437,14 @@ class Primary(Role):
         """The record that is the newest, if the arbiter answered a `Claim`."""
         if record is None:
             return self._unreachable(now)
+        if record.ended:
+            return self._stop("the guest has ended", orderly=True)
         if self._answers_earlier(record):
             return []
         if not self._won(record):
-            taken_over = record.generation == self.generation + 1 and self.me in record.members
-            if not self._handed_over or not taken_over:
-                return self._superseded(max(record.generation, self.generation + 1))
-            self._handed_over = False
-            self.generation += 1
-            return self._claim(frozenset({record.owner}))
+            if self._handed_over and self.me in record.members:
+                return self._swapped(record.generation, record.owner)
+            return self._superseded(max(record.generation, self.generation + 1))
         self.generation, self.owns = record.generation, True
         self._handed_over = False
         self.journal.mark(self.next, self.generation)
@@ -451,6 +457,12 @@ class Primary(Role):
         if self._leaving or self._ending:
             return self._end_guest(self._ending or self._leaving)
         return [*self._start(), *self._announce(now), Resume(), *self._release(now)]
+
+    def _swapped(self, generation: int, owner: str) -> list[Action]:
+        """Whoever has taken over counts on this one; its guest stands still where it was handed
+        over."""
+        self._to(State.SWAPPED)
+        return [Follow(generation, owner, self.next), Reply(generation, "")]
 
     def _go_on_protected(self, now: int) -> list[Action]:
         self._to(State.PROTECTED)
@@ -534,7 +546,7 @@ class Primary(Role):
                 return self._look(now)
             case State.HANDED_OVER:
                 target = self.followers[self._target]
-                if target.hearing.silent(now, self._dead):
+                if target.hearing.silent(now, self._dead) or now >= self._hold_until:
                     return self._lost(now, {self._target}, "the secondary did not take over")
                 beats = self._heartbeats(now)
                 return [*beats, *self._hand_over()] if beats else []
@@ -576,10 +588,12 @@ class Primary(Role):
 
     def _heartbeats(self, now: int) -> list[Action]:
         """The queries that are due."""
-        return [
-            Send(self._query(now, follower), member)
-            for member, follower in self.followers.due(now).items()
-        ]
+        beats: list[Action] = []
+        for member, follower in self.followers.due(now).items():
+            if len(self.followers) > 1 and self.owns:
+                beats.append(Send(self.ruling(), member))  # the others are to find each other
+            beats.append(Send(self._query(now, follower), member))
+        return beats
 
     @property
     def _dead(self) -> int:
@@ -644,7 +658,7 @@ class Primary(Role):
         if self.state is State.HANDED_OVER and self._target not in members:
             return []
         if self.state is State.HANDED_OVER:
-            self._held, self._handed_over = None, True
+            self._held, self._handed_over, self._hold_until = None, True, NEVER
             actions: list[Action] = [Reply(0, reason)]
         else:
             actions = self._call_off(reason)
@@ -696,7 +710,7 @@ class Primary(Role):
                 return []
             self._target = able[-1]
             self._to(State.HANDED_OVER)
-            self._hold_until = NEVER
+            self._hold_until = now + max(TAKEOVER_LIMIT, 4 * self.timing.dead)
             return [*self._hand_over()]
         if self.state is State.ALONE:
             self._to(State.FINISHED)

@@ -199,7 +199,7 @@ class Secondary(Role):
 
     @on(Event.WELCOME)
     def _welcome(self, now: int, message: Welcome) -> list[Action]:
-        if message.next != self.received_entries:
+        if message.next > self.received_entries:
             return []
         self.generation = max(self.generation, message.generation)
         if self.state is State.JOINING:
@@ -248,6 +248,7 @@ class Secondary(Role):
         self.members = {member: where or known[member] for member, where in members.items()}
         self._hearing = Hearing(now, self.timing.interval)
         self._still_until = max(self._still_until, now + self.timing.dead)
+        self.parted = False
         if self.state is not State.PARTED:
             self._to(State.PARTED)
         return [*self._dial(owner), self._hello(now)]
@@ -348,6 +349,8 @@ class Secondary(Role):
         """The record that is the newest, if the arbiter answered a `Claim`."""
         if record is None:
             return self._unreachable(now)
+        if record.ended:
+            return self._stop("the guest has ended", orderly=True)
         if self._answers_earlier(record):
             return []
         if not self._won(record):
@@ -398,7 +401,7 @@ class Secondary(Role):
             return self._stop(reason)
         lost = self.parted or self.state is State.CANDIDATE or self.state is State.READY
         known = not lost  # the primary has the guest
-        return [Send(Goodbye(reason), self.owner), *self._stop(reason, orderly=known)]
+        return [*self._say_goodbye(reason), *self._stop(reason, orderly=known)]
 
     # The guest and time
 
@@ -419,7 +422,12 @@ class Secondary(Role):
         return self._diverge(reason)
 
     def _diverge(self, reason: str) -> list[Action]:
-        return [Send(Goodbye(reason), self.owner), *self._stop(reason)]
+        return [*self._say_goodbye(reason), *self._stop(reason)]
+
+    def _say_goodbye(self, reason: str) -> list[Action]:
+        """To all who may count on this replica."""
+        others = {self.owner, *self.members} - {self.me, ""}
+        return [Send(Goodbye(reason), member) for member in sorted(others)]
 
     @on(Event.TICK)
     def tick(self, now: int) -> list[Action]:
@@ -498,6 +506,7 @@ class Secondary(Role):
             self._hearing = Hearing(now, self.timing.interval)
             self._to(State.FOLLOWING)
         elif self.state is State.CANDIDATE:
+            self.parted = False
             self._to(State.FOLLOWING)
 
     def _hello(self, now: int) -> Action:

@@ -22,6 +22,7 @@ class SimulatedArbiter:
         self, simulation: Simulation, chance: random.Random, delays: tuple[int, int]
     ) -> None:
         self.records: dict[int, Record] = {}
+        self.ended: set[int] = set()
         self.reachable = True
         self.deaf = False
         """What it is asked it does, but its answers get lost."""
@@ -104,7 +105,9 @@ class _Access:
         return created
 
     def ended(self, generation: int) -> bool:
-        return False
+        self._arbiter.wait()
+        self._arbiter.may_fail(with_effect=False)
+        return generation in self._arbiter.ended and not self._arbiter.stale
 
     def end(self, generation: int) -> None:
-        raise AssertionError("guests of the simulation end by themselves")
+        raise AssertionError("a host that is over has its guest's end noted")

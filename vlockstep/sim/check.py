@@ -35,7 +35,10 @@ def violations(simulation: Simulation, schedule: Schedule, client: Client | None
     yield from _emitters(simulation)
     yield from _composure(simulation, schedule)
     may_diverge = any(fault.kind == "diverge" for fault in schedule.faults)
-    yield from _survival(simulation, may_diverge)
+    if any(fault.kind == "end" for fault in schedule.faults):
+        yield from _ended(simulation, schedule)
+    else:
+        yield from _survival(simulation, may_diverge)
     for host in simulation.hosts:
         if host.happened("diverged") and not may_diverge:
             yield f"{host.name} diverged: {host.outcome}"
@@ -104,6 +107,17 @@ def _survival(simulation: Simulation, may_diverge: bool) -> Iterator[str]:
     if able and not any(isinstance(host.outcome, Outcome) for host in able):
         names = ", ".join(f"{host.name} ({host.state}, {host.outcome})" for host in able)
         yield f"nobody went on of {names}"
+
+
+def _ended(simulation: Simulation, schedule: Schedule) -> Iterator[str]:
+    """A guest that was to end does not go on anywhere, and the arbiter knows that, unless its
+    replicas crashed or could not hear of it."""
+    harmless = HARMLESS - {"leave"} | {"end"}
+    newest = simulation.arbiter.generation
+    if any(fault.kind not in harmless for fault in schedule.faults) or not newest:
+        return
+    if newest not in simulation.arbiter.ended:
+        yield f"the guest was to end, and generation {newest} has not"
 
 
 def _clock(simulation: Simulation, host: SimulatedHost) -> Iterator[str]:

@@ -36,6 +36,8 @@ def _effects(
             return lambda: simulation.crash(target, silently=kind == "power"), None
         case "leave":
             return lambda: host.do("leave", host.leave), None
+        case "end":
+            return lambda: host.do("end", lambda: host.replica.end_guest("asked to end it")), None
         case "switchover":
             return lambda: host.do("switchover", host.replica.switch_over), None
         case "diverge":

@@ -23,6 +23,7 @@ from vlockstep.machine.registers import Registers
 from vlockstep.machine.world import Outcome
 from vlockstep.protocol.actions import NEVER, Claim
 from vlockstep.protocol.primary import Primary
+from vlockstep.protocol.states import State
 from vlockstep.protocol.timing import SECOND
 from vlockstep.replay.entry import Entry
 from vlockstep.sim.background import SimulatedBackground
@@ -189,6 +190,13 @@ class SimulatedHost:
         if self.over:
             self.replica.fall_silent()
             self.replica.close()
+            self._end()
+
+    def _end(self) -> None:
+        """What a process does last: the arbiter learns that the guest has ended."""
+        role = self.replica.role
+        if not self.crashed and isinstance(role, Primary) and role.state is State.FINISHED:
+            self.simulation.arbiter.ended.add(role.generation)
 
     def step(self) -> None:
         """Let the guest go to the end of its next exit."""

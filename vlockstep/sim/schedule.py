@@ -23,12 +23,13 @@ ONCE = {
     "crash": HOSTS,
     "power": HOSTS,
     "leave": HOSTS,
+    "end": HOSTS,
     "switchover": HOSTS,
     "diverge": HOSTS[1:],
     "drop": (),
 }
 """Faults that strike, and whom. `power` is a crash that no connection tells of; who is to leave was
-asked to stop, and does so in order."""
+asked to stop, and does so in order; where the guest is to end, it is on all replicas."""
 PAIRS = tuple(f"{one}-{other}" for one, other in combinations(HOSTS, 2))
 STALLS = {"stall-outputs": HOSTS, "stall-log": HOSTS, "stall-events": HOSTS}
 """What a host writes stands still: its console and disks, its log, what it tells."""
@@ -206,4 +207,4 @@ def _time(fault: Fault) -> int:
     return fault.at
 
 
-_WEIGHTS = {"crash": 6, "power": 3, "drop": 4, "diverge": 1}
+_WEIGHTS = {"crash": 6, "power": 3, "drop": 4, "diverge": 1, "end": 1}
