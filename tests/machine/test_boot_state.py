@@ -127,17 +127,20 @@ def test_devices_must_be_attached_and_declared() -> None:
     image = make_image(b"\xf4", devices=DEVICES)
     disk = {"disk": BlockConfig(512)}
     for config, message in (
-        (config_for(image, nets=net_config("service")), "needs the device 'disk'.*--block disk="),
-        (config_for(image, blocks=disk), "needs the device 'service'.*--net service="),
+        (
+            config_for(image, nets=net_config("service")),
+            "needs the device 'disk': give it a disk of that name",
+        ),
+        (config_for(image, blocks=disk), "needs the device 'service': "),
         (
             config_for(image, blocks=disk, nets=net_config("service", "other")),
-            "no device 'other' for --net .declared: service",
+            "no device 'other' for a NIC .declared: service",
         ),
         (
             config_for(
                 image, blocks=disk | {"service": BlockConfig(512)}, nets=net_config("service")
             ),
-            "no device 'service' for --block",
+            "no device 'service' for a disk",
         ),
     ):
         with pytest.raises(UsageError, match=message), machine_of(image, config):

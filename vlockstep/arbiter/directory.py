@@ -186,7 +186,7 @@ class DirectoryArbiter:
         except OSError as error:
             raise ArbiterError(
                 f"cannot claim a generation in {self.path}: {error.strerror}; "
-                "the arbiter needs a directory that both hosts can write, with hard links"
+                "the arbiter needs a directory that all hosts can write, with hard links"
             ) from error
         return True
 

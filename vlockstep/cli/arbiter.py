@@ -56,7 +56,7 @@ def reset(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the directory ready for a fresh start after both replicas have died.
+    """Make the directory ready for a fresh start after all replicas have died.
 
     Whatever replica of before still runs can never go live any more, nor go on alone.
     """

@@ -15,7 +15,7 @@ ArbiterOption = Annotated[
         "--arbiter",
         metavar="DIR",
         rich_help_panel=PAIR,
-        help="The directory, shared by both replicas, that decides who may be live.",
+        help="The directory, shared by all replicas, that decides who may be live.",
         show_default=False,
     ),
 ]
@@ -46,7 +46,7 @@ SharedConsoleOption = Annotated[
         "--console",
         metavar="PATH",
         rich_help_panel=FILES,
-        help="The guest's console: a file that both replicas name, on which text appears exactly "
+        help="The guest's console: a file that all replicas name, on which text appears exactly "
         "once; - is stdout.",
     ),
 ]
@@ -105,7 +105,7 @@ WaitOption = Annotated[
         min=0,
         max=YEAR,
         rich_help_panel=PAIR,
-        help="Seconds to wait for the other replica.",
+        help="Seconds to wait for other replicas at the start.",
     ),
 ]
 CrashOption = Annotated[

@@ -111,7 +111,7 @@ def switch(
 ) -> None:
     """Connect the NICs of guests with each other, and with networks outside.
 
-    Give --net NAME=switch:ENDPOINT to both replicas of a guest. Ctrl-C ends the switch, which
+    Give --net NAME=switch:ENDPOINT to all replicas of a guest. Ctrl-C ends the switch, which
     then prints its counters.
     """
     from vlockstep.switch.fabric import Fabric

@@ -69,6 +69,10 @@ class Links:
         if peer not in self._made:
             self.say(Iam(PROTOCOL, self._me), peer)
 
+    def made(self, peer: bytes) -> bool:
+        """Whether this replica made that connection."""
+        return peer in self._made
+
     def lost(self, peer: bytes) -> str | None:
         """A connection dropped: whose it was."""
         replica = self._replicas.get(peer)

@@ -276,7 +276,8 @@ class Replica:
             return
         match message:
             case messages.Iam():
-                self._do(lambda: self.role.connected(now, sender))
+                made = self._links.made(peer)
+                self._do(lambda: self.role.connected(now, sender, made))
             case SwitchoverDone():
                 self._reply(message)
             case _:

@@ -406,7 +406,7 @@ class Primary(Role):
     # Connections, the arbiter, people
 
     @on(Event.CONNECTED)
-    def connected(self, now: int, sender: str) -> list[Action]:
+    def connected(self, now: int, sender: str, made: bool = True) -> list[Action]:
         """There is a connection to `sender`, the first one or a new one."""
         if self.state is State.HANDED_OVER and sender == self._target:
             return [*self._hand_over()]

@@ -319,11 +319,12 @@ class Secondary(Role):
     # Connections, the arbiter, people
 
     @on(Event.CONNECTED)
-    def connected(self, now: int, sender: str) -> list[Action]:
-        """There is a connection to `sender`, the first one or a new one."""
+    def connected(self, now: int, sender: str, made: bool = True) -> list[Action]:
+        """There is a connection to `sender`, the first one or a new one, `made` by this replica or
+        not: who is made out for its primary before it has one is whom it connects to."""
         if self.state is State.LIVE:
             return [Send(self.ruling(), sender)]
-        if self.state is State.JOINING:
+        if self.state is State.JOINING and made:
             self.owner = sender
         if sender == self.owner:
             return [self._hello(now)]

@@ -4,13 +4,13 @@ What one execution is made of
 
     schedule    Schedule, Fault: a guest, a seed for everything that varies, and faults
     programs    image, arguments: a schedule's guest
-    simulation  Simulation, Conditions: two hosts, and the world around them
+    simulation  Simulation, Conditions: hosts, and the world around them
     host        SimulatedHost: what a simulated replica runs on
     world       NetworkedWorld: its guest's inputs
-    network     Network: the connection between the hosts
+    network     Network: the connections between the hosts
     arbiter     SimulatedArbiter: slow, out of reach, failing halfway, or stale
     background  SimulatedBackground: what a host does in the background
-    sinks       SharedConsole, SharedDisk, SimulatedNic: what both replicas reach
+    sinks       SharedConsole, SharedDisk, SimulatedNic: what all replicas reach
     client      Client: sends numbered requests to the guest `tally`
     coroutine   make, current: calls that can be left in their midst
     task        GuestTask: a guest's thread, which runs only when it is told to

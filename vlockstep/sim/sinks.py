@@ -1,4 +1,4 @@
-"""What both replicas of a simulated pair reach: a console, disks, and a network."""
+"""What all simulated replicas reach: a console, disks, and a network."""
 
 from __future__ import annotations
 

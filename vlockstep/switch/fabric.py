@@ -25,7 +25,7 @@ PortId = bytes | str
 DEFAULT_AGEING = 300 * 10**9
 TABLE_LIMIT = 4096
 PORT_LIMIT = 256
-REPLICAS = 2
+REPLICAS = 8
 _GROUP = 1
 """The bit of an address's first byte that tells a group from one station."""
 
@@ -202,7 +202,7 @@ class Fabric:
             )
         if len(attached) >= REPLICAS:
             raise UsageError(
-                f"both replicas of {guest} have ports for the MAC address {text} already; "
+                f"{REPLICAS} replicas of {guest} have ports for the MAC address {text} already; "
                 "if this is another guest, give its NIC another"
             )
 
