@@ -273,7 +273,7 @@ class DirectoryArbiter:
         reset = f"{_RESET} {self.path}"
         match reign.runs:
             case True:
-                return f"{says}, and that process does: stop it first"
+                return f"{says}, and that process still runs: stop it first"
             case False if reign.alone:
                 return f"{says}; that process is dead, and nobody followed it: {reset}"
             case False:
