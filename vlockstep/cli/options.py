@@ -154,7 +154,10 @@ def replica_spec(ctx: typer.Context, role: Role | None) -> ReplicaSpec:
         fields = {"image": "", **read_fields(Path(image))}
     if role is not None:
         if fields.get("role", role) != role:
-            raise UsageError(f"{image}: role: it is a {fields['role']}, not a {role}")
+            raise UsageError(
+                f"{image}: role: the file says {fields['role']!r}, and this starts a {role}: "
+                "leave the role out there, or start what it says"
+            )
         fields["role"] = role
     if arguments := ctx.params.get("arguments"):
         fields["arguments"] = tuple(arguments)
