@@ -124,6 +124,7 @@ def test_paths_are_as_seen_from_the_file(tmp_path: Path, monkeypatch: pytest.Mon
         ("", "image: there is no image"),
         ('imag = "hello"', "imag: there is no such key; the nearest is image"),
         ('image = "hello"\nmemroy = 5', "memroy: there is no such key; the nearest is memory"),
+        ('image = "hello"\n[block.data]\npath = "x"', "block: there is no such key; there are "),
         ('image = "hello"\nmemory = "5"', 'memory: "5" is not a whole number'),
         ('image = "hello"\nmemory = true', "memory: true is not a whole number"),
         ('image = "hello"\nmemory = 5.0', "memory: 5.0 is not a whole number"),

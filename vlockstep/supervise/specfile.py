@@ -179,8 +179,9 @@ def _take(
 ) -> dict[str, Any]:
     for name in table:
         if name not in readers:
-            close = difflib.get_close_matches(name, readers, n=1, cutoff=0)
-            raise UsageError(f"there is no such key; the nearest is {close[0]}", key=(*key, name))
+            close = difflib.get_close_matches(name, readers, n=1)
+            known = f"the nearest is {close[0]}" if close else f"there are {', '.join(readers)}"
+            raise UsageError(f"there is no such key; {known}", key=(*key, name))
     for name in needed:
         if name not in table:
             raise UsageError("it is missing", key=(*key, name))
