@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlockstep.errors import UsageError
+from vlockstep.errors import UsageError, VlockstepError
 from vlockstep.host.attach import Devices, attach
 from vlockstep.machine.boot import check_devices
 from vlockstep.machine.bundled import open_image
@@ -45,7 +45,11 @@ def open_guest(
     `name` tells those who share a disk or a switch whose these are: both replicas of one guest
     have the same; "" if nobody shares them. `tell` is told how far a large local disk is read.
     """
-    image = open_image(spec.image)
+    try:
+        image = open_image(spec.image)
+    except VlockstepError as error:
+        error.key = ("image",)
+        raise
     guest = name()
     devices = attach(image, spec.disks, guest, tell or (lambda text: None))
     nics, nets = _connect(spec, image, guest, keys)
