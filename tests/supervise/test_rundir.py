@@ -110,7 +110,7 @@ def test_who_does_not_accept_lives(directory: RunDirectory) -> None:
 
 def test_a_name_that_is_not_there(directory: RunDirectory) -> None:
     for name in ("books", "../x", ""):
-        with pytest.raises(UsageError, match=r"no guest '.*' runs here \(running: none\)"):
+        with pytest.raises(UsageError, match=r"no guest '.*' runs here \(running: none, in /"):
             directory.connect(name)
     with directory.claim("shop", "ledger")[1], pytest.raises(UsageError, match="running: shop"):
         directory.connect("books")

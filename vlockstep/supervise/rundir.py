@@ -89,7 +89,9 @@ class RunDirectory:
         except (FileNotFoundError, ConnectionRefusedError) as error:
             made.close()
             known = ", ".join(self.names()) or "none"
-            raise UsageError(f"no guest {name!r} runs here (running: {known})") from error
+            raise UsageError(
+                f"no guest {name!r} runs here (running: {known}, in {self.path})"
+            ) from error
         except OSError as error:
             made.close()
             raise HostError(f"cannot reach the guest {name!r}: {error.strerror}") from error
