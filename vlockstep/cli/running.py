@@ -172,7 +172,7 @@ def _line(event: Mapping[str, Any], started_as: object) -> str:
     text = {**EVENTS, **_TEXTS}.get(name, name).format(**event)
     if (name, started_as) == ("started", "unprotected"):
         text = "the guest runs"
-    return f"{output.clock(event['time'])} {event['revision']:>6} {text}"
+    return f"{output.clock(event['time'])} {event['revision']:>6} {text}".rstrip()
 
 
 def stop(
