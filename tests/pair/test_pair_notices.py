@@ -22,7 +22,8 @@ def pair(directory: Path, *arguments: str) -> Iterator[tuple[Watched, Watched]]:
     try:
         assert primary.read() == f"waiting for a secondary at {endpoint}"
         assert secondary.read() == f"joining the primary at {endpoint}"
-        assert primary.read() == secondary.read() == "the guest runs, protected"
+        assert secondary.read() == "following the primary"
+        assert primary.read() == "the guest runs, protected"
         yield both
     finally:
         for replica in both:

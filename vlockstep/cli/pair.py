@@ -45,6 +45,8 @@ EVENTS = {
     "rejected": "rejected: {reason}",
 }
 """For people."""
+OF_A_SECONDARY = EVENTS | {"started": "following the primary"}
+"""It is ready to, and cannot know whether the primary waits for others before the guest runs."""
 
 
 def primary(
@@ -195,7 +197,7 @@ def replicate(spec: ReplicaSpec, as_json: bool) -> NoReturn:
     from vlockstep.supervise.replica import Replica
     from vlockstep.supervise.specfile import naming
 
-    events = output.observer(EVENTS, as_json)
+    events = output.observer(OF_A_SECONDARY if spec.role == "secondary" else EVENTS, as_json)
     observe = partial(_observe, events, as_json)
     with naming(spec.source, spec.elsewhere), options.progress_of_disks() as tell:
         replica = Replica(spec, observe, status=as_json, tell=tell, settle=events.settle)

@@ -164,12 +164,13 @@ _TEXTS = {
 
 
 def _line(event: Mapping[str, Any], started_as: object) -> str:
-    from vlockstep.cli.pair import EVENTS
+    from vlockstep.cli.pair import EVENTS, OF_A_SECONDARY
 
     name = event["event"]
     if name == "dropped":
         return f"{'':8} {'':>6} {event['count']} events are gone"
-    text = {**EVENTS, **_TEXTS}.get(name, name).format(**event)
+    texts = OF_A_SECONDARY if started_as == "secondary" else EVENTS
+    text = {**texts, **_TEXTS}.get(name, name).format(**event)
     if (name, started_as) == ("started", "unprotected"):
         text = "the guest runs"
     return f"{output.clock(event['time'])} {event['revision']:>6} {text}".rstrip()
