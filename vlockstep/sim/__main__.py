@@ -103,7 +103,8 @@ def _report(results: Iterator[Result], cases: Cases, as_json: bool) -> int:
         )
         wrong = f"{len(found)} went wrong" if found else "all well"
         exhaustive = f", {counts}" if cases.single else ""
-        print(f"{count} executions in {seconds:.1f} s{exhaustive}: {wrong}")
+        executions = "execution" if count == 1 else "executions"
+        print(f"{count} {executions} in {seconds:.1f} s{exhaustive}: {wrong}")
     return 1 if found else 0
 
 
