@@ -82,7 +82,7 @@ def test_disk_is_written(vlockstep: Command, disk: Path) -> None:
         (["ledger", "--block", "disk"], 2, "'disk' names no disk: write --block NAME=PATH"),
         (["ledger", "--block", "=x"], 2, "names no disk"),
         (["ledger", "--block", "disk=,local"], 2, "names no disk"),
-        (["ledger", "--block", "disk=none.img"], 1, "device 'disk': cannot open the disk none.img"),
+        (["ledger", "--block", "disk=none.img"], 1, "make one with: truncate -s 1M FILE"),
         (["ledger", "--block", "disk=/"], 1, "device 'disk': cannot open the disk /"),
         (["ledger", "--block", "disk=empty"], 2, "device 'disk': the disk empty is 0 bytes"),
         (["ledger", "--block", "disk=junk"], 2, "device 'disk': the disk junk is 5 bytes"),

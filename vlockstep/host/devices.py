@@ -16,6 +16,7 @@ from vlockstep.machine.boot import BLOCK_SIZE
 
 _CHUNK = 1 << 20
 _ZEROS = bytes(_CHUNK)
+_MAKE_ONE = "make one with: truncate -s 1M FILE"
 
 
 def _write_all(fd: int, data: bytes, offset: int) -> None:
@@ -46,7 +47,8 @@ class Disk:
             self.lock = FileLock(self._fd, f"the disk {path}", group, qemu=True)
         except OSError as error:
             self.close()
-            raise HostError(f"cannot open the disk {path}: {error.strerror}") from error
+            mend = f"; {_MAKE_ONE}" if isinstance(error, FileNotFoundError) else ""
+            raise HostError(f"cannot open the disk {path}: {error.strerror}{mend}") from error
         except InUse:
             self.close()
             raise
@@ -54,7 +56,7 @@ class Disk:
             self.close()
             mend = f"round it up with: truncate -s %{BLOCK_SIZE} {path}"
             if self.capacity == 0:
-                mend = "make one with: truncate -s 1M FILE"
+                mend = _MAKE_ONE
             raise UsageError(
                 f"the disk {path} is {self.capacity} bytes; a disk has some multiple of "
                 f"{BLOCK_SIZE}: {mend}"
