@@ -97,7 +97,9 @@ class Engine:
         self, memory: Memory, model: str, start: BootState, exits: Exits, native: bool = True
     ) -> None:
         if model not in CPU_MODELS:
-            raise UsageError(f"no CPU model {model!r}; there are {', '.join(CPU_MODELS)}")
+            raise UsageError(
+                f"no CPU model {model!r}; there are {', '.join(CPU_MODELS)}", key=("cpu",)
+            )
         self._layout = find_layout()
         self._uc, self._handle = open_cpu(model)
         self._memory = memory
