@@ -47,7 +47,7 @@ def test_a_replica(tmp_path: Path, command: str) -> None:
     assert (tmp_path / "arbiter").is_dir()
     refused = run_command("secondary", path)
     if command == "run":
-        assert f"{path}: role: it is a primary, not a secondary" in refused.stderr
+        assert f"{path}: role: the file says 'primary'" in refused.stderr
         assert refused.returncode == 2
 
 
