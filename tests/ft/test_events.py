@@ -62,6 +62,7 @@ EXAMPLES = [
             "disks": {},
             "network": None,
             "outputs_held": 0,
+            "members": 1,
             "nics": {
                 "net": {
                     "received": 1,

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -151,9 +152,23 @@ def secondary(
 
 def switchover(
     endpoint: Annotated[
-        str, typer.Argument(metavar="ENDPOINT", help="Where the pair's first primary listens.")
+        str,
+        typer.Argument(
+            metavar="ENDPOINT|NAME",
+            help="Where a replica listens, or the name of one that runs on this host.",
+        ),
     ] = DEFAULT_ENDPOINT,
     keys: pairoptions.KeysOption = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--run-dir",
+            metavar="DIR",
+            rich_help_panel=PAIR,
+            help="Where running guests are found by NAME; by default a directory of your own.",
+            show_default=False,
+        ),
+    ] = None,
     wait: Annotated[
         int,
         typer.Option(
@@ -169,20 +184,31 @@ def switchover(
         bool, typer.Option("--json", rich_help_panel=OTHER, help="The result as JSON.")
     ] = False,
 ) -> None:
-    """Ask a healthy pair to swap roles. The guest notices nothing."""
+    """Let a secondary take the primary's place, which follows it. The guest notices nothing."""
+    from vlockstep.supervise.client import GuestClient
+    from vlockstep.supervise.rundir import RunDirectory
+
+    if ":" in endpoint:
+        generation = _swap_by_channel(endpoint, keys, wait)
+    else:
+        with closing(GuestClient(RunDirectory(directory), endpoint)) as guest:
+            generation = guest.ask("switchover", seconds=wait)["generation"]
+    if as_json:
+        print(json.dumps({"generation": generation}))
+    else:
+        print(f"the roles are swapped; the new primary rules as generation {generation}")
+
+
+def _swap_by_channel(endpoint: str, keys: Path | None, wait: int) -> int:
     from vlockstep.program.progress import Progress
     from vlockstep.supervise.operator import request_switchover
     from vlockstep.wire.keys import Party
 
     progress = Progress()
     try:
-        generation = request_switchover(endpoint, _load(keys, Party.OPERATOR), wait, progress.tell)
+        return request_switchover(endpoint, _load(keys, Party.OPERATOR), wait, progress.tell)
     finally:
         progress.clear()
-    if as_json:
-        print(json.dumps({"generation": generation}))
-    else:
-        print(f"the roles are swapped; the new primary rules as generation {generation}")
 
 
 def _load(directory: Path | None, party: Any) -> Any:

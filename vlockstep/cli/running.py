@@ -112,6 +112,7 @@ def _rows(about: Mapping[str, Any], told: Mapping[str, Any]) -> list[tuple[str, 
         rows += [
             ("entries", told["entries"]),
             ("lag", lag),
+            ("members", str(told["members"])),
             ("held", f"{told['outputs_held']} outputs"),
             ("channel", f"{told['channel_bytes']} bytes"),
             ("log file", f"{told['log_bytes']} bytes"),

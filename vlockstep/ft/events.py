@@ -217,6 +217,7 @@ class Status(Event):
     channel_bytes: int = 0
     disks: Mapping[str, DiskCounters] = field(default_factory=dict)
     outputs_held: int = 0
+    members: int = 1
     network: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:

@@ -240,6 +240,7 @@ class Replica:
             lag_ms=lag_ms,
             log_bytes=self._log.written if self._log is not None else 0,
             outputs_held=len(self._queue),
+            members=len(role.ruling().members),
             network=not role.isolated if self._setting.nics else None,
             nics={
                 device.name: replace(self._setting.nics[device.handle].counters)
