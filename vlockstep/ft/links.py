@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from vlockstep.protocol import messages
 from vlockstep.protocol.messages import PROTOCOL, Iam, Message, Refuse, Who
@@ -14,11 +14,18 @@ _LIMIT = 64
 
 class Links:
     """The connections of the replica `me`. A `peer` is what the runtime calls the other end of one;
-    `send` gives it bytes and is false if it is gone."""
+    `send` gives it bytes and is false if it is gone. Those that are `known` are not forgotten for
+    the sake of strangers, however many come."""
 
-    def __init__(self, me: str, send: Callable[[bytes, bytes], bool]) -> None:
+    def __init__(
+        self,
+        me: str,
+        send: Callable[[bytes, bytes], bool],
+        known: Callable[[], Collection[str]],
+    ) -> None:
         self._me = me
         self._send = send
+        self._known = known
         self._peers: dict[str, bytes] = {}
         self._replicas: dict[bytes, str] = {}
         self._made: set[bytes] = set()
@@ -55,7 +62,9 @@ class Links:
         found = self._replicas.get(peer)
         if found is None and isinstance(message, Refuse) and peer in self._made:
             return ""
-        if found is None:
+        if found is None and peer in self._made:
+            self.introduce(peer)  # the other end answers with its own name
+        elif found is None:
             self.say(Who(), peer)
         return found
 
@@ -65,7 +74,9 @@ class Links:
         self._forget_peer(peer)
         self._peers[replica], self._replicas[peer] = peer, replica
         if len(self._peers) > _LIMIT:
-            self._forget_peer(next(iter(self._peers.values())))
+            known = self._known()
+            strangers = (peer for replica, peer in self._peers.items() if replica not in known)
+            self._forget_peer(next(strangers, peer))
         if peer not in self._made:
             self.say(Iam(PROTOCOL, self._me), peer)
 

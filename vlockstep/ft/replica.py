@@ -85,7 +85,7 @@ class Replica:
         self._config: GuestConfig | None = None
         self._guest: Guest | None = None
         self._log: KeptLog | None = None
-        self._links = Links(instance, host.send)
+        self._links = Links(instance, host.send, lambda: self.role.known)
         self._due: deque[Callable[[], list[Action]]] = deque()
         """Events of the role, each to be told when the actions of those before are carried out."""
         self._acting = False

@@ -160,6 +160,11 @@ class Primary(Role):
         return self._outputs.released
 
     @property
+    def known(self) -> Collection[str]:
+        """Whose words matter."""
+        return self.followers.keys()
+
+    @property
     def parted(self) -> bool:
         """The connection to a member is lost."""
         return self.followers.parted

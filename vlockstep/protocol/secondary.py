@@ -6,7 +6,7 @@ All that it decides stands here, event by event, beside its rows of the table.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from vlockstep.arbiter.rule import Record
 from vlockstep.errors import LogError
@@ -117,6 +117,11 @@ class Secondary(Role):
         self._candidacy = Candidacy(me, timing)
         self._not_before = BOOT
         self._started = now
+
+    @property
+    def known(self) -> Collection[str]:
+        """Whose words matter."""
+        return {*self.members, self.owner}
 
     @property
     def others(self) -> frozenset[str]:
