@@ -18,7 +18,7 @@ from commands import run_command
 
 from vlockstep.cli.top import Board, sparkline
 from vlockstep.protocol.states import State
-from vlockstep.sim.sides import SIDES
+from vlockstep.sim.sides import SIDES, Side
 from vlockstep.supervise.client import GuestClient, Sight, Watch
 from vlockstep.supervise.rundir import RunDirectory
 from vlockstep.testing.plugin import MakePair
@@ -230,6 +230,18 @@ def test_a_protected_guest_is_ended_on_all_its_replicas(make_pair: MakePair, nam
     for side in SIDES:
         assert not [*pair.process(side).generations()], "nobody went on"
     pair.start()  # which the arbiter would refuse if the guest had not ended
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_any_reason_ends_a_guest(make_pair: MakePair, side: Side) -> None:
+    """JSON has halves of characters, UTF-8 has not."""
+    pair = make_pair("ledger", LONG)
+    with closing(GuestClient(RunDirectory(pair.directory / "run"), side)) as client:
+        client.ask("stop", reason="\ud800 \N{DROMEDARY CAMEL}")
+    assert pair.wait_finished() == (0, 0)
+    for each in SIDES:
+        (left,) = (event for event in pair.events(each) if event["event"] == "left")
+        assert "\\ud800 \N{DROMEDARY CAMEL}" in left["reason"]
 
 
 # What `top` shows

@@ -80,6 +80,9 @@ class StatusCommand:
 
 
 def reason_of(request: Mapping[str, Any]) -> str:
-    """Why somebody wants the guest to end."""
+    """Why somebody wants the guest to end; replicas tell each other in UTF-8, which JSON's halves
+    of characters are not."""
     given = request.get("reason")
-    return given if isinstance(given, str) and given else "stopped by request"
+    if not isinstance(given, str) or not given:
+        return "stopped by request"
+    return given.encode(errors="backslashreplace").decode()
