@@ -59,6 +59,7 @@ def test_a_replica(tmp_path: Path, command: str) -> None:
         ("run", 'image = "hello"\nlog = "x"', "log: a guest that only runs keeps no log", 2),
         ("run", 'image = "ledger"\ndisk.disk.path = "none"', "disk.disk: device 'disk': cannot", 1),
         ("run", 'image = "hello"\n[disk.x]\npath = "x"', "disk.x: hello.hvt declares no block", 2),
+        ("run", 'image = "hello"\ncpu = "z80"', "cpu: no CPU model 'z80'; there are qemu64", 2),
         ("primary", 'image = "hello"', "arbiter: a primary needs an arbiter", 2),
         (
             "primary",

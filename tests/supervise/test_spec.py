@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -130,6 +131,7 @@ def test_paths_are_as_seen_from_the_file(tmp_path: Path, monkeypatch: pytest.Mon
         ('image = "hello"\nmemory = 5.0', "memory: 5.0 is not a whole number"),
         ("image = 1979-05-27", 'image: "1979-05-27" is not a text'),
         ('image = ""', "image: it is empty"),
+        ('image = "hello"\nlog = "~nobody-here/x"', "log: ~nobody-here is nobody's home here"),
         ('image = "hello"\nconsole = "a\\u0000"', "console: it is empty, or holds a NUL"),
         ('image = "hello"\narguments = "x"', 'arguments: "x" is not a list of texts'),
         ('image = "hello"\narguments = ["x", 1]', "arguments: 1 is not a text"),
@@ -166,7 +168,8 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, text: str, message: st
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "none.toml"):
+    os.mkfifo(tmp_path / "fifo.toml")
+    for path in (tmp_path, tmp_path / "none.toml", tmp_path / "fifo.toml"):
         with pytest.raises(HostError, match=f"cannot read {path}: "):
             read_spec(path)
     huge = tmp_path / "huge.toml"

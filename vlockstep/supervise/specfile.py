@@ -21,6 +21,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -43,6 +44,8 @@ def read_fields(path: Path) -> dict[str, Any]:
     import tomllib
 
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # one that nobody writes to waits for ever
+            raise HostError(f"cannot read {path}: it is no regular file")
         with path.open("rb") as file:
             data = file.read(_MAX_SIZE + 1)
     except OSError as error:
@@ -167,7 +170,11 @@ class _Reader:
         return TestSpec(**_take(_table(value, key), readers, key))
 
     def _path(self, value: Any, key: Key) -> Path:
-        return self._directory / Path(_text(value, key)).expanduser()
+        path = Path(_text(value, key))
+        try:
+            return self._directory / path.expanduser()
+        except RuntimeError as error:
+            raise UsageError(f"{path.parts[0]} is nobody's home here", key=key) from error
 
     def _image(self, value: Any, key: Key) -> str:
         text = _text(value, key)
