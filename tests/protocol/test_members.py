@@ -196,6 +196,30 @@ def test_two_that_are_silent_are_left_out_together() -> None:
     assert primary.state is State.ALONE
 
 
+def test_who_leaves_meanwhile_is_left_out_next() -> None:
+    primary = protected("b", "c")
+    primary.received(START, "c", Goodbye("going"))
+    assert primary.received(START, "b", Goodbye("going, too")) == []
+    again = primary.arbiter_answered(START, record(2, "a", "b"))
+    assert again == [
+        Notice("the secondary has left: going, too"),
+        Claim(2, leave_out=frozenset("b")),
+    ]
+    primary.arbiter_answered(START, record(3, "a"))
+    assert primary.state is State.ALONE
+
+
+def test_a_primary_that_leaves_as_the_last_ends_the_guest() -> None:
+    """All were asked to leave at once."""
+    primary = protected("b", "c")
+    primary.leave(START, "why")
+    for member in ("c", "b"):
+        primary.received(START, member, Goodbye("why"))
+    primary.arbiter_answered(START, record(2, "a", "b"))
+    actions = primary.arbiter_answered(START, record(3, "a"))
+    assert primary.state is State.FINISHED and kinds(actions) == {Stop}
+
+
 def test_who_was_left_out_is_told_and_stops() -> None:
     primary = protected("b", "c")
     primary.received(START, "c", Goodbye("the disk is gone"))

@@ -31,6 +31,8 @@ class Follower:
         """It has answered, and so has a guest."""
         self.finished = False
         """It knows that the guest has ended, or is not heard any more."""
+        self.left = ""
+        """Why it has left for good, if it has said so."""
         self.parted: int | None = None
         """Since when its connection is lost."""
         self.lease_until = 0

@@ -26,6 +26,11 @@ class Followers(dict[str, Follower]):
         return {name: follower for name, follower in self.items() if follower.following}
 
     @property
+    def left(self) -> dict[str, str]:
+        """Who has left for good, and why."""
+        return {name: follower.left for name, follower in self.items() if follower.left}
+
+    @property
     def unfinished(self) -> dict[str, Follower]:
         """Those that do not know that the guest has ended, as far as anybody can tell."""
         return {name: follower for name, follower in self.items() if not follower.finished}

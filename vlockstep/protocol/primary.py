@@ -376,7 +376,7 @@ class Primary(Role):
             return []
         if self.state is State.WAITING:
             return self._without(sender, f"the secondary cannot follow: {reason}")
-        follower.following, follower.parted = False, now
+        follower.following, follower.parted, follower.left = False, now, reason or "for good"
         if self.state in (State.FINISHING, State.ENDING):
             follower.finished = True
             return self._last_words(now)
@@ -455,6 +455,9 @@ class Primary(Role):
         self.journal.mark(self.next, self.generation)
         self._former |= self.followers.keys()
         self.followers.rule(now, record.members)
+        if left := self.followers.left:  # while this replica waited for the arbiter
+            notices = [Notice(f"the secondary has left: {reason}") for reason in left.values()]
+            return [*notices, *self._claim(frozenset(left))]
         if self.followers:
             return self._go_on_protected(now)
         self._to(State.ALONE)
