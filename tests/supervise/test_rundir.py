@@ -92,6 +92,25 @@ def test_sockets_of_dead_ones_are_removed(directory: RunDirectory) -> None:
     assert [path.name for path in directory.path.iterdir()] == [".lock"]
 
 
+def test_what_is_no_socket_is_nobodys_and_stays(directory: RunDirectory, tmp_path: Path) -> None:
+    directory.claim("shop", "ledger")[1].close()
+    made = {
+        name: directory.path / f"{name}.sock" for name in ("ledger-1", "fifo", "away", "folder")
+    }
+    made["ledger-1"].write_text("precious")
+    os.mkfifo(made["fifo"])
+    made["away"].symlink_to(tmp_path / "nowhere")
+    made["folder"].mkdir()
+    assert directory.names() == [], "and does not keep others from being found"
+    for name, path in made.items():
+        with pytest.raises(UsageError, match="exists and is no socket"):
+            directory.claim(name, "ledger")
+        assert path.is_symlink() or path.exists()
+    name, listener = directory.claim(None, "ledger")
+    listener.close()
+    assert name == "ledger-2"
+
+
 def test_who_does_not_accept_lives(directory: RunDirectory) -> None:
     _, listener = directory.claim("books", "ledger")
     clients = []

@@ -69,7 +69,11 @@ class RunDirectory:
         if not self.path.exists():
             return []
         self._check()
-        found = sorted(path.name.removesuffix(_SUFFIX) for path in self.path.glob(f"*{_SUFFIX}"))
+        found = sorted(
+            path.name.removesuffix(_SUFFIX)
+            for path in self.path.glob(f"*{_SUFFIX}")
+            if _kind(path) == stat.S_IFSOCK
+        )
         living = [name for name in found if self._listens(name)]
         for name in set(found) - set(living):
             with self._locked():
@@ -160,7 +164,7 @@ class RunDirectory:
         stem = stem if stem[:1].isalnum() else f"guest{stem}"
         for number in range(1, _MOST):
             name = f"{stem}-{number}"
-            if not self._listens(name):
+            if _kind(self._socket(name)) in (None, stat.S_IFSOCK) and not self._listens(name):
                 return name
         raise UsageError(f"{_MOST} guests of {stem} run here: give this one a name", key=("name",))
 
@@ -177,13 +181,18 @@ class RunDirectory:
         return True
 
     def _listen(self, name: str) -> socket.socket:
+        path = self._socket(name)
+        if _kind(path) not in (None, stat.S_IFSOCK):
+            raise UsageError(
+                f"{path} exists and is no socket: give the guest another name", key=("name",)
+            )
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             self.release(name)  # a dead one's
             os.fchmod(made.fileno(), 0o600)
             with self._address(name) as address:
                 made.bind(address)
-            self._socket(name).chmod(0o600)
+            path.chmod(0o600)
             made.listen(_BACKLOG)
         except OSError as error:
             made.close()
@@ -212,3 +221,11 @@ class RunDirectory:
             yield short
         finally:
             os.close(directory)
+
+
+def _kind(path: Path) -> int | None:
+    """Which kind of file it is itself, whatever a link leads to; None if there is none."""
+    try:
+        return stat.S_IFMT(path.lstat().st_mode)
+    except OSError:
+        return None
