@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
+import zmq
 from support import sample
 
 from vlockstep.arbiter import ArbiterError, Record
 from vlockstep.errors import HostError
 from vlockstep.ft.channels import Channels
 from vlockstep.ft.events import Event, Notice
-from vlockstep.ft.process import Process
+from vlockstep.ft.process import Process, _Network
+from vlockstep.ft.replica import Replica
 from vlockstep.ft.runtime import Setting
 from vlockstep.host.devices import ConsoleFile
 from vlockstep.machine.config import GuestConfig
@@ -23,6 +27,7 @@ from vlockstep.protocol.messages import forbidden
 from vlockstep.protocol.primary import Primary
 from vlockstep.replay.entry import Kind
 from vlockstep.wire import channel
+from vlockstep.wire.channel import Arrived
 
 OTHER = Record(2, "other", ("other",))
 
@@ -115,3 +120,46 @@ def test_the_arbiter_learns_of_the_end_only_when_nothing_is_on_its_way(
     assert arbiter.ended == ([] if stalled else [1])
     assert any("on its way" in text for text in said) == stalled
     go.set()
+
+
+class Heard:
+    """Stands where a replica does, and notes what it is told."""
+
+    def __init__(self) -> None:
+        self.what: list[object] = []
+
+    def arrived(self, peer: bytes, data: bytes) -> None:
+        self.what.append(data)
+
+    def disconnected(self, peer: bytes) -> None:
+        self.what.append("disconnected")
+
+    def probe(self) -> None:
+        pass
+
+    def turn(self) -> None:
+        pass
+
+
+def test_who_has_gone_is_lost_after_all_that_it_said(process: Process) -> None:
+    """Its last word, that it leaves, may come while others are told something."""
+    replica, network = Heard(), _Network(select.poll(), [])
+
+    def turn() -> None:
+        process._turn(cast("Replica", replica), network, set())
+
+    with zmq.Context() as context, context.socket(zmq.DEALER) as peer:
+        peer.connect(process.endpoint.partition(" ")[2])
+        peer.send(b"first")
+        listener = process._channel
+        while not (found := [e for e in listener.events() if isinstance(e, Arrived)]):
+            pass
+        name = b"\0" + found[0].peer
+        assert process.send(b"", name) and not process._unreachable
+        peer.send(b"last")
+    while listener.send(b"", found[0].peer):
+        pass
+    assert process.send(b"", name)
+    turn()
+    turn()
+    assert replica.what == [b"last", "disconnected"]

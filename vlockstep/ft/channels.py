@@ -81,6 +81,10 @@ class Channels:
         """False if the peer is gone."""
         return self._channels[peer[0]].channel.send(data, peer[1:])
 
+    def accepted(self, peer: bytes) -> bool:
+        """Whether it was the peer that made the connection, and not this replica."""
+        return self._channels[peer[0]].listens
+
     def pending(self) -> bool:
         """Whether something has happened on any of them."""
         return any(numbered.channel.pending() for numbered in self._channels)

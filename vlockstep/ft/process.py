@@ -84,6 +84,8 @@ class Process:
         self._answers: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
         self._calls: queue.SimpleQueue[Callable[[Replica], None]] = queue.SimpleQueue()
         self._channel_bytes = 0
+        self._unreachable: list[bytes] = []
+        """Peers that have gone, and may have said something before that is still to be heard."""
         self._wake_receive, self._wake_send = socket.socketpair()
         self._wake_receive.setblocking(False)
         self._wake_send.setblocking(False)
@@ -203,7 +205,7 @@ class Process:
                 self._due = min(self._due, self._status_at)
             if self._descriptors:
                 self._due = min(self._due, self.now() + _LOOK_AT_NETWORK)
-            if self._channels.pending():
+            if self._unreachable or self._channels.pending():
                 return 0
         left = max(0, self._due - self.now())
         return min(-(-left // MILLISECOND), _MAX_POLL)
@@ -216,8 +218,11 @@ class Process:
             with contextlib.suppress(BlockingIOError):
                 while len(self._wake_receive.recv(4096)) == 4096:
                     pass
+        gone, self._unreachable = self._unreachable, []
         for channel, event in self._channels.events():
             self._happened(replica, channel, event)
+        for peer in gone:
+            replica.disconnected(peer)
         while not self._answers.empty():
             replica.arbiter_answered(self._answers.get())
         while not self._calls.empty():
@@ -265,8 +270,11 @@ class Process:
             self.observe(events.Notice(f"another secondary cannot be reached: {error}"))
 
     def send(self, data: bytes, peer: bytes) -> bool:
+        """True also if the peer has gone: that is told when all is heard that it said before."""
         self._channel_bytes += len(data)
-        return self._channels.send(data, peer)
+        if not self._channels.send(data, peer) and self._channels.accepted(peer):
+            self._unreachable.append(peer)  # of others a `Disconnected` tells
+        return True
 
     def claim(self, claim: Claim) -> None:
         def ask() -> None:
@@ -325,7 +333,8 @@ class Process:
                 return
             self._replica.turn()
             missed = (
-                self._channels.pending()
+                bool(self._unreachable)
+                or self._channels.pending()
                 or self._replica.result is not None
                 or self._replica.deadline() < self._due
             )
