@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from commands import run_command
 
+from vlockstep.wire import keys as key_files
+
 
 def write(directory: Path, text: str) -> Path:
     path = directory / "guest.toml"
@@ -98,6 +100,16 @@ def test_what_is_wrong_names_file_and_key(
     assert f"{path}: {message}" in done.stderr
     assert "--" not in done.stderr, "nobody gave an option"
     assert "Traceback" not in done.stderr
+
+
+def test_every_address_is_none_at_which_others_reach_a_secondary(tmp_path: Path) -> None:
+    key_files.create(tmp_path / "keys")
+    options = ["--arbiter", tmp_path / "arbiter", "--keys", tmp_path / "keys"]
+    for everywhere in ("tcp://0.0.0.0:0", "tcp://*:7701", "tcp://[::]:0"):
+        refused = run_command("secondary", "hello", *options, "--listen", everywhere)
+        assert refused.returncode == 2
+        assert f"{everywhere} is every address of this host" in refused.stderr
+        assert "(--listen ENDPOINT)" in refused.stderr
 
 
 def test_what_is_wrong_in_an_option_names_it(tmp_path: Path) -> None:

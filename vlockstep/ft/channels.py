@@ -52,7 +52,7 @@ class Channels:
     def endpoint(self) -> str:
         """Where other members reach this replica, and by which keys; "" if nowhere."""
         listening = [numbered.channel for numbered in self._channels if numbered.listens]
-        if not listening or _is_anywhere(listening[0].endpoint):
+        if not listening or is_anywhere(listening[0].endpoint):
             return ""
         return f"{self._party} {listening[0].endpoint}"
 
@@ -105,6 +105,6 @@ class Channels:
             self._poller.register(descriptor, select.POLLIN)
 
 
-def _is_anywhere(endpoint: str) -> bool:
+def is_anywhere(endpoint: str) -> bool:
     """Whether it is on all addresses of a host, which others do not know."""
-    return endpoint.startswith(("tcp://0.0.0.0:", "tcp://[::]:"))
+    return endpoint.startswith(("tcp://0.0.0.0:", "tcp://*:", "tcp://[::]:"))

@@ -6,8 +6,9 @@ import uuid
 from collections.abc import Callable
 
 from vlockstep.arbiter import DirectoryArbiter
+from vlockstep.errors import UsageError
 from vlockstep.files.locks import FileLock
-from vlockstep.ft.channels import Channels
+from vlockstep.ft.channels import Channels, is_anywhere
 from vlockstep.ft.events import Event
 from vlockstep.ft.process import Process
 from vlockstep.ft.runtime import CONSOLE, Setting
@@ -79,6 +80,12 @@ class Replica:
         for endpoint in (spec.endpoint, spec.reached_at):
             if endpoint is not None:
                 check_endpoint(endpoint, keys is not None)
+        if spec.reached_at is not None and is_anywhere(spec.reached_at):
+            raise UsageError(
+                f"{spec.reached_at} is every address of this host, and others cannot know which: "
+                "name the one at which they reach it",
+                key=("reached_at",),
+            )
         self._arbiter = DirectoryArbiter(spec.arbiter, f"{spec.role}-{uuid.uuid4().hex[:8]}")
         guest = parts.open_guest(spec, keys, self._arbiter.guest, tell)
         self._config = guest.config
