@@ -179,15 +179,18 @@ def test_who_goes_on_elsewhere_sees_the_same(name: str, elsewhere: Elsewhere) ->
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", GUESTS)
 def test_at_many_places(name: str, elsewhere: Elsewhere) -> None:
-    follow_elsewhere(elsewhere, guest_of(name), secrets.randbits(32), MANY)
+    found = follow_elsewhere(elsewhere, guest_of(name), secrets.randbits(32), MANY)
+    assert found.total() >= MANY // 2, "most places can be left"
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_many_random_guests(elsewhere: Elsewhere) -> None:
+    total = 0
     for _ in range(100):
         seed = secrets.randbits(32)
-        follow_elsewhere(elsewhere, _random(seed), seed, PER_GUEST)
+        total += follow_elsewhere(elsewhere, _random(seed), seed, PER_GUEST).total()
+    assert total >= 1000
 
 
 def test_equal_executions_have_equal_states(elsewhere: Elsewhere) -> None:

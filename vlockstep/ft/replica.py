@@ -3,7 +3,8 @@
 It carries out the actions of its role object and tells it what the guest does. What differs
 between a process with sockets and threads, and a test in virtual time, it leaves to its `Runtime`:
 so both run the same code. What the guest's thread does is in `guest`; everything here happens in
-one thread at a time: the host's, or the guest's when it hurries.
+one thread at a time: the host's, or the guest's when it hurries. It is long since each event and
+each action has its place here; what can be told apart from them has modules of its own.
 """
 
 from __future__ import annotations

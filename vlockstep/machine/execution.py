@@ -14,6 +14,9 @@ registers and memory are exact. The engine itself stops only
 Counting costs a tenth of the speed, so it is on only while the guest has a timer armed or
 somebody asks for positions between exits. It is switched at a stop, which the exit that arms the
 timer requests for the end of its block; if that block holds another exit first, that one does.
+
+It is long since exits, stops and their order make one state machine, of which no part is true
+alone.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vlockstep.ft import replica as ft
-from vlockstep.ft.events import Event, SwitchoverAnswered
+from vlockstep.ft.events import Event, Left, Stopped, SwitchoverAnswered, Unprotected
 from vlockstep.ft.process import Process
 from vlockstep.supervise.control import Answer, Command
 from vlockstep.supervise.running import StatusCommand, reason_of
@@ -29,9 +29,14 @@ class ReplicaCommands:
         """In a turn."""
         if isinstance(event, SwitchoverAnswered):
             told = {"generation": event.generation} if event.generation else {"error": event.reason}
-            for answer in self._swapping:
-                answer(told)
-            self._swapping.clear()
+            self._answer_swaps(told)
+        elif isinstance(event, Unprotected | Stopped | Left):
+            self._answer_swaps({"error": "the other replica was lost before it answered"})
+
+    def _answer_swaps(self, told: dict[str, Any]) -> None:
+        for answer in self._swapping:
+            answer(told)
+        self._swapping.clear()
 
     def _stop(self, request: Mapping[str, Any], answer: Answer) -> None:
         def stop(_: ft.Replica) -> None:
