@@ -174,7 +174,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
             read_spec(path)
     huge = tmp_path / "huge.toml"
     huge.write_bytes(b"#" * ((1 << 20) + 1))
-    with pytest.raises(UsageError, match="is no specification: it is longer than 1 MiB"):
+    with pytest.raises(UsageError, match="is no specification: it is longer than 64 KiB"):
         read_spec(huge)
 
 

@@ -59,6 +59,7 @@ class Roles:
             endpoint=self._host.endpoint,
             members={member: secondary.members.get(member, "") for member in action.members},
             former=secondary.former,
+            left=secondary.left,
             next=secondary.received_entries,
             stable=secondary.stable,
             journal=secondary.journal,

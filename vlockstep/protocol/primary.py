@@ -124,6 +124,7 @@ class Primary(Role):
         endpoint: str,
         members: Mapping[str, str],
         former: Collection[str] = (),
+        left: Mapping[str, str] | None = None,
         next: int,
         stable: int,
         journal: Journal,
@@ -144,6 +145,7 @@ class Primary(Role):
         for member, where in members.items():
             follower = primary.followers[member] = Follower(timing, stable, now)
             follower.endpoint = where
+            follower.left = (left or {}).get(member, "")
             follower.rule(now)
         return primary
 
@@ -578,6 +580,9 @@ class Primary(Role):
 
     def _look(self, now: int) -> list[Action]:
         """After the members, and whether a switchover comes about."""
+        if left := self.followers.left:
+            reason = "; ".join(sorted(set(left.values())))
+            return self._leave_out(now, left.keys(), f"the secondary has left: {reason}")
         silent = self.followers.silent(now, self._dead)
         lost = silent | self.followers.gone(now, self._patience)
         if lost:

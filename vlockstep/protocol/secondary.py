@@ -85,6 +85,8 @@ class Secondary(Role):
         """Who is primary, as far as is known."""
         self.members = dict(members or {})
         """All who may claim the next generation, by where they are reached, as told last."""
+        self.left: dict[str, str] = {}
+        """Members that have said Goodbye to this one, which could not heed it, and why."""
         self.former: frozenset[str] = frozenset()
         """All other members when this replica went live, who may not know of it."""
         self.received_entries = next
@@ -179,6 +181,12 @@ class Secondary(Role):
                 return [Send(self.ruling(), sender)]
             case Welcome() | Refuse() if self.state is State.JOINING:
                 self.owner = sender
+        if isinstance(message, Goodbye) and (
+            sender != self.owner or self.state in (State.CLAIMING, State.LIVE)
+        ):
+            if sender in self.members:
+                self.left[sender] = message.reason
+            return []
         if sender != self.owner:
             outdated = isinstance(message, Query | Batch) and message.generation < self.generation
             return [Send(self.ruling(), sender)] if outdated else []

@@ -35,7 +35,7 @@ from vlockstep.supervise.spec import ReplicaSpec, TestSpec, TimingSpec, dotted
 
 SUFFIX = ".toml"
 _IMAGE = ".hvt"
-_MAX_SIZE = 1 << 20
+_MAX_SIZE = 1 << 16
 _Read = Callable[[Any, Key], Any]
 
 
@@ -51,7 +51,7 @@ def read_fields(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise HostError(f"cannot read {path}: {error.strerror}") from error
     if len(data) > _MAX_SIZE:
-        raise UsageError(f"{path} is no specification: it is longer than {_MAX_SIZE >> 20} MiB")
+        raise UsageError(f"{path} is no specification: it is longer than {_MAX_SIZE >> 10} KiB")
     try:
         table = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:  # both of TOML and of UTF-8
