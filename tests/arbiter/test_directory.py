@@ -153,7 +153,8 @@ def test_starting_again(tmp_path: Path) -> None:
     assert owner(second, "stranger", 1) == "a"
     first.end(1)
     assert second.start() == 1
-    assert owner(second, "stranger", 1) == "stranger"
+    afresh = second.claim("stranger", 1, frozenset(), frozenset({"secondary"}))
+    assert (afresh.owner, afresh.members) == ("stranger", ("secondary", "stranger"))
     with pytest.raises(UsageError, match="generation 2 has not ended"):
         first.start()
 

@@ -131,7 +131,15 @@ def test_a_fresh_start_comes_only_after_the_end() -> None:
 def test_of_two_that_start_afresh_one_does() -> None:
     asked = register(of(1, "a"))
     asked.end(1)
-    assert names(ask(asked, "x", 1)) == names(ask(asked, "y", 1)) == (2, "x", "x")
+    started = [names(ask(asked, primary, 1, take_in="z")) for primary in "xy"]
+    assert started == [(2, "x", "xz")] * 2
+
+
+def test_who_takes_nobody_in_starts_nothing_afresh() -> None:
+    """Such as a secondary that was left out, and does not know that the guest has ended since."""
+    asked = register(of(1, "a"))
+    asked.end(1)
+    assert ask(asked, "b", 1) == of(1, "a")
 
 
 # What is an answer
@@ -211,8 +219,8 @@ def test_a_member_does_not_go_on_with_a_guest_that_has_ended() -> None:
     shared.end(1)
     assert ask(shared, "b", 1, "a") == replace(of(1, "a", "b", "c"), ended=True)
     assert sorted(shared.records) == [1]
-    assert ask(shared, "stranger", 1).generation == 2
-    assert ask(shared, "b", 1, "a").owner == "stranger"
+    assert ask(shared, "x", 1, take_in="y").generation == 2
+    assert ask(shared, "b", 1, "a").owner == "x"
 
 
 # Many at once

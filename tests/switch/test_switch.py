@@ -6,6 +6,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from signal import SIGCONT, SIGINT, SIGKILL, SIGSTOP, SIGTERM
 
@@ -28,6 +29,7 @@ from vlockstep.errors import HostError, UsageError
 from vlockstep.net.nic import MAX_FRAME
 from vlockstep.net.port import SwitchPort
 from vlockstep.net.portmessages import FRAME, Hello, Refuse, Who, decode, encode, parse_mac
+from vlockstep.switch.fabric import REPLICAS
 from vlockstep.testing import process as replica_process
 from vlockstep.testing.process import command, environment
 from vlockstep.wire import keys as key_files
@@ -219,8 +221,11 @@ def test_the_same_address_twice(switch: SwitchProcess) -> None:
         with pytest.raises(UsageError, match=f"refuses: .*{A}.*give this one's NIC another"):
             SwitchPort.connect(endpoint, None, "other", A)
         switch.wait_event("port-refused", mac=A)
-        with port_at(endpoint, A, "guest"), pytest.raises(UsageError, match="give its NIC another"):
-            SwitchPort.connect(endpoint, None, "guest", A)
+        with ExitStack() as ports:
+            for _ in range(REPLICAS - 1):
+                ports.enter_context(port_at(endpoint, A, "guest"))
+            with pytest.raises(UsageError, match="give its NIC another"):
+                SwitchPort.connect(endpoint, None, "guest", A)
 
 
 def test_who_looks_before_connecting_is_not_refused(switch: SwitchProcess) -> None:

@@ -84,8 +84,8 @@ def claim(
     left out and who is taken in; the newest record, as far as it can be seen.
 
     Only a member may, unless the guest has ended, or, where that has or there was none, who starts
-    it afresh: the only members are then itself and who is taken in. Only the owner may take
-    somebody in.
+    it afresh with others: the only members are then itself and who is taken in. Otherwise only the
+    owner may take somebody in.
     """
     expected, owner = claimant.generation - 1, claimant.owner
     assert owner not in leave_out
@@ -99,7 +99,7 @@ def claim(
     if before is not None and member:
         assert not take_in or owner == before.owner
         members = frozenset(before.members) - leave_out | take_in
-    elif before is None or ended:
+    elif before is None or (ended and take_in):
         members = take_in | {owner}
     else:
         return _newest(register, before)
