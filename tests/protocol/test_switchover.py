@@ -12,6 +12,7 @@ from protocol.roles import (
     append,
     batch,
     following,
+    hello,
     kinds,
     protected,
     record,
@@ -211,3 +212,12 @@ def test_a_primary_whose_guest_does_not_stop_leaves_without_a_word() -> None:
         actions = primary.tick(now)
     assert Stop("why") in actions and not sent(actions, Goodbye)
     assert now == START + HOLD_LIMIT
+
+
+def test_who_greets_the_heir_before_it_is_primary_is_remembered() -> None:
+    """It says so again only an interval later, and could not be handed the guest until then."""
+    heir = following()
+    heir.received(START, "a", Handover(0, 1, 7))
+    heir.arbiter_answered(START, record(2, "b", "a"))
+    assert sent(heir.received(START, "a", hello(0)), Ruling) == [ruling(2, "b", "a")]
+    assert heir.greetings == {"a": hello(0)}

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from vlockstep.arbiter.rule import Record
@@ -549,6 +550,8 @@ class Replica:
         primary = self.role = self._roles.live(action, secondary, self._config)
         self._host.observe(events.Live(action.generation, bool(action.members)))
         self._do(lambda: primary.begin(now))
+        for member, hello in secondary.greetings.items():
+            self._do(partial(primary.received, now, member, hello))
         self._ask_again()
         if secondary.asked_to_swap and not self._leaving:
             self.switch_over()

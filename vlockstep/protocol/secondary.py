@@ -85,6 +85,8 @@ class Secondary(Role):
         """Who is primary, as far as is known."""
         self.members = dict(members or {})
         """All who may claim the next generation, by where they are reached, as told last."""
+        self.greetings: dict[str, Hello] = {}
+        """What members have said that are to follow this replica once it is primary."""
         self.left: dict[str, str] = {}
         """Members that have said Goodbye to this one, which could not heed it, and why."""
         self.former: frozenset[str] = frozenset()
@@ -177,7 +179,10 @@ class Secondary(Role):
                 return self._ruling(now, sender, message)
             case Have() if sender in self.members:
                 return self._have(now, sender, message)
-            case Hello() | Query() | Batch() | Handover() if self.state is State.LIVE:
+            case Hello() if self.state is State.LIVE:
+                self.greetings[sender] = message
+                return [Send(self.ruling(), sender)]
+            case Query() | Batch() | Handover() if self.state is State.LIVE:
                 return [Send(self.ruling(), sender)]
             case Welcome() | Refuse() if self.state is State.JOINING:
                 self.owner = sender
@@ -223,7 +228,8 @@ class Secondary(Role):
             self._to(State.FOLLOWING)
         self.parted = False
         asked, self.asked_to_swap = self.asked_to_swap, False
-        return [Send(Switchover(), self.owner)] if asked else []
+        swap: list[Action] = [Send(Switchover(), self.owner)] if asked else []
+        return [self._tell(now, 0, 0), *swap]
 
     @on(Event.REFUSE)
     def _refused(self, now: int, reason: str) -> list[Action]:
