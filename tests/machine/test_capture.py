@@ -180,7 +180,7 @@ def test_who_goes_on_elsewhere_sees_the_same(name: str, elsewhere: Elsewhere) ->
 @pytest.mark.parametrize("name", GUESTS)
 def test_at_many_places(name: str, elsewhere: Elsewhere) -> None:
     found = follow_elsewhere(elsewhere, guest_of(name), secrets.randbits(32), MANY)
-    assert found.total() >= MANY // 2, "most places can be left"
+    assert found.total() >= MANY // 5, "hardly a place can be left"
 
 
 @pytest.mark.long
