@@ -7,16 +7,18 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vlockstep.errors import HostError, Key, UsageError
 from vlockstep.host.background import Background
 from vlockstep.net.nic import Nic
 from vlockstep.net.pcap import Capture
-from vlockstep.net.port import SwitchPort
 from vlockstep.net.portmessages import parse_mac as to_bytes
 from vlockstep.net.station import Station
 from vlockstep.net.tap import Tap
-from vlockstep.wire.keys import Keys
+
+if TYPE_CHECKING:
+    from vlockstep.wire.keys import Keys
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _KINDS = ("tap", "switch")
@@ -132,6 +134,8 @@ def _open(
     if spec.kind == "tap":
         nic = Tap(spec.target)
     else:
+        from vlockstep.net.port import SwitchPort  # brings ZeroMQ, which few guests need
+
         nic = SwitchPort.connect(spec.target, keys, guest, mac)
     if spec.capture is None:
         return nic

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vlockstep.errors import UsageError, VlockstepError
 from vlockstep.host.attach import Devices, attach
@@ -18,7 +19,9 @@ from vlockstep.net.station import Station
 from vlockstep.program import background
 from vlockstep.supervise.files import files_of
 from vlockstep.supervise.spec import ReplicaSpec
-from vlockstep.wire.keys import Keys, Party, load
+
+if TYPE_CHECKING:
+    from vlockstep.wire.keys import Keys
 
 Tell = Callable[[str], None]
 
@@ -82,5 +85,8 @@ def _connect(
 
 def load_keys(spec: ReplicaSpec) -> Keys | None:
     """A guest without a secondary is what it would be as a primary, for a switch, too."""
-    party = Party.SECONDARY if spec.role == "secondary" else Party.PRIMARY
-    return None if spec.keys is None else load(spec.keys, party)
+    if spec.keys is None:
+        return None
+    from vlockstep.wire.keys import Party, load
+
+    return load(spec.keys, Party.SECONDARY if spec.role == "secondary" else Party.PRIMARY)
