@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import pytest
 from commands import run_command
 
 from vlockstep.cli.top import Board, sparkline
+from vlockstep.errors import HostError
 from vlockstep.protocol.states import State
 from vlockstep.sim.sides import SIDES, Side
 from vlockstep.supervise.client import GuestClient, Sight, Watch
@@ -162,6 +164,22 @@ def test_a_guest_that_does_not_answer(start: Start, call: Call) -> None:
     ]
     assert "no answer" in call("ps").stdout
     assert "no answer" in call("top", "--interval", 0.2).stdout
+
+
+def test_a_guest_that_many_have_asked_in_vain(start: Start, call: Call, tmp_path: Path) -> None:
+    """No connection waits without end for it to accept those before."""
+    start().send_signal(signal.SIGSTOP)
+    directory = RunDirectory(tmp_path / "run")
+    with contextlib.ExitStack() as stack:
+        with pytest.raises(HostError, match="books does not answer"):
+            while True:
+                stack.enter_context(directory.connect("books", 0.1))
+        (row,) = lines_of(call("ps", "--json"))
+        assert (row["name"], row["status"]) == ("books", None)
+        assert "no answer" in call("top", "--interval", 0.2).stdout
+        refused = call("status", "books")
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "books does not answer within 1 s" in refused.stderr
 
 
 def test_what_is_no_guest(tmp_path: Path, call: Call) -> None:

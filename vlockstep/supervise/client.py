@@ -7,14 +7,17 @@ import select
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
-from vlockstep.errors import HostError
-from vlockstep.supervise.rundir import RunDirectory
+from vlockstep.errors import HostError, UsageError
+from vlockstep.supervise.rundir import CONNECT_SECONDS, RunDirectory
 
 ANSWER_SECONDS = 5.0
 _MAX_LINE = 64 << 20
 _CHUNK = 1 << 16
+_LEAST_SECONDS = 0.05
+"""For each guest, though others took all the time."""
 
 
 class Gone(HostError):
@@ -25,10 +28,12 @@ class GuestClient:
     """A connection to the guest of this name. Raises `UsageError` if there is none, and `HostError`
     for what it refuses or does not answer in time."""
 
-    def __init__(self, directory: RunDirectory, name: str) -> None:
+    def __init__(
+        self, directory: RunDirectory, name: str, seconds: float = CONNECT_SECONDS
+    ) -> None:
         self.name = name
         self._received = b""
-        self._socket = directory.connect(name)
+        self._socket = directory.connect(name, seconds)
         self._socket.setblocking(False)
         self.hello: Mapping[str, Any] = {}
         """Who it says to be; empty until it has."""
@@ -137,7 +142,8 @@ class Watch:
 
     def look(self, seconds: float = 1.0) -> list[Sight]:
         """All there are, by name; those that take longer to answer have no status."""
-        self._connect()
+        deadline = time.monotonic() + seconds
+        silent = self._connect(deadline)
         statuses: dict[str, Mapping[str, Any]] = {}
         asked = {}
         for name, client in [*self._clients.items()]:
@@ -146,7 +152,6 @@ class Watch:
                 asked[name] = client
             except HostError:
                 self._drop(name)
-        deadline = time.monotonic() + seconds
         while asked and (left := deadline - time.monotonic()) > 0:
             for client in select.select([*asked.values()], [], [], left)[0]:
                 try:
@@ -158,22 +163,29 @@ class Watch:
                 if said is not None and said.get("answer") == "status":
                     statuses[client.name] = facts(said)
                     del asked[client.name]
-        sights = [Sight(n, c.hello, statuses.get(n)) for n, c in sorted(self._clients.items())]
+        sights = [Sight(n, c.hello, statuses.get(n)) for n, c in self._clients.items()]
+        sights += [Sight(name, {}, None) for name in silent]
         for name in asked:  # a late answer would be taken for the next one
             self._drop(name)
-        return sights
+        return sorted(sights, key=attrgetter("name"))
 
     def close(self) -> None:
         for name in [*self._clients]:
             self._drop(name)
 
-    def _connect(self) -> None:
+    def _connect(self, deadline: float) -> list[str]:
+        """Those that are there and do not accept."""
+        silent = []
         for name in self._directory.names():
             if name not in self._clients:
+                left = max(_LEAST_SECONDS, deadline - time.monotonic())
                 try:
-                    self._clients[name] = GuestClient(self._directory, name)
-                except HostError:
+                    self._clients[name] = GuestClient(self._directory, name, left)
+                except UsageError:  # it has gone
                     continue
+                except HostError:
+                    silent.append(name)
+        return silent
 
     def _drop(self, name: str) -> None:
         self._clients.pop(name).close()

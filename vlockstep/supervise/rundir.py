@@ -13,12 +13,14 @@ import os
 import re
 import socket
 import stat
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from vlockstep.errors import HostError, UsageError
 
+CONNECT_SECONDS = 1.0
 _SUFFIX = ".sock"
 _LOCK = ".lock"
 _LOCK_SECONDS = 5.0
@@ -81,10 +83,13 @@ class RunDirectory:
                     self.release(name)
         return living
 
-    def connect(self, name: str) -> socket.socket:
-        """To the guest of this name. Raises `UsageError` if there is none."""
+    def connect(self, name: str, seconds: float = CONNECT_SECONDS) -> socket.socket:
+        """To the guest of this name. Raises `UsageError` if there is none, and `HostError` if it
+        has accepted none of those who came before, and does not in this time."""
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
+            limit = struct.pack("ll", int(seconds), max(1, int(seconds % 1 * 1e6)))
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
             if "/" in name or not self.path.exists():
                 raise FileNotFoundError
             self._check()
@@ -96,6 +101,9 @@ class RunDirectory:
             raise UsageError(
                 f"no guest {name!r} runs here (running: {known}, in {self.path})"
             ) from error
+        except BlockingIOError as error:
+            made.close()
+            raise HostError(f"{name} does not answer within {seconds:g} s") from error
         except OSError as error:
             made.close()
             raise HostError(f"cannot reach the guest {name!r}: {error.strerror}") from error
