@@ -26,6 +26,7 @@ Its execution
     hostclock       stop_clock: the host's clock, as Unicorn sees it
     nativecode      machine code for this host
     memory          Memory, BadPointer: guest RAM, as the engine and Python both see it
+    dirty           DirtyPages, track: which of its pages were written since the last look
     paging          build, translate, read: page tables
     registers       Registers: all that a guest can set, with a readable difference
     exceptions      deliver, TripleFault: exceptions and interrupts, through the guest's IDT

@@ -55,6 +55,10 @@ class Memory:
         self.address = ctypes.addressof(self._pin)
         self.ram = memoryview(self._mapping).toreadonly()
 
+    @property
+    def closed(self) -> bool:
+        return self._mapping.closed
+
     def close(self) -> None:
         """Give the memory back. The engine that uses it must be closed first."""
         self._pin = None
@@ -85,10 +89,15 @@ class Memory:
         """Store `content`, all of which lies in RAM."""
         self._mapping[address : address + len(content)] = content
 
+    def clear(self) -> None:
+        """Hold zeros everywhere. They are written, for pages punched out of the mapping would not
+        count as such."""
+        for address, content in self.chunks():
+            self.write(address, bytes(len(content)))
+
     def replace(self, pieces: Iterable[tuple[int, bytes]]) -> None:
         """Hold these `(address, content)`, and zeros everywhere else."""
-        for address, content in list(self.chunks()):
-            self.write(address, bytes(len(content)))
+        self.clear()
         for address, content in pieces:
             self.write(address, content)
 
