@@ -6,8 +6,9 @@ whatever process it is called, and follows what is left of the log. What either 
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from fuzz.bounded import bound
@@ -91,11 +92,30 @@ def leave(
     return course, left, refused
 
 
-def go_on(guest: Guest, left: Left, looks: Iterable[Position]) -> Course:
+def restored(guest: Guest, state: MachineState) -> Machine:
+    return Machine.restore(guest.image, guest.config, state, count_blocks=guest.count_blocks)
+
+
+def filled(guest: Guest, state: MachineState) -> Machine:
+    """As `restored`, but its RAM is written piece by piece."""
+    machine = Machine(guest.image, guest.config, count_blocks=guest.count_blocks)
+    machine.memory.clear()
+    for address, content in reversed(state.memory):
+        for offset in range(0, len(content), mmap.PAGESIZE):
+            machine.memory.write(address + offset, content[offset : offset + mmap.PAGESIZE])
+    machine.load(replace(state, memory=()))
+    return machine
+
+
+def go_on(
+    guest: Guest,
+    left: Left,
+    looks: Iterable[Position],
+    make: Callable[[Guest, MachineState], Machine] = restored,
+) -> Course:
     """Go on from where it was left."""
     course = Course()
-    state = MachineState.unpack(left.state)
-    machine = Machine.restore(guest.image, guest.config, state, count_blocks=guest.count_blocks)
+    machine = make(guest, MachineState.unpack(left.state))
     try:
         if guest.endless:
             bound(machine)

@@ -12,11 +12,12 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from functools import cache
 
 import msgpack
 import pytest
-from continuation import Guest, Left, difference, go_on, go_on_all, leave, rest_of
+from continuation import Guest, Left, difference, filled, go_on, go_on_all, leave, rest_of
 from elsewhere import Elsewhere
 from fuzz import guest as hostile
 from fuzz.bounded import bound
@@ -193,6 +194,19 @@ def test_many_random_guests(elsewhere: Elsewhere) -> None:
     assert total >= 1000
 
 
+@pytest.mark.parametrize("name", ["kv, exits", "preempt, blocks", "abi, exits", "msrs", "ring 3"])
+def test_who_is_filled_piece_by_piece_goes_on_the_same(name: str) -> None:
+    guest = guest_of(name)
+    looks = [Position(3), Position(6, 40), Position(9)]
+    if not guest.count_blocks:
+        looks = [Position(exits) for exits, _ in looks]
+    course, places, _ = leave(guest, [1, 4], [BOOT, Position(2), Position(5)], looks)
+    assert len(places) > 1
+    for place in places:
+        wrong = difference(rest_of(course, place), go_on(guest, place, looks, filled))
+        assert not wrong, f"left at {place.position}: {wrong}"
+
+
 def test_equal_executions_have_equal_states(elsewhere: Elsewhere) -> None:
     """To the byte, in processes whose addresses differ."""
     guest = guest_of("preempt, blocks")
@@ -234,6 +248,21 @@ def test_a_machine_that_was_restored_can_be_left_again() -> None:
         for place in leave(guest, [2, 5], [BOOT, Position(3)], [])[1]:
             state = again(guest, MachineState.unpack(place.state))
             assert again(guest, state) == state
+
+
+def test_a_state_without_memory() -> None:
+    image = sample("hello")
+    config = config_for(image)
+    with machine_of(image, config) as machine:
+        state = machine.capture(memory=False)
+        assert state == replace(machine.capture(), memory=())
+        assert MachineState.unpack(state.pack()) == state and len(state.pack()) < 10_000
+    with pytest.raises(StateError, match="without memory"):
+        Machine.restore(image, config, state)
+    with machine_of(image, config_for(image, "other")) as machine:
+        with pytest.raises(StateError, match="another guest than hello"):
+            machine.load(state)
+        assert machine.run(SimulatedWorld(1, Console())).status == 0
 
 
 def test_a_guest_that_has_ended_has_no_state() -> None:

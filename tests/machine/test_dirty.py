@@ -28,6 +28,7 @@ from vlockstep.machine.dirty import DirtyPages, track
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.memory import Memory
+from vlockstep.machine.position import Position
 
 PAGE = mmap.PAGESIZE
 SIZE = 4 * MIB
@@ -283,6 +284,31 @@ def test_who_is_tracked_ends_as_who_is_not(native: bool) -> None:
             copy.update()
         guest.join()
         assert machine.outcome == expected
+
+
+@both_ways
+def test_a_guest_that_moves_while_it_runs(native: bool) -> None:
+    image, config = guest_of("sort")
+    with machine_of(image, config, count_blocks=True) as machine:
+        expected = machine.run(SimulatedWorld(3, Console()))
+    world = SimulatedWorld(3, Console())
+    with (
+        machine_of(image, config, count_blocks=True) as source,
+        closing(Copy(source.memory, native)) as copy,
+    ):
+        source.break_at(Position(0, 1_000_000), source.stop)
+        guest = threading.Thread(target=source.run, args=(world,))
+        guest.start()
+        with machine_of(image, config, count_blocks=True) as target:
+            target.memory.clear()
+            running = True
+            while running:
+                running = guest.is_alive()
+                for start, end in copy.pages.scan():
+                    target.memory.write(start, copy.pages.read(start, end))
+            target.load(source.capture(memory=False))
+            assert target.memory.digest() == source.memory.digest()
+            assert target.run(world) == expected
 
 
 def test_two_who_look_at_one_memory() -> None:

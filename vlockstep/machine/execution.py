@@ -53,7 +53,8 @@ from vlockstep.machine.world import Cause, NoAnswer, Outcome, Stop, World, World
 
 GUEST_ERROR_STATUS = 1
 
-_NO_WORLD: Any = None
+NO_WORLD: Any = None
+"""That of a machine which has not run yet."""
 _INTERRUPT_FLAG = 1 << 9
 _SYSCALL_ENABLE = 1
 _SELF_LOOP = re.compile(rb"\xeb\xfe|\xf3\x90\xeb\xfc")
@@ -87,7 +88,7 @@ class Execution:
                     self.engine.watch_block(segment.address + match.start(), self._spinning)
         self._by_port = Hypercalls(self, image, config).by_port
         self._delivery = Delivery(self.engine, memory)
-        self.world: World = _NO_WORLD
+        self.world: World = NO_WORLD
         self.exits = 0
         self.outcome: Outcome | None = None
         self.core_directory: Path | None = None

@@ -11,6 +11,7 @@ from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
+from vlockstep.machine.state import MachineState
 from vlockstep.machine.world import Outcome, Stop, World
 
 
@@ -27,6 +28,8 @@ class GuestMemory(Protocol):
     def digest(self) -> bytes: ...
 
     def write(self, address: int, content: bytes) -> None: ...
+
+    def clear(self) -> None: ...
 
 
 class Probe(Protocol):
@@ -65,5 +68,9 @@ class GuestMachine(Probe, Protocol):
     def replace_world(self, world: World) -> None: ...
 
     def kick(self) -> None: ...
+
+    def capture(self, memory: bool = True) -> MachineState: ...
+
+    def load(self, state: MachineState) -> None: ...
 
     def close(self) -> None: ...

@@ -7,7 +7,7 @@ from typing import Self
 from vlockstep.errors import StateError, UsageError
 from vlockstep.machine.blockcounter import COUNT
 from vlockstep.machine.config import GuestConfig
-from vlockstep.machine.execution import Execution
+from vlockstep.machine.execution import NO_WORLD, Execution
 from vlockstep.machine.image import Image
 from vlockstep.machine.memory import Memory
 from vlockstep.machine.report import LONGEST_INSTRUCTION, cut_short
@@ -48,9 +48,12 @@ class Machine(Execution):
         self.engine.close()
         self.memory.close()
 
-    def capture(self) -> MachineState:
+    def capture(self, memory: bool = True) -> MachineState:
         """The guest's state, at a stop, or in its thread: from a breakpoint's action or a call of
-        its World. Raises `StateError` where it cannot be taken."""
+        its World. Raises `StateError` where it cannot be taken.
+
+        Without `memory`, for `load`: the RAM as it is now is to come by another way.
+        """
         if self._where is None or self._over:
             raise StateError("the guest is at its end: there is no state to take")
         cpu = self.engine.save()
@@ -71,7 +74,7 @@ class Machine(Execution):
             self._delivery.handler,
             self._delivery.unreached,
             cpu.portable(),
-            tuple(self.memory.chunks()),
+            tuple(self.memory.chunks()) if memory else (),
         )
 
     def _rewrites_itself(self) -> bool:
@@ -98,23 +101,28 @@ class Machine(Execution):
 
         Raises `StateError` if the state is not one of it.
         """
-        if state.guest != guest_digest(config):
-            raise StateError(f"the state is one of another guest than {image.name} as configured")
+        if not state.memory:
+            raise StateError("the state was taken without memory: fill a machine's, and load it")
         machine = cls(image, config, count_blocks=count_blocks, native=native)
         try:
-            machine._become(state)
+            machine.load(state)
+            address, content = state.memory[-1]
+            if address + len(content) > machine.memory.size:
+                raise StateError("a machine's state is malformed (more memory than the guest has)")
+            machine.memory.replace(state.memory)
         except BaseException:
             machine.close()
             raise
         return machine
 
-    def _become(self, state: MachineState) -> None:
-        if (
-            state.memory
-            and sum(map(len, state.memory[-1][1:]), state.memory[-1][0]) > self.memory.size
-        ):
-            raise StateError("a machine's state is malformed (more memory than the guest has)")
-        self.memory.replace(state.memory)
+    def load(self, state: MachineState) -> None:
+        """Before its first run, make the guest one in `state`, but for its RAM, which is left as it
+        is. Raises `StateError` if the state is not one of this guest."""
+        assert self.world is NO_WORLD, "a guest that has run goes on as itself"
+        if state.guest != guest_digest(self.config):
+            raise StateError(
+                f"the state is one of another guest than {self.image.name} as configured"
+            )
         self.engine.load(state.cpu)
         self._where = state.where
         self.exits, self.engine.words[COUNT] = state.position

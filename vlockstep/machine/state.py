@@ -87,7 +87,7 @@ class Where(IntEnum):
 @dataclass(frozen=True)
 class MachineState:
     """Of a guest with the configuration whose digest `guest` is. `memory` holds the address and
-    content of what is not all zeros, in order."""
+    content of what is not all zeros, in order; nothing if it was taken without."""
 
     guest: bytes
     where: Where

@@ -13,10 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vlockstep.errors import StateError
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import GENERAL, Registers
+from vlockstep.machine.state import MachineState
 from vlockstep.machine.world import Cause, NoAnswer, Outcome, Stop, World, WorldChanged
 
 BLOCK = 16
@@ -77,6 +79,12 @@ class ScriptedMachine:
 
     def kick(self) -> None:
         pass
+
+    def capture(self, memory: bool = True) -> MachineState:
+        raise StateError("a scripted guest has no CPU whose state could be taken")
+
+    def load(self, state: MachineState) -> None:
+        raise StateError("a scripted guest has no CPU that could be in a state")
 
     def close(self) -> None:
         pass
@@ -218,6 +226,9 @@ class _Memory:
 
     def write(self, address: int, content: bytes) -> None:
         raise AssertionError("a scripted guest has no RAM to write to")
+
+    def clear(self) -> None:
+        raise AssertionError("a scripted guest has no RAM to clear")
 
     def digest(self) -> bytes:
         return struct.pack("<Q", self._machine.chain)
