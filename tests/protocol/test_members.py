@@ -36,6 +36,7 @@ from vlockstep.protocol.actions import (
     Notice,
     Release,
     Resume,
+    Send,
     Start,
     Stop,
 )
@@ -45,6 +46,7 @@ from vlockstep.protocol.messages import (
     Goodbye,
     Handover,
     Hello,
+    Later,
     Query,
     Refuse,
     Ruling,
@@ -69,12 +71,18 @@ def test_and_when_each_has_granted_a_lease() -> None:
     assert Start({}) in answer(primary, START, "c", 0)
 
 
-def test_one_more_is_refused() -> None:
-    for primary in (waiting(2), protected("b", "c")):
-        primary.received(START, "b", hello())
-        primary.received(START, "c", hello())
-        (refusal,) = sent(primary.received(START, "d", hello()), Refuse)
-        assert "others follow" in refusal.reason
+def test_one_more_has_to_wait_until_the_guest_runs() -> None:
+    primary = waiting(2)
+    primary.received(START, "b", hello())
+    primary.received(START, "c", hello())
+    assert primary.received(START, "d", hello()) == [Send(Later(), "d")]
+    assert "d" not in primary.followers
+
+
+def test_one_more_than_can_follow_is_refused() -> None:
+    primary = protected(*"bcdefgh")
+    (refusal,) = sent(primary.received(START, "i", hello()), Refuse)
+    assert "7 others follow" in refusal.reason
 
 
 def test_all_are_told_who_may_claim() -> None:

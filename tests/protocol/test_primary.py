@@ -340,10 +340,10 @@ def test_a_secondary_that_comes_back_while_it_is_left_out_may_have_claimed() -> 
     assert primary.received(START, "b", hello()) == []
 
 
-def test_who_has_gone_on_alone_says_so_and_follows_nobody_back() -> None:
+def test_who_was_left_out_is_told_so_and_cannot_come_back() -> None:
     actions = alone().received(START, "b", hello(3, origin=1))
     assert sent(actions, Ruling) == [ruling(2, "a")]
-    assert "alone" in sent(actions, Refuse)[0].reason
+    assert "left out" in sent(actions, Refuse)[0].reason
 
 
 def test_a_primary_that_was_itself_stopped_blames_nobody_at_once() -> None:

@@ -86,7 +86,7 @@ def test_a_violation_comes_with_the_command_that_shows_it_again(
         (["--exhaustive", "tally"], "'tally' is no guest"),
         (["--schedule", "ledger/0 seed=1"], "'ledger/0' is no guest"),
         (["--schedule", "ledger/1 seed=1 replicas=4"], "write replicas=2 or replicas=3"),
-        (["--schedule", "ledger/1 seed=1 crash:tertiary@1us"], "only 2 replicas"),
+        (["--schedule", "ledger/1 seed=1 crash:tertiary@1us"], "only primary, secondary"),
         (["--replicas", "4"], "invalid choice: 4"),
         (["--seeds", "0"], "must be at least 1"),
         (["--first", "-1"], "not negative"),

@@ -30,6 +30,8 @@ EVENTS = {
     "waiting": "waiting for a secondary at {endpoint}",
     "joining": "joining the primary at {endpoint}",
     "started": "the guest runs, protected",
+    "loading": "receiving the state of the guest, which runs",
+    "joined": "another replica has joined: {members} have the guest",
     "live": "live as generation {generation}",
     "following": "following the new primary, generation {generation}",
     "reached": "the guest stops at {place}, at {position}\n\n{registers}\n\n"

@@ -111,6 +111,26 @@ class Protected(Event):
 
 
 @dataclass(frozen=True)
+class Loading(Event):
+    """A replica that joins a guest that runs receives the guest's state."""
+
+    name = "loading"
+
+
+@dataclass(frozen=True)
+class Joined(Event):
+    """Another replica has joined the guest that runs, as one of so many `members`. The state took
+    so many `bytes` of RAM, in so many `rounds`, and the guest was held for `pause_ms`."""
+
+    name = "joined"
+    generation: int
+    members: int
+    bytes: int
+    rounds: int
+    pause_ms: float
+
+
+@dataclass(frozen=True)
 class SwitchoverAnswered(Event):
     """To whoever asked for a switchover: the roles are swapped and `generation` rules, or it is 0
     and `reason` says why not."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from vlockstep.ft.gueststate import GuestState
 from vlockstep.ft.handoff import EntryOutbox, Received, Visiting
 from vlockstep.ft.lead import ClockLead
 from vlockstep.ft.outputs import Inputs, OutputQueue, ProtectedWorld
@@ -79,9 +80,27 @@ class Guest:
     def hold(self) -> None:
         """Stop it, wherever it is; `outbox.waiting` tells when it stands."""
         self.outbox.hold(True)
+        self._nudge()
+
+    def visit(self, visitor: Callable[[], bool] | None) -> None:
+        """As `EntryOutbox.visit`, soon, wherever it is."""
+        self.outbox.visit(visitor)
+        if visitor is not None:
+            self._nudge()
+
+    def _nudge(self) -> None:
+        """Let it come to a place where it can be stopped."""
         if self._inputs is not None:
             self._inputs.wake()
         self.machine.kick()
+
+    def capture(self) -> GuestState:
+        """Its state, but for the RAM. In its thread, by a visitor. Raises `StateError` where it
+        cannot be taken."""
+        assert self._inputs is not None
+        machine = self.machine.save()
+        clock, printed = self._inputs.clock(), self._queue.printed
+        return GuestState(self.outbox.next, machine, clock, printed, self._queue.waiting())
 
     def follow(self, next: int) -> None:
         """It is held in a call of the primary's World, and goes on as a secondary's."""
@@ -101,6 +120,16 @@ class Guest:
     def run_following(self) -> None:
         """From boot, as a secondary's."""
         world = self._following_world(0, (0, 0))
+        self._nics.stand_by()
+        self._host.launch(lambda: self._run(world))
+
+    def run_on(self, state: GuestState) -> None:
+        """From this state, with the RAM that is there, as a secondary's. Raises `StateError` if it
+        is not one of this guest."""
+        self.machine.become(state.machine)
+        self._queue.go_on(state.console, state.outputs)
+        self._lead = ClockLead(assumed=state.clock[0] - self._host.now())
+        world = self._following_world(state.next, state.clock)
         self._nics.stand_by()
         self._host.launch(lambda: self._run(world))
 

@@ -50,6 +50,8 @@ class EntryOutbox:
         self._held = self._slowed = self._left = self._closed = False
         self.waiting = False
         """The guest waits because it is held."""
+        self._visitor: Callable[[], bool] | None = None
+        self._sealed: list[Entry] | None = None
 
     # The guest's thread
 
@@ -88,30 +90,71 @@ class EntryOutbox:
             self._hurry()
 
     def _wait(self) -> None:
+        self._receive_visitor()
+        while self._stands():
+            self._receive_visitor()
+        if self._left:
+            raise WorldChanged
+
+    def _stands(self) -> bool:
+        """Wait for a change while the guest is held or slowed; whether it is."""
         with self._condition:
-            while self._held or self._slowed:
-                if self._held and not self.waiting:
-                    self.waiting = True
-                    self._wake()
-                self._condition.wait()
-            self.waiting = False
-            if self._left:
-                raise WorldChanged
+            if not self._held and not self._slowed:
+                self.waiting = False
+                return False
+            if self._held and not self.waiting:
+                self.waiting = True
+                self._wake()
+            self._condition.wait()
+            return True
+
+    def _receive_visitor(self) -> None:
+        visitor = self._visitor
+        if visitor is None or not visitor():
+            return
+        with self._condition:
+            if self._visitor is visitor:
+                assert self._sealed is None
+                self._sealed, self._entries = self._entries, []
+                self._visitor = None
+                self._set()
+        self._wake()
 
     # The other thread
 
     def take(self) -> list[Entry]:
-        """All entries that have not been taken. After any, look again without being woken."""
+        """All entries that have not been taken, but for those behind a visit, until `unseal`. After
+        any, look again without being woken."""
         self._told = self.urgent = False
-        entries = self._entries[:]
-        if self._making and entries and entries[-1][0] in OUTPUTS:
+        sealed = self._sealed
+        found = self._entries if sealed is None else sealed
+        entries = found[:]
+        if sealed is None and self._making and entries and entries[-1][0] in OUTPUTS:
             entries.pop()
-        del self._entries[: len(entries)]
+        del found[: len(entries)]
         self._told = bool(entries)
         return entries
 
     def hold(self, held: bool) -> None:
         self._set(held=held)
+
+    def visit(self, visitor: Callable[[], bool] | None) -> None:
+        """Let the guest's thread call this at each place where it can be stopped, until it returns
+        true; it is then `visited`, between two entries."""
+        with self._condition:
+            self._visitor = visitor
+            self._set()
+
+    @property
+    def visited(self) -> bool:
+        """There was a visit, and what the guest made before it is not taken, or nothing but that
+        can be taken."""
+        return self._sealed is not None
+
+    def unseal(self) -> None:
+        """The visit is seen, and all before it is taken."""
+        assert not self._sealed
+        self._sealed = None
 
     def slow(self, slowed: bool) -> None:
         if slowed != self._slowed:
@@ -128,7 +171,8 @@ class EntryOutbox:
             self._held = self._held if held is None else held
             self._slowed = self._slowed if slowed is None else slowed
             self._left = self._left if left is None else left
-            self._closed = self._held or self._slowed or self._left
+            free = not self._held and not self._slowed and not self._left
+            self._closed = not free or self._visitor is not None
             self._condition.notify_all()
 
 

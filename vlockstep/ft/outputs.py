@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from vlockstep.ft.handoff import EntryOutbox
@@ -119,6 +119,23 @@ class OutputQueue:
                 return
             assert not self._queue or self._queue[-1].sequence < sequence
             output = Output(sequence, kind, handle, offset, data)
+            self._queue.append(output)
+            self.bytes += output.size
+
+    def waiting(self) -> tuple[Output, ...]:
+        """Those that wait to be made."""
+        with self._lock:
+            return tuple(self._queue)
+
+    @property
+    def printed(self) -> int:
+        """Bytes of text so far."""
+        return self._console_offset
+
+    def go_on(self, printed: int, outputs: Iterable[Output]) -> None:
+        """With what a guest has printed, and with outputs of it that wait. Before it runs here."""
+        self._console_offset = printed
+        for output in outputs:
             self._queue.append(output)
             self.bytes += output.size
 

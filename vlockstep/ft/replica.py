@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from vlockstep.arbiter.rule import Record
-from vlockstep.errors import HostError, Left, VlockstepError
+from vlockstep.errors import HostError, Left, StateError, UsageError, VlockstepError
 from vlockstep.ft import events
 from vlockstep.ft.guest import Guest
 from vlockstep.ft.keptlog import KeptLog
@@ -26,6 +26,7 @@ from vlockstep.ft.places import Stage
 from vlockstep.ft.roles import Role, Roles
 from vlockstep.ft.runtime import Runtime, Setting
 from vlockstep.ft.standby import StandbyNics
+from vlockstep.ft.transfer import Loading, Transfer
 from vlockstep.ft.watch import NetworkWatch, ProtectionWatch
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.interface import GuestMachine
@@ -87,6 +88,8 @@ class Replica:
         self._config: GuestConfig | None = None
         self._guest: Guest | None = None
         self._log: KeptLog | None = None
+        self._transfer: Transfer | None = None
+        self._loading: Loading | None = None
         self._links = Links(instance, host.send, lambda: self.role.known)
         self._due: deque[Callable[[], list[Action]]] = deque()
         """Events of the role, each to be told when the actions of those before are carried out."""
@@ -116,9 +119,14 @@ class Replica:
         return self._queue.making
 
     @property
+    def executed(self) -> int | None:
+        """How many entries a secondary's guest has executed."""
+        return None if self._guest is None else self._guest.executed
+
+    @property
     def behind(self) -> int:
         """Entries received that a secondary's guest has yet to take."""
-        executed = None if self._guest is None else self._guest.executed
+        executed = self.executed
         if executed is None or not isinstance(self.role, Secondary):
             return 0
         return self.role.received_entries - executed
@@ -210,6 +218,8 @@ class Replica:
             self._do(lambda: self.role.tick(self._host.now()))
         if self.result is None and self._host.now() >= self._leave_by:
             self._stop(self._leaving, orderly=False)
+        if self._transfer is not None:
+            self._transfer.pump()
         if isinstance(self.role, Primary) and self._guest is not None:
             too_much = self._queue.bytes > self._setting.timing.max_log
             self._guest.outbox.slow(too_much or self.role.slowed(self._host.now()))
@@ -258,6 +268,7 @@ class Replica:
                 self._notice(f"this replica never came to {place.text}")
         if self._log is not None:
             self._log.close()
+        self._end_transfer()
 
     def fall_silent(self) -> None:
         """Begin no other output."""
@@ -283,9 +294,42 @@ class Replica:
                 self._do(lambda: self.role.connected(now, sender, made))
             case SwitchoverDone():
                 self._reply(message)
+            case messages.Took() | messages.Pages() | messages.Rest():
+                self._do(lambda: self.role.received(now, sender, message))
+                self._state_on_its_way(now, sender, message)
             case _:
                 self._see_progress(now)  # so that an answer tells of it
                 self._do(lambda: self.role.received(now, sender, message))
+
+    def _state_on_its_way(
+        self, now: int, sender: str, message: messages.Took | messages.Pages | messages.Rest
+    ) -> None:
+        """Part of a guest's state, or word of it: if it is awaited from there."""
+        role, transfer, loading = self.role, self._transfer, self._loading
+        if isinstance(message, messages.Took):
+            if isinstance(role, Primary) and transfer is not None and transfer.to == sender:
+                transfer.took(message.count)
+                role.transferred(now)
+                transfer.pump()
+        elif isinstance(role, Secondary) and loading is not None and role.owner == sender:
+            try:
+                if isinstance(message, messages.Pages):
+                    loading.take(message)
+                else:
+                    self._loaded(now, role, loading, message)
+            except (MessageError, StateError) as error:
+                self._fail(HostError(f"the guest's state cannot be loaded: {error}"))
+
+    def _loaded(
+        self, now: int, secondary: Secondary, loading: Loading, rest: messages.Rest
+    ) -> None:
+        """All of a guest's state is here: let it run on."""
+        state = loading.complete(rest)
+        self._loading = None
+        self._running.run_on(state)
+        outputs = [output.sequence for output in state.outputs]
+        self._host.observe(events.Started())
+        self._do(lambda: secondary.loaded(now, rest.next, rest.origin, outputs))
 
     def _lost(self, replica: str) -> None:
         self.role.isolated = self._nics.isolated
@@ -333,7 +377,8 @@ class Replica:
 
     def _take_entries(self, now: int, primary: Primary, guest: Guest) -> None:
         outbox = guest.outbox
-        if now < self._flush_at and not outbox.urgent and not outbox.waiting:
+        soon = outbox.urgent or outbox.waiting or outbox.visited
+        if now < self._flush_at and not soon:
             if self._flush_at == NEVER and outbox.next > primary.next:
                 self._flush_at = now + _FLUSH
             return
@@ -345,12 +390,23 @@ class Replica:
             self._keep(entries, batches)
             self._do(lambda: primary.append(now, entries, batches))
             self._inject(Stage.SENT, primary.next - 1)
+        if outbox.visited:
+            self._captured(now, primary, guest)
         if held and primary.state is State.HOLDING:
             self._do(lambda: primary.held(now, guest.machine.position))
 
+    def _captured(self, now: int, primary: Primary, guest: Guest) -> None:
+        """The guest's state was taken for a newcomer; all before it is told."""
+        transfer = self._transfer
+        if transfer is not None:
+            assert transfer.state is not None and transfer.state.next == primary.next
+            self._do(lambda: primary.captured(now, primary.next))
+        guest.outbox.unseal()
+        self._host.wake()
+
     def _encode(self, primary: Primary, entries: list[Entry]) -> list[Batch]:
         """For other members and the log, if there are any."""
-        if not primary.followers and self._log is None:
+        if not primary.logs and self._log is None:
             return []
         return [
             Batch(first, end, primary.generation, content)
@@ -382,6 +438,7 @@ class Replica:
         try:
             while self._due and self.result is None and not self._finishing:
                 asked = self._due.popleft()()
+                self._see_joined()
                 self._protection.look(self.role)
                 for action in asked:
                     if self.result is None:
@@ -405,6 +462,12 @@ class Replica:
                 self._queue.forget(end)
             case actions.Start(config):
                 self._start(config)
+            case actions.Transfer(to):
+                self._begin_transfer(to)
+            case actions.StopTransfer():
+                self._end_transfer()
+            case actions.Load(config):
+                self._load(config)
             case actions.Announce():
                 self._nics.announce()
             case actions.Claim():
@@ -504,15 +567,9 @@ class Replica:
             if primary:
                 self._setting.begin()
             else:
-                config = GuestConfig.from_dict(data)
-                self._setting.check(config)
-                for doubt in self._setting.verify_shared(data.get("tokens")):
-                    self._notice(doubt)
-                self._make_guest(config)
+                self._make_offered(data)
         except VlockstepError as error:
-            for replica in self._links.replicas:
-                self._send(messages.Goodbye(str(error)), replica)
-            self.result = error
+            self._fail(error)
             return
         self._begin_log()
         self._host.observe(events.Started())  # while there is certainly somebody to tell it
@@ -520,6 +577,75 @@ class Replica:
             self._running.run_live()
         else:
             self._running.run_following()
+
+    def _make_offered(self, data: dict[str, Any]) -> None:
+        """The primary's guest, if the devices of this replica are those that it has."""
+        config = GuestConfig.from_dict(data)
+        self._setting.check(config)
+        for doubt in self._setting.verify_shared(data.get("tokens")):
+            self._notice(doubt)
+        self._make_guest(config)
+
+    def _fail(self, error: VlockstepError) -> None:
+        """This replica cannot follow."""
+        for replica in self._links.replicas:
+            self._send(messages.Goodbye(str(error)), replica)
+        self.result = error
+
+    # Joins
+
+    def _begin_transfer(self, to: str) -> None:
+        primary = self.role
+        assert isinstance(primary, Primary)
+        origin = primary.journal.origin
+        try:
+            self._transfer = Transfer(
+                self._running, to, lambda message: self._send(message, to), origin, self._host.now
+            )
+        except VlockstepError as error:
+            reason = str(error)
+            self._do(lambda: primary.uncaptured(self._host.now(), reason))
+
+    def _see_joined(self) -> None:
+        """Whether who got the guest's state is a member now."""
+        role, transfer = self.role, self._transfer
+        if isinstance(role, Primary) and transfer is not None and transfer.to in role.followers:
+            if role.joiner is not None:
+                return
+            self._end_transfer()
+            members = len(role.ruling().members)
+            self._host.observe(
+                events.Joined(
+                    role.generation,
+                    members,
+                    transfer.bytes,
+                    transfer.rounds,
+                    transfer.pause / MILLISECOND,
+                )
+            )
+
+    def _end_transfer(self) -> None:
+        if self._transfer is not None:
+            self._transfer.close()
+            self._transfer = None
+
+    def _load(self, data: dict[str, Any]) -> None:
+        assert isinstance(self.role, Secondary)
+        try:
+            self._make_offered(data)
+            if self._setting.local:
+                raise UsageError(
+                    "a guest whose disks are copies of each replica's own cannot be joined while "
+                    "it runs; let the replicas share them"
+                )
+        except VlockstepError as error:
+            self._fail(error)
+            return
+        self._host.observe(events.Loading())
+        memory = self._running.machine.memory
+        memory.clear()
+        owner = self.role.owner
+        self._loading = Loading(memory, lambda message: self._send(message, owner))
 
     def _begin_log(self) -> None:
         if self._setting.log is not None:

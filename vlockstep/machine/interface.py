@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from vlockstep.machine.config import GuestConfig
+from vlockstep.machine.dirty import DirtyPages
 from vlockstep.machine.image import Image
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
-from vlockstep.machine.state import MachineState
 from vlockstep.machine.world import Outcome, Stop, World
 
 
@@ -67,10 +67,15 @@ class GuestMachine(Probe, Protocol):
 
     def replace_world(self, world: World) -> None: ...
 
+    def track(self) -> DirtyPages:
+        """From now on, which pages of its RAM it writes."""
+
+    def save(self) -> bytes:
+        """Its state, but for the RAM: where `Machine.capture` can take it."""
+
+    def become(self, state: bytes) -> None:
+        """In the state that `save` told, with the RAM that it has. Raises `StateError`."""
+
     def kick(self) -> None: ...
-
-    def capture(self, memory: bool = True) -> MachineState: ...
-
-    def load(self, state: MachineState) -> None: ...
 
     def close(self) -> None: ...

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Self
 
 from vlockstep.errors import StateError, UsageError
+from vlockstep.machine import dirty
 from vlockstep.machine.blockcounter import COUNT
 from vlockstep.machine.config import GuestConfig
+from vlockstep.machine.dirty import DirtyPages
 from vlockstep.machine.execution import NO_WORLD, Execution
 from vlockstep.machine.image import Image
 from vlockstep.machine.memory import Memory
@@ -86,6 +88,15 @@ class Machine(Execution):
             return False
         unknown = not self.read_virtual(address, 1) and size <= LONGEST_INSTRUCTION
         return unknown or cut_short(registers, size, self.read_virtual)
+
+    def track(self) -> DirtyPages:
+        return dirty.track(self.memory)
+
+    def save(self) -> bytes:
+        return self.capture(memory=False).pack()
+
+    def become(self, state: bytes) -> None:
+        self.load(MachineState.unpack(state))
 
     @classmethod
     def restore(

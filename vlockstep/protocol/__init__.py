@@ -7,6 +7,7 @@
     follower    Follower: the primary's side of one secondary
     followers   Followers: all of them
     admission   Admission: who may follow
+    joiner      Joiner: the primary's side of who joins a guest that runs
     outputs     Outputs: which outputs a primary has still to release
     secondary   Secondary: who replays, and goes live when the primary is dead
     candidacy   Candidacy: when a secondary that suspects its primary is to claim
@@ -74,6 +75,14 @@ it claims the first generation with them as members; then it asks each for the f
 starts the guest when all have answered within their leases. So a guest that runs has secondaries
 that would take over. One that is left before that first question stops, since the primary may be
 waiting for another one.
+
+*Join.* A replica may join a guest that runs. It gets the guest's state before some entry, taken
+while the guest runs on, and the entries from there. Until its execution is close to the primary's
+nobody waits for it but as for a secondary that lags, and the primary gives it up rather than stop
+for it. Then outputs need it, too; and when it has every entry whose output may have been made, the
+primary claims the next generation with it as a member. Until the arbiter has answered it may be one
+or not, so outputs need it and its promise. What it lacks to serve other members, the entries before
+its state, they must all have.
 
 *Switchover.* The primary holds its guest, waits until every output is released and says `Handover`
 to a secondary. That one executes to the same entry, claims the next generation with all members and

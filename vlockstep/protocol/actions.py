@@ -106,6 +106,27 @@ class GoLive:
 
 
 @dataclass(frozen=True, slots=True)
+class Transfer:
+    """Primary: send the state of the guest to the newcomer `to`, while the guest runs; tell with
+    `captured` at which entry it was taken."""
+
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopTransfer:
+    """Primary: send no more of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Newcomer: make the guest with this configuration of the state that comes; tell with `loaded`
+    when it is there."""
+
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """Something a person should know."""
 
@@ -135,5 +156,5 @@ class Stop:
 
 Action = (
     Send | Dial | Start | Announce | Deliver | Release | Forget | Claim | Hold | Resume | Follow
-    | GoLive | Notice | Reply | Done | Stop
+    | GoLive | Transfer | StopTransfer | Load | Notice | Reply | Done | Stop
 )  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Any, get_args
 from vlockstep.wire.codec import MAX_MESSAGE, Codec, MessageError
 from vlockstep.wire.keys import Party
 
-PROTOCOL = 5
+PROTOCOL = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +176,53 @@ class EndGuest:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Primary: the guest runs, and its state follows: RAM, while it runs on, then the rest.
+    `config` is as in `Welcome`."""
+
+    generation: int
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Primary: you can join, but another one joins first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Primary: `size` bytes of RAM from `address` on: as they are, compressed if `content` is
+    shorter, all zeros if there is none. `number` counts these messages from 0."""
+
+    number: int
+    address: int
+    size: int
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Took:
+    """Newcomer: I have taken so many `Pages`."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Primary: what else the guest's state before entry `next` is made of, behind so many `Pages`;
+    the entry before `next` was made under the generation `origin`."""
+
+    pages: int
+    next: int
+    origin: int
+    content: bytes
+
+
 Message = (
     Iam | Who | Hello | Welcome | Refuse | Ruling | Batch | Query | Answer | Have | Handover
     | Finished | Ended | Goodbye | Switchover | SwitchoverDone | EndGuest
+    | Join | Later | Pages | Took | Rest
 )  # fmt: skip
 _KINDS: tuple[type[Message], ...] = get_args(Message)
 _CODEC = Codec[Message](dict(enumerate(_KINDS)))

@@ -15,6 +15,7 @@ from vlockstep.protocol.actions import (
     NEVER,
     Action,
     Announce,
+    Claim,
     Done,
     Follow,
     Hold,
@@ -25,10 +26,13 @@ from vlockstep.protocol.actions import (
     Send,
     Start,
     Stop,
+    StopTransfer,
+    Transfer,
 )
-from vlockstep.protocol.admission import Admission
+from vlockstep.protocol.admission import MOST, Admission
 from vlockstep.protocol.follower import Follower
 from vlockstep.protocol.followers import Followers
+from vlockstep.protocol.joiner import Joiner
 from vlockstep.protocol.journal import Batch, Journal
 from vlockstep.protocol.messages import (
     Answer,
@@ -39,6 +43,8 @@ from vlockstep.protocol.messages import (
     Handover,
     Have,
     Hello,
+    Join,
+    Later,
     Message,
     Query,
     Refuse,
@@ -88,6 +94,8 @@ class Primary(Role):
         self.next = 0
         """Entries so far: the sequence number of the next one."""
         self.followers = Followers(timing)
+        self.joiner: Joiner | None = None
+        """Who joins the guest that runs; among the followers, too, once it is waited for."""
         self._former: set[str] = set()
         """Who was a member, and may not know that it is none any more."""
         self._admission = Admission(image, guest, secondaries)
@@ -96,6 +104,8 @@ class Primary(Role):
         self.journal = Journal()
         """What not every member has."""
         self._outputs = Outputs(timing)
+        self._permitted = 0
+        """Outputs of entries before this one may have been made."""
         self.owns = False
         """It owns `generation`."""
         self._running = False
@@ -139,6 +149,7 @@ class Primary(Role):
         primary.next = next
         primary.owns = primary._running = True
         primary._outputs.go_on(outputs, next, ended)
+        primary._permitted = primary.released
         primary.journal = journal
         primary._former.update(former)
         journal.mark(next, generation)
@@ -164,7 +175,8 @@ class Primary(Role):
     @property
     def known(self) -> Collection[str]:
         """Whose words matter."""
-        return self.followers.keys()
+        joining = () if self.joiner is None else (self.joiner.name,)
+        return {*self.followers, *joining}
 
     @property
     def parted(self) -> bool:
@@ -188,22 +200,33 @@ class Primary(Role):
 
     def slowed(self, now: int) -> bool:
         """Whether the guest has to wait for a secondary."""
-        full = self.journal.bytes > self.timing.max_log
-        return bool(self.followers) and (full or self.followers.slow(now))
+        joiner = self.joiner
+        slow = joiner is not None and joiner.follower.ready and joiner.follower.slow(now)
+        full = self.logs and self.journal.bytes > self.timing.max_log
+        return slow or full or self.followers.slow(now)
+
+    @property
+    def logs(self) -> bool:
+        """Whether entries are kept for somebody."""
+        return bool(self.followers) or (self.joiner is not None and self.joiner.captured)
 
     def deadline(self) -> int:
         """When to call `tick` at the latest."""
         followers = self.followers.values()
         times = self.followers.beats()
+        if self.joiner is not None and not self.joiner.asked:
+            times.append(self.joiner.next_look())
         match self.state:
             case State.WAITING:
                 times = [f.hearing.next_look(self.timing.starting) for f in followers]
                 times.append(self._started + self.timing.patience)
             case State.CLAIMING:
                 times.append(self._retry)
-            case State.PROTECTED | State.HOLDING:
-                times.append(self._hold_until)
+            case State.PROTECTED | State.HOLDING | State.BINDING | State.TAKING_IN:
+                times += [self._hold_until, self._retry]
                 times += [self._look_at(follower) for follower in followers]
+            case State.ALONE:
+                return min(times, default=NEVER)
             case State.HANDED_OVER:
                 times.append(self.followers[self._target].hearing.next_look(self._dead))
                 times.append(self._hold_until)
@@ -236,17 +259,24 @@ class Primary(Role):
         send them to."""
         first, self.next = self.next, self.next + len(entries)
         self._outputs.note(first, entries)
-        if self.state is State.ALONE:
+        if not self.logs:
             return self._release(now)
         actions: list[Action] = []
         for batch in batches:
             self.journal.add(batch)
-        for member, follower in self.followers.items():
+        for member, follower in self._listeners.items():
             follower.made(now, self.next)
             if follower.following:
                 follower.sent(now, batches)
                 actions += self._send(now, member, batches)
-        return actions
+        return [*actions, *(self._release(now) if self.state is State.ALONE else [])]
+
+    @property
+    def _listeners(self) -> dict[str, Follower]:
+        """All who are to have the entries that the guest makes."""
+        joiner = self.joiner
+        joining = {joiner.name: joiner.follower} if joiner and joiner.captured else {}
+        return {**joining, **self.followers}
 
     @on(Event.PERFORMED)
     def performed(self, now: int, end: int) -> list[Action]:
@@ -273,6 +303,8 @@ class Primary(Role):
         follower = self.followers.get(sender)
         if follower is not None:
             follower.hearing.heard(now)
+        elif (joiner := self._joins(sender)) is not None:
+            joiner.follower.hearing.heard(now)
         match message:
             case Hello():
                 return self._hello(now, sender, message)
@@ -296,14 +328,19 @@ class Primary(Role):
 
     @on(Event.HELLO)
     def _hello(self, now: int, sender: str, message: Hello) -> list[Action]:
+        known = sender in self.followers or self._joins(sender) is not None
+        room = len(self.followers) < MOST
         refusal = self._admission.objection(
             message,
-            known=sender in self.followers,
-            alone=self.state in (State.ALONE, State.FINISHED),
-            room=self.state is State.WAITING and len(self.followers) < self._admission.secondaries,
+            known=known,
+            room=room,
+            many=len(self.followers) + (not known) > 1,
         )
         if refusal:
             return [*self._tell_who_rules(sender, 0), Send(Refuse(refusal), sender)]
+        enough = len(self.followers) >= self._admission.secondaries
+        if sender not in self.followers and (enough or self.state is not State.WAITING):
+            return self._asks_to_join(now, sender, message)
         if self.state is State.WAITING and sender not in self.followers:
             self.followers[sender] = Follower(self.timing, 0, now)
         if sender not in self.followers or sender in self._claimed.leave_out:
@@ -328,6 +365,20 @@ class Primary(Role):
             actions.append(Send(self._last_word(now), sender))
         return actions
 
+    def _asks_to_join(self, now: int, sender: str, hello: Hello) -> list[Action]:
+        """Somebody who is not needed. Who has entries already must not be fed other ones."""
+        if sender in self._former or hello.next:
+            reason = "it was left out; start it anew"
+            return [*self._tell_who_rules(sender, 0), Send(Refuse(reason), sender)]
+        join = Send(Join(self.generation, self._config), sender)
+        if self._joins(sender):
+            return [join]  # if it gets that twice, it heeds the first
+        able = self._running and self.state in (State.ALONE, State.PROTECTED)
+        if not able or self.joiner is not None or self._leaving:
+            return [Send(Later(), sender)]
+        self.joiner = Joiner(sender, hello.endpoint, self.timing, now)
+        return [join, Transfer(sender)]
+
     def _cannot_follow(self, now: int, sender: str) -> list[Action]:
         """A member has received what this replica has not, or lacks what is not kept. It may claim
         as long as it is one, so that is told only by the next generation."""
@@ -341,6 +392,9 @@ class Primary(Role):
     def _answer(self, now: int, sender: str, answer: Answer) -> list[Action]:
         if not answer.executed <= answer.received <= self.next or answer.echo > now:
             raise MessageError("an answer to what was never asked")
+        joiner = self._joins(sender)
+        if joiner is not None and self.state in (State.ALONE, State.PROTECTED, State.BINDING):
+            return self._newcomer_answered(now, joiner, answer)
         follower = self.followers.get(sender)
         if follower is not None and self.state is State.ENDING:
             follower.finished = follower.finished or answer.echo >= self._finished_at
@@ -351,7 +405,7 @@ class Primary(Role):
         if self.state is State.WAITING:
             return self._begin_to_rule()
         lost = follower.answered(now, answer)
-        self.journal.trim(self.stable)
+        self._trim()
         if self.state is State.FINISHING:
             follower.finished = follower.finished or answer.echo >= self._finished_at
             return self._last_words(now)
@@ -373,6 +427,9 @@ class Primary(Role):
 
     @on(Event.GOODBYE)
     def _goodbye(self, now: int, sender: str, reason: str) -> list[Action]:
+        joiner = self._joins(sender)
+        if joiner is not None and not joiner.asked:
+            return self._give_up(now, reason)
         follower = self.followers.get(sender)
         if follower is None:
             return []
@@ -423,17 +480,20 @@ class Primary(Role):
     @on(Event.LOST)
     def disconnected(self, now: int, sender: str) -> list[Action]:
         """The connection dropped: an early suspicion."""
+        joiner = self._joins(sender)
+        if joiner is not None and not joiner.asked:
+            return self._give_up(now, "the connection was lost")
         follower = self.followers.get(sender)
         if follower is None or follower.parted is not None:
             return []
         if self.state is State.WAITING:
             return self._without(sender, "the connection to the secondary was lost")
         follower.following, follower.parted = False, now
+        actions = self._unbind(now)
         if self.state not in (State.PROTECTED, State.HOLDING):
-            return []
-        actions: list[Action] = []
+            return actions
         if self.state is State.HOLDING:
-            actions = self._call_off("the connection was lost")
+            actions += self._call_off("the connection was lost")
             self._to(State.PROTECTED)
         if self._leaving:
             return [*actions, *self._stop(self._leaving)]
@@ -455,18 +515,23 @@ class Primary(Role):
         self.generation, self.owns = record.generation, True
         self._handed_over = False
         self.journal.mark(self.next, self.generation)
-        self._former |= self.followers.keys()
+        self._former |= self.followers.keys() - self._unasked
         self.followers.rule(now, record.members)
+        gone = []
+        if self.joiner is not None and self.joiner.name in record.members:
+            self.joiner = None
+        elif self.joiner is not None and self.joiner.asked:
+            gone = self._give_up(now, "it was lost")
         if left := self.followers.left:  # while this replica waited for the arbiter
             notices = [Notice(f"the secondary has left: {reason}") for reason in left.values()]
-            return [*notices, *self._claim(frozenset(left))]
+            return [*gone, *notices, *self._claim(frozenset(left))]
         if self.followers:
-            return self._go_on_protected(now)
+            return [*gone, *self._go_on_protected(now)]
         self._to(State.ALONE)
-        self.journal.trim(self.next)
+        self._trim()
         if self._leaving or self._ending:
-            return self._end_guest(self._ending or self._leaving)
-        return [*self._start(), *self._announce(now), Resume(), *self._release(now)]
+            return [*gone, *self._end_guest(now, self._ending or self._leaving)]
+        return [*gone, *self._start(), *self._announce(now), Resume(), *self._release(now)]
 
     def _swapped(self, generation: int, owner: str) -> list[Action]:
         """Whoever has taken over counts on this one; its guest stands still where it was handed
@@ -501,7 +566,8 @@ class Primary(Role):
     def leave(self, now: int, reason: str) -> list[Action]:
         """This replica is to leave; called again when it has a new role."""
         self._leaving = reason
-        return self._leave(now)
+        given_up = self._give_up(now, reason) if self.state is State.BINDING else []
+        return [*given_up, *self._leave(now)]
 
     def _leave(self, now: int) -> list[Action]:
         reason = self._leaving
@@ -513,24 +579,25 @@ class Primary(Role):
             case State.PROTECTED:
                 return self._swap(now) or self._stop(reason)
             case State.ALONE:
-                return self._end_guest(reason)
+                return self._end_guest(now, reason)
         return []
 
     @on(Event.END)
     def end(self, now: int, reason: str) -> list[Action]:
         """The guest is to be ended, on all its replicas."""
         self._ending = self._ending or reason
-        return self._end(now)
+        given_up = self._give_up(now, reason) if self.state is State.BINDING else []
+        return [*given_up, *self._end(now)]
 
     def _end(self, now: int) -> list[Action]:
         reason = self._ending
         match self.state:
             case State.ALONE:
-                return self._end_guest(reason)
+                return self._end_guest(now, reason)
             case State.WAITING:
                 return [*self._say_all(Goodbye(reason)), *self._stop(reason, orderly=True)]
             case State.PROTECTED | State.HOLDING:
-                actions = self._call_off(reason)
+                actions = [*self._call_off(reason), *self._give_up(now, reason)]
                 self._to(State.ENDING)
                 self._finished_at = now
                 for follower in self.followers.values():
@@ -538,11 +605,12 @@ class Primary(Role):
                 return [*actions, *self._say_all(Ended(now, reason))]
         return []
 
-    def _end_guest(self, reason: str) -> list[Action]:
+    def _end_guest(self, now: int, reason: str) -> list[Action]:
         """As asked; nobody else has it."""
+        actions = self._give_up(now, reason)
         self._to(State.FINISHED)
         orderly = bool(self._ending)
-        return [Stop(f"{reason}; the guest ends here, no other replica has it", orderly)]
+        return [*actions, Stop(f"{reason}; the guest ends here, no other replica has it", orderly)]
 
     # Time
 
@@ -552,8 +620,12 @@ class Primary(Role):
         match self.state:
             case State.WAITING:
                 return self._wait(now)
-            case State.PROTECTED | State.HOLDING:
-                return self._look(now)
+            case State.PROTECTED | State.HOLDING | State.BINDING:
+                return [*self._look_after_newcomer(now), *self._look(now)]
+            case State.TAKING_IN:
+                return [*self._look(now), *self._retry_claim(now)]
+            case State.ALONE:
+                return self._look_after_newcomer(now)
             case State.HANDED_OVER:
                 target = self.followers[self._target]
                 if target.hearing.silent(now, self._dead) or now >= self._hold_until:
@@ -563,7 +635,8 @@ class Primary(Role):
             case State.FINISHING | State.ENDING:
                 return self._last_words(now)
             case State.CLAIMING:
-                return [*self._heartbeats(now), *self._retry_claim(now)]
+                beats = [*self._look_after_newcomer(now), *self._heartbeats(now)]
+                return [*beats, *self._retry_claim(now)]
         return []
 
     def _wait(self, now: int) -> list[Action]:
@@ -584,7 +657,9 @@ class Primary(Role):
             reason = "; ".join(sorted(set(left.values())))
             return self._leave_out(now, left.keys(), f"the secondary has left: {reason}")
         silent = self.followers.silent(now, self._dead)
-        lost = silent | self.followers.gone(now, self._patience)
+        lost = (silent | self.followers.gone(now, self._patience)) - self._unasked
+        if self._unasked & silent:
+            return self._give_up(now, "it does not answer")
         if lost:
             reason = "the secondary does not answer" if silent else "the secondary is gone"
             return self._lost(now, lost, reason)
@@ -603,7 +678,7 @@ class Primary(Role):
         """The queries that are due."""
         beats: list[Action] = []
         for member, follower in self.followers.due(now).items():
-            if len(self.followers) > 1 and self.owns:
+            if len(self.followers) > 1 and self.owns and member not in self._unasked:
                 beats.append(Send(self.ruling(), member))  # the others are to find each other
             beats.append(Send(self._query(now, follower), member))
         return beats
@@ -620,14 +695,14 @@ class Primary(Role):
     # Ruling
 
     def ruling(self) -> Ruling:
-        members = {member: follower.endpoint for member, follower in self.followers.items()}
+        members = {m: f.endpoint for m, f in self.followers.items() if m not in self._joining}
         return Ruling(self.generation, self.me, {self.me: self._endpoint, **members})
 
     def _rule(self) -> list[Action]:
         return self._say_all(self.ruling())
 
     def _say_all(self, message: Message) -> list[Action]:
-        return [Send(message, member) for member in self.followers]
+        return [Send(message, member) for member in self.followers if member not in self._unasked]
 
     def _without(self, member: str, reason: str) -> list[Action]:
         """A secondary that came has gone before the guest began."""
@@ -668,38 +743,45 @@ class Primary(Role):
 
     def _leave_out(self, now: int, members: Collection[str], reason: str) -> list[Action]:
         """Go on without them, if the arbiter permits."""
+        actions = self._unbind(now)
         if self.state is State.HANDED_OVER and self._target not in members:
             return []
         if self.state is State.HANDED_OVER:
             self._held, self._handed_over, self._hold_until = None, True, NEVER
-            actions: list[Action] = [Reply(0, reason)]
+            actions.append(Reply(0, reason))
         else:
-            actions = self._call_off(reason)
+            actions += self._call_off(reason)
         return [Notice(reason), *actions, *self._claim(frozenset(members))]
 
     # Sending
 
     def _query(self, now: int, follower: Follower) -> Query:
         follower.asked = now
-        lease = follower.lease(self._outputs.allowance) if self.owns else 0
+        lease = self._lease(follower)
         return Query(self.generation, now, lease, self.released, self.stable)
 
+    def _lease(self, follower: Follower) -> int:
+        """Who cannot be a member yet is asked for none."""
+        joiner = self.joiner
+        none = joiner is not None and follower is joiner.follower and not joiner.asked
+        return 0 if none or not self.owns else follower.lease(self._outputs.allowance)
+
     def _send(self, now: int, member: str, batches: list[Batch]) -> list[Action]:
-        lease = self.followers[member].lease(self._outputs.allowance)
+        lease = self._lease(self._listeners[member])
         head = (self.generation, now, lease, self.released, self.stable)
         return [Send(BatchMessage(*head, b.origin, b.content), member) for b in batches]
 
     def _send_again(self, now: int, member: str, received: int) -> list[Action]:
         """What was sent after entry `received`."""
         batches = self.journal.since(received)
-        self.followers[member].sent_again(now, batches)
+        self._listeners[member].sent_again(now, batches)
         return self._send(now, member, batches)
 
     # Releasing
 
     def _release(self, now: int) -> list[Action]:
         """Release what the output rule and the leases permit."""
-        if self.state not in (State.ALONE, State.PROTECTED, State.HOLDING):
+        if self.state not in (State.ALONE, State.PROTECTED, State.HOLDING, State.TAKING_IN):
             return []
         end = self.stable
         if not self._outputs.wait_before(end):
@@ -710,7 +792,10 @@ class Primary(Role):
             if now >= follower.renewal(self._outputs.allowance)
         ]
         until = self.followers.leased_until
-        return [*renewals, *([Release(end, until)] if now < until else [])]
+        if now >= until:
+            return renewals
+        self._permitted = max(self._permitted, end)
+        return [*renewals, Release(end, until)]
 
     def _settle(self, now: int) -> list[Action]:
         """Once every output is released: end with the guest, or let the secondary take over if the
@@ -726,11 +811,13 @@ class Primary(Role):
             self._hold_until = now + max(TAKEOVER_LIMIT, 4 * self.timing.dead)
             return [*self._hand_over()]
         if self.state is State.ALONE:
+            actions = self._give_up(now, "the guest has ended")
             self._to(State.FINISHED)
-            return [Done()]
+            return [*actions, Done()]
         if self.state not in (State.PROTECTED, State.HOLDING):
             return []
-        actions = self._call_off("the guest has ended")
+        reason = "the guest has ended"
+        actions = [*self._call_off(reason), *self._give_up(now, reason)]
         self._to(State.FINISHING)
         self._finished_at = now
         for follower in self.followers.values():
@@ -754,16 +841,121 @@ class Primary(Role):
                 actions.append(Send(self._last_word(now), member))
         return actions
 
+    # Joins
+
+    def _joins(self, sender: str) -> Joiner | None:
+        """The newcomer, if it is the one who says something."""
+        return self.joiner if self.joiner is not None and self.joiner.name == sender else None
+
+    @property
+    def _joining(self) -> set[str]:
+        """Who is no member, as far as is known."""
+        return {self.joiner.name} if self.joiner is not None else set()
+
+    @property
+    def _unasked(self) -> set[str]:
+        """Who can be no member."""
+        return {self.joiner.name} if self.joiner is not None and not self.joiner.asked else set()
+
+    @on(Event.CAPTURED)
+    def captured(self, now: int, next: int) -> list[Action]:
+        """The state of the guest before entry `next` was taken for the newcomer; all entries before
+        it were appended, and none behind it."""
+        assert self.joiner is not None and next == self.next
+        self.joiner.capture(now, next)
+        return []
+
+    @on(Event.CAPTURED)
+    def uncaptured(self, now: int, reason: str) -> list[Action]:
+        """The state of the guest cannot be taken."""
+        return self._give_up(now, reason)
+
+    def transferred(self, now: int) -> None:
+        """The newcomer has taken some more of the state."""
+        if self.joiner is not None:
+            self.joiner.moved(now)
+
+    def _newcomer_answered(self, now: int, joiner: Joiner, answer: Answer) -> list[Action]:
+        """It is there; with entries, it has loaded the state and replays."""
+        follower = joiner.follower
+        if not joiner.captured or answer.received < follower.received:
+            return []
+        first, follower.following, follower.ready = not follower.following, True, True
+        if answer.executed > follower.executed:
+            joiner.moved(now)
+        lost = follower.answered(now, answer)
+        self._trim()
+        again = self._send_again(now, joiner.name, answer.received) if first or lost else []
+        return [*again, *self._bind(now, joiner)]
+
+    def _bind(self, now: int, joiner: Joiner) -> list[Action]:
+        """Once its execution is close enough, outputs wait for it; once it has all that may have
+        been released, the arbiter is asked to take it in. What it cannot send to other members
+        they must have."""
+        if self.state is not State.BINDING:
+            ready = joiner.caught_up(now) and self.stable >= joiner.first
+            if not ready or self._leaving or self._ending or self._outputs.complete:
+                return []
+            self.followers[joiner.name] = joiner.follower
+            joiner.follower.rule(now)
+            self._to(State.BINDING)
+            return [Send(self._query(now, joiner.follower), joiner.name)]
+        if joiner.follower.received < self._permitted:
+            return []
+        self._to(State.TAKING_IN)
+        joiner.asked = True
+        self._claimed = Claim(self.generation, take_in=frozenset({joiner.name}))
+        self._retry = NEVER
+        return [self._claimed, Send(self._query(now, joiner.follower), joiner.name)]
+
+    def _unbind(self, now: int) -> list[Action]:
+        """Nobody waits for the newcomer, which goes on catching up."""
+        if self.state is not State.BINDING:
+            return []
+        assert self.joiner is not None
+        del self.followers[self.joiner.name]
+        self._to(State.PROTECTED if self.followers else State.ALONE)
+        return self._release(now)
+
+    def _look_after_newcomer(self, now: int) -> list[Action]:
+        joiner = self.joiner
+        if joiner is None or joiner.asked:
+            return []
+        if failure := joiner.failure(now, self.journal.bytes > self.timing.max_log):
+            return self._give_up(now, failure)
+        follower = joiner.follower
+        if now - follower.asked < self.timing.interval:
+            return []
+        return [Send(self._query(now, follower), joiner.name)]
+
+    def _give_up(self, now: int, reason: str) -> list[Action]:
+        """The newcomer does not become a member; the guest goes on as before."""
+        joiner = self.joiner
+        if joiner is None:
+            return []
+        actions = self._unbind(now)
+        self.joiner = None
+        self._trim()
+        refusal = Send(Refuse(f"the join was given up: {reason}"), joiner.name)
+        notice = Notice(f"a replica could not join: {reason}")
+        return [*actions, StopTransfer(), notice, refusal]
+
+    def _trim(self) -> None:
+        """Drop what nobody lacks."""
+        waiting = [f.received for f in self._listeners.values()]
+        self.journal.trim(min(waiting, default=self.next))
+
     # Switchovers
 
     def _swap(self, now: int) -> list[Action]:
         """Begin a switchover; nothing if the connections to all are lost."""
         if all(follower.parted is not None for follower in self.followers.values()):
             return []
+        actions = self._give_up(now, "another replica takes over")
         self._to(State.HOLDING)
         self._target = ""
         self._hold_until = now + HOLD_LIMIT
-        return [Hold()]
+        return [*actions, Hold()]
 
     def _hand_over(self) -> list[Send]:
         """What is said when the guest is held and every output is released."""

@@ -87,6 +87,8 @@ class Role:
         first = self._retry == NEVER
         self._retry = now + self.timing.interval
         text = "the arbiter cannot be reached; nothing is emitted until it is"
+        if self.state is State.TAKING_IN:
+            text = "the arbiter cannot be reached; the replica that joins waits for it"
         return [Notice(text)] if first else []
 
     def _retry_claim(self, now: int) -> list[Action]:

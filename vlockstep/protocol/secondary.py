@@ -6,7 +6,7 @@ All that it decides stands here, event by event, beside its rows of the table.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from vlockstep.arbiter.rule import Record
 from vlockstep.errors import LogError
@@ -19,6 +19,7 @@ from vlockstep.protocol.actions import (
     Done,
     Forget,
     GoLive,
+    Load,
     Notice,
     Send,
     Start,
@@ -37,6 +38,8 @@ from vlockstep.protocol.messages import (
     Handover,
     Have,
     Hello,
+    Join,
+    Later,
     Message,
     Query,
     Refuse,
@@ -52,6 +55,7 @@ from vlockstep.replay.entry import OUTPUTS, Entry, Kind
 
 _PROGRESS_INTERVAL = 5 * MILLISECOND
 """How often the primary is told of execution that went on without messages."""
+_LOST = "the primary was lost before this replica could take over"
 
 
 class Secondary(Role):
@@ -147,7 +151,7 @@ class Secondary(Role):
                 due = min(beat, self._started + self.timing.patience)
             case State.DRAINED:
                 due = beat
-            case State.READY:
+            case State.READY | State.LOADING:
                 due = min(beat, look)
             case State.FOLLOWING | State.TAKING_OVER:
                 due = min(beat, max(look, self._still_until))
@@ -160,13 +164,13 @@ class Secondary(Role):
     @property
     def _interval(self) -> int:
         """Between two words to the primary."""
-        ready = self.state is State.READY  # the primary may wait for other secondaries
+        ready = self.state in (State.READY, State.LOADING)  # the primary may wait for others
         return self.timing.starting_interval if ready else self.timing.interval
 
     @property
     def _dead(self) -> int:
         """The silence after which the primary counts as dead."""
-        if self.state is State.READY:
+        if self.state in (State.READY, State.LOADING):
             return self.timing.starting
         return self.timing.dead + self._deference
 
@@ -184,7 +188,7 @@ class Secondary(Role):
                 return [Send(self.ruling(), sender)]
             case Query() | Batch() | Handover() if self.state is State.LIVE:
                 return [Send(self.ruling(), sender)]
-            case Welcome() | Refuse() if self.state is State.JOINING:
+            case Welcome() | Join() | Later() | Refuse() if self.state is State.JOINING:
                 self.owner = sender
         if isinstance(message, Goodbye) and (
             sender != self.owner or self.state in (State.CLAIMING, State.LIVE)
@@ -199,6 +203,10 @@ class Secondary(Role):
         match message:
             case Welcome():
                 return self._welcome(now, message)
+            case Join():
+                return self._join(now, message)
+            case Later():
+                return self._wait(now)
             case Refuse(reason):
                 return self._refused(now, reason)
             case Batch():
@@ -230,6 +238,33 @@ class Secondary(Role):
         asked, self.asked_to_swap = self.asked_to_swap, False
         swap: list[Action] = [Send(Switchover(), self.owner)] if asked else []
         return [self._tell(now, 0, 0), *swap]
+
+    @on(Event.JOIN)
+    def _join(self, now: int, message: Join) -> list[Action]:
+        if self.state is not State.JOINING:
+            return []
+        self.generation = message.generation
+        self._hearing = Hearing(now, self.timing.starting_interval)
+        self._to(State.LOADING)
+        return [Load(message.config), self._tell(now, 0, 0)]
+
+    @on(Event.LATER)
+    def _wait(self, now: int) -> list[Action]:
+        """Another one joins first."""
+        self._started = now
+        return []
+
+    @on(Event.LOADED)
+    def loaded(self, now: int, next: int, origin: int, outputs: Iterable[int]) -> list[Action]:
+        """The guest is in the state before entry `next`, which follows one made under the
+        generation `origin`; the primary may not have released these `outputs` of entries before."""
+        self.received_entries = self.executed = self.stable = self._told = next
+        self.outputs.extend(outputs)
+        self.released = self.outputs[0] if self.outputs else next
+        if next:
+            self.journal.mark(next - 1, origin)
+        self._to(State.READY)
+        return [self._tell(now, 0, 0)]
 
     @on(Event.REFUSE)
     def _refused(self, now: int, reason: str) -> list[Action]:
@@ -329,7 +364,7 @@ class Secondary(Role):
 
     @on(Event.GOODBYE)
     def _goodbye(self, now: int, reason: str) -> list[Action]:
-        if self.state is State.READY:
+        if self.state in (State.READY, State.LOADING):
             return self._stop(f"the primary has left: {reason}")
         if self.state is State.CANDIDATE:
             return []
@@ -355,8 +390,8 @@ class Secondary(Role):
         """The connection dropped: an early suspicion. What was promised is kept all the same."""
         if sender != self.owner:
             return []
-        if self.state is State.READY:
-            return self._stop("the primary was lost before its guest had started")
+        if self.state in (State.READY, State.LOADING):
+            return self._stop(_LOST)
         if self.state is not State.FOLLOWING:
             return []
         self._to(State.PARTED)
@@ -404,7 +439,7 @@ class Secondary(Role):
     def end(self, now: int, reason: str) -> list[Action]:
         """The guest is to be ended, on all its replicas: the primary does that."""
         self.asked_to_end = reason
-        if self.state in (State.JOINING, State.READY):
+        if self.state in (State.JOINING, State.LOADING, State.READY):
             return self._stop(reason, orderly=True)
         if self.state in (State.FOLLOWING, State.PARTED):
             return [Send(EndGuest(reason), self.owner)]
@@ -419,7 +454,7 @@ class Secondary(Role):
             return []
         if self.state is State.JOINING:
             return self._stop(reason)
-        lost = self.parted or self.state is State.CANDIDATE or self.state is State.READY
+        lost = self.parted or self.state in (State.CANDIDATE, State.READY, State.LOADING)
         known = not lost  # the primary has the guest
         return [*self._say_goodbye(reason), *self._stop(reason, orderly=known)]
 
@@ -458,11 +493,11 @@ class Secondary(Role):
                 if now - self._started >= self.timing.patience:
                     return self._stop("no primary answered; is one listening there?")
                 return self._hello_again(now)
-            case State.READY if silent:
-                return self._stop("the primary was lost before its guest had started")
+            case State.READY | State.LOADING if silent:
+                return self._stop(_LOST)
             case State.FOLLOWING | State.TAKING_OVER if silent and now >= self._still_until:
                 return [Notice("the primary does not answer"), *self._suspect(now)]
-            case State.READY | State.FOLLOWING | State.TAKING_OVER | State.DRAINED:
+            case State.READY | State.LOADING | State.FOLLOWING | State.TAKING_OVER | State.DRAINED:
                 return self._heartbeat(now) + self._progress(now)
             case State.PARTED:
                 if now >= self._still_until + self._deference:

@@ -17,12 +17,15 @@ class State(Enum):
     PROTECTED = "protected"
     CLAIMING = "asking the arbiter"  #     the primary or a secondary
     ALONE = "alone"
+    BINDING = "waiting for who joins"
+    TAKING_IN = "taking in who joins"
     HOLDING = "stopping for a switchover"
     HANDED_OVER = "handed over"
     FINISHING = "guest ended"
     ENDING = "ending the guest"
     # Secondary
     JOINING = "joining"
+    LOADING = "receiving the guest's state"
     READY = "ready to follow"
     FOLLOWING = "following"
     PARTED = "connection lost"
@@ -50,6 +53,8 @@ class Event(Enum):
     FINISHED = "Finished"
     ENDED = "Ended"
     GOODBYE = "Goodbye"
+    JOIN = "Join"
+    LATER = "Later"
     # Connections and time
     CONNECTED = "a connection stands"
     LOST = "a connection was lost"
@@ -60,6 +65,8 @@ class Event(Enum):
     APPEND = "the guest made entries"
     PERFORMED = "outputs were made"
     HELD = "the guest is held"
+    CAPTURED = "the guest's state was taken"
+    LOADED = "the guest's state is here"
     PROGRESS = "the guest took entries"
     DIVERGE = "the guest diverged"
     # People
@@ -81,6 +88,11 @@ def _row(*stay: Event, **to: tuple[State, ...]) -> Row:
     }
 
 
+_UNBOUND = dict.fromkeys(
+    ("GOODBYE", "LOST", "TICK"),
+    (_S.ALONE, _S.PROTECTED, _S.CLAIMING, _S.FINISHING, _S.FINISHED, _S.STOPPED),
+)
+"""Where the primary goes on that waits for a newcomer no longer."""
 _LINKS = (_E.CONNECTED, _E.LOST)
 _OVER: Row = {}
 
@@ -90,23 +102,38 @@ _PRIMARY: dict[State, Row] = {
         ANSWER=(_S.CLAIMING,), TICK=(_S.STOPPED,), LEAVE=(_S.STOPPED,), END=(_S.STOPPED,),
     ),
     _S.PROTECTED: _row(
-        _E.QUERY, _E.HAVE, _E.HANDOVER, _E.CONNECTED, _E.LOST, _E.APPEND, _E.HELD,
-        HELLO=(_S.CLAIMING,), ANSWER=(_S.FINISHING,), GOODBYE=(_S.CLAIMING,),
+        _E.QUERY, _E.HAVE, _E.HANDOVER, _E.CONNECTED, _E.LOST, _E.APPEND, _E.HELD, _E.CAPTURED,
+        HELLO=(_S.CLAIMING,), ANSWER=(_S.FINISHING, _S.BINDING), GOODBYE=(_S.CLAIMING,),
         RULING=(_S.STOPPED,), TICK=(_S.CLAIMING, _S.STOPPED, _S.FINISHING),
         PERFORMED=(_S.FINISHING,), SWITCHOVER=(_S.HOLDING,), LEAVE=(_S.HOLDING, _S.STOPPED),
         END=(_S.ENDING,),
     ),
     _S.CLAIMING: _row(
         _E.HELLO, _E.QUERY, _E.ANSWER, _E.HAVE, _E.GOODBYE, *_LINKS, _E.APPEND, _E.PERFORMED,
-        _E.HELD, _E.SWITCHOVER, _E.LEAVE, _E.END,
+        _E.HELD, _E.CAPTURED, _E.SWITCHOVER, _E.LEAVE, _E.END,
         RULING=(_S.SWAPPED, _S.STOPPED), TICK=(_S.STOPPED,),
         VERDICT=(_S.PROTECTED, _S.ALONE, _S.FINISHING, _S.FINISHED, _S.HOLDING, _S.ENDING,
                  _S.SWAPPED, _S.STOPPED),
     ),
     _S.ALONE: _row(
         _E.HELLO, _E.QUERY, _E.BATCH, _E.HAVE, _E.HANDOVER, *_LINKS, _E.TICK, _E.APPEND, _E.HELD,
-        _E.SWITCHOVER,
-        RULING=(_S.STOPPED,), PERFORMED=(_S.FINISHED,), LEAVE=(_S.FINISHED,), END=(_S.FINISHED,),
+        _E.CAPTURED, _E.GOODBYE, _E.SWITCHOVER,
+        ANSWER=(_S.BINDING,), RULING=(_S.STOPPED,), PERFORMED=(_S.FINISHED,), LEAVE=(_S.FINISHED,),
+        END=(_S.FINISHED,),
+    ),
+    _S.BINDING: _row(
+        _E.HELLO, _E.QUERY, _E.BATCH, _E.HAVE, _E.HANDOVER, _E.CONNECTED, _E.APPEND, _E.HELD,
+        _E.PERFORMED, _E.SWITCHOVER,
+        ANSWER=(_S.TAKING_IN,), RULING=(_S.STOPPED,), **_UNBOUND,
+        LEAVE=(_S.ALONE, _S.PROTECTED, _S.HOLDING, _S.FINISHING, _S.FINISHED, _S.STOPPED),
+        END=(_S.ALONE, _S.PROTECTED, _S.ENDING, _S.FINISHING, _S.FINISHED),
+    ),
+    _S.TAKING_IN: _row(
+        _E.HELLO, _E.QUERY, _E.BATCH, _E.HAVE, _E.HANDOVER, *_LINKS, _E.ANSWER, _E.APPEND, _E.HELD,
+        _E.PERFORMED, _E.SWITCHOVER, _E.LEAVE, _E.END,
+        GOODBYE=(_S.CLAIMING,), RULING=(_S.STOPPED,), TICK=(_S.CLAIMING, _S.STOPPED),
+        VERDICT=(_S.PROTECTED, _S.ALONE, _S.CLAIMING, _S.FINISHING, _S.FINISHED, _S.HOLDING,
+                 _S.ENDING, _S.STOPPED),
     ),
     _S.HOLDING: _row(
         _E.QUERY, _E.HAVE, _E.CONNECTED, _E.APPEND, _E.SWITCHOVER, _E.LEAVE,
@@ -138,9 +165,15 @@ _PRIMARY: dict[State, Row] = {
 }  # fmt: skip
 _SECONDARY: dict[State, Row] = {
     _S.JOINING: _row(
-        *_LINKS, _E.SWITCHOVER,
-        WELCOME=(_S.READY,), REFUSE=(_S.STOPPED,), TICK=(_S.STOPPED,),
+        *_LINKS, _E.LATER, _E.SWITCHOVER,
+        WELCOME=(_S.READY,), JOIN=(_S.LOADING,), REFUSE=(_S.STOPPED,), TICK=(_S.STOPPED,),
         LEAVE=(_S.STOPPED,), END=(_S.STOPPED,),
+    ),
+    _S.LOADING: _row(
+        _E.JOIN, _E.QUERY, _E.HAVE, _E.CONNECTED, _E.SWITCHOVER,
+        LOADED=(_S.READY,), REFUSE=(_S.STOPPED,), RULING=(_S.STOPPED,), LOST=(_S.STOPPED,),
+        GOODBYE=(_S.STOPPED,), ENDED=(_S.STOPPED,), TICK=(_S.STOPPED,), LEAVE=(_S.STOPPED,),
+        END=(_S.STOPPED,),
     ),
     _S.READY: _row(
         _E.HAVE, _E.CONNECTED, _E.WELCOME, _E.SWITCHOVER, _E.PROGRESS,

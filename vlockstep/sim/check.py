@@ -18,7 +18,7 @@ from vlockstep.sim.ledger import BLOCK as LEDGER_BLOCK
 from vlockstep.sim.ledger import inspect_ledger
 from vlockstep.sim.schedule import HARMLESS, Schedule
 from vlockstep.sim.scripted import BLOCK, RECORD
-from vlockstep.sim.simulation import Simulation
+from vlockstep.sim.simulation import HOSTS, NEWCOMERS, Simulation
 
 _LINE = re.compile(rb"line (\d+) ([0-9a-f]{8}) ([0-9a-f]{8})\n")
 _REAL_LINE = re.compile(rb"ledger \d{6,} .*\n")
@@ -83,13 +83,15 @@ def _composure(simulation: Simulation, schedule: Schedule) -> Iterator[str]:
     if not calm or not simulation.primary.happened("started"):
         return
     leaving = {fault.target for fault in faults if fault.kind == "leave"}
-    if len(leaving) == len(simulation.hosts) or any(f.kind not in HARMLESS for f in faults):
+    if leaving >= set(HOSTS[: schedule.replicas]) or any(f.kind not in HARMLESS for f in faults):
         return
-    switchovers = sum(fault.kind == "switchover" for fault in faults)
-    if not leaving and simulation.arbiter.generation > 1 + switchovers:
+    changes = sum(fault.kind in ("switchover", "join") for fault in faults)
+    if not leaving and simulation.arbiter.generation > 1 + changes:
         yield f"generation {simulation.arbiter.generation}, and nobody was dead"
+    began = simulation.arbiter.records[1].members
     for host in simulation.hosts:
-        if host.name not in leaving and not isinstance(host.outcome, Outcome):
+        stays = host.name in began and host.name not in leaving
+        if stays and not isinstance(host.outcome, Outcome):
             yield f"{host.name} left, and nobody was dead: {host.outcome}"
 
 
@@ -137,7 +139,7 @@ def _clock(simulation: Simulation, host: SimulatedHost) -> Iterator[str]:
 
 def _log(simulation: Simulation, host: SimulatedHost) -> Iterator[str]:
     """The log file of who finished is whole, or was told to end where it does."""
-    if simulation.logs is None:
+    if simulation.logs is None or host.name in NEWCOMERS:
         return
     kept: list[Entry] = []
     file = simulation.logs / f"{host.name}.vlog"

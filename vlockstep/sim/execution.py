@@ -7,7 +7,7 @@ import tempfile
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +17,16 @@ from vlockstep.sim.client import Client
 from vlockstep.sim.host import SimulatedHost
 from vlockstep.sim.schedule import Schedule
 from vlockstep.sim.scripted import ScriptedMachine
-from vlockstep.sim.simulation import HOSTS, MICROSECOND, START, Clock, Conditions, Simulation
+from vlockstep.sim.simulation import (
+    ALL,
+    HOSTS,
+    MICROSECOND,
+    NEWCOMERS,
+    START,
+    Clock,
+    Conditions,
+    Simulation,
+)
 
 _LIMIT = 100_000
 """Events of an execution; who is not done by then never will be."""
@@ -56,10 +65,11 @@ def execute(schedule: Schedule, watch: Callable[[Point], None] = lambda point: N
             programs.arguments(schedule),
             seed=schedule.seed,
             disk_size=1 << 14,
-            conditions=_conditions(chance),
+            conditions=_conditions(chance, schedule.newcomers),
             machine=None if schedule.real else ScriptedMachine,
             logs=Path(logs) if logs else None,
             replicas=schedule.replicas,
+            newcomers=schedule.newcomers,
         ) as simulation,
     ):
         client = Client(simulation, schedule.size) if schedule.program == "tally" else None
@@ -88,7 +98,7 @@ def _run(simulation: Simulation) -> None:
     raise AssertionError(f"not over after {_LIMIT} events")
 
 
-def _conditions(chance: random.Random) -> Conditions:
+def _conditions(chance: random.Random, newcomers: int) -> Conditions:
     def span(low: float, high: float) -> tuple[int, int]:
         ends = sorted(int(10 ** chance.uniform(low, high)) for _ in range(2))
         return ends[0], ends[1]
@@ -110,14 +120,15 @@ def _conditions(chance: random.Random) -> Conditions:
             patience=min(whole(6, 12.5), 1000 * interval),
         )
 
-    timings, step = [Timing()] * len(HOSTS), span(4, 6.5)
+    timings, step = [Timing()] * len(ALL), span(4, 6.5)
     match chance.choices(("usual", "long", "odd"), (10, 1, 9))[0]:
         case "long":  # clocks drift apart meanwhile
             step = span(8, 9)
         case "odd":
             magnitude = chance.uniform(6, 11.5)
             timings = [timing(magnitude) for _ in HOSTS]
-    return Conditions(
+            timings += [timing(magnitude) for _ in NEWCOMERS[:newcomers]]
+    conditions = Conditions(
         message=span(4, 7),
         verdict=span(4, 7),
         step=step,
@@ -126,6 +137,7 @@ def _conditions(chance: random.Random) -> Conditions:
         clocks=[clock() for _ in HOSTS],
         timings=timings,
     )
+    return replace(conditions, clocks=[*conditions.clocks, *(clock() for _ in NEWCOMERS)])
 
 
 def _watch(

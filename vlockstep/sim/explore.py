@@ -78,7 +78,7 @@ def part_everywhere(schedule: Schedule, cases: Cases) -> Iterator[Result]:
     execute(schedule, watch)
     for time in sorted(times):
         for kind in ("split", "cut"):
-            for target in targets(kind, schedule.replicas):
+            for target in targets(kind, schedule.hosts):
                 yield execute(_with(schedule, Fault(kind, target, time, _PARTED)))
                 cases.partitions += 1
 

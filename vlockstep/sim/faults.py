@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from vlockstep.sim.schedule import Fault
-from vlockstep.sim.simulation import HOSTS, MICROSECOND, Simulation
+from vlockstep.sim.simulation import ALL, MICROSECOND, Simulation
 
 _SLOW, _SLUGGISH = 400, 20
 """How many times as long as usual a slow arbiter takes, and a slow guest."""
@@ -28,14 +28,16 @@ def _effects(
     simulation: Simulation, kind: str, target: str
 ) -> tuple[Callable[[], None], Callable[[], None] | None]:
     """How a fault begins, and how it passes if it does."""
-    host = simulation.host(target) if target in HOSTS else simulation.primary
-    hosts = HOSTS if target == "all" else (target,)
+    host = simulation.host(target) if target in ALL else simulation.primary
+    hosts = ALL if target == "all" else (target,)
     arbiter = simulation.arbiter
     match kind:
         case "crash" | "power":
             return lambda: simulation.crash(target, silently=kind == "power"), None
         case "leave":
             return lambda: host.do("leave", host.leave), None
+        case "join":
+            return lambda: simulation.join(target), None
         case "end":
             return lambda: host.do("end", lambda: host.replica.end_guest("asked to end it")), None
         case "switchover":

@@ -23,6 +23,7 @@ from vlockstep.machine.registers import Registers
 from vlockstep.machine.world import Outcome
 from vlockstep.protocol.actions import NEVER, Claim
 from vlockstep.protocol.primary import Primary
+from vlockstep.protocol.secondary import Secondary
 from vlockstep.protocol.states import State
 from vlockstep.protocol.timing import SECOND
 from vlockstep.replay.entry import Entry
@@ -63,6 +64,9 @@ class SimulatedHost:
         self.entries: list[Entry] = []
         """All that its guest made or was fed."""
         self.events: list[dict[str, Any]] = []
+        self.started = False
+        self.joined_at = 0
+        """The entries before this one it never had: it has the state that they led to."""
         self.crashed = False
         self.paused = False
         self.asked_to_leave = False
@@ -93,17 +97,21 @@ class SimulatedHost:
     def equip(self, setting: Setting) -> None:
         self.replica = Replica(setting, self, self.name, self.entries.extend)
 
+    def start(self, start: Callable[[], None]) -> None:
+        self.started = True
+        start()
+
     # For tests
 
     @property
     def alive(self) -> bool:
         """It may still do something."""
-        return not self.crashed and not self.paused and self.replica.result is None
+        return not self.over and not self.paused
 
     @property
     def over(self) -> bool:
-        """It will never do anything again."""
-        return self.crashed or self.replica.result is not None
+        """It will never do anything again, or has not begun."""
+        return not self.started or self.crashed or self.replica.result is not None
 
     @property
     def gone(self) -> bool:
@@ -296,6 +304,11 @@ class SimulatedHost:
         if fault is not None and fault.place.seconds is not None:
             delay = round(fault.place.seconds * SECOND)
             self.simulation.after(delay, lambda: self.do("fault", fault.inject))
+        role = self.replica.role
+        if isinstance(role, Secondary) and (joined_at := self.replica.executed):
+            source = self.simulation.host(role.owner)
+            self.entries[:0] = source.entries[:joined_at]
+            self.joined_at = joined_at
         self.task.launch(run, self.guest)
 
     def background(self, name: str) -> Background:

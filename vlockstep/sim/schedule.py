@@ -14,33 +14,34 @@ from itertools import combinations
 from typing import Self
 
 from vlockstep.errors import UsageError
-from vlockstep.sim.simulation import HOSTS
+from vlockstep.sim.simulation import ALL, HOSTS, NEWCOMERS
 
 PROGRAMS = ("ledger", "preempt", "rewrite", "tally")
 REAL = ("ledger", "preempt", "tally")
 """Those that the engine can run."""
 ONCE = {
-    "crash": HOSTS,
-    "power": HOSTS,
-    "leave": HOSTS,
-    "end": HOSTS,
-    "switchover": HOSTS,
-    "diverge": HOSTS[1:],
+    "crash": ALL,
+    "power": ALL,
+    "leave": ALL,
+    "end": ALL,
+    "switchover": ALL,
+    "diverge": ALL[1:],
     "drop": (),
+    "join": NEWCOMERS,
 }
 """Faults that strike, and whom. `power` is a crash that no connection tells of; who is to leave was
 asked to stop, and does so in order; where the guest is to end, it is on all replicas."""
-PAIRS = tuple(f"{one}-{other}" for one, other in combinations(HOSTS, 2))
-STALLS = {"stall-outputs": HOSTS, "stall-log": HOSTS, "stall-events": HOSTS}
+PAIRS = tuple(f"{one}-{other}" for one, other in combinations(ALL, 2))
+STALLS = {"stall-outputs": ALL, "stall-log": ALL, "stall-events": ALL}
 """What a host writes stands still: its console and disks, its log, what it tells."""
 LASTING = {
     **STALLS,
-    "pause": HOSTS,
-    "slow": HOSTS,
-    "unplug": HOSTS,
-    "cut": (*HOSTS, "all"),
+    "pause": ALL,
+    "slow": ALL,
+    "unplug": ALL,
+    "cut": (*ALL, "all"),
     "split": PAIRS,
-    "garble": (*HOSTS, "all"),
+    "garble": (*ALL, "all"),
     "arbiter-away": (),
     "arbiter-deaf": (),
     "arbiter-slow": (),
@@ -53,7 +54,7 @@ bit among others, `unplug` whose NIC has no network. An arbiter that is deaf doe
 but its answers get lost; one that is flaky fails now and then, in the midst of a claim, too; with
 one that is stale nobody sees what others have written."""
 TARGETS = ONCE | LASTING
-HARMLESS = frozenset(STALLS) | {"slow", "unplug", "switchover", "leave"} | {
+HARMLESS = frozenset(STALLS) | {"slow", "unplug", "switchover", "leave", "join"} | {
     kind for kind in LASTING if kind.startswith("arbiter-")
 }  # fmt: skip
 """Faults of which nobody is dead, nor seems to be."""
@@ -108,7 +109,8 @@ class Fault:
 @dataclass(frozen=True)
 class Schedule:
     """`real` guests run under the engine, others are scripted. `size` is the number of lines or
-    requests, `replicas` that of the primary and its secondaries."""
+    requests, `replicas` that of the primary and its secondaries; `newcomers` are those that join.
+    """
 
     program: str
     size: int
@@ -116,10 +118,17 @@ class Schedule:
     faults: tuple[Fault, ...] = ()
     real: bool = False
     replicas: int = 2
+    newcomers: int = 0
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """By name."""
+        return HOSTS[: self.replicas] + NEWCOMERS[: self.newcomers]
 
     def __str__(self) -> str:
         name = f"{'real-' if self.real else ''}{self.program}/{self.size}"
         count = [f"replicas={self.replicas}"] if self.replicas != 2 else []
+        count += [f"newcomers={self.newcomers}"] if self.newcomers else []
         return " ".join([name, f"seed={self.seed}", *count, *map(str, self.faults)])
 
     @classmethod
@@ -132,15 +141,18 @@ class Schedule:
             raise UsageError(f"{head!r}: real guests are {', '.join(REAL)}")
         if not rest or not re.fullmatch(r"seed=\d+", rest[0]):
             raise UsageError(f"{text!r}: write seed=N behind the guest")
-        seed, replicas = int(rest.pop(0).removeprefix("seed=")), 2
+        seed, replicas, newcomers = int(rest.pop(0).removeprefix("seed=")), 2, 0
         if rest and rest[0].startswith("replicas="):
-            replicas = _replicas(rest.pop(0))
+            replicas = _number(rest.pop(0), "replicas", 2, 3)
+        if rest and rest[0].startswith("newcomers="):
+            newcomers = _number(rest.pop(0), "newcomers", 1, 2)
         faults = tuple(map(Fault.parse, rest))
+        there = {*HOSTS[:replicas], *NEWCOMERS[:newcomers]}
         for fault in faults:
-            if replicas < _needs(fault.target):
-                raise UsageError(f"{str(fault)!r}: there are only {replicas} replicas")
+            if not _named(fault.target) <= there:
+                raise UsageError(f"{str(fault)!r}: there are only {', '.join(sorted(there))}")
         real = match["real"] is not None
-        return cls(match["program"], int(match["size"]), seed, faults, real, replicas)
+        return cls(match["program"], int(match["size"]), seed, faults, real, replicas, newcomers)
 
     @classmethod
     def random(
@@ -154,13 +166,23 @@ class Schedule:
         horizon = int(10 ** (chance.uniform(6.5, 7.3) if late else chance.uniform(3.5, 5.8)))
         count, size = chance.randint(1, 5), chance.randint(1, 8)
         replicas = replicas or chance.choice((2, 2, 3))
-        faults = sorted((_fault(chance, horizon, kinds, replicas) for _ in range(count)), key=_time)
-        return cls(program, size, seed, tuple(faults), replicas=replicas)
+        newcomers = chance.choice((0, 0, 1, 2)) if "join" in kinds else 0
+        kinds = [kind for kind in kinds if kind != "join"] or ["drop"]
+        faults = [_fault(chance, horizon, kinds, HOSTS[:replicas]) for _ in range(count)]
+        there = HOSTS[:replicas] + NEWCOMERS[:newcomers]
+        faults += [Fault("join", name, chance.randint(0, horizon)) for name in there[replicas:]]
+        if newcomers:
+            faults += [_fault(chance, horizon, kinds, there) for _ in range(chance.randint(0, 3))]
+        faults.sort(key=_time)
+        return cls(program, size, seed, tuple(faults), replicas=replicas, newcomers=newcomers)
 
     def simpler(self) -> list[Schedule]:
         """Simpler schedules, the simplest first."""
-        pair = all(_needs(fault.target) <= 2 for fault in self.faults)
-        found = [replace(self, replicas=2)] if self.replicas > 2 and pair else []
+        named = {name for fault in self.faults for name in _named(fault.target)}
+        found = [replace(self, replicas=2)] if self.replicas > 2 and HOSTS[2] not in named else []
+        unneeded = len(set(NEWCOMERS[: self.newcomers]) - named)
+        if unneeded and NEWCOMERS[self.newcomers - 1] not in named:
+            found.append(replace(self, newcomers=self.newcomers - 1))
         found += [
             replace(self, faults=self.faults[:i] + self.faults[i + 1 :])
             for i in range(len(self.faults))
@@ -179,26 +201,28 @@ class Schedule:
         return found
 
 
-def _replicas(word: str) -> int:
-    number = word.removeprefix("replicas=")
-    if number not in ("2", "3"):
-        raise UsageError(f"{word!r}: write replicas=2 or replicas=3")
+def _number(word: str, name: str, least: int, most: int) -> int:
+    number = word.removeprefix(f"{name}=")
+    if number not in (str(least), str(most)):
+        raise UsageError(f"{word!r}: write {name}={least} or {name}={most}")
     return int(number)
 
 
-def targets(kind: str, replicas: int) -> list[str]:
-    """Whom a fault of this kind may strike where there are so many `replicas`."""
-    return [target for target in TARGETS[kind] if _needs(target) <= replicas]
+def targets(kind: str, there: Sequence[str]) -> list[str]:
+    """Whom a fault of this kind may strike of the hosts that are there."""
+    return [target for target in TARGETS[kind] if _named(target) <= set(there)]
 
 
-def _needs(target: str) -> int:
-    """How many replicas there must be to be this target."""
-    return max((HOSTS.index(name) + 1 for name in target.split("-") if name in HOSTS), default=2)
+def _named(target: str) -> set[str]:
+    """The hosts in it."""
+    return set(target.split("-")) & set(ALL)
 
 
-def _fault(chance: random.Random, horizon: int, kinds: Sequence[str], replicas: int) -> Fault:
+def _fault(
+    chance: random.Random, horizon: int, kinds: Sequence[str], there: Sequence[str]
+) -> Fault:
     kind = chance.choices(kinds, weights=[_WEIGHTS.get(k, 2) for k in kinds])[0]
-    target = chance.choice(targets(kind, replicas) or [""])
+    target = chance.choice(targets(kind, there) or [""])
     lasting = int(10 ** chance.uniform(3, 5.9)) if kind in LASTING else 0
     return Fault(kind, target, chance.randint(0, horizon), lasting)
 

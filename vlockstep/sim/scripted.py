@@ -2,23 +2,27 @@
 
 Everything a scripted guest has computed is in its `chain`, a hash of every input and of the place
 of it, which its outputs show. So an input that is lost, doubled, changed or taken somewhere else
-shows in whatever follows it.
+shows in whatever follows it. The chain leaves traces in a few pages of RAM, and depends on them.
+
+Its state is all that its World has told it: who has that runs the program again as far as that
+leads, beside the RAM that was given to it.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vlockstep.errors import StateError
+import msgpack
+
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import GENERAL, Registers
-from vlockstep.machine.state import MachineState
 from vlockstep.machine.world import Cause, NoAnswer, Outcome, Stop, World, WorldChanged
 
 BLOCK = 16
@@ -32,6 +36,8 @@ _WORK = 20_000
 """Blocks of computation between two exits of a guest with a timer."""
 _VECTOR = 32
 _REWRITES = 3
+PAGES = 8
+_PAGE = 16
 _ZERO = dict.fromkeys(GENERAL, 0)
 
 
@@ -58,6 +64,11 @@ class ScriptedMachine:
         self._breakpoint = Position(-1)
         self._on_breakpoint: Callable[[], None] = lambda: None
         self._stop = False
+        self._heard: list[Any] = []
+        """What its World has told it."""
+        self._past: deque[Any] = deque()
+        """What it is told again."""
+        self._ram = self.memory.content
 
     @property
     def position(self) -> Position:
@@ -80,12 +91,6 @@ class ScriptedMachine:
     def kick(self) -> None:
         pass
 
-    def capture(self, memory: bool = True) -> MachineState:
-        raise StateError("a scripted guest has no CPU whose state could be taken")
-
-    def load(self, state: MachineState) -> None:
-        raise StateError("a scripted guest has no CPU that could be in a state")
-
     def close(self) -> None:
         pass
 
@@ -97,6 +102,8 @@ class ScriptedMachine:
     def run(self, world: World) -> Outcome | Stop:
         """Once: a program that was stopped cannot go on."""
         self.world = world
+        if self._past:
+            self.exits, self.chain, self._timer, self._ram = 0, 0, (0, 0), bytearray(PAGES * _PAGE)
         try:
             return self._run()
         except NoAnswer:
@@ -203,35 +210,87 @@ class ScriptedMachine:
         self._exit("timer", *self._timer, self.kick)
 
     def _ask(self, call: str, *arguments: object) -> Any:
+        if self._past:
+            answer = self._past.popleft()
+            self._heard.append(answer)
+            return answer
+        self._ram = self.memory.content
         while True:
             try:
-                return getattr(self.world, call)(*arguments)
+                answer = getattr(self.world, call)(*arguments)
+                self._heard.append(answer)
+                return answer
             except WorldChanged:
                 continue
 
     def _mix(self, *values: int) -> None:
-        self.chain = zlib.crc32(struct.pack(f"<{len(values)}Q", *values), self.chain)
+        """Into the chain, and into a page of RAM, with what another page holds."""
+        found = 5 * self.exits % PAGES * _PAGE
+        chain = zlib.crc32(struct.pack(f"<{len(values)}Q", *values), self.chain)
+        self.chain = zlib.crc32(self._ram[found : found + _PAGE], chain)
+        place = self.exits % PAGES * _PAGE
+        self._ram[place : place + _PAGE] = struct.pack("<QQ", self.exits, self.chain)
+        if self._ram is self.memory.content:
+            self.memory.written.add(place)
+
+    # Its state
+
+    def track(self) -> WrittenPages:
+        return WrittenPages(self.memory)
+
+    def save(self) -> bytes:
+        packed: bytes = msgpack.packb((self.exits, self._heard))
+        return packed
+
+    def become(self, state: bytes) -> None:
+        self.exits, heard = msgpack.unpackb(state, use_list=False)
+        self._past.extend(heard)
 
 
 class _Memory:
-    """All the memory there is: the chain."""
+    """A few small pages; what a digest shows of them is the chain."""
 
     def __init__(self, machine: ScriptedMachine) -> None:
         self._machine = machine
+        self.content = bytearray(PAGES * _PAGE)
+        self.written: set[int] = set()
 
-    size = 0
+    @property
+    def size(self) -> int:
+        return len(self.content)
 
     def peek(self, address: int, length: int) -> bytes:
-        raise AssertionError("a scripted guest has no RAM to look at")
+        return bytes(self.content[address : address + length])
 
     def write(self, address: int, content: bytes) -> None:
-        raise AssertionError("a scripted guest has no RAM to write to")
+        self.content[address : address + len(content)] = content
 
     def clear(self) -> None:
-        raise AssertionError("a scripted guest has no RAM to clear")
+        self.content[:] = bytes(len(self.content))
 
     def digest(self) -> bytes:
-        return struct.pack("<Q", self._machine.chain)
+        return struct.pack("<Q", self._machine.chain) + self.content
 
     def extents(self) -> list[tuple[int, int]]:
         return []
+
+
+class WrittenPages:
+    """Which pages of a scripted guest were written."""
+
+    way = "a list of them"
+
+    def __init__(self, memory: _Memory) -> None:
+        self._memory = memory
+        memory.written.update(range(0, memory.size, _PAGE))
+
+    def scan(self) -> list[tuple[int, int]]:
+        written = sorted(self._memory.written)
+        self._memory.written.clear()
+        return [(page, page + _PAGE) for page in written]
+
+    def read(self, start: int, end: int) -> bytes:
+        return self._memory.peek(start, end - start)
+
+    def close(self) -> None:
+        pass

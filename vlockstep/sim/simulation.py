@@ -45,6 +45,9 @@ MICROSECOND = 1000
 _COLLECT = 5 * MILLISECOND
 HOSTS = ("primary", "secondary", "tertiary")
 """By the roles that they begin in: the last ones are secondaries, too."""
+NEWCOMERS = ("newcomer", "latecomer")
+"""Hosts that join the guest while it runs."""
+ALL = HOSTS + NEWCOMERS
 GUEST_MAC = "02:00:00:00:00:01"
 
 
@@ -69,8 +72,8 @@ class Conditions:
     """What a host does in the background, each piece of it."""
     timer: tuple[int, int] = (0, 0)
     """By how much a host wakes too late; too early if negative."""
-    clocks: Sequence[Clock] = (Clock(),) * len(HOSTS)
-    timings: Sequence[Timing] = (Timing(),) * len(HOSTS)
+    clocks: Sequence[Clock] = (Clock(),) * len(ALL)
+    timings: Sequence[Timing] = (Timing(),) * len(ALL)
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ class Emission:
 
 
 class Simulation:
-    """A primary and secondaries of a guest, from before they meet; so many `replicas` in all.
+    """A primary and secondaries of a guest, from before they meet; so many `replicas` in all, and
+    `newcomers` that may `join` later.
 
     `machine` makes the machine that runs the guest, `memory` is in MiB. `crash_at` is a `Place`
     for the primary. In the directory `logs` each replica keeps its log as NAME.vlog. Use as a
@@ -103,6 +107,7 @@ class Simulation:
         crash_at: str | None = None,
         logs: Path | None = None,
         replicas: int = 2,
+        newcomers: int = 0,
     ) -> None:
         self.now = START
         self.seed = seed
@@ -131,12 +136,16 @@ class Simulation:
         config = GuestConfig(image.digest, memory * MIB, arguments, blocks=blocks, nets=nets)
         check_devices(image, config)
 
-        clocks = zip(HOSTS[:replicas], self.conditions.clocks, strict=False)
-        self.hosts = tuple(SimulatedHost(self, name, clock) for name, clock in clocks)
+        self.hosts = tuple(
+            SimulatedHost(self, name, self.conditions.clocks[ALL.index(name)])
+            for name in HOSTS[:replicas] + NEWCOMERS[:newcomers]
+        )
         self.primary, self.secondary = self.hosts[:2]
         self.network = Network(self, self.chance, self.conditions.message)
         self.arbiter = SimulatedArbiter(self, self.chance, self.conditions.verdict)
-        for host, timing in zip(self.hosts, self.conditions.timings, strict=False):
+        for host in self.hosts:
+            timing = self.conditions.timings[ALL.index(host.name)]
+            log = logs and logs / f"{host.name}.vlog"
             host.nics = {d.handle: self._nic(host) for d in nics}
             if crash_at is not None and host is self.primary:
                 host.fault = Fault(Place.parse(crash_at), host.inject)
@@ -149,13 +158,13 @@ class Simulation:
                     nics={h: Station(nic, parse_mac(GUEST_MAC)) for h, nic in host.nics.items()},
                     nets=nets,
                     timing=timing,
-                    log=logs and logs / f"{host.name}.vlog",
+                    log=None if host.name in NEWCOMERS else log,
                     fault=host.fault,
                 )
             )
-        self.primary.replica.start_primary(config, 0, replicas - 1)
-        for host in self.hosts[1:]:
-            host.replica.start_secondary()
+        self.primary.start(lambda: self.primary.replica.start_primary(config, 0, replicas - 1))
+        for host in self.hosts[1:replicas]:
+            host.start(host.replica.start_secondary)
             self.network.dial(host, self.primary)
 
     # Looking
@@ -213,6 +222,12 @@ class Simulation:
             if until() or not self.step():
                 return
         raise AssertionError(f"not finished after {limit} steps")
+
+    def join(self, name: str) -> None:
+        """Let this newcomer follow whoever is primary."""
+        host = self.host(name)
+        host.start(host.replica.start_secondary)
+        self.network.dial(host, (self.arbiter.members or [self.primary])[0])
 
     # Faults
 

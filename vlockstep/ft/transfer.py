@@ -1,0 +1,227 @@
+"""The state of a running guest on its way to a replica that joins."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from vlockstep.errors import StateError
+from vlockstep.ft.guest import Guest
+from vlockstep.ft.gueststate import GuestState
+from vlockstep.machine.dirty import DirtyPages
+from vlockstep.machine.interface import GuestMemory
+from vlockstep.protocol.messages import Message, Pages, Rest, Took
+from vlockstep.protocol.timing import MILLISECOND, SECOND
+from vlockstep.wire.codec import MessageError
+
+PIECE = 1 << 18
+"""Bytes of RAM that go in one message at most."""
+_ZEROS = bytes(PIECE)
+WINDOW = 1 << 23
+"""Bytes of RAM that are on their way at most."""
+PAUSE = 5 * MILLISECOND
+"""For which the guest may be held while the last of its state is copied."""
+_SHRUNK = 0.8
+_STUBBORN = 2
+"""So many rounds in a row that shrink less than to `_SHRUNK` of the one before, and there is no
+use in another one."""
+_FIRST_RATE = 2_000_000_000
+"""Bytes a second that are copied in memory, as long as that was not measured."""
+
+Ranges = list[tuple[int, int]]
+
+
+class Transfer:
+    """Sends the state of `guest` to the replica `to`: its RAM while it runs, round by round, then
+    what was written meanwhile and all the rest as they are at one place, where the guest is held
+    for as long as it takes to copy them in memory.
+
+    Everything happens in the host's thread but for `_capture`. `origin` tells under which
+    generation the entry before another one was made.
+    """
+
+    def __init__(
+        self,
+        guest: Guest,
+        to: str,
+        send: Callable[[Message], None],
+        origin: Callable[[int], int],
+        now: Callable[[], int],
+    ) -> None:
+        self.to = to
+        self._guest = guest
+        self._memory: GuestMemory = guest.machine.memory
+        self._send = send
+        self._origin = origin
+        self._now = now
+        self._dirty: DirtyPages = guest.machine.track()
+        self._ranges: deque[tuple[int, int]] = deque(self._dirty.scan())
+        """What is to be sent, as it is by then."""
+        self._copies: deque[tuple[int, bytes]] = deque()
+        """What is to be sent, as it was."""
+        self._pending: Ranges = []
+        """What is to be copied where the guest is held."""
+        self._too_much = False
+        self._round = sum(end - start for start, end in self._ranges)
+        self._stubborn = 0
+        self._copied, self._copying = _FIRST_RATE, SECOND
+        """Bytes that were copied, and nanoseconds that it took."""
+        self._sizes: deque[int] = deque()
+        """Of the pieces on their way."""
+        self._flying = self._count = self._taken = 0
+        self.state: GuestState | None = None
+        """As it was taken."""
+        self.bytes = self.rounds = self.pause = 0
+        """Bytes of RAM sent, rounds, and nanoseconds for which the guest was held."""
+        self.sent = False
+
+    def took(self, count: int) -> None:
+        """The newcomer has so many pieces. Raises `MessageError` if there are not as many."""
+        if not self._taken <= count <= self._count:
+            raise MessageError("an answer to pages that were never sent")
+        for _ in range(count - self._taken):
+            self._flying -= self._sizes.popleft()
+        self._taken = count
+
+    def pump(self) -> None:
+        """Send what may be sent."""
+        if self._too_much:
+            self._too_much = False
+            self._guest.visit(None)
+            self._begin_round(self._pending)
+        while self._flying < WINDOW and (self._copies or self._ranges):
+            self._send_piece(*(self._copies.popleft() if self._copies else self._next_piece()))
+        if self._copies or self._ranges or self.sent:
+            return
+        if self.state is not None:
+            state, self.sent = self.state, True
+            rest = Rest(self._count, state.next, self._origin(state.next), state.pack())
+            self._send(rest)
+            self._dirty.close()
+        elif not self._flying and not self._pending:
+            self._next_round()
+
+    def close(self) -> None:
+        """Send nothing any more."""
+        self._guest.visit(None)
+        self._dirty.close()
+        self._ranges.clear()
+        self._copies.clear()
+        self.sent = True
+
+    def _next_piece(self) -> tuple[int, bytes]:
+        start, end = self._ranges[0]
+        middle = min(end, start - start % PIECE + PIECE)
+        if middle == end:
+            self._ranges.popleft()
+        else:
+            self._ranges[0] = middle, end
+        before = self._now()
+        content = self._dirty.read(start, middle)
+        self._copying += self._now() - before
+        self._copied += middle - start
+        return start, content
+
+    def _send_piece(self, address: int, content: bytes) -> None:
+        size = len(content)
+        self._send(Pages(self._count, address, size, content if any_set(content) else b""))
+        self._count += 1
+        self._sizes.append(size)
+        self._flying += size
+        self.bytes += size
+
+    # Rounds
+
+    def _next_round(self) -> None:
+        ranges = self._dirty.scan()
+        size = _size(ranges)
+        self._stubborn = self._stubborn + 1 if size > self._round * _SHRUNK else 0
+        self._round = size
+        if size <= self._limit or self._stubborn >= _STUBBORN:
+            self._pending = ranges or [(0, 0)]
+            self._guest.visit(self._capture)
+        else:
+            self._begin_round(ranges)
+
+    def _begin_round(self, ranges: Ranges) -> None:
+        self.rounds += 1
+        self._pending = []
+        self._ranges.extend(ranges)
+        self.pump()
+
+    @property
+    def _limit(self) -> int:
+        """Bytes that can be copied within the pause."""
+        return PAUSE * self._copied // max(1, self._copying)
+
+    # In the guest's thread
+
+    def _capture(self) -> bool:
+        """Take the state where the guest is; False if that cannot be done here."""
+        if self._too_much:
+            return False
+        before = self._now()
+        ranges = _merged(self._pending, self._dirty.scan())
+        self._pending = ranges
+        if _size(ranges) > 2 * self._limit and self._stubborn < _STUBBORN:
+            self._too_much = True
+            return False
+        try:
+            self.state = self._guest.capture()
+        except StateError:
+            return False
+        self._copies.extend(
+            (address, self._memory.peek(address, min(end - address, PIECE)))
+            for start, end in ranges
+            for address in range(start, end, PIECE)
+        )
+        self.pause = self._now() - before
+        return True
+
+
+class Loading:
+    """Takes the RAM of a guest that comes in pieces. `answer` gets what the primary is told."""
+
+    def __init__(self, memory: GuestMemory, answer: Callable[[Message], None]) -> None:
+        self._memory = memory
+        self._answer = answer
+        self._count = 0
+
+    def take(self, pages: Pages) -> None:
+        """Raises `MessageError` if it is not the next piece, or not of this RAM."""
+        size = self._memory.size
+        if pages.number != self._count or pages.address + pages.size > size:
+            raise MessageError("pages of a guest that do not follow those before")
+        if pages.content and len(pages.content) != pages.size:
+            raise MessageError("pages of a guest that are not as long as they say")
+        if pages.size > PIECE:
+            raise MessageError("more pages of a guest than come at once")
+        self._memory.write(pages.address, pages.content or bytes(pages.size))
+        self._count += 1
+        self._answer(Took(self._count))
+
+    def complete(self, rest: Rest) -> GuestState:
+        """Raises `MessageError` if a piece is missing, or the rest is malformed."""
+        if rest.pages != self._count:
+            raise MessageError("a guest's state of which pages are missing")
+        return GuestState.unpack(rest.next, rest.content)
+
+
+def any_set(content: bytes) -> bool:
+    """Whether it is not all zeros."""
+    return content != _ZEROS[: len(content)]
+
+
+def _size(ranges: Ranges) -> int:
+    return sum(end - start for start, end in ranges)
+
+
+def _merged(one: Ranges, other: Ranges) -> Ranges:
+    """Both, in order and without overlaps."""
+    merged: Ranges = []
+    for start, end in sorted(one + other):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((start, end))
+    return merged
