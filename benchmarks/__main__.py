@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import (
+    dirty,
     events,
     exits,
     figure,
@@ -49,6 +50,7 @@ BENCHMARKS = {
     "pair-sort": Benchmark(pair.sort, 5),
     "pair-preempt": Benchmark(pair.preempt, 5),
     "start": Benchmark(start.measure, 9),
+    "dirty": Benchmark(dirty.measure, 3),
     "memory": Benchmark(memory.measure, 2),
     "lag": Benchmark(lag.measure, 2),
     "growth-time": Benchmark(growth.short, 1),

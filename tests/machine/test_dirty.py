@@ -8,18 +8,18 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import struct
 import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_guests import kernel
 from support import MIB, Console, config_for, machine_of, sample
 
 from vlockstep.host.simulated import SimulatedWorld
@@ -79,6 +79,8 @@ def copy_of(size: int, native: bool) -> Iterator[tuple[Memory, Copy]]:
 def test_pages_that_are_written_are_told_and_no_others(native: bool) -> None:
     with copy_of(SIZE, native) as (memory, copy):
         assert copy.update() == copy.update() == []
+        memory.peek(0, SIZE)
+        assert copy.update() == []
         memory.write(PAGE - 1, b"ab")
         memory.packer("<I")(7 * PAGE, 5)
         memory.write(SIZE - 1, b"x")
@@ -220,16 +222,12 @@ def test_random_writes(
                 assert copy.content == expected == memory.ram
 
 
-GUESTS = {
-    "sort": (lambda: sample("sort"), ("--n=20000", "--rounds=4")),
-    "preempt": (lambda: sample("preempt"), ("--work=40000",)),
-    "rep": (lambda: kernel("rep"), ()),
-}
+GUESTS = {"sort": ("--n=20000", "--rounds=4"), "preempt": ("--work=40000",)}
 
 
 def guest_of(name: str) -> tuple[Image, GuestConfig]:
-    image, arguments = GUESTS[name][0](), GUESTS[name][1]
-    return image, config_for(image, *arguments, memory=16 * MIB)
+    image = sample(name)
+    return image, config_for(image, *GUESTS[name], memory=16 * MIB)
 
 
 def run_beside(machine: Machine, seed: int) -> threading.Thread:
@@ -239,20 +237,24 @@ def run_beside(machine: Machine, seed: int) -> threading.Thread:
     return thread
 
 
+def follow(guests: Sequence[tuple[threading.Thread, Copy]]) -> None:
+    """Until they end, and once more."""
+    running = True
+    while running:
+        running = any(guest.is_alive() for guest, _ in guests)
+        for _, copy in guests:
+            copy.update()
+    for _, copy in guests:
+        copy.check()
+
+
 @both_ways
 @pytest.mark.parametrize("name", GUESTS)
 def test_a_guest_that_runs(name: str, native: bool) -> None:
     image, config = guest_of(name)
     with machine_of(image, config) as machine, closing(Copy(machine.memory, native)) as copy:
-        guest = run_beside(machine, 3)
-        scans = 0
-        while guest.is_alive():
-            copy.update()
-            scans += 1
-        guest.join()
-        copy.update()
-        assert scans > 0 and machine.outcome is not None
-        copy.check()
+        follow([(run_beside(machine, 3), copy)])
+        assert machine.outcome is not None
         assert copy.update() == []
 
 
@@ -263,14 +265,7 @@ def test_two_guests_in_one_process(native: bool) -> None:
         copies = [opened.enter_context(closing(Copy(m.memory, native))) for m in machines]
         assert len({copy.pages.way for copy in copies}) == 1
         guests = [run_beside(machine, seed) for seed, machine in enumerate(machines)]
-        while any(guest.is_alive() for guest in guests):
-            for copy in copies:
-                copy.update()
-        for guest in guests:
-            guest.join()
-        for copy in copies:
-            copy.update()
-            copy.check()
+        follow(list(zip(guests, copies, strict=True)))
 
 
 @both_ways
@@ -279,10 +274,7 @@ def test_who_is_tracked_ends_as_who_is_not(native: bool) -> None:
     with machine_of(image, config) as machine:
         expected = machine.run(SimulatedWorld(3, Console()))
     with machine_of(image, config) as machine, closing(Copy(machine.memory, native)) as copy:
-        guest = run_beside(machine, 3)
-        while guest.is_alive():
-            copy.update()
-        guest.join()
+        follow([(run_beside(machine, 3), copy)])
         assert machine.outcome == expected
 
 
@@ -339,6 +331,24 @@ def test_closing(native: bool, memory_first: bool) -> None:
             closed.close()
         pages.close()
     assert descriptors() == before
+
+
+@where_protected
+def test_closing_takes_all_protection_away() -> None:
+    def protected() -> int:
+        with Path("/proc/self/pagemap").open("rb", buffering=0) as pagemap:
+            pagemap.seek(memory.address // PAGE * 8)
+            words = struct.iter_unpack("<Q", pagemap.read(SIZE // PAGE * 8))
+            return sum(word >> 57 & 1 for (word,) in words)
+
+    with closing(Memory(SIZE)) as memory:
+        memory.write(0, b"x" * MIB)
+        with closing(track(memory)) as pages:
+            pages.scan()
+            assert protected() == SIZE // PAGE
+            memory.write(0, b"x")
+            assert protected() == SIZE // PAGE - 1
+        assert protected() == 0
 
 
 @both_ways
