@@ -20,6 +20,18 @@ EXAMPLES = [
     (events.Alone(2), {"event": "alone", "generation": 2}),
     (events.Unprotected(), {"event": "unprotected"}),
     (events.Protected(), {"event": "protected"}),
+    (events.Loading(), {"event": "loading"}),
+    (
+        events.Joined(3, 2, 4096, 1, 1.5),
+        {
+            "event": "joined",
+            "generation": 3,
+            "members": 2,
+            "bytes": 4096,
+            "rounds": 1,
+            "pause_ms": 1.5,
+        },
+    ),
     (
         events.SwitchoverAnswered(0, "no"),
         {"event": "switchover", "generation": 0, "reason": "no"},
