@@ -15,6 +15,7 @@ from vlockstep.cli.demo import demo
 from vlockstep.cli.guests import guests
 from vlockstep.cli.keys import keys
 from vlockstep.cli.log import log
+from vlockstep.cli.migrate import migrate, receive
 from vlockstep.cli.pair import primary, secondary, switchover
 from vlockstep.cli.record import record
 from vlockstep.cli.replay import replay
@@ -68,6 +69,8 @@ _add(demo, PROTECT, "demo --kill write:700 --keep demo-files")
 _add(primary, PROTECT, "primary ledger --arbiter /tmp/pair --block disk=/tmp/ledger.img")
 _add(secondary, PROTECT, "secondary ledger --arbiter /tmp/pair --block disk=/tmp/ledger.img")
 _add(switchover, PROTECT, "switchover tcp://127.0.0.1:7700")
+_add(receive, PROTECT, "receive ledger --arbiter /tmp/pair --block disk=/tmp/ledger.img")
+_add(migrate, PROTECT, "migrate ledger-1 tcp://127.0.0.1:7710")
 app.add_typer(arbiter, name="arbiter", rich_help_panel=PROTECT)
 _add(run, RUN, "run hello -- --status=3")
 _add(record, RUN, "record clock -o clock.vlog")

@@ -202,6 +202,7 @@ _FIELDS = {
     "listen": "endpoint",
     "connect": "endpoint",
     "reached_at": "reached_at",
+    "awaits_at": "awaits_at",
     "secondaries": "secondaries",
 }
 _PATHS = {

@@ -48,7 +48,10 @@ EVENTS = {
     "rejected": "rejected: {reason}",
 }
 """For people."""
-OF_A_SECONDARY = EVENTS | {"started": "following the primary"}
+OF_A_SECONDARY = EVENTS | {
+    "started": "following the primary",
+    "waiting": "waiting for a guest at {endpoint}",
+}
 """It is ready to, and cannot know whether the primary waits for others before the guest runs."""
 
 
@@ -113,7 +116,11 @@ def secondary(
     connect: Annotated[
         str,
         typer.Option(
-            "--connect", metavar="ENDPOINT", rich_help_panel=PAIR, help="Where the primary listens."
+            "--connect",
+            "--join",
+            metavar="ENDPOINT",
+            rich_help_panel=PAIR,
+            help="Where the primary listens.",
         ),
     ] = DEFAULT_ENDPOINT,
     reached_at: Annotated[

@@ -44,7 +44,7 @@ class Channels:
         self._party = party
         self._poller: select.poll | None = None
         self._channels = [Numbered(0, first)]
-        self._dialed: set[str] = set()
+        self._dialed: dict[str, bytes] = {}
         if listener is not None:
             self._channels.append(Numbered(1, listener))
 
@@ -62,20 +62,24 @@ class Channels:
         for numbered in self._channels:
             self._register(numbered.channel)
 
-    def dial(self, endpoint: str) -> None:
-        """Connect to the member that is reached there, unless that was asked before. Raises a
-        `VlockstepError` if nobody can be reached there."""
-        if endpoint in self._dialed or self._connect is None:
-            return
+    def dial(self, endpoint: str) -> bytes:
+        """Connect to the member that is reached there, unless that was asked before; what its peer
+        is called. Raises a `VlockstepError` if nobody can be reached there."""
+        if endpoint in self._dialed:
+            return self._dialed[endpoint]
+        if self._connect is None:
+            raise HostError(f"{endpoint} cannot be reached from here")
         if len(self._channels) >= _LIMIT:
             raise HostError(f"{endpoint} is one of more than {_LIMIT} members")
-        self._dialed.add(endpoint)
         party, _, where = endpoint.partition(" ")
         if party not in (Party.PRIMARY, Party.SECONDARY):
             raise HostError(f"{endpoint!r} is no place where a member listens")
         channel = self._connect(where, Party(party))
-        self._channels.append(Numbered(len(self._channels), channel))
+        numbered = Numbered(len(self._channels), channel)
+        self._channels.append(numbered)
         self._register(channel)
+        self._dialed[endpoint] = numbered.peer()
+        return numbered.peer()
 
     def send(self, data: bytes, peer: bytes) -> bool:
         """False if the peer is gone."""

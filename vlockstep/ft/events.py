@@ -131,6 +131,19 @@ class Joined(Event):
 
 
 @dataclass(frozen=True)
+class Migrating(Event):
+    """How far a migration is: its phase, in words, too, the bytes of RAM that were sent, in so many
+    rounds, and by how many entries the destination's execution is behind."""
+
+    name = "migrating"
+    phase: str
+    text: str
+    bytes: int
+    rounds: int
+    lag_entries: int
+
+
+@dataclass(frozen=True)
 class SwitchoverAnswered(Event):
     """To whoever asked for a switchover: the roles are swapped and `generation` rules, or it is 0
     and `reason` says why not."""

@@ -80,6 +80,10 @@ class Links:
         if peer not in self._made:
             self.say(Iam(PROTOCOL, self._me), peer)
 
+    def at(self, peer: bytes) -> str | None:
+        """Which replica is there, as far as is known."""
+        return self._replicas.get(peer)
+
     def made(self, peer: bytes) -> bool:
         """Whether this replica made that connection."""
         return peer in self._made

@@ -112,9 +112,12 @@ class Process:
         return self._run()
 
     def run_secondary(self) -> Outcome:
-        """Follow a primary, go live if it dies. As `run_primary`."""
-        self._replica.start_secondary()
-        self.observe(events.Joining(self._channel.endpoint))
+        """Follow a primary, go live if it dies. Who has no primary to connect to awaits one. As
+        `run_primary`."""
+        awaits = self._channel.listens
+        self._replica.start_secondary(awaits)
+        told = events.Waiting if awaits else events.Joining
+        self.observe(told(self._channel.endpoint))
         return self._run()
 
     def stop(self, reason: str) -> bool:
@@ -263,11 +266,12 @@ class Process:
     def endpoint(self) -> str:
         return self._channels.endpoint
 
-    def dial(self, endpoint: str) -> None:
+    def dial(self, endpoint: str) -> bytes | None:
         try:
-            self._channels.dial(endpoint)
+            return self._channels.dial(endpoint)
         except VlockstepError as error:
-            self.observe(events.Notice(f"another secondary cannot be reached: {error}"))
+            self.observe(events.Notice(f"another replica cannot be reached: {error}"))
+            return None
 
     def send(self, data: bytes, peer: bytes) -> bool:
         """True also if the peer has gone: that is told when all is heard that it said before."""

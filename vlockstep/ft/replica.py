@@ -21,6 +21,7 @@ from vlockstep.ft import events
 from vlockstep.ft.guest import Guest
 from vlockstep.ft.keptlog import KeptLog
 from vlockstep.ft.links import Links
+from vlockstep.ft.migration import Migration, Report
 from vlockstep.ft.outputs import OutputQueue
 from vlockstep.ft.places import Stage
 from vlockstep.ft.roles import Role, Roles
@@ -88,7 +89,11 @@ class Replica:
         self._config: GuestConfig | None = None
         self._guest: Guest | None = None
         self._log: KeptLog | None = None
-        self._transfer: Transfer | None = None
+        self.transfer: Transfer | None = None
+        """Of the guest's state, to a replica that joins."""
+        self._migration: Migration | None = None
+        self._destination: bytes | None = None
+        """The peer to which the guest migrates."""
         self._loading: Loading | None = None
         self._links = Links(instance, host.send, lambda: self.role.known)
         self._due: deque[Callable[[], list[Action]]] = deque()
@@ -144,13 +149,14 @@ class Replica:
         self.role = self._roles.waiting(config, generation, secondaries)
         self._make_guest(config)
 
-    def start_secondary(self) -> None:
-        """Follow a primary, whose guest this one's becomes."""
-        self.role = self._roles.joining()
+    def start_secondary(self, awaits: bool = False) -> None:
+        """Follow a primary, whose guest this one's becomes; if it `awaits` one, who invites it."""
+        self.role = self._roles.joining(awaits)
 
     def deadline(self) -> int:
         """When to call `turn` at the latest."""
-        return min(self.role.deadline(), self._flush_at, self._look_at, self._leave_by)
+        moving = NEVER if self._migration is None else self._migration.deadline()
+        return min(self.role.deadline(), self._flush_at, self._look_at, self._leave_by, moving)
 
     def arrived(self, peer: bytes, data: bytes) -> None:
         """Bytes from a peer."""
@@ -184,9 +190,46 @@ class Replica:
         """The newest record; None if the arbiter could not be reached."""
         self._do(lambda: self.role.arbiter_answered(self._host.now(), record))
 
-    def switch_over(self) -> None:
-        """An operator asks, on this side, to swap roles."""
-        self._do(lambda: self.role.switchover(self._host.now()))
+    def switch_over(self, wanted: str = "") -> None:
+        """An operator asks, on this side, to swap roles: a primary's with who is `wanted`."""
+
+        def swap() -> list[Action]:
+            role, now = self.role, self._host.now()
+            return (
+                role.switchover(now, wanted) if isinstance(role, Primary) else role.switchover(now)
+            )
+
+        self._do(swap)
+
+    def drop(self, member: str, reason: str) -> None:
+        """Go on without another replica, or let it not join; if that is possible now."""
+        role = self.role
+        if isinstance(role, Primary):
+            self._do(lambda: role.drop(self._host.now(), member, reason))
+
+    def migrate(self, endpoint: str, answer: Callable[[str, Report], None]) -> None:
+        """Move the guest to the replica that waits at `endpoint`; `answer` gets why that failed, or
+        "", once."""
+        now, refusal = self._host.now(), ""
+        if not isinstance(self.role, Primary) or self.role.idle:
+            refusal = f"no migration while the replica is: {self.role.state.value}"
+        elif self._migration is not None:
+            refusal = f"the guest migrates already, to {self._migration.endpoint}"
+        else:
+            self._destination = self._host.dial(endpoint)
+            if self._destination is None:
+                refusal = f"{endpoint} cannot be reached"
+        if refusal:
+            answer(refusal, Report())
+            return
+        self._migration = Migration(self, endpoint, now, self._host.observe, answer)
+        known = None if self._destination is None else self._links.at(self._destination)
+        if known is not None:
+            self._reached_destination(known)
+
+    def cancel_migration(self, reason: str) -> bool:
+        """Let the guest stay here; false if it migrates no more, or can stay no longer."""
+        return self._migration is not None and self._migration.cancel(reason)
 
     def leave(self, reason: str) -> None:
         """Let another replica have the guest, or end it if there is none, and leave; without either
@@ -218,8 +261,12 @@ class Replica:
             self._do(lambda: self.role.tick(self._host.now()))
         if self.result is None and self._host.now() >= self._leave_by:
             self._stop(self._leaving, orderly=False)
-        if self._transfer is not None:
-            self._transfer.pump()
+        if self.transfer is not None:
+            self.transfer.pump()
+        if self._migration is not None:
+            self._migration.look(self._host.now())
+            if self._migration.over:
+                self._migration = None
         if isinstance(self.role, Primary) and self._guest is not None:
             too_much = self._queue.bytes > self._setting.timing.max_log
             self._guest.outbox.slow(too_much or self.role.slowed(self._host.now()))
@@ -291,6 +338,8 @@ class Replica:
         match message:
             case messages.Iam():
                 made = self._links.made(peer)
+                if peer == self._destination:
+                    self._reached_destination(sender)
                 self._do(lambda: self.role.connected(now, sender, made))
             case SwitchoverDone():
                 self._reply(message)
@@ -305,7 +354,7 @@ class Replica:
         self, now: int, sender: str, message: messages.Took | messages.Pages | messages.Rest
     ) -> None:
         """Part of a guest's state, or word of it: if it is awaited from there."""
-        role, transfer, loading = self.role, self._transfer, self._loading
+        role, transfer, loading = self.role, self.transfer, self._loading
         if isinstance(message, messages.Took):
             if isinstance(role, Primary) and transfer is not None and transfer.to == sender:
                 transfer.took(message.count)
@@ -397,7 +446,7 @@ class Replica:
 
     def _captured(self, now: int, primary: Primary, guest: Guest) -> None:
         """The guest's state was taken for a newcomer; all before it is told."""
-        transfer = self._transfer
+        transfer = self.transfer
         if transfer is not None:
             assert transfer.state is not None and transfer.state.next == primary.next
             self._do(lambda: primary.captured(now, primary.next))
@@ -464,8 +513,8 @@ class Replica:
                 self._start(config)
             case actions.Transfer(to):
                 self._begin_transfer(to)
-            case actions.StopTransfer():
-                self._end_transfer()
+            case actions.StopTransfer(reason):
+                self._give_up_transfer(reason)
             case actions.Load(config):
                 self._load(config)
             case actions.Announce():
@@ -500,6 +549,8 @@ class Replica:
     def _send(self, message: Message, to: str) -> None:
         if isinstance(message, messages.Refuse):
             self._host.observe(events.Rejected(f"a secondary: {message.reason}"))
+            if self._migration is not None:
+                self._migration.refused(to, message.reason)
         if to in self._links and not self._links.send(message, to):
             self._lost(to)
 
@@ -529,6 +580,8 @@ class Replica:
         for operator in self._operators:
             self._links.say(message, operator)
         self._operators.clear()
+        if self._migration is not None:
+            self._migration.answered(message.generation, message.reason)
 
     def _finish(self) -> None:
         """The guest has ended, and every output is where it belongs."""
@@ -599,7 +652,7 @@ class Replica:
         assert isinstance(primary, Primary)
         origin = primary.journal.origin
         try:
-            self._transfer = Transfer(
+            self.transfer = Transfer(
                 self._running, to, lambda message: self._send(message, to), origin, self._host.now
             )
         except VlockstepError as error:
@@ -608,7 +661,7 @@ class Replica:
 
     def _see_joined(self) -> None:
         """Whether who got the guest's state is a member now."""
-        role, transfer = self.role, self._transfer
+        role, transfer = self.role, self.transfer
         if isinstance(role, Primary) and transfer is not None and transfer.to in role.followers:
             if role.joiner is not None:
                 return
@@ -624,10 +677,19 @@ class Replica:
                 )
             )
 
+    def _give_up_transfer(self, reason: str) -> None:
+        self._notice(f"a replica could not join: {reason}")
+        self._end_transfer()
+
+    def _reached_destination(self, replica: str) -> None:
+        if self._migration is not None:
+            self._migration.reached(replica)
+            self._send(messages.Invite(), replica)
+
     def _end_transfer(self) -> None:
-        if self._transfer is not None:
-            self._transfer.close()
-            self._transfer = None
+        if self.transfer is not None:
+            self.transfer.close()
+            self.transfer = None
 
     def _load(self, data: dict[str, Any]) -> None:
         assert isinstance(self.role, Secondary)

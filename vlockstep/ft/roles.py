@@ -35,8 +35,8 @@ class Roles:
             endpoint=self._host.endpoint,
         )
 
-    def joining(self) -> Secondary:
-        """A secondary that looks for its primary."""
+    def joining(self, awaits: bool) -> Secondary:
+        """A secondary that looks for its primary, or `awaits` one."""
         return Secondary(
             self._instance,
             self._setting.timing,
@@ -44,6 +44,7 @@ class Roles:
             self._host.now(),
             guest=self._setting.guest,
             endpoint=self._host.endpoint,
+            awaits=awaits,
         )
 
     def live(self, action: GoLive, secondary: Secondary, config: GuestConfig) -> Primary:

@@ -35,8 +35,9 @@ class Runtime(Protocol):
     def endpoint(self) -> str:
         """Where other replicas reach this one; "" if nowhere."""
 
-    def dial(self, endpoint: str) -> None:
-        """Connect to a replica that is reached there, if it is not tried already."""
+    def dial(self, endpoint: str) -> bytes | None:
+        """Connect to a replica that is reached there, if it is not tried already; what its peer is
+        called. None if that cannot be tried."""
 
     def send(self, data: bytes, peer: bytes) -> bool:
         """False if there is no connection to `peer`."""

@@ -115,7 +115,9 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class StopTransfer:
-    """Primary: send no more of it."""
+    """Primary: send no more of it: the newcomer cannot join, for this reason."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

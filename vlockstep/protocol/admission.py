@@ -31,6 +31,6 @@ class Admission:
             return f"{MOST} others follow this primary, and no more can"
         if hello.guest != self.guest:
             return "its arbiter is not the primary's; give both the same directory"
-        if (many or self.secondaries > 1) and not hello.endpoint:
+        if not known and (many or self.secondaries > 1) and not hello.endpoint:
             return "it says not where other secondaries reach it; let it listen somewhere"
         return ""

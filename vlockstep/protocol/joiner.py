@@ -14,6 +14,8 @@ class Joiner:
         self.name = name
         self.follower = Follower(timing, 0, now)
         self.follower.endpoint = endpoint
+        self.there = False
+        """It can take the state: its devices are those that the guest has."""
         self.captured = False
         """Its state was taken: the entries from `first` on are for it."""
         self.first = 0

@@ -186,6 +186,11 @@ class Join:
 
 
 @dataclass(frozen=True, slots=True)
+class Invite:
+    """Primary, to a replica that waits for a guest: join mine."""
+
+
+@dataclass(frozen=True, slots=True)
 class Later:
     """Primary: you can join, but another one joins first."""
 
@@ -222,7 +227,7 @@ class Rest:
 Message = (
     Iam | Who | Hello | Welcome | Refuse | Ruling | Batch | Query | Answer | Have | Handover
     | Finished | Ended | Goodbye | Switchover | SwitchoverDone | EndGuest
-    | Join | Later | Pages | Took | Rest
+    | Join | Later | Pages | Took | Rest | Invite
 )  # fmt: skip
 _KINDS: tuple[type[Message], ...] = get_args(Message)
 _CODEC = Codec[Message](dict(enumerate(_KINDS)))

@@ -113,6 +113,8 @@ class Primary(Role):
         self._held: Position | None = None
         self._target = ""
         """Who is to take over, once the guest has stopped."""
+        self._wanted = ""
+        """Who has to be the one, if not anybody may."""
         self._handed_over = False
         self._hold_until = NEVER
         self._finished_at = NEVER
@@ -377,7 +379,7 @@ class Primary(Role):
         if not able or self.joiner is not None or self._leaving:
             return [Send(Later(), sender)]
         self.joiner = Joiner(sender, hello.endpoint, self.timing, now)
-        return [join, Transfer(sender)]
+        return [join]
 
     def _cannot_follow(self, now: int, sender: str) -> list[Action]:
         """A member has received what this replica has not, or lacks what is not kept. It may claim
@@ -553,14 +555,26 @@ class Primary(Role):
         return [*actions, *self._release(now)]
 
     @on(Event.SWITCHOVER)
-    def switchover(self, now: int) -> list[Action]:
-        """An operator asks to swap roles. Who asks while they are swapped joins who did before."""
-        if self.state in (State.HOLDING, State.HANDED_OVER):
+    def switchover(self, now: int, wanted: str = "") -> list[Action]:
+        """An operator asks to swap roles, with whoever can, or is `wanted`. Who asks while they are
+        swapped joins who did before."""
+        if self.state in (State.HOLDING, State.HANDED_OVER) and not wanted:
             return []
         if self.state is not State.PROTECTED or not self._running:
             return self._no_switchover()
         reason = "no switchover while the connection to the secondary is lost"
-        return self._swap(now) or [Reply(0, reason)]
+        return self._swap(now, wanted) or [Reply(0, reason)]
+
+    def drop(self, now: int, member: str, reason: str) -> list[Action]:
+        """Go on without this one, who may be well; if that is possible now."""
+        able = self.state in (State.PROTECTED, State.ALONE, State.BINDING)
+        return self._drop(now, member, reason) if able else []
+
+    @on(Event.DROP)
+    def _drop(self, now: int, member: str, reason: str) -> list[Action]:
+        if self._joins(member) is not None:
+            return self._give_up(now, reason)
+        return self._leave_out(now, {member}, reason) if member in self.followers else []
 
     @on(Event.LEAVE)
     def leave(self, now: int, reason: str) -> list[Action]:
@@ -803,7 +817,7 @@ class Primary(Role):
         if self._outputs:
             return []
         if not self._outputs.complete:
-            able = self.followers.able
+            able = [name for name in self.followers.able if self._wanted in ("", name)]
             if self.state is not State.HOLDING or self._held is None or not able:
                 return []
             self._target = able[-1]
@@ -876,8 +890,12 @@ class Primary(Role):
             self.joiner.moved(now)
 
     def _newcomer_answered(self, now: int, joiner: Joiner, answer: Answer) -> list[Action]:
-        """It is there; with entries, it has loaded the state and replays."""
+        """It can take the state; with entries, it has loaded it and replays."""
         follower = joiner.follower
+        if not joiner.there:
+            joiner.there = True
+            joiner.moved(now)
+            return [Transfer(joiner.name)]
         if not joiner.captured or answer.received < follower.received:
             return []
         first, follower.following, follower.ready = not follower.following, True, True
@@ -937,8 +955,7 @@ class Primary(Role):
         self.joiner = None
         self._trim()
         refusal = Send(Refuse(f"the join was given up: {reason}"), joiner.name)
-        notice = Notice(f"a replica could not join: {reason}")
-        return [*actions, StopTransfer(), notice, refusal]
+        return [*actions, StopTransfer(reason), refusal]
 
     def _trim(self) -> None:
         """Drop what nobody lacks."""
@@ -947,10 +964,12 @@ class Primary(Role):
 
     # Switchovers
 
-    def _swap(self, now: int) -> list[Action]:
-        """Begin a switchover; nothing if the connections to all are lost."""
-        if all(follower.parted is not None for follower in self.followers.values()):
+    def _swap(self, now: int, wanted: str = "") -> list[Action]:
+        """Begin a switchover; nothing if the connections to all who may be the target are lost."""
+        targets = [f for name, f in self.followers.items() if wanted in ("", name)]
+        if all(follower.parted is not None for follower in targets):
             return []
+        self._wanted = wanted
         actions = self._give_up(now, "another replica takes over")
         self._to(State.HOLDING)
         self._target = ""

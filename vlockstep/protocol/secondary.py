@@ -38,6 +38,7 @@ from vlockstep.protocol.messages import (
     Handover,
     Have,
     Hello,
+    Invite,
     Join,
     Later,
     Message,
@@ -61,7 +62,8 @@ _LOST = "the primary was lost before this replica could take over"
 class Secondary(Role):
     """Decides what is acknowledged, and when to go live.
 
-    `endpoint` is where other members reach this one. With `next` it continues as the replica that
+    `endpoint` is where other members reach this one; if it `awaits` a guest, a primary invites it
+    there. With `next` it continues as the replica that
     was primary until that entry, and follows `owner`; every member has the entries before
     `stable`, `journal` has the rest.
     """
@@ -77,6 +79,7 @@ class Secondary(Role):
         *,
         guest: str = "",
         endpoint: str = "",
+        awaits: bool = False,
         generation: int = 0,
         owner: str = "",
         members: Mapping[str, str] | None = None,
@@ -115,6 +118,7 @@ class Secondary(Role):
         self._image = image
         self._arbitrated = guest
         self._endpoint = endpoint
+        self._awaits = awaits
         self._hearing = Hearing(now, timing.interval)
         self._asked = now
         self._told = next
@@ -147,6 +151,8 @@ class Secondary(Role):
                 return min(beat, self._turn)
             case State.CLAIMING:
                 return self._retry
+            case State.JOINING if self._awaits:
+                return NEVER
             case State.JOINING:
                 due = min(beat, self._started + self.timing.patience)
             case State.DRAINED:
@@ -188,7 +194,7 @@ class Secondary(Role):
                 return [Send(self.ruling(), sender)]
             case Query() | Batch() | Handover() if self.state is State.LIVE:
                 return [Send(self.ruling(), sender)]
-            case Welcome() | Join() | Later() | Refuse() if self.state is State.JOINING:
+            case Invite() | Welcome() | Join() | Later() | Refuse() if self.state is State.JOINING:
                 self.owner = sender
         if isinstance(message, Goodbye) and (
             sender != self.owner or self.state in (State.CLAIMING, State.LIVE)
@@ -207,6 +213,8 @@ class Secondary(Role):
                 return self._join(now, message)
             case Later():
                 return self._wait(now)
+            case Invite():
+                return self._invited(now)
             case Refuse(reason):
                 return self._refused(now, reason)
             case Batch():
@@ -253,6 +261,12 @@ class Secondary(Role):
         """Another one joins first."""
         self._started = now
         return []
+
+    @on(Event.INVITE)
+    def _invited(self, now: int) -> list[Action]:
+        """A primary wants this replica, which waited for one."""
+        self._awaits, self._started = False, now
+        return [self._hello(now)]
 
     @on(Event.LOADED)
     def loaded(self, now: int, next: int, origin: int, outputs: Iterable[int]) -> list[Action]:
@@ -489,6 +503,8 @@ class Secondary(Role):
         """Time has passed."""
         silent = self._hearing.silent(now, self._dead)
         match self.state:
+            case State.JOINING if self._awaits:
+                return []
             case State.JOINING:
                 if now - self._started >= self.timing.patience:
                     return self._stop("no primary answered; is one listening there?")

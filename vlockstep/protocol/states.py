@@ -55,6 +55,7 @@ class Event(Enum):
     GOODBYE = "Goodbye"
     JOIN = "Join"
     LATER = "Later"
+    INVITE = "Invite"
     # Connections and time
     CONNECTED = "a connection stands"
     LOST = "a connection was lost"
@@ -71,6 +72,7 @@ class Event(Enum):
     DIVERGE = "the guest diverged"
     # People
     SWITCHOVER = "asked to swap roles"
+    DROP = "asked to drop a replica"
     LEAVE = "asked to leave"
     END = "asked to end the guest"
 
@@ -89,7 +91,7 @@ def _row(*stay: Event, **to: tuple[State, ...]) -> Row:
 
 
 _UNBOUND = dict.fromkeys(
-    ("GOODBYE", "LOST", "TICK"),
+    ("GOODBYE", "LOST", "TICK", "DROP"),
     (_S.ALONE, _S.PROTECTED, _S.CLAIMING, _S.FINISHING, _S.FINISHED, _S.STOPPED),
 )
 """Where the primary goes on that waits for a newcomer no longer."""
@@ -105,8 +107,8 @@ _PRIMARY: dict[State, Row] = {
         _E.QUERY, _E.HAVE, _E.HANDOVER, _E.CONNECTED, _E.LOST, _E.APPEND, _E.HELD, _E.CAPTURED,
         HELLO=(_S.CLAIMING,), ANSWER=(_S.FINISHING, _S.BINDING), GOODBYE=(_S.CLAIMING,),
         RULING=(_S.STOPPED,), TICK=(_S.CLAIMING, _S.STOPPED, _S.FINISHING),
-        PERFORMED=(_S.FINISHING,), SWITCHOVER=(_S.HOLDING,), LEAVE=(_S.HOLDING, _S.STOPPED),
-        END=(_S.ENDING,),
+        PERFORMED=(_S.FINISHING,), SWITCHOVER=(_S.HOLDING,), DROP=(_S.CLAIMING,),
+        LEAVE=(_S.HOLDING, _S.STOPPED), END=(_S.ENDING,),
     ),
     _S.CLAIMING: _row(
         _E.HELLO, _E.QUERY, _E.ANSWER, _E.HAVE, _E.GOODBYE, *_LINKS, _E.APPEND, _E.PERFORMED,
@@ -117,7 +119,7 @@ _PRIMARY: dict[State, Row] = {
     ),
     _S.ALONE: _row(
         _E.HELLO, _E.QUERY, _E.BATCH, _E.HAVE, _E.HANDOVER, *_LINKS, _E.TICK, _E.APPEND, _E.HELD,
-        _E.CAPTURED, _E.GOODBYE, _E.SWITCHOVER,
+        _E.CAPTURED, _E.GOODBYE, _E.SWITCHOVER, _E.DROP,
         ANSWER=(_S.BINDING,), RULING=(_S.STOPPED,), PERFORMED=(_S.FINISHED,), LEAVE=(_S.FINISHED,),
         END=(_S.FINISHED,),
     ),
@@ -165,7 +167,7 @@ _PRIMARY: dict[State, Row] = {
 }  # fmt: skip
 _SECONDARY: dict[State, Row] = {
     _S.JOINING: _row(
-        *_LINKS, _E.LATER, _E.SWITCHOVER,
+        *_LINKS, _E.LATER, _E.INVITE, _E.SWITCHOVER,
         WELCOME=(_S.READY,), JOIN=(_S.LOADING,), REFUSE=(_S.STOPPED,), TICK=(_S.STOPPED,),
         LEAVE=(_S.STOPPED,), END=(_S.STOPPED,),
     ),

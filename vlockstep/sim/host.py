@@ -277,8 +277,9 @@ class SimulatedHost:
     def now(self) -> int:
         return self._skew + self.simulation.now * self._rate // _RATE
 
-    def dial(self, endpoint: str) -> None:
+    def dial(self, endpoint: str) -> bytes | None:
         self.simulation.network.dial(self, self.simulation.host(endpoint))
+        return f"to {endpoint}".encode()
 
     def send(self, data: bytes, peer: bytes) -> bool:
         self.point("send")

@@ -77,7 +77,7 @@ class Replica:
     ) -> None:
         assert spec.role is not None and spec.arbiter is not None
         keys = parts.load_keys(spec)
-        for endpoint in (spec.endpoint, spec.reached_at):
+        for endpoint in (spec.endpoint, spec.reached_at, spec.awaits_at):
             if endpoint is not None:
                 check_endpoint(endpoint, keys is not None)
         if spec.reached_at is not None and is_anywhere(spec.reached_at):
@@ -117,7 +117,7 @@ class Replica:
         self._secondaries = spec.secondaries
         channels = _channels(spec, keys)
         self.process = Process(setting, channels, self._arbiter, self._observed, status)
-        self._commands = ReplicaCommands(self.process)
+        self._commands = ReplicaCommands(self.process, keys is not None)
 
 
 def _channels(spec: ReplicaSpec, keys: Keys | None) -> Channels:
@@ -127,6 +127,9 @@ def _channels(spec: ReplicaSpec, keys: Keys | None) -> Channels:
     if spec.role == "primary":
         listening = channel.listen(spec.endpoint, keys, forbidden)
         return Channels(listening, party=Party.PRIMARY, connect=reach)
+    if spec.awaits_at is not None:
+        awaiting = channel.listen(spec.awaits_at, keys, forbidden)
+        return Channels(awaiting, party=Party.SECONDARY, connect=reach)
     first = channel.connect(spec.endpoint, keys)
     others = channel.listen(spec.reached_at, keys, forbidden) if spec.reached_at else None
     return Channels(first, others, party=Party.SECONDARY, connect=reach)

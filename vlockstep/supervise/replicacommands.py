@@ -5,25 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vlockstep.errors import VlockstepError
 from vlockstep.ft import replica as ft
 from vlockstep.ft.events import Event, Left, Stopped, SwitchoverAnswered, Unprotected
+from vlockstep.ft.migration import Report
 from vlockstep.ft.process import Process
 from vlockstep.supervise.control import Answer, Command
 from vlockstep.supervise.running import StatusCommand, reason_of
+from vlockstep.wire.endpoint import check_endpoint
+from vlockstep.wire.keys import Party
 
 
 class ReplicaCommands:
     """What can be asked of a replica. It happens in a turn of its own."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, keys: bool) -> None:
+        """`keys`: whether its channels have them."""
         self._process = process
+        self._keys = keys
         self._swapping: list[Answer] = []
 
     def by_name(self) -> dict[str, Command]:
         status = StatusCommand(
             lambda take: self._process.call(lambda _: take(self._process.status()))
         )
-        return {"status": status, "stop": self._stop, "switchover": self._switch_over}
+        return {
+            "status": status,
+            "stop": self._stop,
+            "switchover": self._switch_over,
+            "migrate": self._migrate,
+            "cancel-migration": self._cancel_migration,
+        }
 
     def observe(self, event: Event) -> None:
         """In a turn."""
@@ -44,6 +56,27 @@ class ReplicaCommands:
             answer({})
 
         self._process.call(stop)
+
+    def _migrate(self, request: Mapping[str, Any], answer: Answer) -> None:
+        endpoint = request.get("to")
+        if not isinstance(endpoint, str):
+            answer({"error": "a migration goes to an endpoint"})
+            return
+
+        def done(problem: str, report: Report) -> None:
+            answer({"error": f"the guest stays here: {problem}"} if problem else report.to_dict())
+
+        try:
+            check_endpoint(endpoint, self._keys)
+        except VlockstepError as error:
+            answer({"error": str(error)})
+            return
+        where = f"{Party.SECONDARY} {endpoint}"
+        self._process.call(lambda replica: replica.migrate(where, done))
+
+    def _cancel_migration(self, request: Mapping[str, Any], answer: Answer) -> None:
+        reason = "the migration was called off"
+        self._process.call(lambda replica: answer({"cancelled": replica.cancel_migration(reason)}))
 
     def _switch_over(self, request: Mapping[str, Any], answer: Answer) -> None:
         def swap(replica: ft.Replica) -> None:

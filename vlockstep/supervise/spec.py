@@ -79,7 +79,8 @@ class ReplicaSpec:
     `console` file the guest's text goes to standard output. `log`, `cores` (a directory) and `keys`
     (one, too) are None if there are none. A primary listens at its `endpoint`, where a secondary
     connects to it. `arbiter` is the directory of both. `secondaries` is how many a primary waits
-    for; if there are several, each listens at `reached_at` for the others.
+    for; if there are several, each listens at `reached_at` for the others. One that `awaits_at` an
+    endpoint connects to no primary: it waits there for the guest to be moved to it.
 
     `name` is what the running guest is called in its `run_directory`; by default it gets one made
     from the image's, in the user's own directory. `source` is the file that it was read from,
@@ -102,6 +103,7 @@ class ReplicaSpec:
     keys: Path | None = None
     secondaries: int = within(1, 1, 7)
     reached_at: str | None = None
+    awaits_at: str | None = None
     timing: TimingSpec = TimingSpec()
     run_directory: Path | None = None
     test: TestSpec = TestSpec()

@@ -1,0 +1,127 @@
+"""`vlockstep receive` and `vlockstep migrate`: a guest that moves to another host while it runs."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vlockstep.cli import options, output, pairoptions
+from vlockstep.cli.command import OTHER, PAIR
+from vlockstep.cli.pair import replicate
+from vlockstep.cli.running import DirectoryOption, NameArgument, connect
+from vlockstep.errors import HostError, UsageError
+from vlockstep.program.progress import Progress
+
+if TYPE_CHECKING:
+    from vlockstep.supervise.client import GuestClient
+
+DEFAULT_ENDPOINT = "tcp://127.0.0.1:7710"
+
+
+def receive(
+    ctx: typer.Context,
+    image: options.ImageArgument,
+    arbiter: pairoptions.ArbiterOption = None,
+    awaits_at: Annotated[
+        str,
+        typer.Option(
+            "--listen",
+            metavar="ENDPOINT",
+            rich_help_panel=PAIR,
+            help="Where the guest comes: tcp://HOST:PORT or ipc://PATH.",
+        ),
+    ] = DEFAULT_ENDPOINT,
+    keys: pairoptions.KeysOption = None,
+    blocks: options.BlockOptions = None,
+    nets: options.NetOptions = None,
+    macs: options.MacOptions = None,
+    console: pairoptions.SharedConsoleOption = options.STDOUT,
+    heartbeat: pairoptions.HeartbeatOption = 50,
+    misses: pairoptions.MissesOption = 5,
+    max_lag: pairoptions.LagOption = 100,
+    max_log: pairoptions.LogLimitOption = 64,
+    dumpcore: options.DumpcoreOption = None,
+    name: options.NameOption = None,
+    run_directory: options.RunDirectoryOption = None,
+    as_json: pairoptions.JsonOption = False,
+) -> None:
+    """Wait for a guest that `vlockstep migrate` moves here, and run it.
+
+    It brings its memory, CPU and command line along; disks and NICs are those given here. The exit
+    status is the guest's.
+    """
+    replicate(options.replica_spec(ctx, "secondary"), as_json)
+
+
+def migrate(
+    name: NameArgument,
+    destination: Annotated[
+        str,
+        typer.Argument(
+            metavar="DESTINATION", help="Where `vlockstep receive` waits.", show_default=False
+        ),
+    ] = DEFAULT_ENDPOINT,
+    directory: DirectoryOption = None,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", rich_help_panel=OTHER, help="Progress and report as lines of JSON."),
+    ] = False,
+) -> None:
+    """Move a guest to another host while it runs. Who talks to it notices nothing.
+
+    Whatever fails on the way, the guest goes on here. Ctrl-C calls it off.
+    """
+    progress = Progress()
+    with closing(connect(directory, name)) as guest, closing(connect(directory, name)) as watcher:
+        watcher.ask("events")
+        guest.send("migrate", to=destination)
+        try:
+            report = _follow(guest, watcher, output.emit if as_json else partial(_tell, progress))
+        except KeyboardInterrupt:
+            if not watcher.ask("cancel-migration")["cancelled"]:
+                raise UsageError(f"{name} cannot be kept here any more") from None
+            raise HostError(f"the migration was called off; {name} goes on here") from None
+        finally:
+            progress.clear()
+    if as_json:
+        output.emit({"event": "migrated", **report})
+        return
+    output.fields(
+        [
+            ("moved to", destination),
+            ("in all", f"{report['total_ms']:.0f} ms"),
+            ("held for", f"{report['pause_ms']:.1f} ms, while its state was copied"),
+            ("stood for", f"{report['gap_ms']:.1f} ms, from here to there"),
+            ("memory", f"{report['bytes'] / 1e6:.1f} MB in {report['rounds'] + 1} rounds"),
+        ]
+    )
+
+
+def _follow(
+    guest: GuestClient, watcher: GuestClient, tell: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Tell how far it is until it is done."""
+    while True:
+        ready = select.select([guest, watcher], [], [])[0]
+        if watcher in ready:
+            said = watcher.read(0)
+            if said is not None and said.get("event") == "migrating":
+                tell(said)
+        if guest in ready:
+            said = guest.read(0)
+            if said is not None and said.get("answer") == "migrate":
+                from vlockstep.supervise.client import facts
+
+                return facts(said)
+
+
+def _tell(progress: Progress, event: dict[str, Any]) -> None:
+    text = f"{event['text']}: {event['bytes'] / 1e6:.0f} MB"
+    if event["lag_entries"]:
+        text += f", {event['lag_entries']} entries behind"
+    progress.tell(text)

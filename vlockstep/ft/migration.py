@@ -1,0 +1,216 @@
+"""A guest on its way to another host: a replica there joins it, takes over, and this one leaves.
+
+Until that one claims its generation the guest is here, whatever fails. See `protocol` for what
+happens on the way; here it is only led from step to step, watched, and told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+from vlockstep.ft import events
+from vlockstep.ft.transfer import Transfer
+from vlockstep.protocol.primary import Primary
+from vlockstep.protocol.secondary import Secondary
+from vlockstep.protocol.states import State
+from vlockstep.protocol.timing import MILLISECOND, SECOND
+
+_TELL_EVERY = 100 * MILLISECOND
+_CONNECT_LIMIT = 10 * SECOND
+_CHECK_LIMIT = 20 * SECOND
+_FOLLOW_LIMIT = 5 * SECOND
+"""So long who has handed over waits to follow, before it leaves."""
+
+
+class Phase(Enum):
+    """Where a migration is."""
+
+    CONNECTING = "reaching the destination"
+    CHECKING = "asking whether the guest can run there"
+    MEMORY = "sending the memory"
+    CATCHING_UP = "letting the destination catch up"
+    SWITCHING = "handing the guest over"
+    LEAVING = "leaving"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Mover(Protocol):
+    """What a migration moves: a replica."""
+
+    @property
+    def role(self) -> Primary | Secondary: ...
+
+    @property
+    def transfer(self) -> Transfer | None: ...
+
+    def drop(self, member: str, reason: str) -> None: ...
+
+    def switch_over(self, wanted: str = "") -> None: ...
+
+    def leave(self, reason: str) -> None: ...
+
+
+@dataclass
+class Report:
+    """What a migration took: nanoseconds in all, for which the guest was held while its state was
+    copied, and from when it stood still to when it had been taken over; bytes of RAM in so many
+    rounds, and entries since."""
+
+    total: int = 0
+    pause: int = 0
+    gap: int = 0
+    bytes: int = 0
+    rounds: int = 0
+    entries: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, times in milliseconds."""
+        return {
+            "total_ms": self.total / MILLISECOND,
+            "pause_ms": self.pause / MILLISECOND,
+            "gap_ms": self.gap / MILLISECOND,
+            "bytes": self.bytes,
+            "rounds": self.rounds,
+            "entries": self.entries,
+        }
+
+
+class Migration:
+    """Moves a primary's guest to the replica that waits at `endpoint`. `answer` gets why it failed,
+    or "", once."""
+
+    def __init__(
+        self,
+        replica: Mover,
+        endpoint: str,
+        now: int,
+        observe: Callable[[events.Event], None],
+        answer: Callable[[str, Report], None],
+    ) -> None:
+        self.endpoint = endpoint.partition(" ")[2] or endpoint
+        self.phase = Phase.CONNECTING
+        self.report = Report()
+        self._replica = replica
+        self._target = ""
+        """The replica there."""
+        self._observe = observe
+        self._answer = answer
+        self._began = self._since = now
+        self._told = 0
+        self._held: int | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.phase in (Phase.DONE, Phase.FAILED)
+
+    def deadline(self) -> int:
+        """When to look again at the latest."""
+        return self._told + _TELL_EVERY
+
+    # What happens
+
+    def reached(self, target: str) -> None:
+        """The destination has told who it is."""
+        if self.phase is Phase.CONNECTING:
+            self._target = target
+            self._enter(Phase.CHECKING)
+
+    def refused(self, replica: str, reason: str) -> None:
+        """A replica cannot join."""
+        joining = self.phase in (Phase.CHECKING, Phase.MEMORY, Phase.CATCHING_UP)
+        if joining and replica == self._target:
+            self._fail(reason)
+
+    def answered(self, generation: int, reason: str) -> None:
+        """The switchover came about, or not."""
+        if self.phase is not Phase.SWITCHING:
+            return
+        if generation:
+            self._enter(Phase.LEAVING)
+        else:
+            self._replica.drop(self._target, "the guest was not moved there")
+            self._fail(reason)
+
+    def cancel(self, reason: str) -> bool:
+        """Let the guest stay here, if it still can."""
+        if self.phase in (Phase.SWITCHING, Phase.LEAVING, Phase.DONE):
+            return False
+        if not self.over:
+            self._fail(reason)
+            self._replica.drop(self._target, reason)
+        return True
+
+    def look(self, now: int) -> None:
+        """Do what is next."""
+        if self.over:
+            return
+        self.report.total = now - self._began
+        role, transfer = self._replica.role, self._replica.transfer
+        if transfer is not None and transfer.to == self._target:
+            self.report.bytes, self.report.rounds = transfer.bytes, transfer.rounds
+            self.report.pause = transfer.pause
+            if self.phase is Phase.CHECKING:
+                self._enter(Phase.MEMORY)
+            if self.phase is Phase.MEMORY and transfer.sent:
+                self._enter(Phase.CATCHING_UP)
+        if self.phase is Phase.CONNECTING and now > self._began + _CONNECT_LIMIT:
+            self._fail(f"nobody answers at {self.endpoint}")
+        elif isinstance(role, Primary):
+            self._look_at_primary(now, role)
+        elif self.phase is Phase.LEAVING:
+            self._look_at_secondary(now, role)
+        if now >= self._told + _TELL_EVERY:
+            self._tell(now)
+
+    def _look_at_primary(self, now: int, primary: Primary) -> None:
+        if self.phase is Phase.SWITCHING:
+            if primary.state is State.HANDED_OVER and self._held is None:
+                self._held = now
+            return
+        joined = self._target in primary.ruling().members and primary.state is State.PROTECTED
+        if joined and self._target:
+            self._enter(Phase.SWITCHING)
+            self.report.entries = primary.next
+            self._replica.switch_over(self._target)
+        elif self.phase is Phase.CHECKING and now > self._began + _CHECK_LIMIT:
+            joins = primary.joiner is not None and primary.joiner.name == self._target
+            if not joins:
+                self._fail(f"what is at {self.endpoint} does not ask to join")
+
+    def _look_at_secondary(self, now: int, secondary: Secondary) -> None:
+        if self._held is not None and not self.report.gap:
+            self.report.gap = now - self._held
+            self._since = now
+        if secondary.state is State.FOLLOWING or now > self._since + _FOLLOW_LIMIT:
+            self._enter(Phase.DONE)
+            self._tell(now)
+            self._answer("", self.report)
+            self._replica.leave(f"the guest has moved to {self.endpoint}")
+
+    # Telling
+
+    def _enter(self, phase: Phase) -> None:
+        self.phase = phase
+        self._told = 0
+
+    def _fail(self, reason: str) -> None:
+        self._enter(Phase.FAILED)
+        self._answer(reason, self.report)
+
+    def _tell(self, now: int) -> None:
+        self._told = now
+        role = self._replica.role
+        lag = role.lag(now)[0] if isinstance(role, Primary) else 0
+        self._observe(
+            events.Migrating(
+                self.phase.name.lower(),
+                self.phase.value,
+                self.report.bytes,
+                self.report.rounds,
+                lag,
+            )
+        )
