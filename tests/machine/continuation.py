@@ -113,7 +113,11 @@ def go_on(
     looks: Iterable[Position],
     make: Callable[[Guest, MachineState], Machine] = restored,
 ) -> Course:
-    """Go on from where it was left."""
+    """Go on from where it was left.
+
+    A look at the very position where it was left may be still to come: an exit lies in the block
+    behind which the boundary of that position would be, so the look is due behind the exit.
+    """
     course = Course()
     machine = make(guest, MachineState.unpack(left.state))
     try:
@@ -122,7 +126,7 @@ def go_on(
         rest = islice(guest.entries, left.sequence, None)
         replayer = Replayer(LogSequence(rest), machine, sequence=left.sequence, clock=left.clock)
         recorder = Recorder(replayer, machine, course.entries.append, cadence=left.cadence)
-        _run(machine, recorder, course, (p for p in looks if p > left.position))
+        _run(machine, recorder, course, (p for p in looks if p >= left.position))
     finally:
         machine.close()
     return course

@@ -37,7 +37,7 @@ from support import (
 )
 
 from guests import lan
-from vlockstep.errors import StateError
+from vlockstep.errors import StateError, UsageError
 from vlockstep.host.simulated import SimulatedWorld
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
@@ -376,3 +376,18 @@ def test_going_on_here_is_the_same(left: Left) -> None:
     guest = guest_of("preempt, blocks")
     course, places, _ = leave(guest, [], [Position(2)], [Position(4, 9)])
     assert not difference(rest_of(course, places[0]), go_on(guest, left, [Position(4, 9)]))
+
+
+def test_an_exit_comes_before_the_boundary_that_its_position_names() -> None:
+    """There is none: who asked for it is told behind the exit, by whoever executes it."""
+    image = make_image(b"\x0f\x31\xeb\x00" + halt())  # rdtsc, in the first block
+    config = config_for(image)
+    guest = Guest(image, config, record(image, config, SimulatedWorld(1, Console())).entries)
+    course, (place,), _ = leave(guest, [0], [], looks := [Position(0, 1)])
+    state = MachineState.unpack(place.state)
+    assert (state.where, place.position) == (Where.EXIT, Position(0, 1))
+    assert list(course.seen) == list(go_on(guest, place, looks).seen) == [Position(1)]
+    with closing(Machine.restore(image, config, state, count_blocks=True)) as machine:
+        machine.break_at(Position(0, 1), lambda: None)
+        with pytest.raises(UsageError, match=r"exits:0\+1 does not exist: .* to exits:1"):
+            machine.run(SimulatedWorld(1, Console()))

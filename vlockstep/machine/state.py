@@ -77,7 +77,8 @@ class Where(IntEnum):
     BOUNDARY = 0
     """Between two blocks, or at BOOT."""
     EXIT = 1
-    """In an exit that is not complete."""
+    """In an exit that is not complete. Where blocks are counted there is no boundary of the same
+    position: it would be behind the block in which the exit is."""
     BEHIND = 2
     """Behind an exit, in the rest of its block."""
     HALTED = 3
