@@ -1,5 +1,6 @@
-"""Settings for all tests: hypothesis runs that are always the same, or explore and can be repeated;
-skips where a program is missing; and the table of faults."""
+"""Settings for all tests: a seed that is another in each run, and hypothesis runs that are always
+the same or explore, all of which can be repeated; skips where a program is missing; and the table
+of faults."""
 
 from __future__ import annotations
 
@@ -24,9 +25,16 @@ settings.register_profile(
 settings.load_profile("fixed")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, help="of a run in which tests are to draw as in that one")
+
+
 @pytest.hookimpl(tryfirst=True)  # before hypothesis looks
 def pytest_configure(config: pytest.Config) -> None:
     option = config.option
+    if option.seed is None:
+        given = getattr(config, "workerinput", {}).get("seed")
+        option.seed = random.SystemRandom().getrandbits(32) if given is None else given
     if option.hypothesis_profile == EXPLORING and option.hypothesis_seed is None:
         given = getattr(config, "workerinput", {}).get(SEED)
         option.hypothesis_seed = given or str(random.SystemRandom().getrandbits(64))
@@ -34,16 +42,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """The workers of pytest-xdist explore by the same seed."""
+    """The workers of pytest-xdist draw and explore by the same seeds."""
+    node.workerinput["seed"] = node.config.option.seed
     node.workerinput[SEED] = node.config.option.hypothesis_seed
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    return [f"exploring with {_again(config)}"] if config.option.hypothesis_seed else []
+    return [f"drawing with {_again(config)}"]
 
 
 def _again(config: pytest.Config) -> str:
-    return f"--hypothesis-profile={EXPLORING} --hypothesis-seed={config.option.hypothesis_seed}"
+    option, again = config.option, f"--seed={config.option.seed}"
+    if option.hypothesis_seed:
+        again += f" --hypothesis-profile={EXPLORING} --hypothesis-seed={option.hypothesis_seed}"
+    return again
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -64,6 +76,12 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
+def any_seed(request: pytest.FixtureRequest) -> int:
+    """Another in each run."""
+    return int(request.config.option.seed)
+
+
+@pytest.fixture
 def ipv6() -> str:
     """An endpoint of this machine at which to listen, with a port that the system chooses."""
     try:
@@ -75,11 +93,11 @@ def ipv6() -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How to explore the same again; what faults were injected, and what happened."""
+    """How to draw the same again; what faults were injected, and what happened."""
     config = terminalreporter.config
-    if config.option.hypothesis_seed and terminalreporter.stats.get("failed"):
-        terminalreporter.section("examples that were explored")
-        terminalreporter.write_line(f"for the same ones again: pytest {_again(config)}")
+    if terminalreporter.stats.get("failed") or terminalreporter.stats.get("error"):
+        terminalreporter.section("what was drawn")
+        terminalreporter.write_line(f"for the same again: pytest {_again(config)}")
     rows = [
         value
         for reports in terminalreporter.stats.values()

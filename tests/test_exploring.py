@@ -1,4 +1,5 @@
-"""Property tests: the same examples in every run, or others in each, which can be had again."""
+"""What tests draw: a seed that is another in each run, and the examples of property tests, the same
+in every run or others in each. All can be had again."""
 
 from __future__ import annotations
 
@@ -10,6 +11,12 @@ from pathlib import Path
 
 import pytest
 
+SEED = """
+def test_seed(any_seed):
+    with open("examples", "a") as file:
+        print(any_seed, file=file)
+    raise ValueError
+"""
 PROPERTY = """
 from pathlib import Path
 from hypothesis import given
@@ -50,8 +57,17 @@ def test_examples_are_the_same_in_every_run(project: Path) -> None:
 def test_what_was_explored_can_be_had_again_and_is_something_else_each_time(project: Path) -> None:
     """Also what a worker of pytest-xdist explored."""
     examples, out = run(project, "--hypothesis-profile=exploring", "-n", "1")
-    (command,) = re.findall(r"for the same ones again: pytest (.*)", out)
-    assert f"exploring with {command}" in out
+    (command,) = re.findall(r"for the same again: pytest (.*)", out)
+    assert f"drawing with {command}" in out
     assert "@reproduce_failure" in out
     assert run(project, *command.split())[0] == examples
     assert run(project, "--hypothesis-profile=exploring")[0] != examples
+
+
+def test_a_seed_can_be_had_again_and_is_another_each_time(project: Path) -> None:
+    """Also in a worker of pytest-xdist, and where pytest is quiet."""
+    (project / "test_property.py").write_text(SEED)
+    seeds, out = run(project, "-q", "-n", "1")
+    (command,) = re.findall(r"for the same again: pytest (.*)", out)
+    assert command == f"--seed={seeds[0]}"
+    assert run(project, command)[0] == seeds != run(project)[0]
