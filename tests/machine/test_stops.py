@@ -202,3 +202,28 @@ def test_a_guest_that_waits_for_an_interrupt_stops_there() -> None:
     for number, exits in enumerate((2, 3, 4)):
         for cause in Cause:
             assert (Stop(Position(exits), cause), hlt + 2 * number) in stops
+
+
+ENDLESS = {
+    "loop": "e2fe",
+    "a jump": "e9fbffffff",
+    "rep lodsb": "f3ac",
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_guest_that_executes_one_instruction_without_end_can_be_stopped(name: str) -> None:
+    """Wherever its registers point: here to that very instruction."""
+    # or rcx, -1; lea rsi, [rip + 16]; lea rdi, [rip + 9]; lea rsp, [rip + 10]; jmp $ + 2
+    start = bytes.fromhex("4883c9ff 488d3510000000 488d3d09000000 488d250a000000 eb00")
+    image = make_image(start + bytes.fromhex(ENDLESS[name]))
+    at = Position(0, 5)
+
+    def pass_by() -> None:
+        raise AssertionError(f"it went on to {machine.position}")
+
+    with machine_of(image, count_blocks=True) as machine:
+        machine.break_at(at, machine.stop)
+        machine.break_at(Position(0, 50), pass_by)
+        assert machine.run(ScriptedWorld()) == Stop(at, Cause.REQUEST)
+        assert machine.capture().position == at

@@ -69,8 +69,9 @@ def _text(instruction: capstone.CsInsn) -> str:
     return f"{instruction.mnemonic} {instruction.op_str}".strip()
 
 
-_ENDS_BLOCK = frozenset({"jump", "call", "ret", "iret", "int"})
-"""Capstone's names of groups of instructions."""
+_ENDS_BLOCK = frozenset({"jump", "branch_relative", "call", "ret", "iret", "int"})
+"""Capstone's names of groups of instructions. LOOP is a `branch_relative`, and no `jump`."""
+_STORING = ("movs", "stos", "ins")
 _EXITS = frozenset({"in", "out", "rdtsc", "rdtscp", "hlt", "syscall", "sysenter"})
 
 
@@ -102,12 +103,20 @@ def cut_short(registers: Registers, size: int, read: Read) -> bool:
     for instruction in engine.disasm(read(rip, LONGEST_INSTRUCTION), rip, 1):
         if instruction.size != size:
             return False
-        groups = map(instruction.group_name, instruction.groups)
-        if _ENDS_BLOCK.isdisjoint(groups) and not instruction.mnemonic.startswith("rep"):
+        groups = set(map(instruction.group_name, instruction.groups))
+        prefix, _, operation = instruction.mnemonic.rpartition(" ")
+        repeated = prefix.startswith("rep")
+        if _ENDS_BLOCK.isdisjoint(groups) and not repeated:
             return True
-        # It is alone anyhow; but does it overwrite itself? Pages may be mapped twice.
-        stored = registers["rdi"], registers["rsp"] - _WORD
-        return any((at - rip + _WORD) % PAGE < _WORD + size for at in stored)
+        # It is alone anyhow; but does it overwrite itself? Pages may be mapped twice. What stores
+        # nothing, such as a jump, may be all that a guest executes: it must not pass for another.
+        if repeated and operation.startswith(_STORING):
+            stored = registers["rdi"]
+        elif "call" in groups:
+            stored = registers["rsp"] - _WORD
+        else:
+            return False
+        return (stored - rip + _WORD) % PAGE < _WORD + size
     return False
 
 
