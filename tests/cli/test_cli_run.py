@@ -72,6 +72,7 @@ def test_disk_is_written(vlockstep: Command, disk: Path) -> None:
         (["hello", "--mem", "0"], 2, "guest memory of 0 MiB"),
         (["hello", "--mem", "99999999"], 2, "guest memory of"),
         (["hello", "--mem", "much"], 2, "--mem"),
+        (["hello", "--cpu", "phenom", "--cpu-limit", "westmere"], 2, "has abm, sse4a, mmxext, "),
         (["hello", "--cpu", "i486"], 2, "no CPU model 'i486'; there are qemu64"),
         (["hello", "--bogus"], 2, "--bogus"),
         (["hello", "--status=3"], 2, "--status"),

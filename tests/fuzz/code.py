@@ -13,14 +13,14 @@ from functools import cache
 from fuzz import guest
 from support import DATA, GDT, HALT, IDT, POINTERS, TEXT, halt, hypercall, make_image
 
-from vlockstep.machine.engine import CPU_MODELS
+from vlockstep.machine.cpumodels import MODELS
 from vlockstep.machine.exceptions import WITH_ERROR_CODE
 from vlockstep.machine.image import Image
 
 MAX_CODE = 1024
 
 HANDLERS, OWN_TABLES, TIMER = 1, 2, 4
-_MODELS = sorted(CPU_MODELS)
+_MODELS = sorted(MODELS)
 CONSOLE_REQUEST, BLOCK_REQUEST, NET_REQUEST, ANSWER = (DATA + n for n in (0, 0x100, 0x140, 0x180))
 """Where requests lie that are right, and 24 bytes for other answers."""
 _CODE, _HANDLER, _HANDLER_WITH_CODE = 0x400, 0xF80, 0xFC0

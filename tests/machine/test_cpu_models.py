@@ -18,7 +18,7 @@ from support import (
 )
 
 from vlockstep.errors import UsageError
-from vlockstep.machine.engine import CPU_MODELS
+from vlockstep.machine.cpumodels import MODELS
 from vlockstep.machine.report import GuestError
 
 UNDEFINED, HANDLER = 6, TEXT + 0x400
@@ -51,7 +51,7 @@ def cpuid(model: str) -> dict[int, tuple[int, ...]]:
         return dict(zip(LEAVES, rows, strict=True))
 
 
-@pytest.mark.parametrize("model", CPU_MODELS)
+@pytest.mark.parametrize("model", MODELS)
 def test_no_randomness_and_cpuid_says_so(model: str) -> None:
     for width in ("", "48"):
         assert undefined(model, f"{width}0fc7f0"), "rdrand"
@@ -63,7 +63,7 @@ def test_no_randomness_and_cpuid_says_so(model: str) -> None:
     assert leaves[0x80000001][3] >> 29 & 1, "long mode"
 
 
-@pytest.mark.parametrize("model", CPU_MODELS)
+@pytest.mark.parametrize("model", MODELS)
 def test_clocks_come_from_the_world(model: str) -> None:
     # mov ecx, 0xc0000103; mov eax, 0x77; xor edx, edx; wrmsr; then read the counter
     aux = bytes.fromhex("b9030100c0 b877000000 31d2 0f30")
@@ -83,7 +83,7 @@ def test_clocks_come_from_the_world(model: str) -> None:
             assert rest == 0x77
 
 
-@pytest.mark.parametrize("model", CPU_MODELS)
+@pytest.mark.parametrize("model", MODELS)
 def test_other_clocks_and_counters_do_not_exist(model: str) -> None:
     assert undefined(model, "31c9 0f33"), "rdpmc"
     assert undefined(model, "f30fc7f8"), "rdpid"
@@ -98,13 +98,13 @@ def test_other_clocks_and_counters_do_not_exist(model: str) -> None:
     assert len(seen) == 1
 
 
-@pytest.mark.parametrize("model", CPU_MODELS)
+@pytest.mark.parametrize("model", MODELS)
 def test_system_calls_are_undefined_on_every_model(model: str) -> None:
     assert undefined(model, "0f05"), "syscall"
 
 
 def test_models_differ_and_unknown_ones_are_refused() -> None:
-    assert len({str(cpuid(model)) for model in CPU_MODELS}) == len(CPU_MODELS)
+    assert len({str(cpuid(model)) for model in MODELS}) == len(MODELS)
     image = make_image(halt())
     refused = pytest.raises(UsageError, match=r"no CPU model 'haswell'; there are qemu64, ")
     with refused, machine_of(image, config_for(image, cpu="haswell")):

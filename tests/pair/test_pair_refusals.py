@@ -45,6 +45,21 @@ def test_secondary_with_another_arbiter(make_pair: MakePair) -> None:
     check_output(pair)
 
 
+def test_secondary_on_a_host_with_less(make_pair: MakePair) -> None:
+    """The guest's model is the primary's to say. Both are told what it would miss; another fits."""
+    pair = make_pair("ledger", SHORT, start=False)
+    pair.start_primary("--cpu", "sandybridge", "--cpu-limit", "sandybridge")
+    pair.start_secondary("--cpu-limit", "westmere")
+    assert pair.process("secondary").wait_exit() == 2
+    missing = "the guest's CPU model sandybridge has xsave, xsaveopt, rdtscp, which a host"
+    assert said(pair, "secondary", missing)
+    told = pair.process("primary").wait_event("notice")["text"]
+    assert told.startswith(f"the secondary cannot follow: {missing}")
+    pair.start_secondary("--cpu-limit", "sandybridge")
+    assert pair.wait_finished() == (0, 0)
+    check_output(pair)
+
+
 def test_secondary_without_an_arbiter(make_pair: MakePair) -> None:
     pair = make_pair("ledger", SHORT, start=False)
     pair.start_primary()

@@ -62,6 +62,13 @@ def test_a_replica(tmp_path: Path, command: str) -> None:
         ("run", 'image = "ledger"\ndisk.disk.path = "none"', "disk.disk: device 'disk': cannot", 1),
         ("run", 'image = "hello"\n[disk.x]\npath = "x"', "disk.x: hello.hvt declares no block", 2),
         ("run", 'image = "hello"\ncpu = "z80"', "cpu: no CPU model 'z80'; there are qemu64", 2),
+        (
+            "run",
+            'image = "hello"\ncpu = "phenom"\ncpu_limit = "westmere"',
+            "cpu: the guest's CPU model phenom has abm, ",
+            2,
+        ),
+        ("run", 'image = "hello"\ncpu_limit = "z80"', "cpu_limit: no CPU model 'z80'; there", 2),
         ("primary", 'image = "hello"', "arbiter: a primary needs an arbiter", 2),
         (
             "primary",

@@ -25,6 +25,7 @@ WHOLE = ReplicaSpec(
     arguments=("--lines=5", 'say "é\\\x7f"', ""),
     memory=64,
     cpu="nehalem",
+    cpu_limit="westmere",
     disks=(DiskSpec("disk", Path("/a/b c.img")), DiskSpec("x", Path("/x"), local=True)),
     nics=(NicSpec("net", "tap:tap0", Path("/x.pcap"), "02:00:00:00:00:01"),),
     console=Path("/console.txt"),
@@ -63,6 +64,9 @@ def test_a_specification_is_a_value() -> None:
         ({"name": ""}, "name", "is no name of a guest"),
         ({"arguments": ("\udcff",)}, "arguments", "is not valid UTF-8"),
         ({"secondaries": 0}, "secondaries", "0 is not from 1 to"),
+        ({"cpu_limit": "z80"}, "cpu_limit", "no CPU model 'z80'"),
+        ({"cpu": "z80"}, "cpu", "no CPU model 'z80'"),
+        ({"cpu": "core2duo"}, "cpu", "core2duo has ss, monitor, acpi, which"),
         ({"arbiter": None}, "arbiter", "a primary needs an arbiter"),
         ({"role": None}, "arbiter", "only a guest that is protected has that"),
         ({"role": None, "arbiter": None}, "endpoint", "only a guest that is protected"),
@@ -72,6 +76,10 @@ def test_what_is_wrong_has_its_key(change: dict[str, Any], key: str, message: st
     with pytest.raises(UsageError, match=re.escape(message)) as refused:
         replace(WHOLE, **change)
     assert refused.value.key == (key,)
+
+
+def test_a_secondary_learns_the_model_later() -> None:
+    assert replace(WHOLE, role="secondary", cpu="core2duo").cpu_limit == "westmere"
 
 
 @pytest.mark.parametrize(

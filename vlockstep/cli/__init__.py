@@ -10,6 +10,7 @@ standard error then.
     replay          replay: to execute it again
     log             log: what is in a log
     guests          guests: what comes with vlockstep
+    cpu             cpu: the CPU models of guests
     running         ps, status, events, stop: guests that run on this host
     top             top: all of them, live
     pair            primary, secondary, switchover: the replicas of a protected guest

@@ -11,6 +11,7 @@ import typer
 from vlockstep import __version__
 from vlockstep.cli.arbiter import arbiter
 from vlockstep.cli.command import Command, Group, markup
+from vlockstep.cli.cpu import cpu
 from vlockstep.cli.demo import demo
 from vlockstep.cli.guests import guests
 from vlockstep.cli.keys import keys
@@ -77,6 +78,7 @@ _add(record, RUN, "record clock -o clock.vlog")
 _add(replay, RUN, "replay clock.vlog --until exits:500")
 app.add_typer(log, name="log", rich_help_panel=RUN)
 _add(guests, RUN, "guests ledger")
+app.add_typer(cpu, name="cpu", rich_help_panel=RUN)
 _add(ps, WATCH, "ps")
 _add(status, WATCH, "status ledger-1")
 _add(events, WATCH, "events ledger-1 --after 0")

@@ -8,6 +8,7 @@ _NEW_KEYS = "`vlockstep keys new DIR` makes keys"
 _OPTIONS: dict[Key, str] = {
     ("memory",): "--mem MB",
     ("cpu",): "--cpu MODEL",
+    ("cpu_limit",): "--cpu-limit MODEL",
     ("disk", "*"): "--block {}=PATH",
     ("nic",): "--net NAME=switch:ENDPOINT",
     ("nic", "*"): "--net {}=BACKEND",

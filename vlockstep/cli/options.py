@@ -29,6 +29,12 @@ def bundled_guests(incomplete: str) -> list[str]:
     return [name for name in bundled.names() if name.startswith(incomplete)]
 
 
+def cpu_models(incomplete: str) -> list[str]:
+    from vlockstep.machine.cpumodels import MODELS
+
+    return [name for name in MODELS if name.startswith(incomplete)]
+
+
 ImageArgument = Annotated[
     str,
     typer.Argument(
@@ -121,7 +127,23 @@ ConsoleOption = Annotated[
 CpuOption = Annotated[
     str,
     typer.Option(
-        "--cpu", metavar="MODEL", rich_help_panel=GUEST, help="The CPU model that the guest sees."
+        "--cpu",
+        metavar="MODEL",
+        rich_help_panel=GUEST,
+        autocompletion=cpu_models,
+        help="The CPU model that the guest sees: one of `vlockstep cpu list`.",
+    ),
+]
+CpuLimitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cpu-limit",
+        metavar="MODEL",
+        rich_help_panel=GUEST,
+        autocompletion=cpu_models,
+        help="The CPU model that bounds those of guests on this host: one that needs more is "
+        "refused. Say the same on all hosts that are to take guests over from each other.",
+        show_default=False,
     ),
 ]
 DumpcoreOption = Annotated[
@@ -199,6 +221,7 @@ _FIELDS = {
     "name": "name",
     "memory": "memory",
     "cpu": "cpu",
+    "cpu_limit": "cpu_limit",
     "listen": "endpoint",
     "connect": "endpoint",
     "reached_at": "reached_at",

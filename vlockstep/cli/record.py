@@ -70,6 +70,7 @@ def record(
     keys: options.SwitchKeysOption = None,
     console: options.ConsoleOption = options.STDOUT,
     cpu: options.CpuOption = options.DEFAULT_CPU,
+    cpu_limit: options.CpuLimitOption = None,
     dumpcore: options.DumpcoreOption = None,
     as_json: Annotated[
         bool,

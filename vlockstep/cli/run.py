@@ -29,6 +29,7 @@ def run(
     keys: options.SwitchKeysOption = None,
     console: options.ConsoleOption = options.STDOUT,
     cpu: options.CpuOption = options.DEFAULT_CPU,
+    cpu_limit: options.CpuLimitOption = None,
     dumpcore: options.DumpcoreOption = None,
     name: options.NameOption = None,
     run_directory: options.RunDirectoryOption = None,

@@ -17,6 +17,7 @@ from vlockstep.host.background import Background
 from vlockstep.host.devices import DiskCounters
 from vlockstep.host.live import BlockDevice, Console, Continuation, NetDevice
 from vlockstep.machine.config import BlockConfig, GuestConfig, NetConfig
+from vlockstep.machine.cpumodels import check_limit
 from vlockstep.machine.image import Image
 from vlockstep.machine.interface import GuestMachine, Probe
 from vlockstep.net.station import Station
@@ -90,7 +91,8 @@ class Setting:
     calls `Runtime.look_around`, at `diverge` a bit of its RAM is flipped. `begin` is called when a
     guest starts afresh here, before any output. `guest` is the arbiter's name for it. `shared` are
     the locks on the files that both replicas write, by what they are to the guest. `disk_counters`
-    count, by name, what becomes of the disks."""
+    count, by name, what becomes of the disks. Of more than `cpu_limit`, a CPU model, no guest is
+    followed."""
 
     image: Image
     console: Console
@@ -109,6 +111,7 @@ class Setting:
     guest: str = ""
     shared: Mapping[str, FileLock] = field(default_factory=dict)
     disk_counters: Mapping[str, DiskCounters] = field(default_factory=dict)
+    cpu_limit: str | None = None
 
     def tear(self, output: Output) -> None:
         """An output is about to be made: if the fault's place is in the midst of it, make half of
@@ -127,7 +130,10 @@ class Setting:
         return {name: lock.token for name, lock in self.shared.items()}
 
     def check(self, config: GuestConfig) -> None:
-        """The devices given to this replica must be those that the primary's guest has."""
+        """The devices given to this replica must be those that the primary's guest has, and its CPU
+        model within the limit of this host."""
+        if self.cpu_limit is not None:
+            check_limit(config.cpu, self.cpu_limit, ("cpu_limit",))
         for name, block in config.blocks.items():
             disk = self.blocks.get(name)
             if disk is None:

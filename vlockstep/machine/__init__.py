@@ -7,6 +7,7 @@ What a guest starts from
     bundled         open_image, names: the guests that come with vlockstep
     samples         Sample: what there is to know of each of them
     config          GuestConfig, BlockConfig, NetConfig: equal on every replica
+    cpumodels       MODELS, missing, check_limit: CPU models, and the limit of a host
     boot            boot, check_devices: the state a guest starts from
 
 Its execution

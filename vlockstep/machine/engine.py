@@ -22,7 +22,6 @@ from unicorn import unicorn_const as uc_const
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
 
-from vlockstep.errors import UsageError
 from vlockstep.machine.blockcounter import COUNT, HOOK, NEVER, TARGET, BlockCounter
 from vlockstep.machine.boot import (
     CODE_SELECTOR,
@@ -31,12 +30,12 @@ from vlockstep.machine.boot import (
     GDT_LIMIT,
     BootState,
 )
+from vlockstep.machine.cpumodels import check_model
 from vlockstep.machine.layout import INHIBIT_INTERRUPTS, find_layout
 from vlockstep.machine.memory import Memory
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.state import UNSAVED_MSRS, CpuState
 from vlockstep.machine.unicorncpu import (
-    CPU_MODELS,
     EFER,
     TSC_AUX,
     Msr,
@@ -96,10 +95,7 @@ class Engine:
     def __init__(
         self, memory: Memory, model: str, start: BootState, exits: Exits, native: bool = True
     ) -> None:
-        if model not in CPU_MODELS:
-            raise UsageError(
-                f"no CPU model {model!r}; there are {', '.join(CPU_MODELS)}", key=("cpu",)
-            )
+        check_model(model)
         self._layout = find_layout()
         self._uc, self._handle = open_cpu(model)
         self._memory = memory

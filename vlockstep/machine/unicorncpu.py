@@ -14,17 +14,6 @@ from vlockstep.errors import HostError
 from vlockstep.machine.hostclock import stop_clock
 from vlockstep.machine.registers import Registers
 
-CPU_MODELS = {
-    "qemu64": x86.UC_CPU_X86_QEMU64,
-    "core2duo": x86.UC_CPU_X86_CORE2DUO,
-    "nehalem": x86.UC_CPU_X86_NEHALEM,
-    "westmere": x86.UC_CPU_X86_WESTMERE,
-    "sandybridge": x86.UC_CPU_X86_SANDYBRIDGE,
-    "phenom": x86.UC_CPU_X86_PHENOM,
-    "opteron_g3": x86.UC_CPU_X86_OPTERON_G3,
-}
-"""The models offered: those without RDRAND and RDSEED."""
-
 EFER = 0xC0000080
 TSC_AUX = 0xC0000103
 _IN_PAGES = 1 << 55
@@ -124,8 +113,9 @@ class RegisterBatch:
 
 
 def open_cpu(model: str) -> tuple[Any, Any]:
+    """One of `cpumodels.MODELS`."""
     stop_clock(uclib)
     uc = unicorn.Uc(uc_const.UC_ARCH_X86, uc_const.UC_MODE_64)
-    uc.ctl_set_cpu_model(CPU_MODELS[model])
+    uc.ctl_set_cpu_model(getattr(x86, f"UC_CPU_X86_{model.upper()}"))
     uc.ctl_exits_enabled(True)  # with no exit addresses: jumping to 0 is a fault, not a stop
     return uc, uc._uch

@@ -113,6 +113,7 @@ class Replica:
             begin=console.truncate if isinstance(console, ConsoleFile) else lambda: None,
             guest=name,
             shared=_shared_locks(guest.devices, console),
+            cpu_limit=spec.cpu_limit,
         )
         self._secondaries = spec.secondaries
         channels = _channels(spec, keys)

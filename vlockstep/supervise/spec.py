@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from vlockstep.errors import Key, UsageError
 from vlockstep.host.attach import DiskSpec
+from vlockstep.machine.cpumodels import check_limit, check_model
 from vlockstep.net.attach import NicSpec
 
 Role = Literal["primary", "secondary"]
@@ -75,7 +76,8 @@ class TestSpec:
 class ReplicaSpec:
     """A guest, and how it runs here: as the `role` of a replica, or without a role unprotected.
 
-    `image` is the name of a bundled guest, or the path of an image. `memory` is in MiB. Without a
+    `image` is the name of a bundled guest, or the path of an image. `memory` is in MiB. `cpu_limit`
+    is the CPU model that bounds those of guests on this host, if anything does. Without a
     `console` file the guest's text goes to standard output. `log`, `cores` (a directory) and `keys`
     (one, too) are None if there are none. A primary listens at its `endpoint`, where a secondary
     connects to it. `arbiter` is the directory of both. `secondaries` is how many a primary waits
@@ -93,6 +95,7 @@ class ReplicaSpec:
     arguments: tuple[str, ...] = ()
     memory: int = 512
     cpu: str = "westmere"
+    cpu_limit: str | None = None
     disks: tuple[DiskSpec, ...] = ()
     nics: tuple[NicSpec, ...] = ()
     console: Path | None = None
@@ -129,6 +132,10 @@ class ReplicaSpec:
                 "the guest's command line is not valid UTF-8", key=("arguments",)
             ) from error
         _check_bounds(self)
+        if self.cpu_limit is not None:
+            check_model(self.cpu_limit, ("cpu_limit",))
+            if self.role != "secondary":  # which gets the primary's
+                check_limit(self.cpu, self.cpu_limit, ("cpu",))
         if self.role is None:
             self._check_unprotected()
         elif self.arbiter is None:

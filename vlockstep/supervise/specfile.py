@@ -125,6 +125,7 @@ class _Reader:
             "arguments": _texts,
             "memory": _integer,
             "cpu": _text,
+            "cpu_limit": _text,
             "disk": self._disks,
             "nic": self._nics,
             "console": self._path,
