@@ -24,6 +24,7 @@ import struct
 import sys
 import uuid
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +36,8 @@ _REGION = 1 << 62
 _GROUP_BITS, _TOKEN_BITS = 36, 24
 _GROUP_SIZE = 1 << _TOKEN_BITS
 _REGION_SIZE = 1 << _GROUP_BITS + _TOKEN_BITS
+_ASIDE = _REGION - 1
+"""A byte whose lock means nothing to anybody."""
 _QEMU = (100, 200)
 """First byte and number of those that QEMU uses; it never locks all of them at once."""
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
@@ -73,6 +76,7 @@ class FileLock:
         token = int.from_bytes(os.urandom(_TOKEN_BITS // 8), "little")
         try:
             if qemu:
+                self._look(False)  # who is refused has not kept QEMU away meanwhile
                 self._lock(*_QEMU)
             self._lock(self._group + token, 1)
             self._look(qemu)
@@ -103,11 +107,8 @@ class FileLock:
         return self.token is not None and _reaches_others(self._fd)
 
     def _lock(self, start: int, length: int) -> None:
-        # who can only write cannot share a lock, and nobody shares a file with it
-        writes_only = fcntl.fcntl(self._fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY
-        kind = fcntl.F_WRLCK if writes_only else fcntl.F_RDLCK
         try:
-            _call("F_OFD_SETLK", self._fd, kind, start, length)
+            _call("F_OFD_SETLK", self._fd, _kind(self._fd), start, length)
         except OSError as error:
             found = _find(self._fd, start, length) if error.errno in _HELD else None
             if found is None:
@@ -150,6 +151,15 @@ def empty(fd: int) -> None:
         os.ftruncate(fd, 0)
 
 
+def user_of(fd: int) -> str | None:
+    """Who else uses an open file, for people; None if nobody is seen to."""
+    try:
+        found = _find(fd, _REGION, _REGION_SIZE) or _find(fd, *_QEMU)
+    except OSError:
+        return None
+    return None if found is None else _holder(fd, found)
+
+
 # Locks
 
 
@@ -158,6 +168,12 @@ class _Extent(NamedTuple):
 
     start: int
     length: int
+
+
+def _kind(fd: int) -> int:
+    """Who can only write cannot share a lock, and nobody shares a file with it."""
+    writes_only = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY
+    return fcntl.F_WRLCK if writes_only else fcntl.F_RDLCK
 
 
 def _find(fd: int, start: int, length: int) -> _Extent | None:
@@ -182,7 +198,7 @@ def _call(command: str, fd: int, kind: int, start: int, length: int) -> bytes:
 
 def _holder(fd: int, extent: _Extent) -> str:
     """Who holds this lock on the file, for people."""
-    file = next((file for file, *_ in _locks_of(Path(f"/proc/self/fdinfo/{fd}"))), None)
+    file = _file(fd)
     last = str(extent.start + extent.length - 1) if extent.length else "EOF"
     wanted = (file, str(extent.start), last)
     for process in Path("/proc").glob("[0-9]*"):
@@ -198,6 +214,19 @@ def _holder(fd: int, extent: _Extent) -> str:
     if wanted in _locks_of(Path("/proc/locks")):
         return "a process of this host that cannot be seen from here"
     return "a process on another host"
+
+
+def _file(fd: int) -> str | None:
+    """What proc(5) calls an open file: it tells that of those that hold a lock."""
+    own = Path(f"/proc/self/fdinfo/{fd}")
+    if not _locks_of(own):
+        with suppress(OSError):
+            _call("F_OFD_SETLK", fd, _kind(fd), _ASIDE, 1)
+    try:
+        return next((file for file, *_ in _locks_of(own)), None)
+    finally:
+        with suppress(OSError):
+            _call("F_OFD_SETLK", fd, fcntl.F_UNLCK, _ASIDE, 1)
 
 
 def _locks_of(path: Path) -> list[tuple[str, str, str]]:

@@ -45,6 +45,15 @@ def runs(pid: int, then: str) -> bool | None:
     return now is None
 
 
+def processor_time(pid: int) -> int:
+    """What a process has spent on processors, in ticks of the kernel; 0 where that is not told."""
+    try:
+        numbers = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        return int(numbers[11]) + int(numbers[12])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 def _here() -> str:
     """The system since it was booted, as a process in our namespaces sees it."""
     try:
