@@ -4,6 +4,9 @@ live            LiveWorld: the World of a guest that runs for real
 simulated       SimulatedWorld: one in virtual time, where a seed is all that is chance
 devices         Disk, ConsoleFile, ConsoleStream: block devices and consoles
 attach          attach, DiskSpec: from a disk's name and path to an open disk
+diskfiles       DiskInfo, inspect, create, convert, resize: disks in files, at rest
+diskformats     DiskFormat, recognise: their formats, and what a header says
+qemuimg         QemuImg: the program that reads and writes them
 background      Background, BackgroundThread: work that may wait for a file or a terminal
 eventwriter     EventWriter: events on their way to somebody who may not read them
 """
