@@ -71,6 +71,8 @@ def test_a_usage_error_is_framed_only_where_it_is_read_in_a_terminal() -> None:
         ("vlockstep demo --guest le", ["ledger"]),
         ("vlockstep run --cons", ["--console"]),
         ("vlockstep log s", ["show"]),
+        ("vlockstep disk c", ["create", "convert"]),
+        ("vlockstep disk info --from vh", ["vhd", "vhdx"]),
         ("vlockstep run --cpu w", ["westmere"]),
         ("vlockstep cpu show ne", ["nehalem"]),
         ("vlockstep cpu check --cpu-limit q", ["qemu64"]),

@@ -17,6 +17,8 @@ from vlockstep.machine import bundled
 
 COMMANDS = [
     *(["run"], ["record"], ["replay"], ["log", "show"], ["guests"], ["demo"], ["keys", "new"]),
+    *(["cpu", "list"], ["cpu", "show"], ["cpu", "check"], ["disk", "create"], ["disk", "info"]),
+    *(["disk", "convert"], ["disk", "resize"]),
     *(["primary"], ["secondary"], ["switchover"], ["switch"]),
 ]
 

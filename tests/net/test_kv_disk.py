@@ -10,6 +10,7 @@ from signal import SIGKILL
 
 import pytest
 import redis
+from commands import run_command
 from net.clients import Increments, Unprotected, alone, client, lan, protected
 
 pytestmark = pytest.mark.external("ip")
@@ -64,6 +65,22 @@ def test_all_that_was_acknowledged_outlives_a_crash(disk: Path) -> None:
         kill(guest)
     with server(disk), client() as caller:
         assert caller.get("changed") == b"1"
+
+
+@pytest.mark.external("qemu-img")
+def test_what_was_acknowledged_goes_through_other_formats(disk: Path, tmp_path: Path) -> None:
+    """As an appliance that comes as a VMDK, and runs from what is made of it."""
+    with server(disk) as guest, client() as caller:
+        assert caller.set("value", b"kept" * 1000)
+        kill(guest)
+    appliance, copy = tmp_path / "appliance.vmdk", tmp_path / "copy.img"
+    for source, target in ((disk, appliance), (appliance, copy)):
+        done = run_command("disk", "convert", source, target)
+        assert (done.returncode, done.stderr) == (0, "")
+    with server(copy), client() as caller:
+        assert caller.get("value") == b"kept" * 1000 and caller.dbsize() == 1
+        refused = run_command("disk", "convert", copy, tmp_path / "again.vmdk")
+        assert refused.returncode == 1 and "copy.img is in use by process" in refused.stderr
 
 
 def test_a_crash_in_the_midst(disk: Path) -> None:

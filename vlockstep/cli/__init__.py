@@ -10,6 +10,7 @@ standard error then.
     replay          replay: to execute it again
     log             log: what is in a log
     guests          guests: what comes with vlockstep
+    disk            disk: disks in files, of all formats
     cpu             cpu: the CPU models of guests
     running         ps, status, events, stop: guests that run on this host
     top             top: all of them, live
@@ -29,6 +30,7 @@ What they share
     output          emit, note: results for people, and for programs
     execution       execute, Ending: runs a guest to its end
     guestthread     GUEST_THREAD: how a command's end knows the guest's thread
+    signals         signals_to: what asks a command to end
     playback        follow: what a replay needs
     narration       narrate: a replay that is told entry by entry
 """

@@ -13,6 +13,7 @@ from vlockstep.cli.arbiter import arbiter
 from vlockstep.cli.command import Command, Group, markup
 from vlockstep.cli.cpu import cpu
 from vlockstep.cli.demo import demo
+from vlockstep.cli.disk import disk
 from vlockstep.cli.guests import guests
 from vlockstep.cli.keys import keys
 from vlockstep.cli.log import log
@@ -78,6 +79,7 @@ _add(record, RUN, "record clock -o clock.vlog")
 _add(replay, RUN, "replay clock.vlog --until exits:500")
 app.add_typer(log, name="log", rich_help_panel=RUN)
 _add(guests, RUN, "guests ledger")
+app.add_typer(disk, name="disk", rich_help_panel=RUN)
 app.add_typer(cpu, name="cpu", rich_help_panel=RUN)
 _add(ps, WATCH, "ps")
 _add(status, WATCH, "status ledger-1")

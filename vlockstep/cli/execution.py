@@ -9,17 +9,15 @@ therefore no command closes its machine.
 from __future__ import annotations
 
 import queue
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
-from types import FrameType
 from typing import Any, Literal
 
 from vlockstep.cli.guestthread import GUEST_THREAD
+from vlockstep.cli.signals import signals_to
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
@@ -30,7 +28,6 @@ ABORT_STATUS = 255
 """What Solo5 guests halt with after a trap or a failed assertion."""
 
 _TICK = 0.5
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -103,7 +100,7 @@ def execute(
             events.put(None)
 
     thread = Thread(target=body, name=GUEST_THREAD, daemon=True)
-    with _signals_to(events.put):
+    with signals_to(events.put):
         thread.start()
         while True:
             try:
@@ -155,17 +152,3 @@ def _stopped(machine: Machine, stop: Stop) -> Ending:
         core=core,
         core_problem=problem,
     )
-
-
-@contextmanager
-def _signals_to(put: Callable[[BaseException], None]) -> Iterator[None]:
-    def pass_on(number: int, _frame: FrameType | None) -> None:
-        put(KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number))
-
-    heeded = [n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, pass_on) for number in heeded}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -27,6 +27,8 @@ _OPTIONS: dict[Key, str] = {
     ("name",): "--name NAME",
     ("run_directory",): "--run-dir DIR",
     ("force",): "--force",
+    ("disk_format",): "--from raw",
+    ("shrink",): "--shrink",
     ("guest-ip",): "--guest-ip ADDR/LEN",
     ("gateway",): "--gateway ADDR",
     ("demo", "lines"): "--lines N",

@@ -1,0 +1,221 @@
+"""`vlockstep disk`: disks in files, made, looked at, converted and resized."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlockstep.cli import output
+from vlockstep.cli.command import Command, Group
+from vlockstep.errors import UsageError
+
+if TYPE_CHECKING:
+    from vlockstep.host.diskfiles import DiskInfo
+    from vlockstep.host.diskformats import DiskFormat
+    from vlockstep.host.qemuimg import QemuImg
+
+disk = typer.Typer(
+    cls=Group,
+    no_args_is_help=True,
+    help="Make, look at, convert and resize disks: raw, qcow2, VMDK, VHD, VHDX.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: vlockstep disk convert appliance.vmdk appliance.img",
+)
+
+_SIZE = re.compile(r"(\d{1,19})([KMGT]?)(?:i?B)?", re.I | re.A)
+
+
+def disk_formats(incomplete: str) -> list[str]:
+    """What a shell offers where a format is named."""
+    from vlockstep.host.diskformats import FORMATS
+
+    return [name for name in FORMATS if name.startswith(incomplete)]
+
+
+FileArgument = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The disk's file.", show_default=False)
+]
+SizeArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SIZE",
+        help="In bytes, or with K, M, G or T of 1024: a multiple of 512.",
+        show_default=False,
+    ),
+]
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        autocompletion=disk_formats,
+        help="The format of the new disk: raw, qcow2, vmdk, vhd or vhdx; by default what its name "
+        "says, or raw, from which guests run.",
+        show_default=False,
+    ),
+]
+FromOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="FORMAT",
+        autocompletion=disk_formats,
+        help="The format that the disk has; by default what its content says, which on a raw disk "
+        "a guest may have written.",
+        show_default=False,
+    ),
+]
+ThickOption = Annotated[
+    bool,
+    typer.Option("--thick", help="Take the room for all of it now; else as it is written."),
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace the file if there is one that nobody uses.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print a line of JSON.")]
+
+
+@disk.command(cls=Command, epilog="Example: vlockstep disk create ledger.img 64M")
+def create(
+    path: FileArgument,
+    size: SizeArgument,
+    thick: ThickOption = False,
+    format_name: FormatOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a disk that is full of zeros."""
+    from vlockstep.host import diskfiles
+
+    wanted, number = _format(format_name, path), parse_size(size)
+    with _qemu_img() as qemu:
+        made = diskfiles.create(path, number, wanted, qemu, thick=thick, may_replace=force)
+    _tell(made, as_json)
+
+
+@disk.command(cls=Command, epilog="Example: vlockstep disk info appliance.vmdk")
+def info(path: FileArgument, source: FromOption = None, as_json: JsonOption = False) -> None:
+    """Show what a disk is: its format, its sizes, who uses it, whether guests can run from it."""
+    from vlockstep.host import diskfiles
+
+    with _qemu_img() as qemu:
+        found = diskfiles.inspect(path, qemu, _named(source))
+    _tell(found, as_json)
+
+
+@disk.command(cls=Command, epilog="Example: vlockstep disk convert appliance.vmdk appliance.img")
+def convert(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="The disk to read.", show_default=False)
+    ],
+    path: Annotated[
+        Path, typer.Argument(metavar="DEST", help="The disk to make.", show_default=False)
+    ],
+    format_name: FormatOption = None,
+    source_format: FromOption = None,
+    thick: ThickOption = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read both in the end, and compare them.")
+    ] = False,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy a disk into another format. The copy is there when it is whole, or not at all.
+
+    Nobody can use the source meanwhile. A source that is damaged or cut off, or that has its data
+    in files elsewhere, is refused.
+    """
+    from vlockstep.host import diskfiles
+
+    wanted = _format(format_name, path)
+    with _qemu_img() as qemu:
+        found = diskfiles.inspect(source, qemu, _named(source_format))
+        made = diskfiles.convert(
+            found, path, wanted, qemu, thick=thick, may_replace=force, verify=verify
+        )
+    _tell(made, as_json)
+
+
+@disk.command(cls=Command, epilog="Example: vlockstep disk resize ledger.img 128M")
+def resize(
+    path: FileArgument,
+    size: SizeArgument,
+    shrink: Annotated[
+        bool,
+        typer.Option("--shrink", help="It may become smaller: what is beyond the size is lost."),
+    ] = False,
+    source: FromOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change the size of a raw or qcow2 disk that nobody uses. A guest sees it when it starts."""
+    from vlockstep.host import diskfiles
+    from vlockstep.host.qemuimg import QemuImg
+
+    number = parse_size(size)
+    with _qemu_img() as qemu:
+        found = diskfiles.inspect(path, qemu, _named(source))
+        whole = QemuImg(tell=qemu.tell)  # not to be left halfway
+        changed = diskfiles.resize(found, number, whole, shrink=shrink)
+    _tell(changed, as_json)
+
+
+def parse_size(text: str) -> int:
+    """Bytes."""
+    from vlockstep.host.diskfiles import check_size
+
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise UsageError(f"{text!r} is no size: write bytes, or a number with K, M, G or T")
+    size = int(found[1]) << 10 * (" KMGT".index(found[2].upper() or " "))
+    check_size(size)
+    return size
+
+
+def _named(name: str | None) -> DiskFormat | None:
+    from vlockstep.host.diskformats import format_called
+
+    return None if name is None else format_called(name)
+
+
+def _format(name: str | None, path: Path) -> DiskFormat:
+    from vlockstep.host.diskformats import RAW, format_of_name
+
+    return _named(name) or format_of_name(path) or RAW
+
+
+@contextmanager
+def _qemu_img() -> Iterator[QemuImg]:
+    """One that signals end, and that says how far it is."""
+    from vlockstep.cli.signals import raised_on_request
+    from vlockstep.host.qemuimg import QemuImg
+    from vlockstep.program.progress import Progress
+
+    progress = Progress()
+    try:
+        with raised_on_request() as stop:
+            yield QemuImg(stop, progress.tell)
+    finally:
+        progress.clear()
+
+
+def _tell(found: DiskInfo, as_json: bool) -> None:
+    if as_json:
+        output.emit(found.to_dict())
+        return
+    kind = "thick" if found.thick else "thin"
+    runs = f"cannot run from it: {found.obstacle}" if found.obstacle else "can run from it"
+    output.fields(
+        [
+            ("file", found.path),
+            ("format", found.format.name),
+            ("size", f"{found.size} bytes"),
+            ("allocated", f"{found.allocated} bytes, {kind}"),
+            ("guests", runs),
+            ("in use by", found.user or "nobody that is seen from here"),
+        ]
+    )
