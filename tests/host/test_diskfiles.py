@@ -6,9 +6,13 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vlockstep.errors import HostError, UsageError, VlockstepError
 from vlockstep.files.locks import InUse, user_of
@@ -411,3 +415,40 @@ def test_how_far_it_is(tmp_path: Path, source: Path) -> None:
     convert(inspect(source, qemu), tmp_path / "copy.img", RAW, qemu, verify=True)
     steps = [f"converting {source}: 100 %", f"comparing {tmp_path}/copy.img: 100 %"]
     assert list(dict.fromkeys(text for text in told if text.endswith(" 100 %"))) == steps
+
+
+# Hostile
+
+
+@cache
+def theirs(kind: DiskFormat) -> bytes:
+    """A small disk of that format."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "disk"
+        qemu_img("create", "-f", kind.called, path, "1M")
+        return path.read_bytes()
+
+
+@pytest.mark.parametrize("kind", [QCOW2, VMDK, VHD, VHDX], ids=lambda kind: kind.name)
+@settings(max_examples=20)
+@given(data=st.data())
+def test_any_change_to_a_disk_makes_a_disk_or_an_error(
+    tmp_path_factory: pytest.TempPathFactory, kind: DiskFormat, data: st.DataObject
+) -> None:
+    content = bytearray(theirs(kind))
+    meaning = [at for at in range(0, len(content), 8) if any(content[at : at + 8])]
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.sampled_from(meaning))
+        content[at : at + 8] = data.draw(st.binary(min_size=8, max_size=8))
+    folder = tmp_path_factory.mktemp("hostile")
+    path = folder / "disk"
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    copy = folder / "copy.img"
+    try:
+        disk = inspect(path, QEMU, kind)
+        if disk.size <= 64 * MIB:
+            convert(disk, copy, RAW, QEMU, verify=True)
+            copy.unlink()
+    except VlockstepError as error:
+        assert "\n" not in str(error)
+    assert [*folder.iterdir()] == [path]

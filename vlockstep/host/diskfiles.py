@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -214,6 +215,8 @@ def _options(disk_format: DiskFormat, thick: bool) -> list[str]:
 
 
 def _allocate(path: Path) -> None:
+    if sys.platform == "darwin":
+        raise HostError("macOS takes no room beforehand: make the disk thin")
     with path.open("r+b") as file:
         os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
 
