@@ -22,6 +22,17 @@ EXAMPLES = [
     (events.Protected(), {"event": "protected"}),
     (events.Loading(), {"event": "loading"}),
     (
+        events.Migrating("memory", "sending", 4096, 1, 7),
+        {
+            "event": "migrating",
+            "phase": "memory",
+            "text": "sending",
+            "bytes": 4096,
+            "rounds": 1,
+            "lag_entries": 7,
+        },
+    ),
+    (
         events.Joined(3, 2, 4096, 1, 1.5),
         {
             "event": "joined",

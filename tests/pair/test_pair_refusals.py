@@ -23,7 +23,7 @@ def test_third_replica(make_pair: MakePair) -> None:
     pair = make_pair("ledger", SHORT, stop_at=["exits:50"])
     other = make_pair("ledger", SHORT, start=False)
     other.relay.forward_to(pair.endpoint)
-    other.start_secondary()
+    other.start_secondary("--arbiter", pair.arbiter)
     assert other.process("secondary").wait_exit() == 1
     assert said(other, "secondary", "let it listen somewhere")
     pair.go()

@@ -27,6 +27,7 @@ from vlockstep.protocol.messages import (
     Have,
     Hello,
     Iam,
+    Invite,
     Join,
     Later,
     Message,
@@ -171,6 +172,7 @@ SAYS: list[Message] = [
     Pages(0, 0, 0, b""),
     Took(1),
     Rest(0, 0, 0, b""),
+    Invite(),
 ]
 
 

@@ -15,6 +15,7 @@ standard error then.
     running         ps, status, events, stop: guests that run on this host
     top             top: all of them, live
     pair            primary, secondary, switchover: the replicas of a protected guest
+    migrate         migrate, receive: a guest that moves to another host
     arbiter         arbiter: who rules
     switch          switch: the virtual switch
     keys            keys: what replicas need to trust each other
