@@ -122,7 +122,9 @@ class LiveWorld:
         now = time.perf_counter_ns()
         self._zero = now - start.clock[0]
         self._wall_zero = start.clock[1] - now
-        self._console_offset = console_offset
+        self.console_offset = console_offset
+        self.polls: tuple[int, int] = (-1, 0)
+        """The exit in which the guest polls, or did last, and since when by `time.monotonic_ns`."""
         self._bell = Bell(fd for nic in self._nics.values() for fd in nic.descriptors())
         self._pause = pause
         self._ticker: _Ticker | None = None
@@ -142,7 +144,9 @@ class LiveWorld:
         return now + self._wall_zero & _MASK
 
     def poll(self, at: int, timeout: int) -> int:
-        deadline = (self._start.waiting_since(at, time.monotonic_ns()) + timeout) / 1e9
+        since = self._start.waiting_since(at, time.monotonic_ns())
+        self.polls = at, since
+        deadline = (since + timeout) / 1e9
         while True:
             self._bell.clear()
             self._pause()
@@ -197,8 +201,8 @@ class LiveWorld:
     # Outputs
 
     def console(self, at: int, data: bytes) -> None:
-        self._console.write(self._console_offset, data)
-        self._console_offset += len(data)
+        self._console.write(self.console_offset, data)
+        self.console_offset += len(data)
 
     def net_write(self, at: int, handle: int, frame: bytes) -> None:
         self._nics[handle].write(frame)

@@ -111,6 +111,7 @@ class Execution:
         self._raised: int | None = None
         self._pending: int | None = None
         self._breakpoints = Breakpoints()
+        self._visitor: Callable[[], None] | None = None
         self._attentive = count_blocks
 
     # State
@@ -198,6 +199,20 @@ class Execution:
         `run` returns a block later: a stop there would change how blocks are counted.
         """
         self._stop, self._attentive = Cause.REQUEST, True
+
+    def visit(self, action: Callable[[], None]) -> None:
+        """Call `action` in the guest's thread, where its state can be taken: at the next block
+        boundary if it counts blocks, behind the next exit otherwise, or in a call of its World that
+        waits and lets it in. Not more than one at a time; from any thread."""
+        self._visitor = action
+        self._attentive = True
+        self.kick()
+
+    def let_in(self) -> None:
+        """Call what is to be called in the guest's thread, if anything is. By its World."""
+        action, self._visitor = self._visitor, None
+        if action is not None:
+            action()
 
     def replace_world(self, world: World) -> None:
         """From the next exit on, or from the one that now waits, ask `world`.
@@ -383,6 +398,8 @@ class Execution:
                 self.engine.stop_after_block()
         elif not counting and not self._breakpoints:
             self._attentive = False
+            if self._visitor is not None:  # who came meanwhile
+                self._attentive = True
 
     # Stops
 
@@ -473,6 +490,8 @@ class Execution:
         return bool(self.engine["rflags"] & _INTERRUPT_FLAG) and not self.engine.in_shadow()
 
     def _check_breakpoints(self) -> None:
+        if self._visitor is not None and not (self.engine.counting and self._where is Where.BEHIND):
+            self.let_in()
         if self._breakpoints:
             self._breakpoints.reach(self.position)
 
