@@ -14,7 +14,8 @@ from support import VERSION_1
 
 from vlockstep import Entry, LogReader, LogWriter
 from vlockstep.replay.entry import Kind
-from vlockstep.replay.logfile import MAGIC, VERSION, frame
+from vlockstep.replay.frames import frame
+from vlockstep.replay.logfile import MAGIC, VERSION
 
 HEAD = 12
 """Bytes of a frame's head."""

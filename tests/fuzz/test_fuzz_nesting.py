@@ -14,7 +14,8 @@ import pytest
 from fuzz.worker import Worker
 
 from vlockstep.replay.entry import Kind
-from vlockstep.replay.logfile import MAGIC, frame
+from vlockstep.replay.frames import frame
+from vlockstep.replay.logfile import MAGIC
 
 DEEP = b"\x91" * 1010 + b"\xc0"
 """Deep enough that Python cannot print it, and not so deep that msgpack refuses it."""

@@ -16,8 +16,9 @@ from vlockstep.errors import HostError, LogError, VlockstepError
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.position import Position
 from vlockstep.replay.entry import Entry
+from vlockstep.replay.frames import frame
 from vlockstep.replay.keyframe import Keyframe
-from vlockstep.replay.logfile import MAGIC, VERSION, LogReader, LogWriter, frame
+from vlockstep.replay.logfile import MAGIC, VERSION, LogReader, LogWriter
 from vlockstep.replay.recorder import Cadence
 
 CONFIG = config_for(sample("abi"), "--timer=1", blocks=disk_config(4096, True, "ab"))

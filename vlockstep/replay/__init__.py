@@ -2,6 +2,7 @@
 
 entry       Kind, Checkpoint, End: what a log is made of
 codec       encode, decode: batches of entries as bytes, for files and for the logging channel
+frames      FrameReader, frame: pieces of a file, each with checksums
 logfile     LogWriter, LogReader: `*.vlog`
 keyframe    Keyframe: the complete state at a position, kept inside a log
 recorder    Recorder: a World that passes everything through and logs it

@@ -1,9 +1,6 @@
 """Log files, `*.vlog`: a header and batches, each with its length and checksums.
 
-A frame is `u32 length, u32 CRC-32 of the content, u32 CRC-32 of those eight bytes, content`,
-little-endian. The file is the magic, a frame with the header (msgpack), and a frame for each
-batch. Since the frame's head has a checksum of its own, a file that was cut off and one that was
-damaged are told apart.
+The file is the magic, a frame (see `frames`) with the header (msgpack), and a frame for each batch.
 
 Between batches there may be frames whose content is a msgpack map instead of an array: notes, each
 with its `kind`. A reader passes over those whose kind it does not know. So far there are keyframes,
@@ -15,13 +12,10 @@ Version 1 is read, too. Its entries do not tell which NIC a frame was read from,
 from __future__ import annotations
 
 import os
-import struct
-import zlib
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
 
 import msgpack
 
@@ -30,20 +24,14 @@ from vlockstep.files.piecefile import PieceFile
 from vlockstep.machine.config import GuestConfig
 from vlockstep.replay import codec
 from vlockstep.replay.entry import Entry, data_size
+from vlockstep.replay.frames import MAX_CONTENT, FrameReader, frame
 from vlockstep.replay.keyframe import KIND, Keyframe
 
 MAGIC = b"VLOCKLOG"
 VERSION = 2
-_HEAD = struct.Struct("<III")
 _MAPS = frozenset(bytes([byte]) for byte in (*range(0x80, 0x90), 0xDE, 0xDF))
-_MAX_CONTENT = (1 << 32) - 1
 _BATCH_ENTRIES = 2048
 _BATCH_BYTES = 1 << 18
-
-
-def frame(content: bytes) -> bytes:
-    head = struct.pack("<II", len(content), zlib.crc32(content))
-    return head + struct.pack("<I", zlib.crc32(head)) + content
 
 
 def _is_map(content: bytes) -> bool:
@@ -121,7 +109,7 @@ class LogWriter:
         assert keyframe.sequence == self._next + len(self._entries)
         self.flush()
         content = keyframe.pack()
-        if len(content) > _MAX_CONTENT:
+        if len(content) > MAX_CONTENT:
             raise HostError(f"a keyframe of {len(content) >> 20} MiB is too large for a log")
         self._write(frame(content))
 
@@ -153,17 +141,8 @@ class LogReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.truncated: int | None = None
-        try:
-            self.size = path.stat().st_size
-            if not path.is_file():  # opening a FIFO would wait, perhaps for ever
-                raise LogError(f"cannot read the log {path}: it must be a regular file")
-            self._file: BinaryIO = path.open("rb")
-        except OSError as error:
-            raise LogError(f"cannot read the log {path}: {error.strerror}") from error
-        if self._file.read(len(MAGIC)) != MAGIC:
-            raise LogError(f"{path} is not a vlockstep log")
-        header = self._frame()
+        self._frames = FrameReader(path, MAGIC, "log", "batch", LogError)
+        header = self._frames.next()
         if header is None:
             raise LogError(f"{path} ends within its header; nothing can be replayed")
         try:
@@ -184,13 +163,21 @@ class LogReader:
             raise LogError(f"{path}: malformed header (an image that is no path)")
         self.image = Path(os.fsdecode(image)) if image else None
 
+    @property
+    def size(self) -> int:
+        return self._frames.size
+
+    @property
+    def truncated(self) -> int | None:
+        return self._frames.truncated
+
     def frames(self) -> Iterator[tuple[int, list[Entry]] | Keyframe]:
         """Each batch, as the sequence number of its first entry and its entries, and each keyframe
         where it belongs."""
         expected = 0
         while True:
-            offset = self._file.tell()
-            content = self._frame()
+            offset = self._frames.offset
+            content = self._frames.next()
             if content is None:
                 return
             try:
@@ -229,28 +216,4 @@ class LogReader:
         return chain.from_iterable(batch for _, batch in self.batches())
 
     def close(self) -> None:
-        self._file.close()
-
-    def _frame(self) -> bytes | None:
-        """The next frame's content; None at the end of the file or of what is whole of it."""
-        offset = self._file.tell()
-        head = self._file.read(_HEAD.size)
-        if not head:
-            return None
-        if len(head) < _HEAD.size:
-            self.truncated = offset
-            return None
-        length, checksum, head_checksum = _HEAD.unpack(head)
-        if zlib.crc32(head[:8]) != head_checksum:
-            raise LogError(f"{self.path}: damaged at offset {offset} (the head of a batch)")
-        if length > self.size - offset - _HEAD.size:
-            self.truncated = offset
-            return None
-        content = self._file.read(length)
-        if zlib.crc32(content) != checksum:
-            start = offset + _HEAD.size
-            raise LogError(
-                f"{self.path}: damaged between offsets {start} and {start + length} "
-                "(checksum of a batch)"
-            )
-        return content
+        self._frames.close()

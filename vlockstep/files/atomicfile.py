@@ -1,0 +1,74 @@
+"""A file that is there whole, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import uuid
+from pathlib import Path
+from typing import Self
+
+_NO_UNNAMED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
+"""What filesystems say that have no files without a name."""
+
+
+class AtomicFile:
+    """What is written appears at `path` when it is kept, in the place of what was there; whatever
+    happens before, nothing of it does. On Linux not even under another name, where the filesystem
+    has files without any.
+
+    Raises `OSError`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.written = 0
+        """Bytes."""
+        self._path = path
+        if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+            raise FileExistsError(errno.EEXIST, "it exists and is no regular file")
+        self._part = path.parent / f".{uuid.uuid4().hex}.part"
+        self._named = not hasattr(os, "O_TMPFILE")
+        if not self._named:
+            try:
+                flags = os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC
+                self._fd = os.open(path.parent, flags, 0o666)
+            except OSError as error:
+                if error.errno not in _NO_UNNAMED:
+                    raise
+                self._named = True
+        if self._named:
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+            self._fd = os.open(self._part, flags, 0o666)
+
+    def write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]
+        self.written += len(data)
+
+    def keep(self) -> None:
+        """It is complete, and outlives the host's death from now on."""
+        os.fsync(self._fd)
+        if not self._named:
+            # with a descriptor, though the path needs none: only then are links followed
+            os.link(f"/proc/self/fd/{self._fd}", self._part, src_dir_fd=self._fd)
+            self._named = True
+        self._part.replace(self._path)
+        self._named = False
+        directory = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def close(self) -> None:
+        os.close(self._fd)
+        if self._named:
+            self._part.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
