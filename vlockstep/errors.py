@@ -57,3 +57,7 @@ class LogError(VlockstepError):
 
 class StateError(VlockstepError):
     """A machine's state cannot be taken here, or is not one that can be restored here."""
+
+
+class SnapshotError(VlockstepError):
+    """A snapshot is damaged, of another version, or cannot be started here."""

@@ -18,6 +18,7 @@ TARGETS = {
     "code": "machine code of a hostile guest",
     "calls": "hypercalls of a hostile guest",
     "log": "log files: header, batches, entries, checkpoints",
+    "snapshot": "snapshots: header, pieces of RAM and disks",
     "messages": "what replicas say to each other",
     "ports": "what a switch and its ports say to each other, frames included",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fuzz import image, log, messages, ports
+from fuzz import image, log, messages, ports, snapshot
 from fuzz.mutations import mutations
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +18,12 @@ def test_images(data: bytes) -> None:
 @given(mutations(log.seeds()))
 def test_log_files(data: bytes) -> None:
     log.check(data)
+
+
+@settings(max_examples=60)
+@given(mutations(snapshot.seeds()))
+def test_snapshots(data: bytes) -> None:
+    snapshot.check(data)
 
 
 @given(mutations(messages.seeds()) | st.binary(max_size=64))

@@ -34,7 +34,7 @@ from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.position import MAX_COUNT, Position
 
 VERSION = 1
-_ENGINE = unicorn.__version__
+ENGINE = unicorn.__version__
 _HOST_POINTERS = ((16, 32), (5504, 5536), (5600, 5608))
 """Byte ranges of a saved context: of no meaning to another process, and none to the CPU."""
 CONTEXT_SIZE = 5608
@@ -62,7 +62,7 @@ class CpuState:
         """Without what has a meaning in this process only."""
         if len(self.context) != CONTEXT_SIZE:
             raise StateError(
-                f"this version of Unicorn ({_ENGINE}) is not known to vlockstep; "
+                f"this version of Unicorn ({ENGINE}) is not known to vlockstep; "
                 "install one that its pyproject.toml names"
             )
         context = bytearray(self.context)
@@ -105,7 +105,7 @@ class MachineState:
         cpu = self.cpu
         packed: bytes = msgpack.packb(
             (
-                VERSION, _ENGINE, self.guest, int(self.where), self.position, self.timed,
+                VERSION, ENGINE, self.guest, int(self.where), self.position, self.timed,
                 self.timer, self.handler, self.unreached, cpu.context, cpu.rip, cpu.rflags,
                 cpu.msrs, self.memory,
             )
@@ -122,9 +122,9 @@ class MachineState:
                     f"a machine's state of version {version}; this vlockstep reads {VERSION}"
                 )
             engine, *fields = fields
-            if engine != _ENGINE:
+            if engine != ENGINE:
                 raise StateError(
-                    f"a machine's state of Unicorn {engine}; here it is {_ENGINE}: install the same"
+                    f"a machine's state of Unicorn {engine}; here it is {ENGINE}: install the same"
                 )
             return cls._checked(*fields)
         except (ValueError, TypeError, msgpack.UnpackException) as error:

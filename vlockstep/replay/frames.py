@@ -26,17 +26,24 @@ def frame(content: bytes) -> bytes:
 class FrameReader:
     """Reads a file that begins with `magic`: a `kind` of file, of frames that are each a `part`.
 
-    Raises `error` for what is none, or damaged. `truncated` is the offset at which an incomplete
-    frame begins, once that was met.
+    No content is longer than `limit`. Raises `error` for what is none, or damaged. `truncated` is
+    the offset at which an incomplete frame begins, once that was met.
     """
 
     def __init__(
-        self, path: Path, magic: bytes, kind: str, part: str, error: type[VlockstepError]
+        self,
+        path: Path,
+        magic: bytes,
+        kind: str,
+        part: str,
+        error: type[VlockstepError],
+        limit: int = MAX_CONTENT,
     ) -> None:
         self.path = path
         self.truncated: int | None = None
         self._part = part
         self._error = error
+        self._limit = limit
         try:
             self.size = path.stat().st_size
             if not path.is_file():  # opening a FIFO would wait, perhaps for ever
@@ -63,7 +70,7 @@ class FrameReader:
             self.truncated = offset
             return None
         length, checksum, head_checksum = _HEAD.unpack(head)
-        if zlib.crc32(head[:8]) != head_checksum:
+        if zlib.crc32(head[:8]) != head_checksum or length > self._limit:
             raise self._error(
                 f"{self.path}: damaged at offset {offset} (the head of a {self._part})"
             )

@@ -38,16 +38,16 @@ class Keyframe:
             machine = fields["machine"]
             if type(machine) is not bytes:
                 raise ValueError("a machine that is none")
-            cycles, walltime = _counts(2, *fields["clock"])
-            (sequence,), (console,) = _counts(1, fields["sequence"]), _counts(1, fields["console"])
-            position = Position(*_counts(2, *fields["position"]))
-            cadence = Cadence(*_counts(3, *fields["cadence"]))
+            cycles, walltime = counts(2, *fields["clock"])
+            (sequence,), (console,) = counts(1, fields["sequence"]), counts(1, fields["console"])
+            position = Position(*counts(2, *fields["position"]))
+            cadence = Cadence(*counts(3, *fields["cadence"]))
             return cls(sequence, position, machine, (cycles, walltime), console, cadence)
         except (ValueError, TypeError, KeyError) as error:
             raise LogError(f"malformed keyframe ({error!r})") from error
 
 
-def _counts(count: int, *values: object) -> list[int]:
+def counts(count: int, *values: object) -> list[int]:
     found = [value for value in values if type(value) is int and 0 <= value <= MAX_COUNT]
     if len(found) != count or len(values) != count:
         raise ValueError(f"{values!r:.40} where {count} numbers should be")
