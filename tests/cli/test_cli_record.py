@@ -283,7 +283,7 @@ def test_a_log_that_does_not_tell_of_its_image(vlockstep: Command, own: tuple[Pa
         old.extend(list(reader.entries()))
     result = vlockstep("replay", "old")
     assert result.status == 2
-    assert "and the log does not tell where that lay: name the image with --image" in result.err
+    assert "and it does not tell where that lay: name the image with --image" in result.err
     assert vlockstep("replay", "old", "--image", image).status == 0
 
 

@@ -13,6 +13,7 @@ standard error then.
     disk            disk: disks in files, of all formats
     cpu             cpu: the CPU models of guests
     running         ps, status, events, stop: guests that run on this host
+    snapshot        snapshot, suspend, resume: guests that go on from a file
     top             top: all of them, live
     pair            primary, secondary, switchover: the replicas of a protected guest
     migrate         migrate, receive: a guest that moves to another host

@@ -23,6 +23,7 @@ from vlockstep.cli.record import record
 from vlockstep.cli.replay import replay
 from vlockstep.cli.run import run
 from vlockstep.cli.running import events, ps, status, stop
+from vlockstep.cli.snapshot import resume, snapshot, suspend
 from vlockstep.cli.switch import switch
 from vlockstep.cli.top import top
 
@@ -86,5 +87,8 @@ _add(status, WATCH, "status ledger-1")
 _add(events, WATCH, "events ledger-1 --after 0")
 _add(top, WATCH, "top")
 _add(stop, WATCH, "stop ledger-1")
+app.add_typer(snapshot, name="snapshot", rich_help_panel=WATCH)
+_add(suspend, WATCH, "suspend ledger-1 -o ledger.vsnap")
+_add(resume, WATCH, "resume ledger.vsnap")
 _add(switch, CONNECT, "switch --uplink passt --forward 8080:80")
 app.add_typer(keys, name="keys", rich_help_panel=CONNECT)

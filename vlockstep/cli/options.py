@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -158,9 +158,11 @@ DumpcoreOption = Annotated[
 ]
 
 
-def replica_spec(ctx: typer.Context, role: Role | None) -> ReplicaSpec:
-    """What the command is to run: what its options say and, where IMAGE is a file NAME.toml and
-    they say nothing, what that says."""
+def replica_spec(
+    ctx: typer.Context, role: Role | None, base: Mapping[str, Any] | None = None
+) -> ReplicaSpec:
+    """What the command is to run: what its options say and, where they say nothing, what `base`
+    says, or IMAGE if that is a file NAME.toml."""
     from vlockstep.cli.devices import disks, nics
     from vlockstep.supervise.spec import ReplicaSpec
     from vlockstep.supervise.specfile import SUFFIX, naming, read_fields
@@ -170,9 +172,9 @@ def replica_spec(ctx: typer.Context, role: Role | None) -> ReplicaSpec:
         for name, value in ctx.params.items()
         if value is not None and _is_given(ctx, name)
     }
-    image = str(ctx.params["image"])
-    fields: dict[str, Any] = {"image": image}
-    if image.endswith(SUFFIX):
+    fields = {"image": str(ctx.params.get("image")), **(base or {})}
+    image = fields["image"]
+    if base is None and image.endswith(SUFFIX):
         fields = {"image": "", **read_fields(Path(image))}
     if role is not None:
         if fields.get("role", role) != role:

@@ -28,7 +28,7 @@ def find_image(log: LogReader, reference: str | None) -> Image:
     if reference is not None:
         return bundled.open_image(reference)
     try:
-        return recorded.find_image(log)
+        return recorded.find_image(log.config.image_digest, log.image, str(log.path))
     except UsageError as error:
         raise UsageError(f"{error} with --image") from error
 

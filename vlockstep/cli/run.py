@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -15,7 +16,10 @@ from vlockstep.errors import Left, UsageError
 
 if TYPE_CHECKING:
     from vlockstep.cli.execution import Ending
+    from vlockstep.supervise.origin import Origin
     from vlockstep.supervise.spec import ReplicaSpec
+
+    Tell = Callable[[str], None]
 
 
 def run(
@@ -52,33 +56,53 @@ def run(
         from vlockstep.cli.pair import replicate
 
         replicate(spec, as_json)
+    from vlockstep.supervise.origin import boot
+
     with naming(spec.source, spec.elsewhere):
         if spec.log is not None:
             raise UsageError("a guest that only runs keeps no log: record it", key=("log",))
-        _run(spec, as_json)
+        run_guest(spec, as_json, lambda tell: boot(spec, tell))
 
 
-def _run(spec: ReplicaSpec, as_json: bool) -> None:
+def run_guest(
+    spec: ReplicaSpec, as_json: bool, begin: Callable[[Tell], Origin], append: bool = False
+) -> NoReturn:
+    """Run what `begin` opens, to its end. Text goes on in the console file with `append`, and
+    otherwise replaces what was there."""
     from vlockstep.cli.execution import Interruptions, execute
+    from vlockstep.host.devices import ConsoleFile
     from vlockstep.host.live import LiveWorld
-    from vlockstep.machine.machine import Machine
-    from vlockstep.supervise import parts
-    from vlockstep.supervise.files import open_empty_console
+    from vlockstep.supervise.files import open_console, open_empty_console
+    from vlockstep.supervise.origin import LiveGuest
     from vlockstep.supervise.running import control_socket
     from vlockstep.supervise.unprotected import Later, UnprotectedCommands
 
     with control_socket(spec) as control:
         with options.progress_of_disks() as tell:
-            guest = parts.open_guest(spec, parts.load_keys(spec), tell=tell)
-        assert guest.config is not None
-        machine = Machine(guest.image, guest.config)
+            origin = begin(tell)
+        guest, machine = origin.guest, origin.machine
         machine.core_directory = spec.cores
-        console = open_empty_console(spec.console, guest.files)
+        open_text = open_console if append else open_empty_console
+        console = open_text(spec.console, guest.files)
+        offset = console.size if isinstance(console, ConsoleFile) else 0
+        world = LiveWorld(
+            console,
+            guest.devices.disks,
+            guest.nics,
+            start=origin.start,
+            console_offset=offset,
+            pause=machine.let_in,
+        )
+        files = guest.files if spec.console is None else (*guest.files, spec.console)
+        before = origin.console - offset
+        live = LiveGuest(control.name, guest, machine, world, origin.generation, before, files)
         events = Interruptions()
-        commands = UnprotectedCommands(guest, machine, lambda why: events.put(Left(why)))
+        commands = UnprotectedCommands(live, lambda why: events.put(Left(why)))
         control.serve(commands.by_name())
         control.observe(Later("started", lambda told: told.Started()))
-        world = LiveWorld(console, guest.devices.disks, guest.nics)
+        if origin.generation:
+            for nic in guest.nics.values():
+                nic.announce()
         try:
             ending = execute(machine, world, events=events)
         except Left as error:
@@ -86,6 +110,7 @@ def _run(spec: ReplicaSpec, as_json: bool) -> None:
             control.observe(Later("left", lambda told: told.Left(why)))
             raise
         control.observe(Later("finished", partial(_finished, ending)))
+        commands.snapshot.finish()
     if as_json:
         output.emit(ending.to_dict(), sys.stderr)
     else:

@@ -47,6 +47,14 @@ class AtomicFile:
             rest = rest[os.write(self._fd, rest) :]
         self.written += len(data)
 
+    def place(self, offset: int, data: bytes) -> None:
+        """Write there."""
+        while count := os.pwrite(self._fd, data, offset):
+            offset, data = offset + count, data[count:]
+
+    def resize(self, size: int) -> None:
+        os.ftruncate(self._fd, size)
+
     def keep(self) -> None:
         """It is complete, and outlives the host's death from now on."""
         os.fsync(self._fd)

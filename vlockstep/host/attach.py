@@ -35,9 +35,13 @@ class Devices:
     shared: dict[str, FileLock] = field(default_factory=dict)
 
     @property
+    def by_name(self) -> dict[str, Disk]:
+        return dict(zip(self.blocks, self.disks.values(), strict=True))
+
+    @property
     def counters(self) -> dict[str, DiskCounters]:
         """By name."""
-        return dict(zip(self.blocks, (disk.counters for disk in self.disks.values()), strict=True))
+        return {name: disk.counters for name, disk in self.by_name.items()}
 
     def close(self) -> None:
         for disk in self.disks.values():
@@ -76,7 +80,9 @@ def attach(
                     key=("disk", spec.name),
                 )
             disk = disks[device.handle] = _open(spec, guest)
-            content = disk.digest(partial(_tell_progress, spec, disk, tell)) if spec.local else ""
+            content = (
+                disk.digest(partial(tell_progress, spec.name, disk, tell)) if spec.local else ""
+            )
             blocks[spec.name] = BlockConfig(disk.capacity, spec.local, content)
             if spec.local:
                 local.add(device.handle)
@@ -88,9 +94,10 @@ def attach(
     return Devices(disks, blocks, frozenset(local), shared)
 
 
-def _tell_progress(spec: DiskSpec, disk: Disk, tell: Callable[[str], None], offset: int) -> None:
+def tell_progress(name: str, disk: Disk, tell: Callable[[str], None], offset: int) -> None:
+    """How far a disk is read for its digest."""
     percent = offset * 100 // disk.capacity
-    tell(f"device {spec.name!r}: {percent} % of {spec.path} read for its digest")
+    tell(f"device {name!r}: {percent} % of {disk.path} read for its digest")
 
 
 def _block_device(image: Image, name: str) -> Device:

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from vlockstep.files.locks import FileLock, InUse, empty
 from vlockstep.machine.boot import BLOCK_SIZE
 
 _CHUNK = 1 << 20
+_PIECE = 1 << 16
 _ZEROS = bytes(_CHUNK)
 _MAKE_ONE = "make one with: truncate -s 1M FILE"
 
@@ -91,6 +92,32 @@ class Disk:
                 digest.update(data)
         return digest.hexdigest()
 
+    def extents(self) -> Iterator[tuple[int, int]]:
+        """`(start, end)` of what is no hole, as far as the filesystem knows, in order."""
+        start = 0
+        while start < self.capacity:
+            try:
+                start = os.lseek(self._fd, start, os.SEEK_DATA)
+                end = os.lseek(self._fd, start, os.SEEK_HOLE)
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # no data behind it
+                    return
+                end = self.capacity  # a device, which has no holes
+            yield start, end
+            start = end
+
+    def pieces(self) -> Iterator[tuple[int, bytes]]:
+        """`(offset, content)` of all that is not zeros, at most 64 KiB each, in order."""
+        for start, end in self.extents():
+            for offset in range(start, end, _PIECE):
+                content = os.pread(self._fd, min(_PIECE, end - offset), offset)
+                if content != _ZEROS[: len(content)]:
+                    yield offset, content
+
+    def sync(self) -> None:
+        """What was written outlives the host's death."""
+        os.fsync(self._fd)
+
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
@@ -127,6 +154,11 @@ class ConsoleFile:
             raise HostError(
                 f"cannot empty the console file {self.path}: {error.strerror}"
             ) from error
+
+    @property
+    def size(self) -> int:
+        """Bytes that are there."""
+        return os.lseek(self._fd, 0, os.SEEK_END)
 
     def write(self, offset: int, data: bytes) -> None:
         try:

@@ -10,5 +10,5 @@ snapshot    Snapshot, SnapshotReader, encode: the complete state of a guest, in 
 recorder    Recorder: a World that passes everything through and logs it
 replayer    Replayer, Sequence, Divergence: a World whose inputs come from a log
 script      Script, new_machine, parse_goal: a log that is followed to its end, or to a place
-recorded    find_image: the image of a log's guest, found again
+recorded    find_image: the image of a log's guest or a snapshot's, found again
 """

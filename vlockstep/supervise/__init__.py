@@ -6,6 +6,9 @@ parts            open_guest, load_keys: from a specification to open parts
 files            open_console, reserve_log: the files that a replica writes
 places           fault, stops, divergence: what a test has it do
 replica          Replica: a replica of this process, made from a specification
+origin           boot, restore: where a guest that nobody protects begins
+visits           Visit: holding a guest that runs, to look at it
+snapshots        SnapshotCommand: taking snapshots of a guest that runs
 unprotected      UnprotectedCommands: what can be asked of a guest that nobody protects
 replicacommands  ReplicaCommands: what can be asked of a replica
 running          ControlSocket: a running guest, its name and its commands

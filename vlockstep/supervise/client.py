@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import select
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -14,6 +14,7 @@ from vlockstep.errors import HostError, UsageError
 from vlockstep.supervise.rundir import CONNECT_SECONDS, RunDirectory
 
 ANSWER_SECONDS = 5.0
+SILENCE_SECONDS = 60.0
 _MAX_LINE = 64 << 20
 _CHUNK = 1 << 16
 _LEAST_SECONDS = 0.05
@@ -39,7 +40,7 @@ class GuestClient:
         """Who it says to be; empty until it has."""
 
     def ask(self, command: str, seconds: float = ANSWER_SECONDS, **details: Any) -> dict[str, Any]:
-        """What it answers."""
+        """What it answers, in this time."""
         self.send(command, **details)
         deadline = time.monotonic() + seconds
         while True:
@@ -48,6 +49,19 @@ class GuestClient:
                 raise HostError(f"{self.name} does not answer within {seconds:g} s")
             if "answer" in said:
                 return said
+
+    def request(self, command: str, tell: Callable[[str], None], **details: Any) -> dict[str, Any]:
+        """What it answers when it has done what takes a while; `tell` is told how far it is. Waits
+        as long as it tells anything."""
+        self.send(command, **details)
+        while True:
+            said = self.read(SILENCE_SECONDS)
+            if said is None:
+                raise HostError(f"{self.name} says nothing any more, for {SILENCE_SECONDS:g} s")
+            if "answer" in said:
+                return said
+            if "progress" in said:
+                tell(said["progress"])
 
     def send(self, command: str, **details: Any) -> None:
         try:

@@ -36,7 +36,8 @@ _CHUNK = 1 << 16
 _TICK_MS, _FAREWELL_MS = 1000, 50
 
 Answer = Callable[[dict[str, Any]], None]
-"""Takes what is answered, from any thread; `error` in it says why not."""
+"""Takes what is answered, from any thread; `error` in it says why not. With `progress` in it the
+answer is still to come."""
 Command = Callable[[Mapping[str, Any], Answer], None]
 """Takes what was asked, and answers once, sooner or later; it is in nobody's way meanwhile."""
 
@@ -161,6 +162,9 @@ class ControlServer:
             self._accept()
         while not self._answers.empty():
             client, answer = self._answers.get()
+            if "progress" in answer:
+                client.to_send += _line(answer)
+                continue
             client.to_send += _line({"answer": client.asked, **answer})
             client.asked = ""
         now = time.monotonic()

@@ -55,7 +55,7 @@ def open_guest(
         raise
     guest = name()
     devices = attach(image, spec.disks, guest, tell or (lambda text: None))
-    nics, nets = _connect(spec, image, guest, keys)
+    nics, nets = connect(spec, image, guest, keys)
     config = None
     if spec.role != "secondary":
         config = GuestConfig(
@@ -65,9 +65,10 @@ def open_guest(
     return Guest(image, devices, nics, nets, config, files_of(spec.image, spec.disks))
 
 
-def _connect(
+def connect(
     spec: ReplicaSpec, image: Image, guest: str, keys: Keys | None
 ) -> tuple[dict[int, Station], dict[str, NetConfig]]:
+    """The NICs by handle, and their part of the guest's configuration by name."""
     macs = networks.addresses(Path(image.name).stem, spec.nics)
     handles = {d.name: d.handle for d in image.devices if d.kind is DeviceKind.NET}
     for name in macs:

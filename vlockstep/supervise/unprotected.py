@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from vlockstep.machine.machine import Machine
 from vlockstep.supervise.control import Answer, Command
-from vlockstep.supervise.parts import Guest
+from vlockstep.supervise.origin import LiveGuest
 from vlockstep.supervise.running import StatusCommand, reason_of
+from vlockstep.supervise.snapshots import SnapshotCommand
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -38,30 +38,32 @@ class Later:
 class UnprotectedCommands:
     """What can be asked of it; `end` ends it for a reason, soon."""
 
-    def __init__(self, guest: Guest, machine: Machine, end: Callable[[str], None]) -> None:
-        self._guest = guest
-        self._machine = machine
+    def __init__(self, live: LiveGuest, end: Callable[[str], None]) -> None:
+        self._live = live
         self._end = end
+        self.snapshot = SnapshotCommand(live, end)
 
     def by_name(self) -> dict[str, Command]:
-        return {"status": StatusCommand(lambda take: take(self.status())), "stop": self._stop}
+        status = StatusCommand(lambda take: take(self.status()))
+        return {"status": status, "stop": self._stop, "snapshot": self.snapshot}
 
     def status(self) -> Status:
         from vlockstep.ft.events import Status
         from vlockstep.protocol.states import State
 
-        nics = self._guest.nics
-        names = {device.handle: device.name for device in self._guest.image.devices}
+        guest = self._live.guest
+        nics = guest.nics
+        names = {device.handle: device.name for device in guest.image.devices}
         return Status(
             role="unprotected",
             state=State.ALONE,
-            generation=0,
-            exits=self._machine.exits,
+            generation=self._live.generation,
+            exits=self._live.machine.exits,
             entries=0,
             lag_entries=0,
             log_bytes=0,
             nics={names[handle]: replace(nic.counters) for handle, nic in nics.items()},
-            disks={name: replace(c) for name, c in self._guest.devices.counters.items()},
+            disks={name: replace(c) for name, c in guest.devices.counters.items()},
             network=any(nic.connected() for nic in nics.values()) if nics else None,
         )
 

@@ -58,7 +58,7 @@ def replay(
     specs = [DiskSpec(name, path, local=True) for name, path in (disks or {}).items()]
     goal = parse_goal(until) if isinstance(until, str) else until
     with closing(LogReader(log)) as reader:
-        found = image or find_image(reader)
+        found = image or find_image(reader.config.image_digest, reader.image, str(log))
         with (
             closing(attach(found, specs)) as devices,
             closing(new_machine(found, reader.config, goal)) as machine,

@@ -1,0 +1,173 @@
+"""Taking snapshots of a guest that nobody protects, while it runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vlockstep.errors import HostError, UsageError, VlockstepError
+from vlockstep.files.atomicfile import AtomicFile
+from vlockstep.host.attach import tell_progress
+from vlockstep.host.devices import Disk
+from vlockstep.machine.config import MIB
+from vlockstep.replay.pieces import Piece
+from vlockstep.replay.snapshot import DiskState, Snapshot, encode
+from vlockstep.supervise.control import Answer
+from vlockstep.supervise.files import refuse_overwriting
+from vlockstep.supervise.origin import LiveGuest
+from vlockstep.supervise.visits import Visit
+
+HELD_DISKS = 16 * MIB
+"""Bytes that disks may hold to be copied while the guest is held."""
+_TELL_SECONDS = 0.5
+_FINISH_SECONDS = 60.0
+
+Contents = dict[str, list[Piece]]
+
+
+class SnapshotCommand:
+    """Takes a snapshot to a `path`, one at a time. The guest is held while its RAM is copied, with
+    `suspend` until the file is safe; then it ends, or it goes on if there is none."""
+
+    def __init__(self, live: LiveGuest, end: Callable[[str], None]) -> None:
+        self._live = live
+        self._end = end
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def __call__(self, request: Mapping[str, Any], answer: Answer) -> None:
+        path, suspend = request.get("path"), request.get("suspend", False)
+        if type(path) is not str or not path.startswith("/") or type(suspend) is not bool:
+            answer({"error": "a snapshot goes to an absolute path, and suspends or not"})
+            return
+        with self._lock:
+            if self._thread is not None:
+                answer({"error": "a snapshot of it is being taken already"})
+                return
+            work = partial(self._work, Path(path), suspend, answer)
+            self._thread = threading.Thread(target=work, name="snapshot", daemon=True)
+            self._thread.start()
+
+    def finish(self) -> None:
+        """The guest has ended: wait for the file of a snapshot that was taken before."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(_FINISH_SECONDS)
+
+    def _work(self, path: Path, suspend: bool, answer: Answer) -> None:
+        try:
+            told = self._take(path, suspend, _Teller(answer))
+        except VlockstepError as error:
+            told = {"error": str(error)}
+        with self._lock:
+            self._thread = None
+        answer(told)
+        if suspend and "error" not in told:
+            self._end(f"suspended to {path}")
+
+    def _take(self, path: Path, suspend: bool, tell: Callable[[str], None]) -> dict[str, Any]:
+        live = self._live
+        refuse_overwriting(path, "snapshot", live.files, ())
+        if not suspend:
+            self._refuse_large_disks()
+        try:
+            with AtomicFile(path) as file:
+                look = partial(self._look, inside=not suspend)
+                visit = Visit(live.machine, live.world.wake, look, stay=suspend)
+                kept = False
+                try:
+                    snapshot, disks = visit.result()
+                    if suspend:
+                        snapshot = replace(snapshot, disks=self._digests(tell))
+                    for part in encode(snapshot, disks):
+                        file.write(part)
+                        tell(f"{file.written >> 20} MiB written to {path}")
+                    file.keep()
+                    kept = True
+                finally:
+                    if not (kept and suspend):
+                        visit.go_on()
+        except OSError as error:
+            raise HostError(f"cannot write the snapshot {path}: {error.strerror}") from error
+        return {
+            "path": str(path),
+            "position": str(snapshot.position),
+            "pause_ms": round(visit.pause * 1000, 3),
+            "memory_bytes": sum(len(content) for _, content in snapshot.machine.memory),
+            "bytes": file.written,
+        }
+
+    def _look(self, inside: bool) -> tuple[Snapshot, Contents]:
+        """In the guest's thread; `inside` is where the disks' contents go."""
+        live = self._live
+        machine, world = live.machine, live.world
+        state = machine.capture()
+        polls, since = world.polls
+        waited = time.monotonic_ns() - since if polls == machine.exits else 0
+        disks = self._disks()
+        snapshot = Snapshot(
+            live.name,
+            machine.config,
+            machine.image.path,
+            state,
+            world.clock(),
+            waited,
+            live.console_before + world.console_offset,
+            live.generation,
+            {name: DiskState(disk.path.absolute()) for name, disk in disks.items()},
+        )
+        contents = {name: _read(disk) for name, disk in disks.items()} if inside else {}
+        return snapshot, contents
+
+    def _disks(self) -> dict[str, Disk]:
+        return self._live.guest.devices.by_name
+
+    def _refuse_large_disks(self) -> None:
+        held = sum(end - start for d in self._disks().values() for start, end in d.extents())
+        if held > HELD_DISKS:
+            raise UsageError(
+                f"its disks hold {-(-held // MIB)} MiB, and while the guest is held at most "
+                f"{HELD_DISKS // MIB} are copied: suspend it instead, and copy their files"
+            )
+
+    def _digests(self, tell: Callable[[str], None]) -> dict[str, DiskState]:
+        """Of disks that stay outside; the guest is held."""
+        found = {}
+        for name, disk in self._disks().items():
+            progress = partial(tell_progress, name, disk, tell)
+            try:
+                disk.sync()
+                digest = disk.digest(progress)
+            except OSError as error:
+                raise _unreadable(disk, error) from error
+            found[name] = DiskState(disk.path.absolute(), digest)
+        return found
+
+
+class _Teller:
+    """Tells how far it is, not too often."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._next = time.monotonic() + _TELL_SECONDS
+
+    def __call__(self, text: str) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _TELL_SECONDS
+            self._answer({"progress": text})
+
+
+def _read(disk: Disk) -> list[Piece]:
+    try:
+        return list(disk.pieces())
+    except OSError as error:
+        raise _unreadable(disk, error) from error
+
+
+def _unreadable(disk: Disk, error: OSError) -> HostError:
+    return HostError(f"cannot read the disk {disk.path}: {error.strerror}")

@@ -1,0 +1,82 @@
+"""Holding a guest that runs, for as long as it takes to look at it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from vlockstep.errors import HostError, StateError
+
+_T = TypeVar("_T")
+SECONDS = 10.0
+"""In which a guest comes to a place where it can be looked at."""
+
+
+class Visited(Protocol):
+    """A machine that runs in a thread."""
+
+    def visit(self, action: Callable[[], None]) -> None: ...
+
+
+class Visit(Generic[_T]):
+    """Calls `look` in the guest's thread; where that raises `StateError`, again at the next place.
+    `wake` is called so that a guest that waits lets it in. With `stay` the guest is held from then
+    on, until it is told to `go_on`."""
+
+    def __init__(
+        self, machine: Visited, wake: Callable[[], None], look: Callable[[], _T], stay: bool
+    ) -> None:
+        self._machine = machine
+        self._look = look
+        self._lock = threading.Lock()
+        self._seen = threading.Event()
+        self._going_on = threading.Event()
+        self._problem: Exception | None = None
+        self._over = False
+        self._result: _T
+        self.pause = 0.0
+        """Seconds that the look took."""
+        if not stay:
+            self._going_on.set()
+        machine.visit(self._come)
+        wake()
+
+    def result(self, seconds: float = SECONDS) -> _T:
+        """What `look` returned. Raises what it raised, or `HostError` if that takes longer."""
+        self._seen.wait(seconds)
+        with self._lock:
+            self._over = True
+            if self._seen.is_set():
+                if self._problem is not None:
+                    raise self._problem
+                return self._result
+        if self._problem is not None:
+            raise HostError(f"within {seconds:g} s there was no place for it: {self._problem}")
+        raise HostError(
+            f"the guest has not come within {seconds:g} s to a place where its state can be taken: "
+            "it computes without asking for anything; try it later"
+        )
+
+    def go_on(self) -> None:
+        self._going_on.set()
+
+    def _come(self) -> None:
+        """In the guest's thread."""
+        with self._lock:
+            if self._over:
+                return
+            start = time.perf_counter()
+            try:
+                self._result = self._look()
+                self._problem = None
+            except StateError as error:
+                self._problem = error
+                self._machine.visit(self._come)
+                return
+            except Exception as error:  # the guest has no part in it
+                self._problem = error
+            self.pause = time.perf_counter() - start
+            self._seen.set()
+        self._going_on.wait()
