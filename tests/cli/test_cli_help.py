@@ -64,7 +64,7 @@ def test_a_usage_error_is_framed_only_where_it_is_read_in_a_terminal() -> None:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("vlockstep re", ["receive", "record", "replay"]),
+        ("vlockstep re", ["receive", "record", "replay", "resume"]),
         ("vlockstep run he", ["hello"]),
         ("vlockstep run hello -- --st", []),
         ("vlockstep secondary kv", ["kv", "kv-disk"]),

@@ -83,7 +83,7 @@ def run_guest(
         guest, machine = origin.guest, origin.machine
         machine.core_directory = spec.cores
         open_text = open_console if append else open_empty_console
-        console = open_text(spec.console, guest.files)
+        console = open_text(spec.console, (*guest.files, *origin.files))
         offset = console.size if isinstance(console, ConsoleFile) else 0
         world = LiveWorld(
             console,
@@ -110,7 +110,7 @@ def run_guest(
             control.observe(Later("left", lambda told: told.Left(why)))
             raise
         control.observe(Later("finished", partial(_finished, ending)))
-        commands.snapshot.finish()
+        commands.finish()
     if as_json:
         output.emit(ending.to_dict(), sys.stderr)
     else:

@@ -244,7 +244,7 @@ def _start(
 ) -> NoReturn:
     from vlockstep.cli.run import run_guest
     from vlockstep.replay.snapshot import SnapshotReader
-    from vlockstep.supervise.origin import restore
+    from vlockstep.supervise.restoring import restore
 
     with closing(SnapshotReader(path)) as reader:
         found = _find_image(reader, image)

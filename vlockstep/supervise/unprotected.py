@@ -1,7 +1,7 @@
 """A guest of this process that nobody protects, as its control socket shows it.
 
-What events and states are takes a while to import, and few guests are watched: they are made when
-somebody wants to know.
+What events, states and snapshots are takes a while to import, and few guests are watched: they are
+made when somebody wants them.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from vlockstep.supervise.control import Answer, Command
 from vlockstep.supervise.origin import LiveGuest
 from vlockstep.supervise.running import StatusCommand, reason_of
-from vlockstep.supervise.snapshots import SnapshotCommand
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from vlockstep.ft.events import Status
+    from vlockstep.supervise.snapshots import SnapshotCommand
 
 
 class Later:
@@ -41,11 +41,11 @@ class UnprotectedCommands:
     def __init__(self, live: LiveGuest, end: Callable[[str], None]) -> None:
         self._live = live
         self._end = end
-        self.snapshot = SnapshotCommand(live, end)
+        self._snapshots: SnapshotCommand | None = None
 
     def by_name(self) -> dict[str, Command]:
         status = StatusCommand(lambda take: take(self.status()))
-        return {"status": status, "stop": self._stop, "snapshot": self.snapshot}
+        return {"status": status, "stop": self._stop, "snapshot": self._snapshot}
 
     def status(self) -> Status:
         from vlockstep.ft.events import Status
@@ -70,3 +70,15 @@ class UnprotectedCommands:
     def _stop(self, request: Mapping[str, Any], answer: Answer) -> None:
         self._end(reason_of(request))
         answer({})
+
+    def _snapshot(self, request: Mapping[str, Any], answer: Answer) -> None:
+        from vlockstep.supervise.snapshots import SnapshotCommand
+
+        if self._snapshots is None:
+            self._snapshots = SnapshotCommand(self._live, self._end)
+        self._snapshots(request, answer)
+
+    def finish(self) -> None:
+        """The guest has ended: wait for what is still to be written."""
+        if self._snapshots is not None:
+            self._snapshots.finish()
