@@ -95,7 +95,9 @@ def run_guest(
         )
         files = guest.files if spec.console is None else (*guest.files, spec.console)
         before = origin.console - offset
-        live = LiveGuest(control.name, guest, machine, world, origin.generation, before, files)
+        live = LiveGuest(
+            control.name, guest, machine, world, origin.generation, before, files, console
+        )
         events = Interruptions()
         commands = UnprotectedCommands(live, lambda why: events.put(Left(why)))
         control.serve(commands.by_name())

@@ -187,15 +187,9 @@ def stop(
     as_json: JsonOption = False,
 ) -> None:
     """End a guest, on all its replicas."""
-    from vlockstep.supervise.client import Gone
-
-    deadline = time.monotonic() + wait
     with closing(connect(directory, name)) as guest:
-        try:
-            guest.ask("stop", reason="stopped by `vlockstep stop`")
-            while time.monotonic() < deadline:
-                guest.read(deadline - time.monotonic())
-        except Gone:
+        guest.ask("stop", reason="stopped by `vlockstep stop`")
+        if guest.wait_end(wait):
             if as_json:
                 output.emit({"name": name, "ended": True})
             else:

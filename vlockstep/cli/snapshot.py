@@ -13,12 +13,14 @@ import typer
 from vlockstep.cli import options, output
 from vlockstep.cli.command import GUEST, OTHER, Command, Group
 from vlockstep.cli.running import DirectoryOption, JsonOption, NameArgument, connect
+from vlockstep.errors import HostError, UsageError
 from vlockstep.program.progress import Progress
 
 if TYPE_CHECKING:
     from vlockstep.machine.image import Image
     from vlockstep.replay.snapshot import Snapshot, SnapshotReader
 
+_END_SECONDS = 10.0
 FileOption = Annotated[
     Path,
     typer.Option(
@@ -118,9 +120,12 @@ def _ask(name: str, path: Path, directory: Path | None, suspend: bool) -> dict[s
     with closing(connect(directory, name)) as guest:
         try:
             absolute = str(path.absolute())
-            return facts(guest.request("snapshot", progress.tell, path=absolute, suspend=suspend))
+            told = guest.request("snapshot", progress.tell, path=absolute, suspend=suspend)
         finally:
             progress.clear()
+        if suspend and not guest.wait_end(_END_SECONDS):
+            raise HostError(f"{name} is to end, and has not within {_END_SECONDS:g} s")
+        return facts(told)
 
 
 @snapshot.command(cls=Command, epilog="Example: vlockstep snapshot show ledger.vsnap")
@@ -260,7 +265,6 @@ def _start(
 
 
 def _find_image(reader: SnapshotReader, reference: str | None) -> Image:
-    from vlockstep.errors import UsageError
     from vlockstep.machine.bundled import open_image
     from vlockstep.replay.recorded import find_image
 

@@ -63,6 +63,16 @@ class GuestClient:
             if "progress" in said:
                 tell(said["progress"])
 
+    def wait_end(self, seconds: float) -> bool:
+        """Whether it has gone in this time."""
+        deadline = time.monotonic() + seconds
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                self.read(left)
+        except Gone:
+            return True
+        return False
+
     def send(self, command: str, **details: Any) -> None:
         try:
             self._socket.sendall(json.dumps({"ask": command, **details}).encode() + b"\n")

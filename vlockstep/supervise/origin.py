@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vlockstep.host.devices import ConsoleFile, ConsoleStream
 from vlockstep.host.live import Continuation, LiveWorld
 from vlockstep.machine.machine import Machine
 from vlockstep.supervise import parts
@@ -38,6 +39,14 @@ class LiveGuest:
     generation: int
     console_before: int
     files: tuple[Path, ...]
+    console: ConsoleFile | ConsoleStream
+
+    def close(self) -> None:
+        """Leave its disks, its networks and its console to others; it must stand still for ever."""
+        self.guest.devices.close()
+        for nic in self.guest.nics.values():
+            nic.close()
+        self.console.close()
 
 
 def boot(spec: ReplicaSpec, tell: Callable[[str], None]) -> Origin:

@@ -41,7 +41,8 @@ def restore(
     check_devices(image, replace(config, nets=nets))
     disks = _disks(spec.disks, snapshot)
     new = {disk.name: disk.path for disk in disks if not snapshot.disks[disk.name].digest}
-    machine = Machine.restore(image, config, snapshot.machine)
+    machine = Machine(image, config)
+    machine.load(snapshot.machine)
     with ExitStack() as undo:
         _fill(reader, machine, new, tell)
         for path in new.values():
@@ -110,6 +111,7 @@ def _fill(
 ) -> None:
     """Write what the snapshot holds to RAM, and to new files for disks."""
     config = machine.config
+    machine.memory.clear()
     try:
         with ExitStack() as stack:
             files = {name: stack.enter_context(AtomicFile(path)) for name, path in disks.items()}

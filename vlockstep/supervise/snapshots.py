@@ -66,9 +66,10 @@ class SnapshotCommand:
             told = {"error": str(error)}
         with self._lock:
             self._thread = None
-        answer(told)
         if suspend and "error" not in told:
+            self._live.close()
             self._end(f"suspended to {path}")
+        answer(told)
 
     def _take(self, path: Path, suspend: bool, tell: Callable[[str], None]) -> dict[str, Any]:
         live = self._live
