@@ -219,3 +219,35 @@ def test_a_guest_stops_when_its_disk_cannot_be_written(tmp_path: Path) -> None:
     disk.close()
     with machine_of(LEDGER, CONFIG) as machine, pytest.raises(HostError, match="cannot write"):
         machine.run(SimulatedWorld(1, Console(), {1: disk}))
+
+
+def test_what_a_disk_holds_is_read_in_pieces(tmp_path: Path) -> None:
+    """Holes are passed over, and so are zeros that were written."""
+    path = tmp_path / "disk"
+    with path.open("wb") as file:
+        file.truncate(1 << 24)
+        for offset, data in ((0, b"first"), (5 << 20, bytes(1 << 17)), ((1 << 24) - 4, b"last")):
+            file.seek(offset)
+            file.write(data)
+    disk = Disk(path)
+    pieces = dict(disk.pieces())
+    assert len(pieces) == 2 and sum(map(len, pieces.values())) <= 1 << 17
+    assert pieces[0].rstrip(b"\0") == b"first" and [*pieces.values()][-1].endswith(b"last")
+    assert sum(end - start for start, end in disk.extents()) <= 1 << 20
+    content = bytearray(disk.capacity)
+    for offset, data in pieces.items():
+        content[offset : offset + len(data)] = data
+    assert content == path.read_bytes()
+    disk.sync()
+    disk.close()
+
+
+def test_a_disk_of_which_the_host_cannot_tell_the_holes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read from start to end."""
+    disk = new_disk(tmp_path / "disk", b"x" * 512 + bytes(CAPACITY - 512))
+    monkeypatch.setattr(os, "SEEK_HOLE", 99)
+    assert [*disk.extents()] == [(0, CAPACITY)]
+    assert [*disk.pieces()] == [(0, disk.path.read_bytes())]
+    disk.close()

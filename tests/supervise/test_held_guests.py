@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pytest
-from support import Console, config_for, halt, make_image, sample
+from support import MIB, Console, config_for, halt, make_image, sample
 
 from vlockstep.errors import HostError, StateError
 from vlockstep.host.live import LiveWorld
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
-from vlockstep.machine.world import Outcome
+from vlockstep.supervise.ramcopy import RamCopy
 from vlockstep.supervise.visits import Visit
 
 RDTSC = b"\x0f\x31"
@@ -30,25 +30,25 @@ def nothing() -> None:
     pass
 
 
-def run(machine: Machine) -> Outcome | None:
-    machine.run(LiveWorld(Console(), pause=machine.let_in))
-    return machine.outcome
-
-
-def test_it_goes_on_when_it_was_seen(machine: Machine) -> None:
-    visit = Visit(machine, nothing, lambda: machine.position, stay=False)
-    assert run(machine) and visit.result() == Position(0) and visit.pause > 0
-
-
-def test_one_that_stays_is_held(machine: Machine) -> None:
-    visit = Visit(machine, nothing, machine.capture, stay=True)
-    thread = threading.Thread(target=run, args=(machine,))
+@contextmanager
+def running(machine: Machine) -> Iterator[threading.Thread]:
+    """In a thread of its own, to its end."""
+    world = LiveWorld(Console(), pause=machine.let_in)
+    thread = threading.Thread(target=machine.run, args=(world,))
     thread.start()
-    state = visit.result()
-    assert machine.position == state.position and thread.is_alive() and machine.outcome is None
-    visit.go_on()
+    yield thread
     thread.join()
-    assert machine.outcome is not None
+    assert machine.outcome is not None and machine.outcome.status == 0
+
+
+def test_a_guest_is_held_where_it_is_looked_at(machine: Machine) -> None:
+    visit = Visit(machine, nothing, machine.capture)
+    with running(machine) as thread:
+        with visit:
+            state = visit.result()
+            assert machine.position == state.position and thread.is_alive()
+            assert machine.outcome is None and visit.pause == 0
+        assert visit.pause > 0
 
 
 def test_where_its_state_cannot_be_taken_it_is_tried_at_the_next_place() -> None:
@@ -56,40 +56,59 @@ def test_where_its_state_cannot_be_taken_it_is_tried_at_the_next_place() -> None
     on, off = (bytes.fromhex(f"b8{value:02x}000000 0f23f8") for value in (3, 0))
     image = make_image(on + RDTSC * 3 + off + RDTSC + halt())
     with closing(Machine(image, config_for(image))) as machine:
-        first: list[Visit[Position]] = []
-
-        def look() -> Position:
-            return machine.capture().position
+        visits: list[Visit[Position]] = []
+        coming = threading.Event()
 
         def come() -> None:
-            first.append(Visit(machine, nothing, look, stay=False))
+            visits.append(Visit(machine, nothing, lambda: machine.capture().position))
+            coming.set()
 
         machine.break_at(Position(1), come)
-        run(machine)
-        assert first[0].result() == Position(4)
+        with running(machine):
+            coming.wait()
+            with visits[0] as visit:
+                assert visit.result() == Position(4)
 
 
 def test_a_guest_that_does_not_come(machine: Machine) -> None:
     """And is not looked at any more when it does."""
     seen: list[Position] = []
-    visit = Visit(machine, nothing, lambda: seen.append(machine.position), stay=True)
-    with pytest.raises(HostError, match=r"within 0\.01 s .* computes without asking"):
-        visit.result(0.01)
-    assert run(machine) and not seen
+    with Visit(machine, nothing, lambda: seen.append(machine.position)) as visit:
+        with pytest.raises(HostError, match=r"within 0\.01 s .* computes without asking"):
+            visit.result(0.01)
+        with running(machine):
+            pass
+    assert not seen
 
 
 def test_why_there_was_no_place(machine: Machine) -> None:
     def refuse() -> None:
         raise StateError("not here")
 
-    visit = Visit(machine, nothing, refuse, stay=True)
-    assert run(machine), "it was never held"
-    with pytest.raises(HostError, match="there was no place for it: not here"):
-        visit.result(0.01)
+    with Visit(machine, nothing, refuse) as visit:
+        with running(machine):
+            pass
+        with pytest.raises(HostError, match="there was no place for it: not here"):
+            visit.result(0.01)
 
 
 def test_what_goes_wrong_is_no_matter_of_the_guest(machine: Machine) -> None:
-    visit = Visit(machine, nothing, lambda: 1 // 0, stay=False)
-    assert run(machine)
-    with pytest.raises(ZeroDivisionError):
+    visit = Visit(machine, nothing, lambda: 1 // 0)
+    with running(machine), visit, pytest.raises(ZeroDivisionError):
         visit.result()
+
+
+def test_a_copy_of_ram_that_is_written_meanwhile() -> None:
+    """By a guest that fills it with what it computes."""
+    image = sample("preempt")
+    config = config_for(image, "--work=4000000", memory=16 * MIB)
+    with (
+        closing(Machine(image, config)) as machine,
+        running(machine),
+        closing(RamCopy(machine)) as copy,
+    ):
+        copy.approach()
+        with Visit(machine, nothing, machine.memory.digest) as visit:
+            digest = visit.result()
+            copy.complete()
+        assert copy.memory.digest() == digest

@@ -120,7 +120,7 @@ def test_a_guest_goes_on_after_a_snapshot_and_again_from_it(
     wait_text(console, 1000)
     taken = told(call("snapshot", "take", "books", "-o", file, "--json"))
     assert taken["path"] == str(file) and taken["bytes"] == file.stat().st_size
-    assert taken["pause_ms"] > 0 and taken["memory_bytes"] > 0
+    assert taken["pause_ms"] > 0
     assert process.wait(timeout=60) == 0, "the guest saw nothing of it"
     assert [number for number, _, _ in lines_of(console)] == [*range(1, 121)]
 
@@ -144,7 +144,7 @@ def test_what_is_shown(ledger: Start, call: Call, tmp_path: Path) -> None:
     ledger()
     file = tmp_path / "books.vsnap"
     done = call("snapshot", "take", "books", "-o", file)
-    assert re.search(r"books at exits:\d+, \d+ bytes of RAM in \d+ bytes; it was", done.stdout)
+    assert re.search(r"books at exits:\d+, \d+ bytes; it was", done.stdout)
     shown = told(run_command("snapshot", "show", file, "--json"))
     assert shown["name"] == "books" and shown["config"]["arguments"][0] == "--lines=1500"
     disk = {"path": str(tmp_path / "ledger.img"), "held": True, "digest": ""}
@@ -268,9 +268,9 @@ def test_a_guest_that_waits_goes_on_waiting(
     told(call("snapshot", "take", "books", "-o", file, "--json"))
     with closing(SnapshotReader(file)) as reader:
         memory = tuple(piece for _, group in reader.pieces() for piece in group)
-        taken = replace(reader.snapshot, machine=replace(reader.snapshot.machine, memory=memory))
+        taken = reader.snapshot
     assert 0 < taken.waited < HOUR
-    file.write_bytes(b"".join(encode(replace(taken, waited=HOUR), {})))
+    file.write_bytes(b"".join(encode(replace(taken, waited=HOUR), memory, {})))
     start("snapshot", "start", file, "--console", tmp_path / "again.txt", name="again")
     wait_text(tmp_path / "again.txt", 8)
     assert console.stat().st_size == 8, "the other one still waits"

@@ -79,16 +79,16 @@ def take(
 ) -> None:
     """Take a snapshot of a guest, which goes on.
 
-    It is held while its RAM and its disks are copied in memory; the file is written afterwards.
-    Disks that hold more than 16 MiB are refused: suspend the guest, and copy their files.
+    It is held for a moment, in which its disks are copied; the file is written afterwards. Disks
+    that hold more than 16 MiB are refused: suspend the guest, and copy their files.
     """
     told = _ask(name, path, directory, suspend=False)
     if as_json:
         output.emit(told)
     else:
         print(
-            f"{path}: {name} at {told['position']}, {told['memory_bytes']} bytes of RAM in "
-            f"{told['bytes']} bytes; it was held for {told['pause_ms']:.1f} ms"
+            f"{path}: {name} at {told['position']}, {told['bytes']} bytes; "
+            f"it was held for {told['pause_ms']:.1f} ms"
         )
 
 
@@ -108,8 +108,8 @@ def suspend(
         output.emit(told)
     else:
         print(
-            f"{path}: {name} is suspended at {told['position']}, {told['memory_bytes']} bytes of "
-            f"RAM in {told['bytes']} bytes; go on with: vlockstep resume {path}"
+            f"{path}: {name} is suspended at {told['position']}, {told['bytes']} bytes; "
+            f"go on with: vlockstep resume {path}"
         )
 
 

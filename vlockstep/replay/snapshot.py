@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgpack
@@ -43,7 +43,8 @@ class DiskState:
 @dataclass(frozen=True)
 class Snapshot:
     """A guest, `name`d so and of this configuration, as it stood when its clocks showed `clock`
-    (cycles, ns since the epoch). `image` is where its image lay; None if it is bundled.
+    (cycles, ns since the epoch). `image` is where its image lay; None if it is bundled. RAM is no
+    part of `machine`.
 
     So many ns it had `waited` if it was in a hypercall that waits, so many bytes of `console` text
     it had written, and `generation` is what it was told of who rules.
@@ -64,8 +65,10 @@ class Snapshot:
         return self.machine.position
 
 
-def encode(snapshot: Snapshot, disks: Mapping[str, Iterable[Piece]]) -> Iterator[bytes]:
-    """The file, piece by piece; `disks` are the contents of those that it holds."""
+def encode(
+    snapshot: Snapshot, memory: Iterable[Piece], disks: Mapping[str, Iterable[Piece]]
+) -> Iterator[bytes]:
+    """The file in parts. `memory` is what RAM holds, `disks` what those disks do that are in it."""
     digest = hashlib.blake2b(digest_size=_DIGEST)
     yield MAGIC
 
@@ -74,7 +77,7 @@ def encode(snapshot: Snapshot, disks: Mapping[str, Iterable[Piece]]) -> Iterator
         return frame(content)
 
     yield framed(_header(snapshot))
-    for device, pieces in ((None, snapshot.machine.memory), *disks.items()):
+    for device, pieces in ((None, memory), *disks.items()):
         for group in pack(pieces):
             yield framed(msgpack.packb((device, group)))
     yield frame(msgpack.packb((digest.digest(),)))
@@ -87,7 +90,7 @@ def _header(snapshot: Snapshot) -> bytes:
         "name": snapshot.name,
         "config": snapshot.config.to_dict(),
         "image": b"" if snapshot.image is None else os.fsencode(snapshot.image),
-        "machine": replace(snapshot.machine, memory=()).pack(),
+        "machine": snapshot.machine.pack(),
         "clock": snapshot.clock,
         "waited": snapshot.waited,
         "console": snapshot.console,

@@ -9,6 +9,7 @@ replica          Replica: a replica of this process, made from a specification
 origin           boot, Origin, LiveGuest: a guest that nobody protects, from its start on
 restoring        restore: such a start from a snapshot
 visits           Visit: holding a guest that runs, to look at it
+ramcopy          RamCopy: a copy of RAM, made while the guest runs
 snapshots        SnapshotCommand: taking snapshots of a guest that runs
 unprotected      UnprotectedCommands: what can be asked of a guest that nobody protects
 replicacommands  ReplicaCommands: what can be asked of a replica

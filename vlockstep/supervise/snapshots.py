@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,11 +16,13 @@ from vlockstep.files.atomicfile import AtomicFile
 from vlockstep.host.attach import tell_progress
 from vlockstep.host.devices import Disk
 from vlockstep.machine.config import MIB
+from vlockstep.machine.memory import Memory
 from vlockstep.replay.pieces import Piece
 from vlockstep.replay.snapshot import DiskState, Snapshot, encode
 from vlockstep.supervise.control import Answer
 from vlockstep.supervise.files import refuse_overwriting
 from vlockstep.supervise.origin import LiveGuest
+from vlockstep.supervise.ramcopy import RamCopy
 from vlockstep.supervise.visits import Visit
 
 HELD_DISKS = 16 * MIB
@@ -31,8 +34,8 @@ Contents = dict[str, list[Piece]]
 
 
 class SnapshotCommand:
-    """Takes a snapshot to a `path`, one at a time. The guest is held while its RAM is copied, with
-    `suspend` until the file is safe; then it ends, or it goes on if there is none."""
+    """Takes a snapshot to a `path`, one at a time. With `suspend` the guest is held until the file
+    is safe; then it ends, or it goes on if there is none."""
 
     def __init__(self, live: LiveGuest, end: Callable[[str], None]) -> None:
         self._live = live
@@ -61,57 +64,54 @@ class SnapshotCommand:
 
     def _work(self, path: Path, suspend: bool, answer: Answer) -> None:
         try:
-            told = self._take(path, suspend, _Teller(answer))
+            refuse_overwriting(path, "snapshot", self._live.files, ())
+            with AtomicFile(path) as file:
+                write = self._suspend if suspend else self._take
+                told = write(file, _Teller(answer, f"MiB written to {path}"))
         except VlockstepError as error:
             told = {"error": str(error)}
+        except OSError as error:
+            told = {"error": f"cannot write the snapshot {path}: {error.strerror}"}
+        except Exception as error:  # a bug must not leave who asks without an answer
+            told = {"error": f"{type(error).__name__}: {error}"}
         with self._lock:
             self._thread = None
         if suspend and "error" not in told:
             self._live.close()
             self._end(f"suspended to {path}")
-        answer(told)
+        answer({"path": str(path), **told})
 
-    def _take(self, path: Path, suspend: bool, tell: Callable[[str], None]) -> dict[str, Any]:
-        live = self._live
-        refuse_overwriting(path, "snapshot", live.files, ())
-        if not suspend:
-            self._refuse_large_disks()
-        try:
-            with AtomicFile(path) as file:
-                look = partial(self._look, inside=not suspend)
-                visit = Visit(live.machine, live.world.wake, look, stay=suspend)
-                kept = False
-                try:
-                    snapshot, disks = visit.result()
-                    if suspend:
-                        snapshot = replace(snapshot, disks=self._digests(tell))
-                    for part in encode(snapshot, disks):
-                        file.write(part)
-                        tell(f"{file.written >> 20} MiB written to {path}")
-                    file.keep()
-                    kept = True
-                finally:
-                    if not (kept and suspend):
-                        visit.go_on()
-        except OSError as error:
-            raise HostError(f"cannot write the snapshot {path}: {error.strerror}") from error
-        return {
-            "path": str(path),
-            "position": str(snapshot.position),
-            "pause_ms": round(visit.pause * 1000, 3),
-            "memory_bytes": sum(len(content) for _, content in snapshot.machine.memory),
-            "bytes": file.written,
-        }
+    def _take(self, file: AtomicFile, tell: _Teller) -> dict[str, Any]:
+        """Most of the RAM is copied before the guest is held, and the file is made afterwards."""
+        self._refuse_large_disks()
+        with closing(RamCopy(self._live.machine)) as copy:
+            copy.approach()
+            with self._visit() as visit:
+                snapshot = visit.result()
+                copy.complete()
+                disks = {name: _read(disk) for name, disk in self._disks().items()}
+            _write(file, snapshot, copy.memory, disks, tell)
+        return _told(snapshot, file, visit)
 
-    def _look(self, inside: bool) -> tuple[Snapshot, Contents]:
-        """In the guest's thread; `inside` is where the disks' contents go."""
+    def _suspend(self, file: AtomicFile, tell: _Teller) -> dict[str, Any]:
+        """It is held from then on, so that its RAM can be written as it is."""
+        with self._visit() as visit:
+            snapshot = replace(visit.result(), disks=self._digests(tell))
+            _write(file, snapshot, self._live.machine.memory, {}, tell)
+            visit.stay()
+        return _told(snapshot, file, visit)
+
+    def _visit(self) -> Visit[Snapshot]:
+        return Visit(self._live.machine, self._live.world.wake, self._look)
+
+    def _look(self) -> Snapshot:
+        """In the guest's thread."""
         live = self._live
         machine, world = live.machine, live.world
-        state = machine.capture()
+        state = machine.capture(memory=False)
         polls, since = world.polls
         waited = time.monotonic_ns() - since if polls == machine.exits else 0
-        disks = self._disks()
-        snapshot = Snapshot(
+        return Snapshot(
             live.name,
             machine.config,
             machine.image.path,
@@ -120,10 +120,8 @@ class SnapshotCommand:
             waited,
             live.console_before + world.console_offset,
             live.generation,
-            {name: DiskState(disk.path.absolute()) for name, disk in disks.items()},
+            {name: DiskState(disk.path.absolute()) for name, disk in self._disks().items()},
         )
-        contents = {name: _read(disk) for name, disk in disks.items()} if inside else {}
-        return snapshot, contents
 
     def _disks(self) -> dict[str, Disk]:
         return self._live.guest.devices.by_name
@@ -153,14 +151,35 @@ class SnapshotCommand:
 class _Teller:
     """Tells how far it is, not too often."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, writing: str) -> None:
         self._answer = answer
+        self._writing = writing
         self._next = time.monotonic() + _TELL_SECONDS
 
     def __call__(self, text: str) -> None:
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _TELL_SECONDS
             self._answer({"progress": text})
+
+    def written(self, size: int) -> None:
+        self(f"{size >> 20} {self._writing}")
+
+
+def _write(
+    file: AtomicFile, snapshot: Snapshot, memory: Memory, disks: Contents, tell: _Teller
+) -> None:
+    for part in encode(snapshot, memory.chunks(), disks):
+        file.write(part)
+        tell.written(file.written)
+    file.keep()
+
+
+def _told(snapshot: Snapshot, file: AtomicFile, visit: Visit[Snapshot]) -> dict[str, Any]:
+    return {
+        "position": str(snapshot.position),
+        "pause_ms": round(visit.pause * 1000, 3),
+        "bytes": file.written,
+    }
 
 
 def _read(disk: Disk) -> list[Piece]:

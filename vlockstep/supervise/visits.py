@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 from vlockstep.errors import HostError, StateError
 
@@ -22,12 +22,10 @@ class Visited(Protocol):
 
 class Visit(Generic[_T]):
     """Calls `look` in the guest's thread; where that raises `StateError`, again at the next place.
-    `wake` is called so that a guest that waits lets it in. With `stay` the guest is held from then
-    on, until it is told to `go_on`."""
+    `wake` is called so that a guest that waits lets it in. From then on the guest is held, until
+    `with` ends, unless it was told to `stay`."""
 
-    def __init__(
-        self, machine: Visited, wake: Callable[[], None], look: Callable[[], _T], stay: bool
-    ) -> None:
+    def __init__(self, machine: Visited, wake: Callable[[], None], look: Callable[[], _T]) -> None:
         self._machine = machine
         self._look = look
         self._lock = threading.Lock()
@@ -36,10 +34,10 @@ class Visit(Generic[_T]):
         self._problem: Exception | None = None
         self._over = False
         self._result: _T
+        self._since = 0.0
+        self._stays = False
         self.pause = 0.0
-        """Seconds that the look took."""
-        if not stay:
-            self._going_on.set()
+        """Seconds for which the guest was held."""
         machine.visit(self._come)
         wake()
 
@@ -59,15 +57,27 @@ class Visit(Generic[_T]):
             "it computes without asking for anything; try it later"
         )
 
+    def stay(self) -> None:
+        """The guest never goes on."""
+        self._stays = True
+
     def go_on(self) -> None:
-        self._going_on.set()
+        if not self._stays and not self._going_on.is_set():
+            self.pause = time.perf_counter() - self._since
+            self._going_on.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.go_on()
 
     def _come(self) -> None:
         """In the guest's thread."""
         with self._lock:
             if self._over:
                 return
-            start = time.perf_counter()
+            self._since = time.perf_counter()
             try:
                 self._result = self._look()
                 self._problem = None
@@ -77,6 +87,5 @@ class Visit(Generic[_T]):
                 return
             except Exception as error:  # the guest has no part in it
                 self._problem = error
-            self.pause = time.perf_counter() - start
             self._seen.set()
         self._going_on.wait()
