@@ -65,10 +65,12 @@ class DirectoryArbiter:
     """The arbiter in the shared directory `path`, a `Register`; `name` is who claims, for
     people."""
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, guest: str = "") -> None:
+        """`guest` is what a guest is called that has a name already, when it gets this arbiter."""
         self.path = path
         self.name = name
         self._guest = ""
+        self._own_name = guest
 
     def start(self) -> int:
         """The generation after which a guest may start afresh: who claims the next one does.
@@ -249,7 +251,7 @@ class DirectoryArbiter:
 
     def _draft_guest(self) -> Path:
         draft = self.path / f".guest-{uuid.uuid4().hex}"
-        _write(draft, uuid.uuid4().hex)
+        _write(draft, self._own_name or uuid.uuid4().hex)
         return draft
 
     def _reign(self, generation: int) -> Reign:

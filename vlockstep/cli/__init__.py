@@ -16,6 +16,7 @@ standard error then.
     snapshot        snapshot, suspend, resume: guests that go on from a file
     top             top: all of them, live
     pair            primary, secondary, switchover: the replicas of a protected guest
+    protect         protect: a guest that runs gets replicas
     migrate         migrate, receive: a guest that moves to another host
     arbiter         arbiter: who rules
     switch          switch: the virtual switch

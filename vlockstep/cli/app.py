@@ -19,6 +19,7 @@ from vlockstep.cli.keys import keys
 from vlockstep.cli.log import log
 from vlockstep.cli.migrate import migrate, receive
 from vlockstep.cli.pair import primary, secondary, switchover
+from vlockstep.cli.protect import protect
 from vlockstep.cli.record import record
 from vlockstep.cli.replay import replay
 from vlockstep.cli.run import run
@@ -71,6 +72,7 @@ def _add(command: Callable[..., None], group: str, example: str) -> None:
 _add(demo, PROTECT, "demo --kill write:700 --keep demo-files")
 _add(primary, PROTECT, "primary ledger --arbiter /tmp/pair --block disk=/tmp/ledger.img")
 _add(secondary, PROTECT, "secondary ledger --arbiter /tmp/pair --block disk=/tmp/ledger.img")
+_add(protect, PROTECT, "protect ledger-1 --arbiter /tmp/pair")
 _add(switchover, PROTECT, "switchover tcp://127.0.0.1:7700")
 _add(receive, PROTECT, "receive ledger --arbiter /tmp/pair --block disk=/tmp/ledger.img")
 _add(migrate, PROTECT, "migrate ledger-1 tcp://127.0.0.1:7710")

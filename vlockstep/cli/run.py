@@ -83,7 +83,8 @@ def run_guest(
         guest, machine = origin.guest, origin.machine
         machine.core_directory = spec.cores
         open_text = open_console if append else open_empty_console
-        console = open_text(spec.console, (*guest.files, *origin.files))
+        sharers = f"{origin.identity} console" if origin.identity else ""
+        console = open_text(spec.console, (*guest.files, *origin.files), sharers)
         offset = console.size if isinstance(console, ConsoleFile) else 0
         world = LiveWorld(
             console,
@@ -96,10 +97,18 @@ def run_guest(
         files = guest.files if spec.console is None else (*guest.files, spec.console)
         before = origin.console - offset
         live = LiveGuest(
-            control.name, guest, machine, world, origin.generation, before, files, console
+            control.name,
+            guest,
+            machine,
+            world,
+            origin.generation,
+            before,
+            files,
+            console,
+            origin.identity,
         )
         events = Interruptions()
-        commands = UnprotectedCommands(live, lambda why: events.put(Left(why)))
+        commands = UnprotectedCommands(live, spec, control.observe, events.put)
         control.serve(commands.by_name())
         control.observe(Later("started", lambda told: told.Started()))
         if origin.generation:
@@ -111,8 +120,11 @@ def run_guest(
             why = str(error)
             control.observe(Later("left", lambda told: told.Left(why)))
             raise
+        except (KeyboardInterrupt, SystemExit):
+            commands.leave("this process was asked to end")
+            raise
+        commands.finish(ending.error or machine.outcome)
         control.observe(Later("finished", partial(_finished, ending)))
-        commands.finish()
     if as_json:
         output.emit(ending.to_dict(), sys.stderr)
     else:

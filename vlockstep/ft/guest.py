@@ -16,13 +16,13 @@ from vlockstep.ft.outputs import Inputs, OutputQueue, ProtectedWorld
 from vlockstep.ft.places import Fault, Place, Stage
 from vlockstep.ft.runtime import Runtime, Setting
 from vlockstep.ft.standby import StandbyNics
-from vlockstep.host.live import Continuation
+from vlockstep.host.live import Continuation, LiveWorld
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.interface import GuestMachine, GuestMemory
 from vlockstep.machine.memory import WRITE_FLOOR
 from vlockstep.machine.position import Position
 from vlockstep.machine.report import GuestError
-from vlockstep.machine.world import Outcome, World
+from vlockstep.machine.world import Outcome, World, WorldChanged
 from vlockstep.replay.entry import Entry, Kind
 from vlockstep.replay.recorder import Recorder
 from vlockstep.replay.replayer import Replayer, Source
@@ -42,7 +42,9 @@ class Guest:
         queue: OutputQueue,
         nics: StandbyNics,
         generation: Callable[[], int],
+        machine: GuestMachine | None = None,
     ) -> None:
+        """`machine` is the one that runs already, if one does."""
         self.outcome: Outcome | GuestError | None = None
         """How it ended."""
         self.failure: BaseException | None = None
@@ -63,7 +65,7 @@ class Guest:
         self._idle_since = 0
         self._visits: list[Fault] = []
         """What to do at places where it follows, too."""
-        self.machine = self._make_machine(config)
+        self.machine = machine or self._make_machine(config)
 
     @property
     def unreached(self) -> list[Place]:
@@ -76,6 +78,19 @@ class Guest:
         """From boot, as a primary's."""
         world = self._live_world(Continuation(generation=self._generation))
         self._host.launch(lambda: self._run(world))
+
+    def adopt(self, world: LiveWorld) -> None:
+        """It runs in this world, in another thread, and goes on as a primary's, soon."""
+
+        def change() -> None:
+            start = Continuation(world.clock(), waited=world.polls, generation=self._generation)
+            self._queue.go_on(world.console_offset, ())
+            self.machine.replace_world(self._live_world(start))
+            world.leave()
+            raise WorldChanged
+
+        self.machine.visit(change)
+        world.wake()
 
     def hold(self) -> None:
         """Stop it, wherever it is; `outbox.waiting` tells when it stands."""

@@ -120,6 +120,20 @@ class Process:
         self.observe(told(self._channel.endpoint))
         return self._run()
 
+    def adopt(
+        self, config: GuestConfig, generation: int, machine: Machine, world: LiveWorld
+    ) -> None:
+        """Rule, alone, the guest of `machine`, which another thread runs in `world`: own the
+        generation after `generation`. Raises `HostError` if another one does."""
+        record = self._arbiter.claim(self._instance, generation, frozenset(), frozenset())
+        if record.owner != self._instance:
+            raise HostError("the arbiter let another replica rule")
+        self._replica.start_alone(config, record.generation, machine, world)
+
+    def run_adopted(self) -> Outcome:
+        """After `adopt`: to the guest's end. As `run_primary`."""
+        return self._run()
+
     def stop(self, reason: str) -> bool:
         """Let it leave for this reason, and end with `Left` or a `HostError`. From any thread or a
         signal handler. False if it was asked to before, and has not come to it."""

@@ -29,8 +29,10 @@ from vlockstep.ft.runtime import Runtime, Setting
 from vlockstep.ft.standby import StandbyNics
 from vlockstep.ft.transfer import Loading, Transfer
 from vlockstep.ft.watch import NetworkWatch, ProtectionWatch
+from vlockstep.host.live import LiveWorld
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.interface import GuestMachine
+from vlockstep.machine.report import GuestError
 from vlockstep.machine.world import Outcome
 from vlockstep.protocol import actions, messages
 from vlockstep.protocol.actions import NEVER, Action
@@ -148,6 +150,23 @@ class Replica:
         `generation`."""
         self.role = self._roles.waiting(config, generation, secondaries)
         self._make_guest(config)
+
+    def start_alone(
+        self, config: GuestConfig, generation: int, machine: GuestMachine, world: LiveWorld
+    ) -> None:
+        """Own `generation` as the primary, without others, of a guest that runs already: of
+        `machine`, in `world`, in another thread. Who runs it there tells of its end."""
+        primary = self.role = self._roles.alone(config, generation)
+        self._make_guest(config, machine)
+        self._begin_log()
+        self._host.observe(events.Started())
+        self._running.adopt(world)
+        self._do(lambda: primary.begin(self._host.now()))
+
+    def guest_ended(self, end: Outcome | GuestError) -> None:
+        """Of a guest that another thread runs."""
+        self._running.outcome = end
+        self._host.wake()
 
     def start_secondary(self, awaits: bool = False) -> None:
         """Follow a primary, whose guest this one's becomes; if it `awaits` one, who invites it."""
@@ -608,10 +627,10 @@ class Replica:
         assert self._guest is not None
         return self._guest
 
-    def _make_guest(self, config: GuestConfig) -> None:
+    def _make_guest(self, config: GuestConfig, machine: GuestMachine | None = None) -> None:
         self._config = config
         self._guest = Guest(
-            self._setting, self._host, config, self._queue, self._nics, self._generation
+            self._setting, self._host, config, self._queue, self._nics, self._generation, machine
         )
 
     def _start(self, data: dict[str, Any]) -> None:

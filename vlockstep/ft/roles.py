@@ -7,6 +7,7 @@ from typing import Any
 from vlockstep.ft.runtime import Runtime, Setting
 from vlockstep.machine.config import GuestConfig
 from vlockstep.protocol.actions import Follow, GoLive
+from vlockstep.protocol.journal import Journal
 from vlockstep.protocol.primary import Primary
 from vlockstep.protocol.secondary import Secondary
 
@@ -33,6 +34,25 @@ class Roles:
             guest=self._setting.guest,
             secondaries=secondaries,
             endpoint=self._host.endpoint,
+        )
+
+    def alone(self, config: GuestConfig, generation: int) -> Primary:
+        """A primary that nobody follows, of a guest that runs."""
+        return Primary.live(
+            self._instance,
+            self._setting.timing,
+            generation,
+            self._setting.image.digest,
+            self._offer(config),
+            self._host.now(),
+            guest=self._setting.guest,
+            endpoint=self._host.endpoint,
+            members={},
+            next=0,
+            stable=0,
+            journal=Journal(),
+            outputs=(),
+            ended=None,
         )
 
     def joining(self, awaits: bool) -> Secondary:

@@ -64,6 +64,7 @@ class ScriptedMachine:
         self._breakpoint = Position(-1)
         self._on_breakpoint: Callable[[], None] = lambda: None
         self._stop = False
+        self._visitor: Callable[[], None] | None = None
         self._heard: list[Any] = []
         """What its World has told it."""
         self._past: deque[Any] = deque()
@@ -90,6 +91,9 @@ class ScriptedMachine:
 
     def kick(self) -> None:
         pass
+
+    def visit(self, action: Callable[[], None]) -> None:
+        self._visitor = action
 
     def close(self) -> None:
         pass
@@ -186,6 +190,9 @@ class ScriptedMachine:
         value = self._ask(call, self.exits, *arguments)
         self.exits += 1
         self._blocks = 0
+        visitor, self._visitor = self._visitor, None
+        if visitor is not None:
+            visitor()
         if self._breakpoint <= self.position:
             self._on_breakpoint()
             if self._stop:

@@ -12,6 +12,7 @@ visits           Visit: holding a guest that runs, to look at it
 ramcopy          RamCopy: a copy of RAM, made while the guest runs
 snapshots        SnapshotCommand: taking snapshots of a guest that runs
 unprotected      UnprotectedCommands: what can be asked of a guest that nobody protects
+protection       Protection: such a guest gets replicas
 replicacommands  ReplicaCommands: what can be asked of a replica
 running          ControlSocket: a running guest, its name and its commands
 control          ControlServer, EventRing: serves the clients of a control socket

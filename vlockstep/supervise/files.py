@@ -30,9 +30,9 @@ def open_console(
 
 
 def open_empty_console(
-    path: Path | None, files: Iterable[Path] = ()
+    path: Path | None, files: Iterable[Path] = (), group: str = ""
 ) -> ConsoleFile | ConsoleStream:
-    console = open_console(path, files)
+    console = open_console(path, files, group)
     if isinstance(console, ConsoleFile):
         console.truncate()
     return console

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,8 @@ from vlockstep.supervise.spec import ReplicaSpec
 @dataclass(frozen=True)
 class Origin:
     """A guest, its machine, and how its World begins; so much `console` text there has been.
-    It comes from `files`."""
+    It comes from `files`. Its `identity` is what replicas of it will be known by: whoever knows it
+    may share its disks; "" if nobody ever may."""
 
     guest: Guest
     machine: Machine
@@ -25,6 +27,7 @@ class Origin:
     generation: int = 0
     console: int = 0
     files: tuple[Path, ...] = ()
+    identity: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class LiveGuest:
     console_before: int
     files: tuple[Path, ...]
     console: ConsoleFile | ConsoleStream
+    identity: str = ""
 
     def close(self) -> None:
         """Leave its disks, its networks and its console to others; it must stand still for ever."""
@@ -50,6 +54,7 @@ class LiveGuest:
 
 
 def boot(spec: ReplicaSpec, tell: Callable[[str], None]) -> Origin:
-    guest = parts.open_guest(spec, parts.load_keys(spec), tell=tell)
+    identity = uuid.uuid4().hex
+    guest = parts.open_guest(spec, parts.load_keys(spec), lambda: identity, tell)
     assert guest.config is not None
-    return Origin(guest, Machine(guest.image, guest.config))
+    return Origin(guest, Machine(guest.image, guest.config), identity=identity)

@@ -112,7 +112,7 @@ class Replica:
             diverge=places.divergence(spec.test),
             begin=console.truncate if isinstance(console, ConsoleFile) else lambda: None,
             guest=name,
-            shared=_shared_locks(guest.devices, console),
+            shared=shared_locks(guest.devices, console),
             cpu_limit=spec.cpu_limit,
         )
         self._secondaries = spec.secondaries
@@ -146,7 +146,7 @@ def _timing(spec: TimingSpec) -> Timing:
     )
 
 
-def _shared_locks(devices: Devices, console: ConsoleFile | ConsoleStream) -> dict[str, FileLock]:
+def shared_locks(devices: Devices, console: ConsoleFile | ConsoleStream) -> dict[str, FileLock]:
     """On the files that both replicas write, by what they are to the guest."""
     locks = {f"disk {name!r}": lock for name, lock in devices.shared.items()}
     if isinstance(console, ConsoleFile) and console.lock.lockable:

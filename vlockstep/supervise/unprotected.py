@@ -8,16 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlockstep.supervise.control import Answer, Command
+from vlockstep.errors import Left, VlockstepError
+from vlockstep.machine.report import GuestError
+from vlockstep.machine.world import Outcome
+from vlockstep.supervise import parts
+from vlockstep.supervise.control import Answer, Command, Told
 from vlockstep.supervise.origin import LiveGuest
 from vlockstep.supervise.running import StatusCommand, reason_of
+from vlockstep.supervise.spec import ReplicaSpec
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from vlockstep.ft.events import Status
+    from vlockstep.supervise.protection import Protection
     from vlockstep.supervise.snapshots import SnapshotCommand
 
 
@@ -36,16 +44,70 @@ class Later:
 
 
 class UnprotectedCommands:
-    """What can be asked of it; `end` ends it for a reason, soon."""
+    """What can be asked of it: of a guest that nobody protects, and once replicas may join it, of
+    their primary. `observe` gets what happens then; `raise_` ends this process by an error, soon.
+    """
 
-    def __init__(self, live: LiveGuest, end: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        live: LiveGuest,
+        spec: ReplicaSpec,
+        observe: Callable[[Told], None],
+        raise_: Callable[[BaseException], None],
+    ) -> None:
         self._live = live
-        self._end = end
+        self._spec = spec
+        self._observe = observe
+        self._raise = raise_
         self._snapshots: SnapshotCommand | None = None
+        self._protection: Protection | None = None
 
     def by_name(self) -> dict[str, Command]:
-        status = StatusCommand(lambda take: take(self.status()))
-        return {"status": status, "stop": self._stop, "snapshot": self._snapshot}
+        own: dict[str, Command] = {
+            "status": StatusCommand(lambda take: take(self.status())),
+            "stop": self._stop,
+            "snapshot": self._snapshot,
+            "protect": self._protect,
+        }
+        later = ("switchover", "migrate", "cancel-migration")
+        return own | {name: partial(self._as_primary, name) for name in later} | {
+            name: partial(self._either, name, own[name]) for name in ("status", "stop")
+        }  # fmt: skip
+
+    def _end(self, reason: str) -> None:
+        self._raise(Left(reason))
+
+    def _either(self, name: str, own: Command, request: Mapping[str, Any], answer: Answer) -> None:
+        command = own if self._protection is None else self._protection.commands[name]
+        command(request, answer)
+
+    def _as_primary(self, name: str, request: Mapping[str, Any], answer: Answer) -> None:
+        if self._protection is None:
+            answer({"error": "no replica can have the guest before it is protected: protect it"})
+        else:
+            self._protection.commands[name](request, answer)
+
+    def _protect(self, request: Mapping[str, Any], answer: Answer) -> None:
+        """Let replicas join."""
+        from vlockstep.supervise.protection import Protection
+
+        arbiter, endpoint = request.get("arbiter"), request.get("listen")
+        if self._protection is not None:
+            answer({"error": f"replicas can join it already, at {self._protection.endpoint}"})
+        elif not self._live.identity:
+            answer({"error": "a guest that was started from a snapshot cannot be protected yet"})
+        elif not isinstance(arbiter, str) or not isinstance(endpoint, str):
+            answer({"error": "replicas join at an endpoint, with an arbiter"})
+        else:
+            keys = parts.load_keys(self._spec)
+            try:
+                self._protection = Protection(
+                    self._live, Path(arbiter), endpoint, keys, self._observe, self._raise
+                )
+            except VlockstepError as error:
+                answer({"error": str(error)})
+            else:
+                answer({"endpoint": endpoint})
 
     def status(self) -> Status:
         from vlockstep.ft.events import Status
@@ -78,7 +140,15 @@ class UnprotectedCommands:
             self._snapshots = SnapshotCommand(self._live, self._end)
         self._snapshots(request, answer)
 
-    def finish(self) -> None:
-        """The guest has ended: wait for what is still to be written."""
+    def leave(self, reason: str) -> None:
+        """This process is to end."""
+        if self._protection is not None:
+            self._protection.leave(reason)
+
+    def finish(self, end: Outcome | GuestError | None) -> None:
+        """The guest has ended: wait for what is still to be written, or told to its replicas."""
+        if self._protection is not None:
+            assert end is not None
+            self._protection.finish(end)
         if self._snapshots is not None:
             self._snapshots.finish()

@@ -1,0 +1,181 @@
+"""A guest that `vlockstep run` runs gets replicas, without a break."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import run_command
+
+from vlockstep.supervise.client import GuestClient
+from vlockstep.supervise.rundir import RunDirectory
+from vlockstep.testing import check_ledger
+from vlockstep.testing.process import TIMEOUT, command, environment
+
+LINES = 300
+
+
+class House:
+    """Guests and replicas in a directory, that share a disk and a console."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.disk = directory / "disk.img"
+        self.console = directory / "console.txt"
+        self.endpoint = f"ipc://{directory}/channel"
+        self.run_directory = RunDirectory(directory / "run")
+        self.started: list[subprocess.Popen[str]] = []
+        self.disk.touch()
+        os.truncate(self.disk, 1 << 20)
+
+    def start(self, name: str, *words: object) -> subprocess.Popen[str]:
+        """Start a command that has a name and a control socket; wait for these."""
+        process = subprocess.Popen(
+            command(*words[:2], "--name", name, "--run-dir", self.run_directory.path, *words[2:]),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        self.started.append(process)
+        while process.poll() is None and name not in self.run_directory.names():
+            pass
+        return process
+
+    def run_ledger(self, *arguments: str) -> subprocess.Popen[str]:
+        words = ("--block", f"disk={self.disk}", "--console", self.console, "--", *arguments)
+        return self.start("books", "run", "ledger", *words)
+
+    def join(self, name: str, image: str = "ledger") -> subprocess.Popen[str]:
+        """A secondary; wait until it is a member."""
+        return self._replica(name, "secondary", image, "--join", self.endpoint)
+
+    def receive(self, name: str, endpoint: str) -> subprocess.Popen[str]:
+        return self._replica(name, "receive", "ledger", "--listen", endpoint)
+
+    def _replica(self, name: str, role: str, image: str, *words: object) -> subprocess.Popen[str]:
+        devices = ("--block", f"disk={self.disk}", "--console", self.console)
+        arbiter = ("--arbiter", self.directory / "arbiter")
+        return self.start(name, role, image, *devices, *arbiter, *words)
+
+    def call(self, *words: object) -> subprocess.CompletedProcess[str]:
+        return run_command(*words, "--run-dir", self.run_directory.path)
+
+    def protect(self, name: str = "books") -> subprocess.CompletedProcess[str]:
+        arbiter = self.directory / "arbiter"
+        return self.call("protect", name, "--arbiter", arbiter, "--listen", self.endpoint)
+
+    def wait_event(self, name: str, event: str) -> dict[str, Any]:
+        """The first event of this kind that the guest `name` ever told."""
+        client = GuestClient(self.run_directory, name)
+        try:
+            return next(told for told in client.events(0) if told["event"] == event)
+        finally:
+            client.close()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    yield made
+    for process in made.started:
+        process.kill()
+        process.communicate()
+
+
+def test_a_guest_that_gets_a_secondary_survives_its_host(house: House) -> None:
+    guest = house.run_ledger(f"--lines={LINES}", "--pause=20")
+    done = house.protect()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"replicas can join books at {house.endpoint}" in done.stdout
+    secondary = house.join("heir")
+    joined = house.wait_event("books", "joined")
+    assert (joined["members"], joined["generation"]) == (2, 2)
+    guest.send_signal(signal.SIGKILL)
+    assert secondary.wait(timeout=TIMEOUT) == 0
+    check_ledger(house.console.read_bytes(), house.disk.read_bytes(), LINES)
+
+
+def test_who_stops_the_guest_stops_all_its_replicas(house: House) -> None:
+    guest = house.run_ledger("--lines=2000", "--pause=20")
+    house.protect()
+    secondary = house.join("heir")
+    house.wait_event("books", "joined")
+    assert house.call("stop", "books").returncode == 0
+    assert (guest.wait(timeout=TIMEOUT), secondary.wait(timeout=TIMEOUT)) == (0, 0)
+    assert house.call("ps").stdout.splitlines()[1:] == []
+
+
+def test_a_guest_that_only_ran_moves_to_another_host(house: House) -> None:
+    guest = house.run_ledger(f"--lines={LINES}", "--pause=20")
+    house.protect()
+    there = f"ipc://{house.directory}/there"
+    destination = house.receive("moved", there)
+    done = house.call("migrate", "books", there, "--json")
+    assert done.returncode == 0, done.stderr
+    *_, report = map(json.loads, done.stdout.splitlines())
+    assert report["event"] == "migrated" and report["gap_ms"] > 0 and report["bytes"] > 0
+    assert guest.wait(timeout=TIMEOUT) == 0
+    assert "the guest has moved to" in guest.communicate()[1]
+    assert destination.wait(timeout=TIMEOUT) == 0
+    check_ledger(house.console.read_bytes(), house.disk.read_bytes(), LINES)
+
+
+def test_a_guest_with_a_timer_ends_as_it_would_have(house: House) -> None:
+    """Its state at the end depends on where each interrupt came: the replicas' are equal."""
+    guest = house.start("books", "run", "preempt", "--json", "--", "--work=8000000")
+    house.protect()
+    secondary = house.start(
+        "heir", "secondary", "preempt", "--join", house.endpoint,
+        "--arbiter", house.directory / "arbiter", "--json",
+    )  # fmt: skip
+    ends = [process.communicate(timeout=TIMEOUT) for process in (guest, secondary)]
+    (ended,) = (json.loads(line) for line in ends[0][1].splitlines()[-1:])
+    told = [json.loads(line) for line in ends[1][1].splitlines()]
+    finished = next(event for event in told if event["event"] == "finished")
+    assert ended["registers"] == finished["registers"]
+    assert ended["memory_digest"] == finished["memory_digest"]
+    assert any(event["event"] == "loading" for event in told)
+
+
+def test_the_guest_of_a_process_that_is_asked_to_end_goes_on(house: House) -> None:
+    guest = house.run_ledger(f"--lines={LINES}", "--pause=20")
+    house.protect()
+    secondary = house.join("heir")
+    house.wait_event("books", "joined")
+    guest.terminate()
+    guest.wait(timeout=TIMEOUT)
+    assert secondary.wait(timeout=TIMEOUT) == 0
+    check_ledger(house.console.read_bytes(), house.disk.read_bytes(), LINES)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda house: (house.directory / "arbiter").write_text(""), "arbiter"),
+        (lambda house: house.protect(), "replicas can join it already, at ipc://"),
+    ],
+)
+def test_refusals(house: House, spoil: Callable[[House], object], problem: str) -> None:
+    """They do not harm the guest."""
+    guest = house.run_ledger(f"--lines={LINES}", "--pause=20")
+    spoil(house)
+    refused = house.protect()
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert problem in refused.stderr and "Traceback" not in refused.stderr
+    assert guest.wait(timeout=TIMEOUT) == 0
+    check_ledger(house.console.read_bytes(), house.disk.read_bytes(), LINES)
+
+
+def test_it_has_no_replicas_before(house: House) -> None:
+    house.run_ledger("--lines=2000", "--pause=20")
+    for asked in (("switchover", "books"), ("migrate", "books", "tcp://127.0.0.1:1")):
+        refused = house.call(*asked)
+        assert refused.returncode == 1
+        assert "protect it" in refused.stderr

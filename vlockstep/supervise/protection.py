@@ -1,0 +1,119 @@
+"""A guest that ran unprotected, as the primary of replicas to come.
+
+Its machine goes on where it is; from then on what it is told is recorded, and its outputs follow
+the rule. Nobody has to follow it yet: it is a primary that is alone, which others join.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from vlockstep.arbiter import DirectoryArbiter
+from vlockstep.errors import HostError, UsageError, VlockstepError
+from vlockstep.ft.channels import Channels
+from vlockstep.ft.events import Event
+from vlockstep.ft.process import Process
+from vlockstep.ft.runtime import Setting
+from vlockstep.machine.report import GuestError
+from vlockstep.machine.world import Outcome
+from vlockstep.protocol.messages import forbidden
+from vlockstep.supervise.control import Command
+from vlockstep.supervise.origin import LiveGuest
+from vlockstep.supervise.replica import shared_locks
+from vlockstep.supervise.replicacommands import ReplicaCommands
+from vlockstep.wire import channel
+from vlockstep.wire.channel import Channel
+from vlockstep.wire.endpoint import check_endpoint
+from vlockstep.wire.keys import Keys, Party
+
+_LEAVE_SECONDS = 10.0
+
+
+class Protection:
+    """Lets replicas join the guest `live` at `endpoint`, with an arbiter in the new directory
+    `arbiter`. `ended` is called, from another thread, when this replica's work has ended before
+    the guest has here."""
+
+    def __init__(
+        self,
+        live: LiveGuest,
+        arbiter: Path,
+        endpoint: str,
+        keys: Keys | None,
+        observe: Callable[[Event], None],
+        ended: Callable[[VlockstepError], None],
+    ) -> None:
+        self.endpoint = endpoint
+        self._observe = observe
+        self._ended = ended
+        self._result: Outcome | VlockstepError | None = None
+        guest = live.guest
+        if guest.config is None or guest.devices.local:
+            raise UsageError("a guest with disks that are copies of its own cannot be joined yet")
+        check_endpoint(endpoint, keys is not None)
+        register = DirectoryArbiter(arbiter, f"primary-{uuid.uuid4().hex[:8]}", live.identity)
+        generation = register.start()
+        if register.guest() != live.identity:
+            raise UsageError(
+                f"the arbiter {arbiter} serves another guest: give this one a new directory"
+            )
+
+        def reach(endpoint: str, party: Party) -> Channel:
+            return channel.connect(endpoint, keys, party, look=False)
+
+        listening = channel.listen(endpoint, keys, forbidden)
+        setting = Setting(
+            image=guest.image,
+            console=live.console,
+            disks=guest.devices.disks,
+            disk_counters=guest.devices.counters,
+            blocks=guest.devices.blocks,
+            nics=guest.nics,
+            nets=guest.nets,
+            guest=live.identity,
+            shared=shared_locks(guest.devices, live.console),
+        )
+        channels = Channels(listening, party=Party.PRIMARY, connect=reach)
+        self._process = Process(setting, channels, register, self._observed)
+        self._commands = ReplicaCommands(self._process, keys is not None)
+        self.commands: dict[str, Command] = self._commands.by_name()
+        try:
+            self._process.adopt(guest.config, generation, live.machine, live.world)
+        except VlockstepError:
+            channels.close()
+            raise
+        self._thread = threading.Thread(target=self._run, name="replica", daemon=True)
+        self._thread.start()
+
+    def finish(self, end: Outcome | GuestError) -> None:
+        """The guest has ended here: wait until its replicas know. Raises why this replica had to
+        stop instead."""
+        self._process.call(lambda replica: replica.guest_ended(end))
+        self._thread.join()
+        if isinstance(self._result, VlockstepError) and not isinstance(self._result, GuestError):
+            raise self._result
+
+    def leave(self, reason: str) -> None:
+        """Let another replica have the guest, if there is one."""
+        self._process.stop(reason)
+        self._thread.join(_LEAVE_SECONDS)
+
+    def _observed(self, event: Event) -> None:
+        self._commands.observe(event)
+        self._observe(event)
+
+    def _run(self) -> None:
+        try:
+            self._result = self._process.run_adopted()
+        except GuestError as error:
+            self._result = error
+        except VlockstepError as error:
+            self._result = error
+            self._ended(error)
+        except Exception as error:
+            self._result = HostError(f"this replica failed: {type(error).__name__}: {error}")
+            self._ended(self._result)
+            raise
