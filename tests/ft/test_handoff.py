@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
 import tracemalloc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from vlockstep.ft.handoff import EntryOutbox
 from vlockstep.ft.outputs import Output, OutputQueue
 from vlockstep.host.background import BackgroundThread, Job
 from vlockstep.host.live import BlockDevice
+from vlockstep.machine.world import WorldChanged
 from vlockstep.replay.entry import Entry, Kind
 
 CLOCK: Entry = (Kind.CYCLES, 0, 0, 1, b"")
@@ -234,3 +237,181 @@ def test_a_queue_of_small_outputs_takes_no_more_memory_than_it_says() -> None:
         assert tracemalloc.get_traced_memory()[0] <= queue.bytes
     finally:
         tracemalloc.stop()
+
+
+# Visits
+
+
+def appended(entries: EntryOutbox, *values: int) -> list[Entry]:
+    """Inputs that the guest reads."""
+    made: list[Entry] = [(Kind.CYCLES, value, 0, value, b"") for value in values]
+    for entry in made:
+        entries.append(entry)
+    return made
+
+
+def test_entries_behind_a_visit_are_not_taken_before_it_is_seen() -> None:
+    entries, wakes = outbox()
+    visits: list[int] = []
+    before = appended(entries, 0, 1)
+    entries.visit(lambda: not visits.append(entries.next))  # type: ignore[func-returns-value]
+    behind = appended(entries, 2, 3)
+    assert visits == [2] and entries.visited
+    assert entries.take() == before
+    assert entries.take() == []
+    entries.unseal()
+    assert not entries.visited
+    assert entries.take() == behind
+    assert wakes
+
+
+def test_a_visit_wakes_whoever_is_to_see_it_though_nothing_was_made() -> None:
+    entries, wakes = outbox()
+    entries.visit(lambda: True)
+    entries.pause()
+    assert entries.visited and len(wakes) == 1
+    assert entries.take() == []
+    entries.unseal()
+
+
+def test_the_guest_is_visited_again_until_it_is_there() -> None:
+    entries, _ = outbox()
+    answers = [False, False, True]
+    entries.visit(lambda: answers.pop(0))
+    made = appended(entries, 0, 1)
+    assert not entries.visited and entries.take() == made
+    last = appended(entries, 2)
+    assert entries.visited and not answers
+    assert entries.take() == []
+    entries.unseal()
+    assert entries.take() == last
+    entries.pause()  # nobody visits
+
+
+def test_an_output_that_is_not_queued_is_behind_no_visit() -> None:
+    entries, _ = outbox()
+    entries.append(FRAME)
+    entries.queued()
+    entries.visit(lambda: True)
+    entries.append(FRAME)
+    assert entries.take() == [FRAME]
+    entries.unseal()
+    assert entries.take() == []
+    entries.queued()
+    assert entries.take() == [FRAME]
+
+
+def test_a_visit_that_is_not_wanted_any_more_leaves_nothing_behind() -> None:
+    """All that was made is taken, also if the visit was over but not seen."""
+    entries, _ = outbox()
+    made = appended(entries, 0)
+    entries.visit(lambda: True)
+    made += appended(entries, 1, 2)
+    entries.visit(None)
+    assert not entries.visited and entries.take() == made
+    made = appended(entries, 3)
+    assert entries.take() == made
+
+
+def test_a_visit_is_called_off_while_the_visitor_runs() -> None:
+    entries, _ = outbox()
+
+    def visitor() -> bool:
+        entries.visit(None)
+        return True
+
+    entries.visit(visitor)
+    made = appended(entries, 0, 1)
+    assert not entries.visited and entries.take() == made
+
+
+def test_another_visitor_comes_while_one_runs() -> None:
+    entries, _ = outbox()
+
+    def visitor() -> bool:
+        entries.visit(lambda: True)
+        return True
+
+    entries.visit(visitor)
+    appended(entries, 0)
+    assert not entries.visited
+    appended(entries, 1)
+    assert entries.visited
+
+
+class Thread:
+    """A guest's, which makes entries until it is told to leave."""
+
+    def __init__(self, entries: EntryOutbox, woken: threading.Semaphore) -> None:
+        self.entries = entries
+        self.woken = woken
+        self.taken: list[Entry] = []
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self) -> None:
+        with suppress(WorldChanged):
+            for value in itertools.count():
+                appended(self.entries, value)
+                self.entries.pause()
+
+    def take(self) -> None:
+        self.taken += self.entries.take()
+
+    def wait(self, until: Callable[[], bool]) -> None:
+        while not until():
+            assert self.woken.acquire(timeout=10)
+            self.take()
+
+    def leave(self) -> None:
+        self.entries.leave()
+        self.thread.join(10)
+        assert not self.thread.is_alive()
+
+
+def thread() -> Thread:
+    woken = threading.Semaphore(0)
+    entries = EntryOutbox(woken.release, woken.release, threading.Condition())
+    return Thread(entries, woken)
+
+
+def test_a_guest_that_is_held_or_slowed_can_be_visited() -> None:
+    guest = thread()
+    entries = guest.entries
+    for held in (True, False):
+        if held:
+            entries.hold(True)
+            guest.wait(lambda: entries.waiting)
+        else:
+            entries.slow(True)
+        next: list[int] = []
+        entries.visit(lambda next=next: not next.append(entries.next))  # type: ignore[misc]
+        guest.wait(lambda: entries.visited)
+        guest.take()
+        assert next == [len(guest.taken)]
+        entries.unseal()
+        entries.hold(False)
+        entries.slow(False)
+    guest.leave()
+
+
+def test_visits_of_a_guest_that_runs_are_between_two_entries() -> None:
+    """Some are called off at whatever time that is."""
+    guest = thread()
+    entries = guest.entries
+    for visit in range(300):
+        seen: list[int] = []
+        entries.visit(lambda seen=seen: not seen.append(entries.next))  # type: ignore[misc]
+        if visit % 3:
+            guest.wait(lambda: entries.visited)
+            guest.take()
+            assert seen == [len(guest.taken)]
+            entries.unseal()
+        else:
+            entries.visit(None)
+            assert not entries.visited
+            guest.take()
+    guest.leave()
+    guest.take()
+    guest.take()
+    assert [entry[1] for entry in guest.taken] == list(range(entries.next))

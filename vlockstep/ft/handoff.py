@@ -113,7 +113,7 @@ class EntryOutbox:
         if visitor is None or not visitor():
             return
         with self._condition:
-            if self._visitor is visitor:
+            if self._visitor == visitor:
                 assert self._sealed is None
                 self._sealed, self._entries = self._entries, []
                 self._visitor = None
@@ -140,8 +140,10 @@ class EntryOutbox:
 
     def visit(self, visitor: Callable[[], bool] | None) -> None:
         """Let the guest's thread call this at each place where it can be stopped, until it returns
-        true; it is then `visited`, between two entries."""
+        true; it is then `visited`, between two entries. None: as if there was no visit."""
         with self._condition:
+            if self._sealed is not None and visitor is None:
+                self._entries[:0], self._sealed = self._sealed, None
             self._visitor = visitor
             self._set()
 

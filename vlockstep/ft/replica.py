@@ -280,8 +280,7 @@ class Replica:
             self._do(lambda: self.role.tick(self._host.now()))
         if self.result is None and self._host.now() >= self._leave_by:
             self._stop(self._leaving, orderly=False)
-        if self.transfer is not None:
-            self.transfer.pump()
+        self._go_on_sending()
         if self._migration is not None:
             self._migration.look(self._host.now())
             if self._migration.over:
@@ -378,7 +377,7 @@ class Replica:
             if isinstance(role, Primary) and transfer is not None and transfer.to == sender:
                 transfer.took(message.count)
                 role.transferred(now)
-                transfer.pump()
+                self._go_on_sending()
         elif isinstance(role, Secondary) and loading is not None and role.owner == sender:
             try:
                 if isinstance(message, messages.Pages):
@@ -672,11 +671,27 @@ class Replica:
         origin = primary.journal.origin
         try:
             self.transfer = Transfer(
-                self._running, to, lambda message: self._send(message, to), origin, self._host.now
+                self._running,
+                to,
+                lambda message: self._send(message, to),
+                origin,
+                self._host.now,
+                self._setting.transfer,
             )
         except VlockstepError as error:
-            reason = str(error)
-            self._do(lambda: primary.uncaptured(self._host.now(), reason))
+            self._uncaptured(primary, error)
+
+    def _go_on_sending(self) -> None:
+        role, transfer = self.role, self.transfer
+        if transfer is not None and isinstance(role, Primary):
+            try:
+                transfer.pump()
+            except VlockstepError as error:
+                self._uncaptured(role, error)
+
+    def _uncaptured(self, primary: Primary, error: VlockstepError) -> None:
+        reason = str(error)
+        self._do(lambda: primary.uncaptured(self._host.now(), reason))
 
     def _see_joined(self) -> None:
         """Whether who got the guest's state is a member now."""

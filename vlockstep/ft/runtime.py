@@ -13,6 +13,7 @@ from vlockstep.ft.events import Event
 from vlockstep.ft.handoff import Condition
 from vlockstep.ft.outputs import Inputs, Output
 from vlockstep.ft.places import Fault, Place, Stage
+from vlockstep.ft.transfer import TransferLimits
 from vlockstep.host.background import Background
 from vlockstep.host.devices import DiskCounters
 from vlockstep.host.live import BlockDevice, Console, Continuation, NetDevice
@@ -102,6 +103,7 @@ class Setting:
     nics: Mapping[int, Station] = field(default_factory=dict)
     nets: Mapping[str, NetConfig] = field(default_factory=dict)
     timing: Timing = field(default_factory=Timing)
+    transfer: TransferLimits = field(default_factory=TransferLimits)
     log: Path | None = None
     core_directory: Path | None = None
     fault: Fault | None = None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
 
-from vlockstep.errors import StateError
-from vlockstep.ft.guest import Guest
+from vlockstep.errors import StateError, VlockstepError
 from vlockstep.ft.gueststate import GuestState
 from vlockstep.machine.dirty import DirtyPages
-from vlockstep.machine.interface import GuestMemory
+from vlockstep.machine.interface import GuestMachine, GuestMemory
 from vlockstep.protocol.messages import Message, Pages, Rest, Took
 from vlockstep.protocol.timing import MILLISECOND, SECOND
 from vlockstep.wire.codec import MessageError
@@ -17,10 +20,6 @@ from vlockstep.wire.codec import MessageError
 PIECE = 1 << 18
 """Bytes of RAM that go in one message at most."""
 _ZEROS = bytes(PIECE)
-WINDOW = 1 << 23
-"""Bytes of RAM that are on their way at most."""
-PAUSE = 5 * MILLISECOND
-"""For which the guest may be held while the last of its state is copied."""
 _SHRUNK = 0.8
 _STUBBORN = 2
 """So many rounds in a row that shrink less than to `_SHRUNK` of the one before, and there is no
@@ -28,7 +27,44 @@ use in another one."""
 _FIRST_RATE = 2_000_000_000
 """Bytes a second that are copied in memory, as long as that was not measured."""
 
+
+@dataclass(frozen=True)
+class TransferLimits:
+    """How a guest's state is sent. Sizes are in bytes of RAM, and times in nanoseconds."""
+
+    pause: int = 5 * MILLISECOND
+    """For which the guest may be held while the last of its RAM is copied; for longer if it writes
+    about as fast as its RAM is sent."""
+    window: int = 1 << 23
+    """On their way at most."""
+    piece: int = PIECE
+    """In one message, `PIECE` at most."""
+    rounds: int = 30
+    """After so many the guest is held, whatever it has written."""
+
+
 Ranges = list[tuple[int, int]]
+
+
+class Running(Protocol):
+    """A guest that runs; a `Guest` is one."""
+
+    machine: GuestMachine
+
+    def visit(self, visitor: Callable[[], bool] | None) -> None: ...
+
+    def capture(self) -> GuestState: ...
+
+
+class _Stage(Enum):
+    """What the host's thread and the guest's have to agree upon."""
+
+    SENDING = auto()
+    ASKED = auto()  # the guest is to take its state where it can
+    TAKING = auto()  # it does, and nobody else looks at its pages
+    TOO_MUCH = auto()  # there was too much to copy
+    TAKEN = auto()
+    CLOSED = auto()
 
 
 class Transfer:
@@ -42,13 +78,15 @@ class Transfer:
 
     def __init__(
         self,
-        guest: Guest,
+        guest: Running,
         to: str,
         send: Callable[[Message], None],
         origin: Callable[[int], int],
         now: Callable[[], int],
+        limits: TransferLimits,
     ) -> None:
         self.to = to
+        self._limits = limits
         self._guest = guest
         self._memory: GuestMemory = guest.machine.memory
         self._send = send
@@ -61,7 +99,10 @@ class Transfer:
         """What is to be sent, as it was."""
         self._pending: Ranges = []
         """What is to be copied where the guest is held."""
-        self._too_much = False
+        self._stage = _Stage.SENDING
+        self._lock = threading.Lock()
+        self._failure: VlockstepError | None = None
+        """Why the state cannot be taken."""
         self._round = sum(end - start for start, end in self._ranges)
         self._stubborn = 0
         self._copied, self._copying = _FIRST_RATE, SECOND
@@ -84,34 +125,39 @@ class Transfer:
         self._taken = count
 
     def pump(self) -> None:
-        """Send what may be sent."""
-        if self._too_much:
-            self._too_much = False
+        """Send what may be sent. Raises a `VlockstepError` if the state cannot be taken."""
+        if self._failure is not None:
+            raise self._failure
+        if self._stage is _Stage.TOO_MUCH:
             self._guest.visit(None)
+            self._stage = _Stage.SENDING
             self._begin_round(self._pending)
-        while self._flying < WINDOW and (self._copies or self._ranges):
+        while self._flying < self._limits.window and (self._copies or self._ranges):
             self._send_piece(*(self._copies.popleft() if self._copies else self._next_piece()))
         if self._copies or self._ranges or self.sent:
             return
-        if self.state is not None:
+        if self._stage is _Stage.TAKEN:
+            assert self.state is not None
             state, self.sent = self.state, True
             rest = Rest(self._count, state.next, self._origin(state.next), state.pack())
             self._send(rest)
             self._dirty.close()
-        elif not self._flying and not self._pending:
+        elif self._stage is _Stage.SENDING and not self._flying:
             self._next_round()
 
     def close(self) -> None:
         """Send nothing any more."""
         self._guest.visit(None)
-        self._dirty.close()
-        self._ranges.clear()
-        self._copies.clear()
+        with self._lock:
+            before, self._stage = self._stage, _Stage.CLOSED
+        if before is not _Stage.TAKING:
+            self._dirty.close()
         self.sent = True
 
     def _next_piece(self) -> tuple[int, bytes]:
         start, end = self._ranges[0]
-        middle = min(end, start - start % PIECE + PIECE)
+        piece = self._limits.piece
+        middle = min(end, start - start % piece + piece)
         if middle == end:
             self._ranges.popleft()
         else:
@@ -137,46 +183,65 @@ class Transfer:
         size = _size(ranges)
         self._stubborn = self._stubborn + 1 if size > self._round * _SHRUNK else 0
         self._round = size
-        if size <= self._limit or self._stubborn >= _STUBBORN:
-            self._pending = ranges or [(0, 0)]
+        if size <= self._limit or self._last:
+            self._pending = ranges
+            self._stage = _Stage.ASKED
             self._guest.visit(self._capture)
         else:
             self._begin_round(ranges)
 
     def _begin_round(self, ranges: Ranges) -> None:
         self.rounds += 1
-        self._pending = []
         self._ranges.extend(ranges)
         self.pump()
 
     @property
     def _limit(self) -> int:
         """Bytes that can be copied within the pause."""
-        return PAUSE * self._copied // max(1, self._copying)
+        return self._limits.pause * self._copied // max(1, self._copying)
+
+    @property
+    def _last(self) -> bool:
+        """No other round is of use."""
+        return self._stubborn >= _STUBBORN or self.rounds >= self._limits.rounds
 
     # In the guest's thread
 
     def _capture(self) -> bool:
         """Take the state where the guest is; False if that cannot be done here."""
-        if self._too_much:
-            return False
-        before = self._now()
-        ranges = _merged(self._pending, self._dirty.scan())
-        self._pending = ranges
-        if _size(ranges) > 2 * self._limit and self._stubborn < _STUBBORN:
-            self._too_much = True
-            return False
+        with self._lock:
+            if self._stage is not _Stage.ASKED:
+                return False
+            self._stage = _Stage.TAKING
+        after = _Stage.ASKED
         try:
-            self.state = self._guest.capture()
+            after = self._take()
         except StateError:
-            return False
+            pass  # not here
+        except VlockstepError as error:
+            self._failure = error
+        with self._lock:
+            closed = self._stage is _Stage.CLOSED
+            if not closed:
+                self._stage = after
+        if closed:
+            self._dirty.close()
+        return after is _Stage.TAKEN
+
+    def _take(self) -> _Stage:
+        before = self._now()
+        ranges = self._pending = _merged(self._pending, self._dirty.scan())
+        if _size(ranges) > 2 * self._limit and not self._last:
+            return _Stage.TOO_MUCH
+        self.state = self._guest.capture()
+        piece = self._limits.piece
         self._copies.extend(
-            (address, self._memory.peek(address, min(end - address, PIECE)))
+            (address, self._memory.peek(address, min(end - address, piece)))
             for start, end in ranges
-            for address in range(start, end, PIECE)
+            for address in range(start, end, piece)
         )
         self.pause = self._now() - before
-        return True
+        return _Stage.TAKEN
 
 
 class Loading:
