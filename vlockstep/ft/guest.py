@@ -61,6 +61,7 @@ class Guest:
         self._received = Received(self._ran_dry, host.condition())
         self._replayer: Replayer | None = None
         self._inputs: Inputs | None = None
+        self._world: ProtectedWorld | None = None
         self._lead = ClockLead()
         self._idle_since = 0
         self._visits: list[Fault] = []
@@ -116,6 +117,11 @@ class Guest:
         machine = self.machine.save()
         clock, printed = self._inputs.clock(), self._queue.printed
         return GuestState(self.outbox.next, machine, clock, printed, self._queue.waiting())
+
+    @property
+    def timed(self) -> bool:
+        """It has had a timer since it runs as a primary's."""
+        return self._world is not None and self._world.timed
 
     def follow(self, next: int) -> None:
         """It is held in a call of the primary's World, and goes on as a secondary's."""
@@ -234,7 +240,7 @@ class Guest:
     def _live_world(self, start: Continuation) -> World:
         outbox = self.outbox
         self._inputs = self._host.inputs(self._nics.by_handle, outbox.pause, start)
-        world = ProtectedWorld(self._inputs, self._queue, outbox, self._local)
+        world = self._world = ProtectedWorld(self._inputs, self._queue, outbox, self._local)
         append = outbox.append
         if self._watches_entries():
 

@@ -276,6 +276,8 @@ class ProtectedWorld:
         self._queue = queue
         self._outbox = outbox
         self._local = local
+        self.timed = False
+        """The guest has had a timer, so that it may be interrupted between two exits."""
         self.cycles = inputs.cycles
         self.walltime = inputs.walltime
         self.generation = inputs.generation
@@ -284,7 +286,10 @@ class ProtectedWorld:
         self.stop_at = inputs.stop_at
         self.interrupt = inputs.interrupt
         self.wait_interrupt = inputs.wait_interrupt
-        self.timer = inputs.timer
+
+    def timer(self, at: int, period: int, vector: int, kick: Callable[[], None]) -> None:
+        self.timed = self.timed or period > 0
+        self._inputs.timer(at, period, vector, kick)
 
     def block_read(self, at: int, handle: int, offset: int, length: int) -> bytes | None:
         if handle in self._local:

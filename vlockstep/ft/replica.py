@@ -467,7 +467,7 @@ class Replica:
         transfer = self.transfer
         if transfer is not None:
             assert transfer.state is not None and transfer.state.next == primary.next
-            self._do(lambda: primary.captured(now, primary.next))
+            self._do(lambda: primary.captured(now, primary.next, guest.timed))
         guest.outbox.unseal()
         self._host.wake()
 

@@ -17,8 +17,9 @@ class Joiner:
         self.there = False
         """It can take the state: its devices are those that the guest has."""
         self.captured = False
-        """Its state was taken: the entries from `first` on are for it."""
-        self.first = 0
+        """Its state was taken: the entries from there on are for it."""
+        self.least = 0
+        """It and all members must have the entries before this one."""
         self.asked = False
         """The arbiter was asked to take it in: it may be a member."""
         self._timing = timing
@@ -28,15 +29,19 @@ class Joiner:
     def moved(self, now: int) -> None:
         self._moved = now
 
-    def capture(self, now: int, next: int) -> None:
-        """It gets the state before entry `next`."""
-        self.captured, self.first = True, next
+    def capture(self, now: int, next: int, timed: bool) -> None:
+        """It gets the state before entry `next`. If that is of a guest that is `timed`, who rules
+        without having that entry might interrupt it before it has come so far."""
+        self.captured, self.least = True, next + timed
         self.follower.received = self.follower.executed = next
         self.moved(now)
 
-    def caught_up(self, now: int) -> bool:
-        """Whether its guest is as close to the primary's as a secondary's has to be."""
-        return self.follower.ready and not self.follower.slow(now)
+    def caught_up(self, now: int, stable: int) -> bool:
+        """Whether its guest is as close to the primary's as a secondary's has to be, and all can
+        follow each other. The members have the entries before `stable`."""
+        follower = self.follower
+        near = follower.ready and not follower.slow(now)
+        return near and min(stable, follower.received) >= self.least
 
     def failure(self, now: int, full: bool) -> str:
         """Why it is to be given up, or "". The guest waits while the log for it is `full`."""

@@ -244,7 +244,7 @@ class Primary(Role):
         due = follower.hearing.next_look(self._dead)
         if follower.parted is not None:
             due = min(due, follower.parted + self._patience)
-        if follower.following and self._outputs.wait_before(self.stable):
+        if self._releases and follower.following and self._outputs.wait_before(self.stable):
             due = min(due, follower.renewal(self._outputs.allowance))
         return due
 
@@ -476,8 +476,8 @@ class Primary(Role):
         """There is a connection to `sender`, the first one or a new one."""
         if self.state is State.HANDED_OVER and sender == self._target:
             return [*self._hand_over()]
-        follower = self.followers.get(sender)
-        return [Send(self.ruling(), sender)] if follower and self.owns else []
+        told = self.owns and sender in self.followers and sender not in self._joining
+        return [Send(self.ruling(), sender)] if told else []
 
     @on(Event.LOST)
     def disconnected(self, now: int, sender: str) -> list[Action]:
@@ -491,7 +491,9 @@ class Primary(Role):
         if self.state is State.WAITING:
             return self._without(sender, "the connection to the secondary was lost")
         follower.following, follower.parted = False, now
-        actions = self._unbind(now)
+        bound = self.state is State.BINDING
+        self._unbind()
+        actions = self._release(now) if bound else []
         if self.state not in (State.PROTECTED, State.HOLDING):
             return actions
         if self.state is State.HOLDING:
@@ -692,7 +694,7 @@ class Primary(Role):
         """The queries that are due."""
         beats: list[Action] = []
         for member, follower in self.followers.due(now).items():
-            if len(self.followers) > 1 and self.owns and member not in self._unasked:
+            if len(self.followers) > 1 and self.owns and member not in self._joining:
                 beats.append(Send(self.ruling(), member))  # the others are to find each other
             beats.append(Send(self._query(now, follower), member))
         return beats
@@ -716,7 +718,7 @@ class Primary(Role):
         return self._say_all(self.ruling())
 
     def _say_all(self, message: Message) -> list[Action]:
-        return [Send(message, member) for member in self.followers if member not in self._unasked]
+        return [Send(message, member) for member in self.followers if member not in self._joining]
 
     def _without(self, member: str, reason: str) -> list[Action]:
         """A secondary that came has gone before the guest began."""
@@ -757,7 +759,8 @@ class Primary(Role):
 
     def _leave_out(self, now: int, members: Collection[str], reason: str) -> list[Action]:
         """Go on without them, if the arbiter permits."""
-        actions = self._unbind(now)
+        self._unbind()
+        actions: list[Action] = []
         if self.state is State.HANDED_OVER and self._target not in members:
             return []
         if self.state is State.HANDED_OVER:
@@ -793,9 +796,13 @@ class Primary(Role):
 
     # Releasing
 
+    @property
+    def _releases(self) -> bool:
+        return self.state in (State.ALONE, State.PROTECTED, State.HOLDING, State.TAKING_IN)
+
     def _release(self, now: int) -> list[Action]:
         """Release what the output rule and the leases permit."""
-        if self.state not in (State.ALONE, State.PROTECTED, State.HOLDING, State.TAKING_IN):
+        if not self._releases:
             return []
         end = self.stable
         if not self._outputs.wait_before(end):
@@ -872,17 +879,17 @@ class Primary(Role):
         return {self.joiner.name} if self.joiner is not None and not self.joiner.asked else set()
 
     @on(Event.CAPTURED)
-    def captured(self, now: int, next: int) -> list[Action]:
+    def captured(self, now: int, next: int, timed: bool) -> list[Action]:
         """The state of the guest before entry `next` was taken for the newcomer; all entries before
-        it were appended, and none behind it."""
+        it were appended, and none behind it. It may be interrupted if it is `timed`."""
         assert self.joiner is not None and next == self.next
-        self.joiner.capture(now, next)
+        self.joiner.capture(now, next, timed)
         return []
 
-    @on(Event.CAPTURED)
     def uncaptured(self, now: int, reason: str) -> list[Action]:
         """The state of the guest cannot be taken."""
-        return self._give_up(now, reason)
+        joiner = self.joiner
+        return self._give_up(now, reason) if joiner is not None and not joiner.captured else []
 
     def transferred(self, now: int) -> None:
         """The newcomer has taken some more of the state."""
@@ -911,7 +918,7 @@ class Primary(Role):
         been released, the arbiter is asked to take it in. What it cannot send to other members
         they must have."""
         if self.state is not State.BINDING:
-            ready = joiner.caught_up(now) and self.stable >= joiner.first
+            ready = joiner.caught_up(now, self.stable)
             if not ready or self._leaving or self._ending or self._outputs.complete:
                 return []
             self.followers[joiner.name] = joiner.follower
@@ -924,16 +931,16 @@ class Primary(Role):
         joiner.asked = True
         self._claimed = Claim(self.generation, take_in=frozenset({joiner.name}))
         self._retry = NEVER
-        return [self._claimed, Send(self._query(now, joiner.follower), joiner.name)]
+        # What may still be made was permitted without a promise of it.
+        halt = Release(self._permitted, now)
+        return [halt, self._claimed, Send(self._query(now, joiner.follower), joiner.name)]
 
-    def _unbind(self, now: int) -> list[Action]:
+    def _unbind(self) -> None:
         """Nobody waits for the newcomer, which goes on catching up."""
-        if self.state is not State.BINDING:
-            return []
-        assert self.joiner is not None
-        del self.followers[self.joiner.name]
-        self._to(State.PROTECTED if self.followers else State.ALONE)
-        return self._release(now)
+        if self.state is State.BINDING:
+            assert self.joiner is not None
+            del self.followers[self.joiner.name]
+            self._to(State.PROTECTED if self.followers else State.ALONE)
 
     def _look_after_newcomer(self, now: int) -> list[Action]:
         joiner = self.joiner
@@ -951,11 +958,12 @@ class Primary(Role):
         joiner = self.joiner
         if joiner is None:
             return []
-        actions = self._unbind(now)
+        bound = self.state is State.BINDING
+        self._unbind()
         self.joiner = None
         self._trim()
         refusal = Send(Refuse(f"the join was given up: {reason}"), joiner.name)
-        return [*actions, StopTransfer(reason), refusal]
+        return [StopTransfer(reason), refusal, *(self._release(now) if bound else [])]
 
     def _trim(self) -> None:
         """Drop what nobody lacks."""
