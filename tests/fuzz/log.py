@@ -19,12 +19,13 @@ from tempfile import TemporaryDirectory
 import msgpack
 from fuzz import code, guest
 from fuzz.bounded import bounded_machine
-from support import VERSION_1, config_for, disk_config, hypercall, sample
+from support import MIB, VERSION_1, config_for, disk_config, hypercall, sample
 
 from vlockstep.errors import LogError, StateError
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
+from vlockstep.machine.memory import Memory
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.report import GuestError
@@ -32,7 +33,9 @@ from vlockstep.machine.state import MachineState
 from vlockstep.replay import codec
 from vlockstep.replay.entry import Checkpoint, Entry, describe
 from vlockstep.replay.keyframe import Keyframe
+from vlockstep.replay.keyframes import apply
 from vlockstep.replay.logfile import MAGIC, VERSION, LogReader, LogWriter
+from vlockstep.replay.pieces import pack
 from vlockstep.replay.recorder import Cadence, Recorder
 from vlockstep.replay.replayer import Divergence, Replayer, Sequence
 
@@ -108,6 +111,9 @@ def _check_batch(first: int, entries: list[Entry], version: int) -> None:
 
 def _check_keyframe(keyframe: Keyframe) -> None:
     assert Keyframe.of(msgpack.unpackb(keyframe.pack())) == keyframe
+    memory = Memory(2 * MIB)
+    with closing(memory), suppress(LogError, StateError):
+        apply(keyframe, memory)
     with suppress(StateError):
         state = MachineState.unpack(keyframe.machine)
         assert MachineState.unpack(state.pack()) == state
@@ -161,7 +167,8 @@ def _keyframe(sequence: int) -> Keyframe:
     with closing(bounded_machine(_reader(), _reader_config())) as machine:
         state = machine.capture()
     small = replace(state, memory=((0x1000, b"memory"),)).pack()
-    return Keyframe(sequence, Position(16), small, (1, 2), 3, Cadence())
+    groups = tuple(pack([(0x2000, b"page"), (0x10000, bytes(4096))]))
+    return Keyframe(sequence, Position(16), small, (1, 2), 3, Cadence(), b"registers", groups)
 
 
 @contextmanager

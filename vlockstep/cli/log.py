@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,7 @@ from vlockstep.errors import UsageError
 if TYPE_CHECKING:
     from vlockstep.machine.config import GuestConfig
     from vlockstep.replay.entry import Entry
+    from vlockstep.replay.keyframe import Keyframe
     from vlockstep.replay.logfile import LogReader
 
 _MAX_ENTRIES = 10**15
@@ -121,12 +122,20 @@ def show(
         else:
             print(_entry_line(sequence, entry, details))
 
+    def tell_keyframe(keyframe: Keyframe) -> None:
+        size = len(keyframe.pack())
+        if as_json:
+            facts = {"sequence": keyframe.sequence, "position": str(keyframe.position)}
+            output.emit({"kind": "keyframe", **facts, "bytes": size})
+        else:
+            print(f"{'':>8}  {keyframe.position!s:<18} keyframe     {size} bytes")
+
     if replayed:
         from vlockstep.cli.narration import narrate
 
         narrate(reader, image, blocks or [], tell, lambda: wanted.satisfied)
     else:
-        for sequence, entry in enumerate(reader.entries()):
+        for sequence, entry in enumerate(reader.entries(wanted.keyframes(tell_keyframe))):
             if wanted.satisfied:
                 break
             tell(sequence, entry, {})
@@ -163,6 +172,15 @@ class _Wanted:
         if self._left is not None:
             self._left -= 1
         return True
+
+    def keyframes(self, tell: Callable[[Keyframe], None]) -> Callable[[Keyframe], None]:
+        """Tells those between entries that are included, if all kinds are."""
+
+        def meet(keyframe: Keyframe) -> None:
+            if keyframe.sequence >= self._first and not self._kinds and not self.satisfied:
+                tell(keyframe)
+
+        return meet
 
     def complain(self, path: Path) -> None:
         """If there was nothing to show where something was asked for."""

@@ -16,17 +16,27 @@ from vlockstep.errors import UsageError
 
 if TYPE_CHECKING:
     from vlockstep.replay.entry import Entry
+    from vlockstep.replay.keyframes import KeyframeMaker
     from vlockstep.replay.logfile import LogWriter
+
+
+OFF = "off"
+_MAX_SECONDS = 86400
 
 
 class LogInProgress:
     """A log that the guest's thread appends to while the main thread sees to it that it gets to
-    the file: from time to time, and in the end."""
+    the file: from time to time, and in the end. `maker` makes a keyframe every `interval` seconds,
+    if it is set."""
 
-    def __init__(self, writer: LogWriter) -> None:
-        self.entries = 0
+    def __init__(self, writer: LogWriter, interval: float | None) -> None:
+        self.entries = self.keyframes = 0
+        self.maker: KeyframeMaker | None = None
         self._writer = writer
         self._lock = threading.Lock()
+        self._interval = interval
+        self._next = time.monotonic() + (interval or 0)
+        self._due = False
 
     @property
     def bytes(self) -> int:
@@ -35,12 +45,24 @@ class LogInProgress:
 
     def append(self, entry: Entry) -> None:
         with self._lock:
+            if self._due:
+                self._keep_state(entry)
             self._writer.append(entry)
             self.entries += 1
 
     def flush(self) -> None:
         with self._lock:
             self._writer.flush()
+        self._due = self._interval is not None and time.monotonic() >= self._next
+
+    def _keep_state(self, entry: Entry) -> None:
+        assert self.maker is not None and self._interval is not None
+        keyframe = self.maker.before(entry, self.entries)
+        if keyframe is not None:
+            self._writer.keyframe(keyframe)
+            self.keyframes += 1
+            self._due = False
+            self._next = time.monotonic() + self._interval
 
     def seal(self) -> None:
         """Complete the file. A guest that still executes gets no further than its next entry."""
@@ -72,6 +94,16 @@ def record(
     cpu: options.CpuOption = options.DEFAULT_CPU,
     cpu_limit: options.CpuLimitOption = None,
     dumpcore: options.DumpcoreOption = None,
+    keyframes: Annotated[
+        str,
+        typer.Option(
+            "--keyframes",
+            metavar="SECONDS",
+            rich_help_panel=FILES,
+            help="Keep the guest's state in the log every so often, so that `replay --until` need "
+            "not begin at boot; or off.",
+        ),
+    ] = OFF,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -87,6 +119,7 @@ def record(
     from vlockstep.cli.execution import execute
     from vlockstep.host.live import LiveWorld
     from vlockstep.machine.machine import Machine
+    from vlockstep.replay.keyframes import KeyframeMaker
     from vlockstep.replay.logfile import LogWriter
     from vlockstep.replay.recorder import Recorder
     from vlockstep.supervise import parts
@@ -94,6 +127,7 @@ def record(
     from vlockstep.supervise.specfile import naming
 
     spec = options.replica_spec(ctx, None)
+    interval = _parse_interval(keyframes)
     with naming(spec.source, spec.elsewhere):
         if spec.role is not None:
             raise UsageError("a recording is of a guest that is no replica", key=("role",))
@@ -105,8 +139,10 @@ def record(
         reserve_log(log, guest.files)
         output_file = open_empty_console(spec.console, (*guest.files, log))
         world = LiveWorld(output_file, guest.devices.disks, guest.nics)
-        progress = LogInProgress(LogWriter(log, guest.config, guest.image.path))
+        progress = LogInProgress(LogWriter(log, guest.config, guest.image.path), interval)
         recorder = Recorder(world, machine, progress.append, guest.devices.local)
+        if interval is not None:
+            progress.maker = KeyframeMaker(machine, world, recorder)
     start = time.monotonic()
     ending = None
     try:
@@ -119,6 +155,7 @@ def record(
             "entries": progress.entries,
             "bytes": progress.bytes,
             "seconds": round(seconds, 3),
+            "keyframes": progress.keyframes,
         }
         if as_json:
             output.emit(summary | (ending.to_dict() if ending else {"end": None}), sys.stderr)
@@ -130,3 +167,16 @@ def record(
                 f"{seconds:.2f} s; {ending or 'the guest had not ended'}"
             )
     raise typer.Exit(output.exit_status(ending.status or 0))
+
+
+def _parse_interval(text: str) -> float | None:
+    """Seconds from one keyframe to the next; None for none."""
+    if text == OFF:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds <= _MAX_SECONDS:
+        raise UsageError(f"--keyframes takes seconds, up to {_MAX_SECONDS}, or {OFF}, not {text!r}")
+    return seconds

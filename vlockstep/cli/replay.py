@@ -57,6 +57,7 @@ def replay(
     guest diverged from it.
     """
     from vlockstep.cli import playback
+    from vlockstep.replay.keyframes import Passing, begin_near
     from vlockstep.replay.logfile import LogReader
     from vlockstep.replay.replayer import Divergence, Replayer
     from vlockstep.replay.script import Script, new_machine, parse_goal
@@ -67,12 +68,24 @@ def replay(
     devices = playback.attach_local(found, reader.config, blocks or [])
     machine = new_machine(found, reader.config, goal)
     machine.core_directory = dumpcore
-    entries = reader.entries()
-    script = Script(entries, machine, goal)
+    begun = None
+    if until is not None and console is None and not devices.local:
+        begun = begin_near(log, machine, goal)
+    source = Passing(machine)
+    if begun is None:
+        first, clock = 0, (0, 0)
+        entries = reader.entries(source.meet)
+    else:
+        reader.go_to(*begun)
+        first, clock = begun[0].sequence, begun[0].clock
+        entries = reader.entries()
+    script = source.script = Script(entries, machine, goal, first)
     files = [log, *(disk.path for disk in devices.disks.values())]
     world = Replayer(
-        script,
+        source,
         machine,
+        sequence=first,
+        clock=clock,
         local={handle: devices.disks[handle] for handle in devices.local},
         suppressed=playback.console_printer(console, files),
     )
@@ -101,10 +114,15 @@ def replay(
     out = sys.stderr if console == options.STDOUT else sys.stdout
     if as_json:
         facts = {"log": str(log), "image": found.name, "image_digest": found.digest}
-        counts = {"entries": script.taken, "truncated_at": reader.truncated}
+        counts: dict[str, object] = {"entries": script.taken, "first": first}
+        counts |= {"keyframes": source.passed, "truncated_at": reader.truncated}
         output.emit(facts | counts | ending.to_dict(), out)
         return
-    verified = f"{script.taken} replayed and verified"
+    verified = f"{script.taken - first} replayed and verified"
+    if begun is not None:
+        verified += f", from the keyframe before entry {first} on"
+    if source.passed:
+        verified += f", and {source.passed} keyframes"
     rows: list[tuple[str, object]] = [("image", found.name), ("entries", verified), ("end", ending)]
     if ending.core or (ending.core_problem and not ending.error):  # which tells it itself
         rows.append(("core", ending.core or ending.core_problem))

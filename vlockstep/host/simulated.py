@@ -39,7 +39,7 @@ class SimulatedWorld:
         self._disks = disks or {}
         self._cycles = start.clock[0]
         self._skew = max(start.clock[1], _EPOCH) - start.clock[0]
-        self._console_offset = console_offset
+        self.console_offset = console_offset
         self._vector = 0
         self._next: Position | None = None
 
@@ -90,8 +90,8 @@ class SimulatedWorld:
     # Outputs
 
     def console(self, at: int, data: bytes) -> None:
-        self._console.write(self._console_offset, data)
-        self._console_offset += len(data)
+        self._console.write(self.console_offset, data)
+        self.console_offset += len(data)
 
     def net_write(self, at: int, handle: int, frame: bytes) -> None:
         pass

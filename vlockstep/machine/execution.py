@@ -122,6 +122,11 @@ class Execution:
         return Position(self.exits, self.engine.words[COUNT] if self.engine.counting else 0)
 
     @property
+    def counting(self) -> bool:
+        """Whether blocks are counted now."""
+        return self.engine.counting
+
+    @property
     def _end_position(self) -> Position:
         """Where the guest ends: the same whether or not blocks are counted for breakpoints."""
         return Position(self.exits, self.engine.words[COUNT] if self._timed else 0)

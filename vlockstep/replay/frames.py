@@ -60,6 +60,10 @@ class FrameReader:
         """Of the frame that is read next."""
         return self._file.tell()
 
+    def seek(self, offset: int) -> None:
+        """Go to where a frame begins."""
+        self._file.seek(offset)
+
     def next(self) -> bytes | None:
         """The next frame's content; None at the end of the file or of what is whole of it."""
         offset = self._file.tell()

@@ -18,7 +18,11 @@ KIND = "keyframe"
 class Keyframe:
     """The state before entry `sequence` of a log: `machine` is a packed `MachineState`, and `clock`
     the cycles and the wall-clock time that were read last. So much `console` text there has been.
-    A Recorder that goes on from `cadence` makes the entries that follow."""
+    A Recorder that goes on from `cadence` makes the entries that follow.
+
+    `registers` is their digest. RAM is what it was at the keyframe before, or zeros, with `memory`
+    (groups of `pieces`) written to it; or that of `machine` if there is any.
+    """
 
     sequence: int
     position: Position
@@ -26,9 +30,13 @@ class Keyframe:
     clock: tuple[int, int]
     console: int
     cadence: Cadence
+    registers: bytes = b""
+    memory: tuple[bytes, ...] = ()
 
     def pack(self) -> bytes:
-        packed: bytes = msgpack.packb({"kind": KIND, **vars(self)})
+        later = ("registers", "memory")
+        fields = {n: value for n, value in vars(self).items() if value or n not in later}
+        packed: bytes = msgpack.packb({"kind": KIND, **fields})
         return packed
 
     @classmethod
@@ -42,7 +50,11 @@ class Keyframe:
             (sequence,), (console,) = counts(1, fields["sequence"]), counts(1, fields["console"])
             position = Position(*counts(2, *fields["position"]))
             cadence = Cadence(*counts(3, *fields["cadence"]))
-            return cls(sequence, position, machine, (cycles, walltime), console, cadence)
+            registers, memory = fields.get("registers", b""), tuple(fields.get("memory", ()))
+            if {type(each) for each in (registers, *memory)} != {bytes}:
+                raise ValueError("registers or memory that are none")
+            clock = cycles, walltime
+            return cls(sequence, position, machine, clock, console, cadence, registers, memory)
         except (ValueError, TypeError, KeyError) as error:
             raise LogError(f"malformed keyframe ({error!r})") from error
 

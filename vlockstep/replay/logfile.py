@@ -12,8 +12,7 @@ Version 1 is read, too. Its entries do not tell which NIC a frame was read from,
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -162,6 +161,7 @@ class LogReader:
         if type(image) is not bytes or b"\0" in image:
             raise LogError(f"{path}: malformed header (an image that is no path)")
         self.image = Path(os.fsdecode(image)) if image else None
+        self._first = 0
 
     @property
     def size(self) -> int:
@@ -174,7 +174,7 @@ class LogReader:
     def frames(self) -> Iterator[tuple[int, list[Entry]] | Keyframe]:
         """Each batch, as the sequence number of its first entry and its entries, and each keyframe
         where it belongs."""
-        expected = 0
+        expected = self._first
         while True:
             offset = self._frames.offset
             content = self._frames.next()
@@ -212,8 +212,26 @@ class LogReader:
             if not isinstance(found, Keyframe):
                 yield found
 
-    def entries(self) -> Iterator[Entry]:
-        return chain.from_iterable(batch for _, batch in self.batches())
+    def entries(self, meet: Callable[[Keyframe], None] = lambda keyframe: None) -> Iterator[Entry]:
+        """The entries alone; `meet` is called with each keyframe before that which follows it."""
+        for found in self.frames():
+            if isinstance(found, Keyframe):
+                meet(found)
+            else:
+                yield from found[1]
+
+    def keyframes(self) -> Iterator[tuple[Keyframe, int]]:
+        """The keyframes alone, each with the offset behind it. Entries are not looked into."""
+        while (content := self._frames.next()) is not None:
+            if self.version > 1 and _is_map(content):
+                found = self._decode(content)
+                if isinstance(found, Keyframe):
+                    yield found, self._frames.offset
+
+    def go_to(self, keyframe: Keyframe, offset: int) -> None:
+        """Read on from behind a keyframe."""
+        self._frames.seek(offset)
+        self._first = keyframe.sequence
 
     def close(self) -> None:
         self._frames.close()

@@ -40,10 +40,13 @@ def new_machine(image: Image, config: GuestConfig, goal: Goal) -> Machine:
 
 
 class Script:
-    """The entries of a log as a `Source`. At the goal it asks the machine to stop."""
+    """The entries of a log from number `taken` on as a `Source`. At the goal it asks the machine to
+    stop."""
 
-    def __init__(self, entries: Iterator[Entry], machine: Machine, goal: Goal) -> None:
-        self.taken = 0
+    def __init__(
+        self, entries: Iterator[Entry], machine: Machine, goal: Goal, taken: int = 0
+    ) -> None:
+        self.taken = taken
         self._machine = machine
         self._until = goal if isinstance(goal, int) else None
         self._sequence = Sequence(entries)

@@ -78,8 +78,9 @@ class SnapshotCommand:
             self._thread = None
         if suspend and "error" not in told:
             self._live.close()
-            self._end(f"suspended to {path}")
         answer({"path": str(path), **told})
+        if suspend and "error" not in told:
+            self._end(f"suspended to {path}")
 
     def _take(self, file: AtomicFile, tell: _Teller) -> dict[str, Any]:
         """Most of the RAM is copied before the guest is held, and the file is made afterwards."""

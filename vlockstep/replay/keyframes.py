@@ -1,0 +1,215 @@
+"""Keyframes: made while a guest is recorded, begun from, and compared with where a replay passes.
+
+A keyframe stands before an entry, and is the guest's state in the exit that makes the entry, or at
+the boundary at which the interrupt comes. Of RAM it has the pages that were written since the
+keyframe before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Protocol
+
+from vlockstep.errors import LogError, StateError
+from vlockstep.machine.dirty import DirtyPages
+from vlockstep.machine.machine import Machine
+from vlockstep.machine.memory import Memory
+from vlockstep.machine.position import Position
+from vlockstep.machine.report import disassemble
+from vlockstep.machine.state import MachineState
+from vlockstep.replay.entry import Entry, Kind
+from vlockstep.replay.keyframe import Keyframe
+from vlockstep.replay.logfile import LogReader
+from vlockstep.replay.pieces import PIECE, Piece, Unpacker, pack
+from vlockstep.replay.recorder import Cadence, Recorder
+from vlockstep.replay.replayer import Divergence
+from vlockstep.replay.script import Goal, Script
+
+_INTERRUPT, _END = int(Kind.INTERRUPT), int(Kind.END)
+
+
+class Clocked(Protocol):
+    """The World that a Recorder passes on to."""
+
+    console_offset: int
+
+    def clock(self) -> tuple[int, int]: ...
+
+
+class KeyframeMaker:
+    """Makes keyframes of a guest that `recorder` records, in the guest's thread."""
+
+    def __init__(self, machine: Machine, world: Clocked, recorder: Recorder) -> None:
+        self._machine = machine
+        self._world = world
+        self._recorder = recorder
+        self._pages = machine.track()
+
+    def before(self, entry: Entry, sequence: int) -> Keyframe | None:
+        """That before an entry that is being made, with this sequence number; None where there can
+        be none. A guest that counts blocks has exact states between them."""
+        kind, *_, checkpoint = entry
+        if kind == _END or checkpoint or (self._machine.counting and kind != _INTERRUPT):
+            return None
+        machine = self._machine
+        try:
+            state = machine.capture(memory=False)
+        except StateError:
+            return None
+        left, *others = self._recorder.cadence  # behind the entry
+        return Keyframe(
+            sequence,
+            machine.position,
+            state.pack(),
+            self._world.clock(),
+            self._world.console_offset,
+            Cadence(left + 1, *others),
+            machine.registers().digest(),
+            tuple(pack(_written(self._pages, machine.memory.size))),
+        )
+
+
+def _written(pages: DirtyPages, size: int) -> Iterator[Piece]:
+    for start, end in pages.scan():
+        for at in range(start, end, PIECE):
+            yield at, pages.read(at, min(at + PIECE, end))
+
+
+def begin_near(path: Path, machine: Machine, goal: Goal) -> tuple[Keyframe, int] | None:
+    """Let a machine that has not run begin at the last keyframe in the log that lies before `goal`;
+    and where in the file its entries begin. None if there is none that can be restored here."""
+    chosen: tuple[Keyframe, int] | None = None
+    with closing(LogReader(path)) as log, suppress(LogError, StateError):  # met again, if at all
+        for keyframe, offset in log.keyframes():
+            if not _lies_before(keyframe, goal):
+                break
+            chosen = keyframe, offset
+    if chosen is None:
+        return None
+    machine.memory.clear()
+    with closing(LogReader(path)) as log:
+        for keyframe, offset in log.keyframes():
+            apply(keyframe, machine.memory)
+            if offset == chosen[1]:
+                break
+    machine.load(MachineState.unpack(chosen[0].machine))
+    return chosen
+
+
+def _lies_before(keyframe: Keyframe, goal: Goal) -> bool:
+    """A position alone does not tell where between two exits the guest is, unless it counts."""
+    timed = MachineState.unpack(keyframe.machine).timed
+    if isinstance(goal, Position):
+        return keyframe.position.exits < goal.exits or (timed and keyframe.position < goal)
+    return goal is not None and keyframe.sequence <= goal
+
+
+def apply(keyframe: Keyframe, memory: Memory) -> None:
+    """Make `memory`, which is as it was at the keyframe before, what it was at this one. Raises
+    `StateError` if no state can be restored here from it, say since it is another Unicorn's."""
+    unpacker = Unpacker(memory.size)
+    try:
+        for group in keyframe.memory:
+            for address, content in unpacker.unpack(group):
+                memory.write(address, content)
+    except ValueError as error:
+        raise LogError(f"malformed keyframe before entry {keyframe.sequence} ({error})") from error
+    whole = MachineState.unpack(keyframe.machine).memory
+    if whole:
+        address, content = whole[-1]
+        if address + len(content) > memory.size:
+            raise LogError(f"malformed keyframe before entry {keyframe.sequence} (too much RAM)")
+        memory.replace(whole)
+
+
+class Passing:
+    """A `Source` that is `script`, and compares the guest with each keyframe that it passes, which
+    `meet` is told of when it is read; none from the first on that cannot be restored here."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.script: Script
+        self.passed = 0
+        """Keyframes that were compared."""
+        self._machine = machine
+        self._memory: Memory | None = None
+        self._comparing = True
+        self._next: Keyframe | None = None
+
+    def meet(self, keyframe: Keyframe) -> None:
+        if self._memory is None:
+            self._memory = Memory(self._machine.memory.size)
+        if self._comparing:
+            try:
+                apply(keyframe, self._memory)
+            except StateError:
+                self._comparing = False
+                return
+            self._next = keyframe
+
+    def peek(self) -> Entry:
+        return self.script.peek()
+
+    def take(self) -> Entry:
+        entry = self.script.take()
+        keyframe = self._next
+        if keyframe is not None and keyframe.sequence == self.script.taken - 1:
+            self._next = None
+            self._compare(keyframe)
+            self.passed += 1
+        return entry
+
+    def _compare(self, keyframe: Keyframe) -> None:
+        if not keyframe.registers:  # made where the guest does not stand now
+            return
+        different = ", ".join(self._differences(keyframe))
+        if different:
+            machine = self._machine
+            registers = machine.registers()
+            raise Divergence(
+                f"the guest is not in the state of the keyframe here: other {different}",
+                keyframe.sequence,
+                machine.position,
+                registers,
+                None,
+                disassemble(registers["rip"], machine.read_virtual, machine.image.symbol),
+                "see a replay up to the keyframe before it",
+            )
+
+    def _differences(self, keyframe: Keyframe) -> Iterator[str]:
+        machine = self._machine
+        logged = MachineState.unpack(keyframe.machine)
+        try:
+            state = machine.capture(memory=False)
+        except StateError as error:
+            yield f"state, which cannot be taken ({error})"
+            return
+        for name in ("guest", "where", "timed", "timer", "handler", "unreached"):
+            if getattr(state, name) != getattr(logged, name):
+                yield name
+        if keyframe.position != state.position and (
+            logged.timed or keyframe.position.exits != state.position.exits
+        ):
+            yield f"position ({keyframe.position})"
+        if machine.registers().digest() != keyframe.registers:
+            yield "registers"
+        assert self._memory is not None
+        address = _first_difference(machine.memory, self._memory)
+        if address is not None:
+            yield f"memory from {address:#x} on"
+
+
+def _first_difference(ours: Memory, logged: Memory) -> int | None:
+    """The address of a chunk; None if they are equal."""
+    places = {
+        at
+        for memory in (ours, logged)
+        for start, end in memory.extents()
+        for at in range(start - start % PIECE, end, PIECE)
+    }
+    for at in sorted(places):
+        size = min(PIECE, ours.size - at)
+        if ours.peek(at, size) != logged.peek(at, size):
+            return at
+    return None
