@@ -127,6 +127,22 @@ def test_a_guest_that_only_ran_moves_to_another_host(house: House) -> None:
     check_ledger(house.console.read_bytes(), house.disk.read_bytes(), LINES)
 
 
+def test_a_secondary_moves_while_the_guest_stays_protected(house: House) -> None:
+    guest = house.run_ledger(f"--lines={LINES}", "--pause=20")
+    house.protect()
+    secondary = house.join("heir")
+    house.wait_event("books", "joined")
+    there = f"ipc://{house.directory}/there"
+    moved = house.receive("moved", there)
+    done = house.call("migrate", "heir", there)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert done.stdout.splitlines()[0].split() == ["moved", "to", there]
+    assert secondary.wait(timeout=TIMEOUT) == 0
+    guest.kill()
+    assert moved.wait(timeout=TIMEOUT) == 0
+    check_ledger(house.console.read_bytes(), house.disk.read_bytes(), LINES)
+
+
 def test_a_guest_with_a_timer_ends_as_it_would_have(house: House) -> None:
     """Its state at the end depends on where each interrupt came: the replicas' are equal."""
     guest = house.start("books", "run", "preempt", "--json", "--", "--work=8000000")

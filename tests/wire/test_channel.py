@@ -172,7 +172,7 @@ SAYS: list[Message] = [
     Pages(0, 0, 0, b""),
     Took(1),
     Rest(0, 0, 0, b""),
-    Invite(),
+    Invite(""),
 ]
 
 

@@ -72,9 +72,10 @@ def migrate(
         typer.Option("--json", rich_help_panel=OTHER, help="Progress and report as lines of JSON."),
     ] = False,
 ) -> None:
-    """Move a guest to another host while it runs. Who talks to it notices nothing.
+    """Move a replica to another host while its guest runs. Who talks to it notices nothing.
 
-    Whatever fails on the way, the guest goes on here. Ctrl-C calls it off.
+    The guest moves along if this is its primary, and stays protected if it was. Whatever fails on
+    the way, everything goes on as before. Ctrl-C calls it off.
     """
     progress = Progress()
     with closing(connect(directory, name)) as guest, closing(connect(directory, name)) as watcher:
@@ -91,15 +92,17 @@ def migrate(
     if as_json:
         output.emit({"event": "migrated", **report})
         return
-    output.fields(
-        [
-            ("moved to", destination),
-            ("in all", f"{report['total_ms']:.0f} ms"),
+    rows: list[tuple[str, object]] = [
+        ("moved to", destination),
+        ("in all", f"{report['total_ms']:.0f} ms"),
+    ]
+    if report["role"] == "primary":
+        rows += [
             ("held for", f"{report['pause_ms']:.1f} ms, while its state was copied"),
             ("stood for", f"{report['gap_ms']:.1f} ms, from here to there"),
             ("memory", f"{report['bytes'] / 1e6:.1f} MB in {report['rounds'] + 1} rounds"),
         ]
-    )
+    output.fields(rows)
 
 
 def _follow(

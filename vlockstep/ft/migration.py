@@ -1,7 +1,8 @@
-"""A guest on its way to another host: a replica there joins it, takes over, and this one leaves.
+"""A replica on its way to another host: another one joins the guest there, takes over if this is
+the primary, and this one leaves.
 
-Until that one claims its generation the guest is here, whatever fails. See `protocol` for what
-happens on the way; here it is only led from step to step, watched, and told.
+Until then the guest is here, whatever fails. See `protocol` for what happens on the way; here it is
+only led from step to step, watched, and told.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from vlockstep.protocol.timing import MILLISECOND, SECOND
 _TELL_EVERY = 100 * MILLISECOND
 _CONNECT_LIMIT = 10 * SECOND
 _CHECK_LIMIT = 20 * SECOND
+_JOIN_LIMIT = 120 * SECOND
+"""So long a secondary waits for another one to become a member, which it cannot watch."""
 _FOLLOW_LIMIT = 5 * SECOND
 """So long who has handed over waits to follow, before it leaves."""
 
@@ -56,10 +59,12 @@ class Mover(Protocol):
 
 @dataclass
 class Report:
-    """What a migration took: nanoseconds in all, for which the guest was held while its state was
-    copied, and from when it stood still to when it had been taken over; bytes of RAM in so many
-    rounds, and entries since."""
+    """What a migration took: nanoseconds in all, and if the guest went along, those for which it was
+    held while its state was copied, and from when it stood still to when it had been taken over;
+    bytes of RAM in so many rounds, and entries that there were then."""
 
+    role: str = ""
+    """In which this replica was."""
     total: int = 0
     pause: int = 0
     gap: int = 0
@@ -70,6 +75,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """For JSON, times in milliseconds."""
         return {
+            "role": self.role,
             "total_ms": self.total / MILLISECOND,
             "pause_ms": self.pause / MILLISECOND,
             "gap_ms": self.gap / MILLISECOND,
@@ -80,8 +86,8 @@ class Report:
 
 
 class Migration:
-    """Moves a primary's guest to the replica that waits at `endpoint`. `answer` gets why it failed,
-    or "", once."""
+    """Moves a replica to the one that waits at `endpoint`. `answer` gets why it failed, or "",
+    once."""
 
     def __init__(
         self,
@@ -93,7 +99,8 @@ class Migration:
     ) -> None:
         self.endpoint = endpoint.partition(" ")[2] or endpoint
         self.phase = Phase.CONNECTING
-        self.report = Report()
+        role = "primary" if isinstance(replica.role, Primary) else "secondary"
+        self.report = Report(role)
         self._replica = replica
         self._target = ""
         """The replica there."""
@@ -163,6 +170,10 @@ class Migration:
             self._look_at_primary(now, role)
         elif self.phase is Phase.LEAVING:
             self._look_at_secondary(now, role)
+        elif self._target in role.members and role.state is State.FOLLOWING:
+            self._finish(now)
+        elif self.phase is Phase.CHECKING and now > self._began + _JOIN_LIMIT:
+            self._fail(f"what is at {self.endpoint} did not join")
         if now >= self._told + _TELL_EVERY:
             self._tell(now)
 
@@ -186,10 +197,13 @@ class Migration:
             self.report.gap = now - self._held
             self._since = now
         if secondary.state is State.FOLLOWING or now > self._since + _FOLLOW_LIMIT:
-            self._enter(Phase.DONE)
-            self._tell(now)
-            self._answer("", self.report)
-            self._replica.leave(f"the guest has moved to {self.endpoint}")
+            self._finish(now)
+
+    def _finish(self, now: int) -> None:
+        self._enter(Phase.DONE)
+        self._tell(now)
+        self._answer("", self.report)
+        self._replica.leave(f"the guest has moved to {self.endpoint}")
 
     # Telling
 

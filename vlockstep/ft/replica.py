@@ -227,11 +227,14 @@ class Replica:
             self._do(lambda: role.drop(self._host.now(), member, reason))
 
     def migrate(self, endpoint: str, answer: Callable[[str, Report], None]) -> None:
-        """Move the guest to the replica that waits at `endpoint`; `answer` gets why that failed, or
-        "", once."""
-        now, refusal = self._host.now(), ""
-        if not isinstance(self.role, Primary) or self.role.idle:
-            refusal = f"no migration while the replica is: {self.role.state.value}"
+        """Move this replica to the one that waits at `endpoint`, and the guest with it if it is the
+        primary; `answer` gets why that failed, or "", once."""
+        now, refusal, role = self._host.now(), "", self.role
+        idle = role.idle if isinstance(role, Primary) else role.state is not State.FOLLOWING
+        if idle:
+            refusal = f"no migration while the replica is: {role.state.value}"
+        elif isinstance(role, Secondary) and not role.members.get(role.owner):
+            refusal = "the primary does not say where others reach it: let it listen at an address"
         elif self._migration is not None:
             refusal = f"the guest migrates already, to {self._migration.endpoint}"
         else:
@@ -353,6 +356,8 @@ class Replica:
         sender = self._links.heard(peer, message)
         if sender is None:
             return
+        if isinstance(message, messages.Goodbye) and self._migration is not None:
+            self._migration.refused(sender, message.reason)
         match message:
             case messages.Iam():
                 made = self._links.made(peer)
@@ -718,7 +723,9 @@ class Replica:
     def _reached_destination(self, replica: str) -> None:
         if self._migration is not None:
             self._migration.reached(replica)
-            self._send(messages.Invite(), replica)
+            role = self.role
+            where = role.members[role.owner] if isinstance(role, Secondary) else ""
+            self._send(messages.Invite(where), replica)
 
     def _end_transfer(self) -> None:
         if self.transfer is not None:

@@ -187,7 +187,10 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class Invite:
-    """Primary, to a replica that waits for a guest: join mine."""
+    """To a replica that waits for a guest: join the primary's that is reached at `endpoint`; "" if
+    I am the primary."""
+
+    endpoint: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,7 +214,7 @@ class Secondary(Role):
             case Later():
                 return self._wait(now)
             case Invite():
-                return self._invited(now)
+                return self._invited(now, message.endpoint)
             case Refuse(reason):
                 return self._refused(now, reason)
             case Batch():
@@ -263,10 +263,10 @@ class Secondary(Role):
         return []
 
     @on(Event.INVITE)
-    def _invited(self, now: int) -> list[Action]:
+    def _invited(self, now: int, endpoint: str) -> list[Action]:
         """A primary wants this replica, which waited for one."""
         self._awaits, self._started = False, now
-        return [self._hello(now)]
+        return [Dial("", endpoint)] if endpoint else [self._hello(now)]
 
     @on(Event.LOADED)
     def loaded(self, now: int, next: int, origin: int, outputs: Iterable[int]) -> list[Action]:
