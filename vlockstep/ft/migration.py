@@ -59,9 +59,9 @@ class Mover(Protocol):
 
 @dataclass
 class Report:
-    """What a migration took: nanoseconds in all, and if the guest went along, those for which it was
-    held while its state was copied, and from when it stood still to when it had been taken over;
-    bytes of RAM in so many rounds, and entries that there were then."""
+    """What a migration took: nanoseconds in all, and if the guest went along, those for which it
+    was held while its state was copied, and from when it stood still to when it had been taken
+    over; bytes of RAM in so many rounds, and entries that there were then."""
 
     role: str = ""
     """In which this replica was."""
