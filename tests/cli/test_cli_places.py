@@ -9,6 +9,7 @@ from cli_command import Command
 
 from vlockstep.errors import UsageError
 from vlockstep.ft.places import Place
+from vlockstep.protocol.states import State
 
 
 @pytest.mark.parametrize("digit", ["٣", "²", "9" * 5000])
@@ -45,6 +46,13 @@ def test_places_that_a_guest_does_not_come_to(vlockstep: Command, option: str) -
     result = vlockstep("primary", "hello", "--arbiter", "arbiter", option, "sent:5")
     assert result.status == 2
     assert "at entry:N or exits:N, not at sent:5" in result.err
+
+
+def test_states_of_the_protocol() -> None:
+    assert Place.parse("state:taking_in").state is State.TAKING_IN
+    for text in ("state:", "state:TAKING_IN", "state:taking-in", "state:3"):
+        with pytest.raises(UsageError, match="state:NAME, with the name of a state"):
+            Place.parse(text)
 
 
 def test_time_that_never_comes() -> None:

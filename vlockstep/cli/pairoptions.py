@@ -115,7 +115,8 @@ CrashOption = Annotated[
         metavar="PLACE",
         rich_help_panel=TESTS,
         help="SIGKILL itself at entry:N, sent:N, write:N (halfway through the output), release:N, "
-        "exits:N[+BLOCKS] (at the next exit, where there are fewer blocks) or time:SECONDS.",
+        "exits:N[+BLOCKS] (at the next exit, where there are fewer blocks), state:NAME (of the "
+        "protocol) or time:SECONDS.",
         show_default=False,
     ),
 ]

@@ -9,11 +9,13 @@ from enum import StrEnum
 
 from vlockstep.errors import UsageError
 from vlockstep.machine.position import MAX_COUNT, Position, shown
+from vlockstep.protocol.states import State
 
 _PLACE = re.compile(
     r"(entry|sent|write|release):([0-9]{1,20})|time:([0-9]{1,18}(?:\.[0-9]{1,18})?)"
 )
 _MAX_SECONDS = 10**6
+_STATES = {f"state:{state.name.lower()}": state for state in State}
 
 
 class Stage(StrEnum):
@@ -27,25 +29,31 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class Place:
-    """`entry:N`, `sent:N`, `write:N`, `release:N`, `exits:N[+BLOCKS]`, or `time:SECONDS` after the
-    guest started. The first four mean entry N or, if that passes elsewhere, the first one after
-    it; a position that there is not, because exit N has fewer blocks, means the next boundary."""
+    """`entry:N`, `sent:N`, `write:N`, `release:N`, `exits:N[+BLOCKS]`, `state:NAME`, or
+    `time:SECONDS` after the guest started. The first four mean entry N or, if that passes
+    elsewhere, the first one after it; a position that there is not, because exit N has fewer
+    blocks, means the next boundary; a state is one of the protocol's, entered for the first time,
+    before anything is done in it."""
 
     text: str
     stage: Stage | None = None
     entry: int = 0
     position: Position | None = None
     seconds: float | None = None
+    state: State | None = None
 
     @classmethod
     def parse(cls, text: str) -> Place:
         if text.startswith("exits:"):
             return cls(text, position=Position.parse(text))
+        if text in _STATES:
+            return cls(text, state=_STATES[text])
         match = _PLACE.fullmatch(text)
         if match is None or int(match[2] or 0) > MAX_COUNT:
             raise UsageError(
                 f"{shown(text)} is no place: write entry:N, sent:N, write:N, release:N, exits:N, "
-                "exits:N+BLOCKS or time:SECONDS, with numbers of 64 bits"
+                "exits:N+BLOCKS or time:SECONDS, with numbers of 64 bits, or state:NAME, with the "
+                "name of a state of the protocol"
             )
         if match[3] is not None:
             seconds = float(match[3])
@@ -74,4 +82,9 @@ class Fault:
 
     def reached(self, stage: Stage, entry: int) -> None:
         if self.due(stage, entry):
+            self.inject()
+
+    def entered(self, state: State) -> None:
+        """The replica is in this state of the protocol now, or still."""
+        if state is self.place.state:
             self.inject()

@@ -510,6 +510,8 @@ class Replica:
         try:
             while self._due and self.result is None and not self._finishing:
                 asked = self._due.popleft()()
+                if self._setting.fault is not None:
+                    self._setting.fault.entered(self.role.state)
                 self._see_joined()
                 self._protection.look(self.role)
                 for action in asked:
