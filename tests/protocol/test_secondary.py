@@ -23,7 +23,17 @@ from protocol.roles import (
     sent,
 )
 
-from vlockstep.protocol.actions import Action, Claim, Deliver, Done, Forget, GoLive, Send, Stop
+from vlockstep.protocol.actions import (
+    Action,
+    Claim,
+    Deliver,
+    Dial,
+    Done,
+    Forget,
+    GoLive,
+    Send,
+    Stop,
+)
 from vlockstep.protocol.messages import (
     Answer,
     Batch,
@@ -31,6 +41,7 @@ from vlockstep.protocol.messages import (
     Goodbye,
     Handover,
     Hello,
+    Join,
     Query,
     Refuse,
     Ruling,
@@ -52,6 +63,34 @@ def claiming() -> Secondary:
 
 
 # At the start
+
+
+def test_who_greets_a_secondary_is_sent_on_to_its_primary() -> None:
+    """And greets both until the primary answers: if that one is dead, the other is its heir."""
+    secondary = following()
+    told = sent(secondary.received(START, "stranger", Hello("image", 0, 0, "", "")), Ruling)
+    assert [(word.generation, word.owner) for word in told] == [(1, "a")]
+    newcomer = joining()
+    newcomer.connected(START, "b")
+    sent_on = newcomer.received(START, "b", Ruling(1, "a", {"a": "tcp://a", "b": ""}))
+    assert Dial("a", "tcp://a") in sent_on
+    assert sent(newcomer.connected(START, "a"), Hello, "a")
+    assert sent(newcomer.tick(newcomer.deadline()), Hello, "b")
+    newcomer.received(START, "a", Join(1, {}))
+    assert (newcomer.state, newcomer.owner) == (State.LOADING, "a")
+
+
+def test_who_is_to_go_live_sends_nobody_on() -> None:
+    newcomer = joining()
+    newcomer.connected(START, "b")
+    assert newcomer.received(START, "b", Ruling(2, "b", {"b": "tcp://b"})) == []
+
+
+def test_who_cannot_be_sent_on_stops() -> None:
+    newcomer = joining()
+    newcomer.connected(START, "b")
+    (stop,) = newcomer.received(START, "b", Ruling(1, "a", {"a": "", "b": ""}))
+    assert isinstance(stop, Stop) and "join that one" in stop.reason
 
 
 def test_it_says_hello_until_it_is_welcome() -> None:

@@ -89,7 +89,7 @@ class Secondary(Role):
     ) -> None:
         super().__init__(me, timing, State.PARTED if generation else State.JOINING, generation)
         self.owner = owner
-        """Who is primary, as far as is known."""
+        """Who is primary, as far as is known; while it is looked for, who is greeted."""
         self.members = dict(members or {})
         """All who may claim the next generation, by where they are reached, as told last."""
         self.greetings: dict[str, Hello] = {}
@@ -118,6 +118,8 @@ class Secondary(Role):
         self._image = image
         self._arbitrated = guest
         self._endpoint = endpoint
+        self._primary = ""
+        """Who is primary, as told by whom this replica greeted while it looks for one."""
         self._awaits = awaits
         self._hearing = Hearing(now, timing.interval)
         self._asked = now
@@ -189,9 +191,10 @@ class Secondary(Role):
                 return self._ruling(now, sender, message)
             case Have() if sender in self.members:
                 return self._have(now, sender, message)
-            case Hello() if self.state is State.LIVE:
-                self.greetings[sender] = message
-                return [Send(self.ruling(), sender)]
+            case Hello():
+                if self.state is State.LIVE:
+                    self.greetings[sender] = message
+                return [Send(self.ruling(), sender)] if self.members else []
             case Query() | Batch() | Handover() if self.state is State.LIVE:
                 return [Send(self.ruling(), sender)]
             case Invite() | Welcome() | Join() | Later() | Refuse() if self.state is State.JOINING:
@@ -287,6 +290,8 @@ class Secondary(Role):
     @on(Event.RULING)
     def _ruling(self, now: int, sender: str, message: Ruling) -> list[Action]:
         generation, owner, members = message.generation, message.owner, message.members
+        if self.state is State.JOINING:
+            return self._sent_on(now, owner, members)
         if generation < self.generation:
             return []
         if generation == self.generation or owner == self.owner:
@@ -303,6 +308,20 @@ class Secondary(Role):
         if self.state is State.LIVE or self.me not in members:
             return self._left_out(generation)
         return self._follow(now, generation, owner, members)
+
+    def _sent_on(self, now: int, owner: str, members: Mapping[str, str]) -> list[Action]:
+        """Whom this replica greeted is no primary, and says who is. If that one does not answer,
+        the other will know of its heir."""
+        if owner == self.owner:
+            return []  # it is about to be, and has noted who greets it
+        where = members.get(owner, "")
+        if not where:
+            return self._stop(
+                "the replica there is no primary, and does not know where its primary is reached; "
+                "join that one"
+            )
+        self._primary = owner
+        return [Dial(owner, where), self._hello_to(now, owner)]
 
     def _left_out(self, generation: int) -> list[Action]:
         return self._stop(f"generation {generation} belongs to others")
@@ -392,10 +411,10 @@ class Secondary(Role):
         not: who is made out for its primary before it has one is whom it connects to."""
         if self.state is State.LIVE:
             return [Send(self.ruling(), sender)]
-        if self.state is State.JOINING and made:
+        if self.state is State.JOINING and made and sender != self._primary:
             self.owner = sender
-        if sender == self.owner:
-            return [self._hello(now)]
+        if sender in (self.owner, self._primary):
+            return [self._hello_to(now, sender)]
         asks = self.state is State.CANDIDATE and sender in self.others
         return [Send(self._own_have(now, asks=True), sender)] if asks else []
 
@@ -581,10 +600,13 @@ class Secondary(Role):
             self._to(State.FOLLOWING)
 
     def _hello(self, now: int) -> Action:
+        return self._hello_to(now, self.owner)
+
+    def _hello_to(self, now: int, primary: str) -> Action:
         self._asked = now
         next, origin = self.received_entries, self.journal.origin(self.received_entries)
         hello = Hello(self._image, next, origin, self._arbitrated, self._endpoint)
-        return Send(hello, self.owner)
+        return Send(hello, primary)
 
     def _hello_again(self, now: int) -> list[Action]:
         due = now - self._asked >= self.timing.interval

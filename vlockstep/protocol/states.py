@@ -168,8 +168,8 @@ _PRIMARY: dict[State, Row] = {
 _SECONDARY: dict[State, Row] = {
     _S.JOINING: _row(
         *_LINKS, _E.LATER, _E.INVITE, _E.SWITCHOVER,
-        WELCOME=(_S.READY,), JOIN=(_S.LOADING,), REFUSE=(_S.STOPPED,), TICK=(_S.STOPPED,),
-        LEAVE=(_S.STOPPED,), END=(_S.STOPPED,),
+        RULING=(_S.STOPPED,), WELCOME=(_S.READY,), JOIN=(_S.LOADING,), REFUSE=(_S.STOPPED,),
+        TICK=(_S.STOPPED,), LEAVE=(_S.STOPPED,), END=(_S.STOPPED,),
     ),
     _S.LOADING: _row(
         _E.JOIN, _E.QUERY, _E.HAVE, _E.CONNECTED, _E.SWITCHOVER,
