@@ -4,5 +4,5 @@ codec       Codec, MessageError: one codec for all messages
 endpoint    bind, connect_to, authenticate: addresses, and CURVE
 keys        Keys, Party, create, load: the key pairs of a guest's replicas
 channel     Channel, listen, connect: the logging channel
-handshake   why_rejected, look_before_connecting: why two ends do not come together
+handshake   who_listens, why_rejected, look_before_connecting: why two ends do not come together
 """

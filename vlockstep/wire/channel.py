@@ -26,7 +26,13 @@ from vlockstep.wire.endpoint import (
     monitor_event,
     present,
 )
-from vlockstep.wire.handshake import ACCIDENTS, look_before_connecting, why_failed, why_rejected
+from vlockstep.wire.handshake import (
+    ACCIDENTS,
+    look_before_connecting,
+    who_listens,
+    why_failed,
+    why_rejected,
+)
 from vlockstep.wire.keys import Keys, Party
 
 if TYPE_CHECKING:
@@ -225,16 +231,18 @@ def listen(endpoint: str, keys: Keys | None, forbid: Forbid = lambda party, data
 
 
 def connect(
-    endpoint: str, keys: Keys | None, listener: Party = Party.PRIMARY, *, look: bool = True
+    endpoint: str, keys: Keys | None, listener: Party | None = None, *, look: bool = True
 ) -> Channel:
-    """Connect to the `listener` at `endpoint`, now or as soon as there is one. Without a `look` at
+    """Connect to the `listener` at `endpoint`, now or as soon as there is one; by default to the
+    replica that is there, whether it began as the primary or as a secondary. Without a `look` at
     who is there first it does not wait for anything.
 
     Raises `HostError` if somebody else is there, or the keys do not fit.
     """
     check_endpoint(endpoint, keys is not None)
-    if look:
-        look_before_connecting(endpoint, keys)
+    there = look and look_before_connecting(endpoint, keys)
+    if listener is None:
+        listener = who_listens(endpoint, keys) if there and keys is not None else Party.PRIMARY
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket = _socket(context, zmq.DEALER)
     socket.setsockopt(zmq.IMMEDIATE, 1)

@@ -15,7 +15,13 @@ from enum import IntEnum
 import zmq
 
 from vlockstep.errors import HostError
-from vlockstep.wire.endpoint import socket_address
+from vlockstep.wire.endpoint import (
+    HANDSHAKE_FAILED,
+    connect_to,
+    monitor_event,
+    present,
+    socket_address,
+)
 from vlockstep.wire.keys import Keys, Party
 
 ACCIDENTS = 5
@@ -31,6 +37,7 @@ _GREETING = 64
 _PATIENCE = 0.5
 """Seconds to wait for a connection, for a greeting, and for what else may come instead."""
 _QUOTED = 60
+_SHAKEN = zmq.EVENT_HANDSHAKE_SUCCEEDED | HANDSHAKE_FAILED
 
 
 class _Failure(IntEnum):
@@ -42,11 +49,15 @@ class _Failure(IntEnum):
 
 def why_rejected(event: int, value: int, keys: Keys | None) -> tuple[str, bool]:
     """For who listens: why a connection failed before it stood, and whether that is certain."""
+    tried = keys is not None and keys.party is Party.SECONDARY  # by who tries the primary's first
     match event, value:
         case zmq.EVENT_HANDSHAKE_FAILED_AUTH, _ if keys is not None:
             return f"somebody connects with a key that is not accepted here; {_COPY}", True
         case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, _Failure.CRYPTOGRAPHIC if keys is not None:
-            return f"somebody connects with another {keys.party}.key than this one's; {_COPY}", True
+            return (
+                f"somebody connects with another {keys.party}.key than this one's; {_COPY}",
+                not tried,
+            )
         case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, _Failure.MECHANISM_MISMATCH:
             return f"somebody connects {'without' if keys else 'with'} keys; {_BOTH}", True
         case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, _:
@@ -75,8 +86,9 @@ def _mismatch(keys: Keys | None) -> str:
     return f"there are keys {'here and none there' if keys else 'there and none here'}; {_BOTH}"
 
 
-def look_before_connecting(endpoint: str, keys: Keys | None) -> None:
-    """Whoever is at `endpoint` must speak ZMTP, and have keys if there are `keys` here.
+def look_before_connecting(endpoint: str, keys: Keys | None) -> bool:
+    """Whoever is at `endpoint` must speak ZMTP, and have keys if there are `keys` here. Whether
+    there is somebody.
 
     Raises `UsageError` for a name that no host has, `HostError` for somebody else. Where nobody
     answers there may be somebody later.
@@ -100,6 +112,29 @@ def look_before_connecting(endpoint: str, keys: Keys | None) -> None:
             with suppress(OSError):  # let it see that, too
                 socket.sendall(mechanism.ljust(_GREETING - _MECHANISM.start, b"\0"))
             raise HostError(f"{endpoint}: {_mismatch(keys)}")
+    return bool(heard)
+
+
+def who_listens(endpoint: str, keys: Keys) -> Party:
+    """By whose key the replica at `endpoint` is known: the primary's, or the secondary's where one
+    began as that. The primary's if neither fits."""
+    parties = (Party.PRIMARY, Party.SECONDARY)
+    found = (p for p in parties if keys.has(p) and _is_key_of(endpoint, keys, p))
+    return next(found, Party.PRIMARY)
+
+
+def _is_key_of(endpoint: str, keys: Keys, party: Party) -> bool:
+    """Whether who listens there can read what is written for `party`."""
+    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+        socket.setsockopt(zmq.LINGER, 0)
+        present(socket, keys, party)
+        with socket.get_monitor_socket(_SHAKEN | zmq.EVENT_DISCONNECTED) as monitor:
+            connect_to(socket, endpoint)
+            if not monitor.poll(int(_PATIENCE * 1000)):
+                return False
+            event, _ = monitor_event(monitor.recv_multipart())
+            socket.disable_monitor()
+    return event in (zmq.EVENT_HANDSHAKE_SUCCEEDED, zmq.EVENT_HANDSHAKE_FAILED_AUTH)
 
 
 def _begins(heard: bytes) -> bool:
