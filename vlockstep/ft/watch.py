@@ -15,7 +15,7 @@ class ProtectionWatch:
     def __init__(self, observe: Observe) -> None:
         self._observe = observe
         self._seen = State.WAITING
-        self._parted = False
+        self._parted = self._unprotected = False
 
     def look(self, role: Role) -> None:
         """After each event of the role's."""
@@ -24,9 +24,12 @@ class ProtectionWatch:
             if before is State.CLAIMING:
                 self._observe(events.Alone(role.generation))
             self._observe(events.Unprotected())
+            self._unprotected = True
         parted, self._parted = self._parted, role.parted
-        if parted and not self._parted and self._seen in (State.PROTECTED, State.FOLLOWING):
+        back = (parted and not self._parted) or self._unprotected
+        if back and self._seen in (State.PROTECTED, State.FOLLOWING):
             self._observe(events.Protected())
+            self._unprotected = False
 
 
 class NetworkWatch:

@@ -136,6 +136,7 @@ class _Reader:
             "keys": self._path,
             "secondaries": _integer,
             "reached_at": _text,
+            "awaits_at": _text,
             "timing": self._timing,
             "run_directory": self._path,
             "test": self._test,
