@@ -40,16 +40,19 @@ class Pair:
 
     - what happens to it: `crash`, `pause`, `resume` (SIDE); `cut` (DIRECTION), `heal`, `drop`;
       `switchover`; `go` from where `stop_at` made the guest wait
+    - more replicas: `join`, `receive`, `migrate`; each gets a name, which is a SIDE from then on
     - waiting: `wait_live`, `wait_reached` (SIDE), `wait_finished`
     - what became of it: `transcript`, `disk`, `log`, `events`, `registers`, `memory_digest`,
       `memory` (SIDE)
 
-    `LocalPair` has the same methods, but those of `stop_at`; it is driven step by step.
+    `LocalPair` has the same methods, but those of `stop_at` and those for more replicas; it is
+    driven step by step.
 
     `disks` gives the size in bytes or the file of each of the guest's block devices; without it
     every one the manifest declares is `DISK_SIZE` bytes. Both replicas use the same file, or with
     `local` each one its own copy. `memory` is in MiB, `delay` in seconds in each direction;
-    without `logs` they keep no log files. After `misses` times `heartbeat_ms` without a word a
+    without `logs` they keep no log files. A `reachable` secondary listens, too, so that others can
+    join there once it is live. After `misses` times `heartbeat_ms` without a word a
     replica counts as dead, one that was killed at once.
     `crash_at` and `pause_at` are where the primary sends itself SIGKILL or SIGSTOP, `stop_at`
     where both guests wait for `go`, `diverge_at` where a bit of the secondary's RAM is flipped, to
@@ -74,6 +77,7 @@ class Pair:
         memory: int = 64,
         logs: bool = True,
         keys: bool = False,
+        reachable: bool = False,
         heartbeat_ms: int = 50,
         misses: int = 5,
         delay: float = 0.0,
@@ -83,7 +87,7 @@ class Pair:
         diverge_at: str | None = None,
         primary_options: Sequence[object] = (),
         secondary_options: Sequence[object] = (),
-        under: Mapping[Side, Sequence[object]] | None = None,
+        under: Mapping[str, Sequence[object]] | None = None,
     ) -> None:
         self.guest = guest
         self.arguments = words(arguments, "arguments")
@@ -115,6 +119,7 @@ class Pair:
                 log=self.log(side) if logs else None,
                 arbiter=self.arbiter,
                 endpoint="tcp://127.0.0.1:0",
+                reached_at=self.endpoint_of(side) if reachable and side == "secondary" else None,
                 timing=TimingSpec(heartbeat_ms, misses),
                 run_directory=directory / "run",
                 test=tests[side],
@@ -125,7 +130,7 @@ class Pair:
         self._options = {"primary": primary_options, "secondary": secondary_options}
         self.under = dict(under or {})
         """By process, the command under which it is started from now on."""
-        self._processes: dict[Side, ReplicaProcess] = {}
+        self._processes: dict[str, ReplicaProcess] = {}
         self.relay = Relay(delay)
 
     @property
@@ -155,6 +160,42 @@ class Pair:
         """Start a secondary, with more options or another image, in the place of any before."""
         self._spawn("secondary", options, guest, endpoint=self.relay.endpoint)
 
+    def join(
+        self,
+        name: str,
+        *options: object,
+        to: str = "primary",
+        guest: str | Path | None = None,
+        wait: bool = True,
+    ) -> ReplicaProcess:
+        """Start another replica, which joins the guest that runs at the process `to`, and wait
+        until it is a member. It keeps no log, and can be joined itself once it is live."""
+        before = self.process(to).count("joined")
+        joining = self._newcomer(name, options, guest, endpoint=self.endpoint_of(to))
+        if wait:
+            self.process(to).wait_count("joined", before + 1)
+        return joining
+
+    def receive(self, name: str, *options: object) -> ReplicaProcess:
+        """Start another replica, which waits for the guest to be moved to it."""
+        waiting = self._newcomer(name, options, None, awaits_at=self.endpoint_of(name))
+        waiting.wait_event("waiting")
+        return waiting
+
+    def migrate(self, to: str, source: str = "primary") -> ReplicaProcess:
+        """Start `vlockstep migrate`, which moves the guest from one process to another one, that
+        waits for it. Its lines of JSON are its events."""
+        if "migrate" in self._processes:
+            self._processes["migrate"].close()
+        run = self.specs["secondary"].run_directory
+        arguments = ["migrate", source, self.endpoint_of(to), "--run-dir", run, "--json"]
+        self._processes["migrate"] = ReplicaProcess("migrate", arguments, self._explain)
+        return self._processes["migrate"]
+
+    def endpoint_of(self, name: str) -> str:
+        """Where the process listens; the secondary, if the pair is `reachable`."""
+        return self.endpoint if name == "primary" else f"ipc://{self.directory / name}.socket"
+
     def close(self) -> None:
         """Kill what still runs. Raises AssertionError if something is left then."""
         for process in self._processes.values():
@@ -179,19 +220,19 @@ class Pair:
 
     # What happens to them
 
-    def crash(self, side: Side = "primary") -> None:
+    def crash(self, side: str = "primary") -> None:
         """SIGKILL. Returns when the process is gone."""
         self.process(side).signal(SIGKILL)
         self.process(side).wait_exit()
 
-    def pause(self, side: Side = "primary") -> None:
+    def pause(self, side: str = "primary") -> None:
         """SIGSTOP. Returns when the process stands still."""
         process = self.process(side)
         before = process.stops
         process.signal(SIGSTOP)
         process.wait_paused(before + 1)
 
-    def resume(self, side: Side = "primary") -> None:
+    def resume(self, side: str = "primary") -> None:
         """SIGCONT, after `pause` or `pause_at`."""
         self.process(side).signal(SIGCONT)
 
@@ -216,7 +257,7 @@ class Pair:
         loaded = keys.load(self.keys, party) if self.keys is not None else None
         return request_switchover(self.endpoint, loaded, wait)
 
-    def go(self, side: Side | None = None) -> None:
+    def go(self, side: str | None = None) -> None:
         """Let the guest, of both replicas or of one, go on from where `stop_at` made it wait, or
         will. Does nothing to a process that has ended."""
         for name in [side] if side else SIDES:
@@ -224,11 +265,11 @@ class Pair:
 
     # Waiting; see `ReplicaProcess`
 
-    def wait_live(self, side: Side = "secondary", timeout: float = TIMEOUT) -> int:
+    def wait_live(self, side: str = "secondary", timeout: float = TIMEOUT) -> int:
         """The first generation as which it goes on alone, or as which it took over."""
         return self.process(side).wait_live(timeout)
 
-    def wait_reached(self, side: Side = "primary", timeout: float = TIMEOUT) -> Snapshot:
+    def wait_reached(self, side: str = "primary", timeout: float = TIMEOUT) -> Snapshot:
         """The guest's state at the next place of `stop_at`, where it waits for `go`.
 
         A secondary gets to entry N only when the primary's guest has gone on from there.
@@ -258,25 +299,25 @@ class Pair:
         """The process's log file."""
         return self.directory / f"{check_side(side)}.vlog"
 
-    def events(self, side: Side) -> list[dict[str, Any]]:
+    def events(self, side: str) -> list[dict[str, Any]]:
         """What the process reported so far, but for its status."""
         return self.process(side).events[:]
 
-    def process(self, side: Side) -> ReplicaProcess:
+    def process(self, side: str) -> ReplicaProcess:
         """Raises `UsageError` if it was not started."""
-        if check_side(side) not in self._processes:
-            raise UsageError(f"the {side} was not started")
+        if side not in self._processes:
+            raise UsageError(f"the {check_side(side)} was not started")
         return self._processes[side]
 
-    def registers(self, side: Side) -> Registers:
+    def registers(self, side: str) -> Registers:
         """Where the guest was stopped last, or at its end."""
         return self.process(side).snapshot().registers
 
-    def memory_digest(self, side: Side) -> bytes:
+    def memory_digest(self, side: str) -> bytes:
         """Where the guest was stopped last, or at its end."""
         return self.process(side).snapshot().memory_digest
 
-    def memory(self, side: Side, address: int, length: int) -> bytes:
+    def memory(self, side: str, address: int, length: int) -> bytes:
         """Bytes of the guest's RAM, where `stop_at` makes it wait."""
         return self.process(side).memory(address, length)
 
@@ -296,15 +337,34 @@ class Pair:
         guest: str | Path | None = None,
         **changes: Any,
     ) -> None:
-        if role in self._processes:
-            self._processes[role].close()
-        file = self.directory / f"{role}.toml"
-        changes |= {"image": str(guest or self.guest), "arguments": tuple(self.arguments)}
-        file.write_text(to_toml(replace(self.specs[role], keys=self.keys, **changes)))
-        arguments = [role, file, "--json", *self._options[role], *options]
-        self._processes[role] = ReplicaProcess(
-            role, arguments, self._explain, self.under.get(role, ())
-        )
+        changes |= {"arguments": tuple(self.arguments)}
+        self._execute(role, role, [*self._options[role], *options], guest, changes)
+
+    def _newcomer(
+        self, name: str, options: Sequence[object], guest: str | Path | None, **changes: Any
+    ) -> ReplicaProcess:
+        changes |= {"name": name, "log": None, "test": TestSpec()}
+        if "awaits_at" not in changes:
+            changes["reached_at"] = self.endpoint_of(name)
+        return self._execute(name, "secondary", options, guest, changes)
+
+    def _execute(
+        self,
+        name: str,
+        role: Side,
+        options: Sequence[object],
+        guest: str | Path | None,
+        changes: Mapping[str, Any],
+    ) -> ReplicaProcess:
+        if name in self._processes:
+            self._processes[name].close()
+        file = self.directory / f"{name}.toml"
+        spec = replace(self.specs[role], image=str(guest or self.guest), keys=self.keys, **changes)
+        file.write_text(to_toml(spec))
+        arguments = [role, file, "--json", *options]
+        process = ReplicaProcess(name, arguments, self._explain, self.under.get(name, ()))
+        self._processes[name] = process
+        return process
 
     def _make_disks(
         self, disks: Mapping[str, int | Path], local: bool
