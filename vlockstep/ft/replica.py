@@ -747,6 +747,10 @@ class Replica:
             self._fail(error)
             return
         self._host.observe(events.Loading())
+        if self._setting.log is not None:
+            self._notice(
+                "no log is kept by a replica that has joined a guest in the midst of its execution"
+            )
         memory = self._running.machine.memory
         memory.clear()
         owner = self.role.owner

@@ -11,7 +11,7 @@ from vlockstep.testing.faults.trial import SHORT, Trial
 from vlockstep.testing.pair import Pair
 from vlockstep.wire import keys
 
-_NEXT_PROTOCOL = """
+NEXT_PROTOCOL = """
 import sys
 from vlockstep.protocol import messages
 messages.PROTOCOL += 1
@@ -46,7 +46,7 @@ def wrong_key(trial: Trial) -> str:
 
 
 def other_protocol(trial: Trial) -> str:
-    under = {"secondary": [sys.executable, "-c", _NEXT_PROTOCOL]}
+    under = {"secondary": [sys.executable, "-c", NEXT_PROTOCOL]}
     pair = trial.pair(SHORT, start=False, under=under)
     pair.start_primary()
     pair.start_secondary()
