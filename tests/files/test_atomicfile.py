@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from vlockstep.files.atomicfile import AtomicFile
+from vlockstep.files.locks import FileLock, InUse
 
 KILLED = """
 import os, signal, sys
@@ -80,3 +81,11 @@ def test_a_filesystem_without_unnamed_files(
         file.write(b"content")
         file.keep()
     assert listing(tmp_path) == {"file": b"content"}
+
+
+def test_a_file_that_somebody_uses_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with path.open("w+b") as used:
+        FileLock(used.fileno(), "a disk")
+        with pytest.raises(InUse, match=f"the file {path} is in use by this very process"):
+            AtomicFile(path)

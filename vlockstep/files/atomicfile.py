@@ -9,6 +9,8 @@ import uuid
 from pathlib import Path
 from typing import Self
 
+from vlockstep.files.locks import FileLock
+
 _NO_UNNAMED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
 """What filesystems say that have no files without a name."""
 
@@ -16,17 +18,24 @@ _NO_UNNAMED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
 class AtomicFile:
     """What is written appears at `path` when it is kept, in the place of what was there; whatever
     happens before, nothing of it does. On Linux not even under another name, where the filesystem
-    has files without any.
+    has files without any. Unlike a file of `appearing`, it is no other program's to fill.
 
-    Raises `OSError`.
+    Raises `OSError`, and `InUse` if somebody uses what is there.
     """
 
     def __init__(self, path: Path) -> None:
         self.written = 0
         """Bytes."""
         self._path = path
-        if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-            raise FileExistsError(errno.EEXIST, "it exists and is no regular file")
+        self._before = _occupy(path)
+        try:
+            self._open()
+        except BaseException:
+            self._release()
+            raise
+
+    def _open(self) -> None:
+        path = self._path
         self._part = path.parent / f".{uuid.uuid4().hex}.part"
         self._named = not hasattr(os, "O_TMPFILE")
         if not self._named:
@@ -71,12 +80,33 @@ class AtomicFile:
             os.close(directory)
 
     def close(self) -> None:
+        self._release()
         os.close(self._fd)
         if self._named:
             self._part.unlink(missing_ok=True)
+
+    def _release(self) -> None:
+        if self._before >= 0:
+            os.close(self._before)
+            self._before = -1
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _occupy(path: Path) -> int:
+    """Keep others from using what is there: its descriptor, or -1 if there is nothing."""
+    if not path.exists():
+        return -1
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise FileExistsError(errno.EEXIST, "it exists and is no regular file")
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        FileLock(fd, f"the file {path}", qemu=True)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
