@@ -19,6 +19,7 @@ import pytest
 from commands import run_command
 from support import DATA, hypercall, make_image
 
+from vlockstep.errors import HostError
 from vlockstep.replay.snapshot import Snapshot, SnapshotReader, encode
 from vlockstep.supervise.client import Gone, GuestClient
 from vlockstep.supervise.rundir import RunDirectory
@@ -115,21 +116,21 @@ def test_a_guest_goes_on_after_a_snapshot_and_again_from_it(
     ledger: Start, start: Start, call: Call, tmp_path: Path
 ) -> None:
     """What the first did after it is not there for the second, on its disk neither."""
-    process = ledger("--lines=120", "--pause=10")
+    process = ledger("--lines=600", "--pause=10")
     console, file = tmp_path / "console.txt", tmp_path / "books.vsnap"
     wait_text(console, 1000)
     taken = told(call("snapshot", "take", "books", "-o", file, "--json"))
     assert taken["path"] == str(file) and taken["bytes"] == file.stat().st_size
     assert taken["pause_ms"] > 0
     assert process.wait(timeout=60) == 0, "the guest saw nothing of it"
-    assert [number for number, _, _ in lines_of(console)] == [*range(1, 121)]
+    assert [number for number, _, _ in lines_of(console)] == [*range(1, 601)]
 
     again = tmp_path / "again.txt"
     disk = tmp_path / "again.img"
     second = start("snapshot", "start", file, "--block", f"disk={disk}", "--console", again)
     assert second.wait(timeout=60) == 0
     first, *_ = numbers = [number for number, _, _ in lines_of(again)]
-    assert numbers == [*range(first, 121)] and first > 5
+    assert numbers == [*range(first, 601)] and first > 5
     written, times = read(file), lines_of(again)
     assert taken["position"] == str(written.position)
     before = {number: (wall, tsc) for number, wall, tsc in lines_of(console)}
@@ -282,7 +283,7 @@ def test_a_guest_that_waits_goes_on_waiting(
 def test_a_guest_is_suspended_and_resumed(
     ledger: Start, start: Start, call: Call, tmp_path: Path
 ) -> None:
-    process = ledger("--lines=120", "--pause=10")
+    process = ledger("--lines=600", "--pause=10")
     console, file = tmp_path / "console.txt", tmp_path / "books.vsnap"
     wait_text(console, 1000)
     done = call("suspend", "books", "-o", file)
@@ -295,12 +296,9 @@ def test_a_guest_is_suspended_and_resumed(
     resumed = start("resume", file, "--console", console)
     assert resumed.wait(timeout=60) == 0, resumed.stderr and resumed.stderr.read()
     found = lines_of(console)
-    assert [number for number, _, _ in found] == [*range(1, 121)] and found == sorted(found)
-    plain = tmp_path / "plain.img"
-    plain.touch()
-    os.truncate(plain, 1 << 20)
-    run_command("run", "ledger", "--block", f"disk={plain}", "--", "--lines=120", "--pause=0")
-    assert len(plain.read_bytes()) == len((tmp_path / "ledger.img").read_bytes())
+    assert [number for number, _, _ in found] == [*range(1, 601)] and found == sorted(found)
+    content = (tmp_path / "ledger.img").read_bytes()
+    assert content[: 600 * 512 : 512] == b"V" * 600, "a block for each line"
 
 
 def test_a_disk_that_was_changed_meanwhile(ledger: Start, call: Call, tmp_path: Path) -> None:
@@ -408,3 +406,34 @@ def test_the_image_of_a_snapshot(start: Start, call: Call, image: Path, tmp_path
     assert wrong.returncode == 2 and "is not the image the configuration names" in wrong.stderr
     start("snapshot", "start", file, "--image", moved, name="again")
     assert call("status", "again").returncode == 0
+
+
+def test_a_guest_with_replicas_has_no_snapshots(ledger: Start, call: Call, tmp_path: Path) -> None:
+    ledger()
+    told(call("status", "books", "--json"))
+    joined = ["--arbiter", tmp_path / "arbiter", "--listen", f"ipc://{tmp_path}/channel"]
+    done = call("protect", "books", *joined)
+    assert done.returncode == 0, done.stderr
+    for words in (["snapshot", "take"], ["suspend"]):
+        refused = call(*words, "books", "-o", tmp_path / "a.vsnap")
+        assert refused.returncode == 1 and "guests that run without replicas" in refused.stderr
+    assert not (tmp_path / "a.vsnap").exists()
+    assert call("stop", "books").returncode == 0
+
+
+def test_nobody_joins_a_guest_that_is_being_suspended(
+    ledger: Start, directory: RunDirectory, tmp_path: Path
+) -> None:
+    ledger(size=1 << 40)
+    refusals: list[str] = []
+
+    def protect(_: str) -> None:
+        with closing(GuestClient(directory, "books")) as other:
+            with pytest.raises(HostError) as refused:
+                other.ask("protect", arbiter=str(tmp_path / "arbiter"), listen="ipc://x")
+            refusals.append(str(refused.value))
+        raise KeyboardInterrupt
+
+    with closing(GuestClient(directory, "books")) as client, pytest.raises(KeyboardInterrupt):
+        client.request("snapshot", protect, path=str(tmp_path / "a.vsnap"), suspend=True)
+    assert "a snapshot of it is being taken" in refusals[0]

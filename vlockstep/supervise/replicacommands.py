@@ -32,6 +32,7 @@ class ReplicaCommands:
         return {
             "status": status,
             "stop": self._stop,
+            "snapshot": self._snapshot,
             "switchover": self._switch_over,
             "migrate": self._migrate,
             "cancel-migration": self._cancel_migration,
@@ -56,6 +57,9 @@ class ReplicaCommands:
             answer({})
 
         self._process.call(stop)
+
+    def _snapshot(self, request: Mapping[str, Any], answer: Answer) -> None:
+        answer({"error": "snapshots are of guests that run without replicas, and this has some"})
 
     def _migrate(self, request: Mapping[str, Any], answer: Answer) -> None:
         endpoint = request.get("to")

@@ -56,6 +56,10 @@ class SnapshotCommand:
             self._thread = threading.Thread(target=work, name="snapshot", daemon=True)
             self._thread.start()
 
+    @property
+    def busy(self) -> bool:
+        return self._thread is not None
+
     def finish(self) -> None:
         """The guest has ended: wait for the file of a snapshot that was taken before."""
         thread = self._thread

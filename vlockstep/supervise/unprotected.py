@@ -71,7 +71,7 @@ class UnprotectedCommands:
         }
         later = ("switchover", "migrate", "cancel-migration")
         return own | {name: partial(self._as_primary, name) for name in later} | {
-            name: partial(self._either, name, own[name]) for name in ("status", "stop")
+            name: partial(self._either, name, own[name]) for name in ("status", "stop", "snapshot")
         }  # fmt: skip
 
     def _end(self, reason: str) -> None:
@@ -94,6 +94,8 @@ class UnprotectedCommands:
         arbiter, endpoint = request.get("arbiter"), request.get("listen")
         if self._protection is not None:
             answer({"error": f"replicas can join it already, at {self._protection.endpoint}"})
+        elif self._snapshots is not None and self._snapshots.busy:
+            answer({"error": "a snapshot of it is being taken: protect it when that is done"})
         elif not self._live.identity:
             answer({"error": "a guest that was started from a snapshot cannot be protected yet"})
         elif not isinstance(arbiter, str) or not isinstance(endpoint, str):
