@@ -933,7 +933,7 @@ class Primary(Role):
         self._retry = NEVER
         # What may still be made was permitted without a promise of it.
         halt = Release(self._permitted, now)
-        return [halt, self._claimed, Send(self._query(now, joiner.follower), joiner.name)]
+        return [halt, Send(self._query(now, joiner.follower), joiner.name), self._claimed]
 
     def _unbind(self) -> None:
         """Nobody waits for the newcomer, which goes on catching up."""

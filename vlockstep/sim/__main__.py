@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 
 from vlockstep import program
@@ -27,6 +28,7 @@ examples:
   python -m vlockstep.sim --seeds 10000
   python -m vlockstep.sim --exhaustive real-ledger/2
   python -m vlockstep.sim --exhaustive ledger/2 --replicas 3
+  python -m vlockstep.sim --exhaustive ledger/2 --newcomers 1 --first 3
   python -m vlockstep.sim --schedule 'tally/3 seed=17 pause:primary@5000us+300000us'
 
 faults: {", ".join(TARGETS)}
@@ -48,7 +50,9 @@ def main() -> None:
         metavar="GUEST/SIZE",
         help="crash each replica everywhere, then another one; part them everywhere",
     )
-    parser.add_argument("--first", type=int, default=0, help="the first seed (default: 0)")
+    parser.add_argument(
+        "--first", type=int, default=0, help="the first seed, or that of --exhaustive (default: 0)"
+    )
     parser.add_argument(
         "--only", metavar="KIND", nargs="+", choices=TARGETS, help="random faults of these kinds"
     )
@@ -57,6 +61,12 @@ def main() -> None:
         type=int,
         choices=(2, 3),
         help="so many (default: --seeds take either, --exhaustive 2)",
+    )
+    parser.add_argument(
+        "--newcomers",
+        type=int,
+        choices=(0, 1, 2),
+        help="so many join (default: --seeds take any number, --exhaustive 0)",
     )
     parser.add_argument("--json", action="store_true", help="the result, for programs")
     options = parser.parse_args()
@@ -67,13 +77,13 @@ def main() -> None:
         if options.schedule is not None:
             results: Iterator[Result] = iter([execute(Schedule.parse(options.schedule))])
         elif options.exhaustive is not None:
-            schedule = Schedule.parse(
-                f"{options.exhaustive} seed=0 replicas={options.replicas or 2}"
-            )
+            head = f"{options.exhaustive} seed={options.first} replicas={options.replicas or 2}"
+            schedule = replace(Schedule.parse(head), newcomers=options.newcomers or 0).joined()
             results = chain(crash_everywhere(schedule, cases), part_everywhere(schedule, cases))
         else:
             seeds = range(options.first, options.first + options.seeds)
-            results = explore(seeds, options.only or tuple(TARGETS), options.replicas)
+            kinds = options.only or tuple(TARGETS)
+            results = explore(seeds, kinds, options.replicas, options.newcomers)
     except UsageError as error:
         parser.error(str(error))
     sys.exit(_report(results, cases, options.json))

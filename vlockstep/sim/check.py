@@ -96,13 +96,17 @@ def _composure(simulation: Simulation, schedule: Schedule) -> Iterator[str]:
 
 
 def _survival(simulation: Simulation, may_diverge: bool) -> Iterator[str]:
-    """Who owns the generation goes on, or if that is gone, who was to take over."""
+    """Who owns the generation goes on, or if that is gone, who was to take over. Who was not asked
+    yet does not know that it is a member; nothing is released before."""
     if not simulation.primary.happened("started"):
         return
+    released = any(e.generation == simulation.arbiter.generation for e in simulation.emissions)
     able = [
         host
         for host in simulation.arbiter.members
-        if not host.gone and not (may_diverge and host.happened("diverged"))
+        if not host.gone
+        and not (may_diverge and host.happened("diverged"))
+        and (released or host.followed or host.name not in NEWCOMERS)
     ]
     if able[:1] == simulation.arbiter.members[:1]:
         able = able[:1]  # the owner

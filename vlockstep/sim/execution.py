@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from vlockstep.ft.transfer import TransferLimits
 from vlockstep.protocol.timing import MILLISECOND, Timing
 from vlockstep.sim import check, faults, programs
 from vlockstep.sim.client import Client
@@ -123,7 +124,7 @@ def _conditions(chance: random.Random, newcomers: int) -> Conditions:
     timings, step = [Timing()] * len(ALL), span(4, 6.5)
     match chance.choices(("usual", "long", "odd"), (10, 1, 9))[0]:
         case "long":  # clocks drift apart meanwhile
-            step = span(8, 9)
+            step = span(7, 8) if newcomers else span(8, 9)
         case "odd":
             magnitude = chance.uniform(6, 11.5)
             timings = [timing(magnitude) for _ in HOSTS]
@@ -137,7 +138,24 @@ def _conditions(chance: random.Random, newcomers: int) -> Conditions:
         clocks=[clock() for _ in HOSTS],
         timings=timings,
     )
-    return replace(conditions, clocks=[*conditions.clocks, *(clock() for _ in NEWCOMERS)])
+    return replace(
+        conditions,
+        clocks=[*conditions.clocks, *(clock() for _ in NEWCOMERS)],
+        transfer=_transfer(chance),
+    )
+
+
+def _transfer(chance: random.Random) -> TransferLimits:
+    """As many rounds for a guest of a few pages of 16 bytes as for one of 1 GiB: two bytes are
+    copied in a nanosecond."""
+    if chance.random() < 0.25:
+        return TransferLimits()
+    return TransferLimits(
+        pause=chance.choice((0, 8, 16, 32)),
+        window=chance.choice((16, 48, 128)),
+        piece=chance.choice((16, 48)),
+        rounds=chance.choice((1, 3, 30)),
+    )
 
 
 def _watch(

@@ -15,11 +15,14 @@ _PARTED = 1_000_000
 
 
 def explore(
-    seeds: Iterable[int], kinds: Sequence[str] = tuple(TARGETS), replicas: int | None = None
+    seeds: Iterable[int],
+    kinds: Sequence[str] = tuple(TARGETS),
+    replicas: int | None = None,
+    newcomers: int | None = None,
 ) -> Iterator[Result]:
-    """Execute the schedule of each seed, with faults of these `kinds` and so many `replicas`, or
-    two or three."""
-    return (execute(Schedule.random(seed, kinds, replicas)) for seed in seeds)
+    """Execute the schedule of each seed, with faults of these `kinds`, so many `replicas` or two or
+    three, and so many `newcomers` or up to two."""
+    return (execute(Schedule.random(seed, kinds, replicas, newcomers)) for seed in seeds)
 
 
 def shrink(failure: Result, tell: Callable[[str], None] = lambda text: None) -> Result:

@@ -67,6 +67,8 @@ class SimulatedHost:
         self.started = False
         self.joined_at = 0
         """The entries before this one it never had: it has the state that they led to."""
+        self.followed = False
+        """It was asked for a promise by a primary."""
         self.crashed = False
         self.paused = False
         self.asked_to_leave = False
@@ -194,6 +196,7 @@ class SimulatedHost:
                 self.task.settle()
         except _Crashed:
             pass
+        self.followed = self.followed or self.state == "FOLLOWING"
         self.simulation.acted(self)
         if self.over:
             self.replica.fall_silent()
@@ -334,4 +337,6 @@ class SimulatedHost:
     def observe(self, event: Event) -> None:
         told = event.to_dict()
         self.events.append(told)
+        if told["event"] == "started":
+            self.simulation.started(self)
         self._teller.observe(told)

@@ -154,24 +154,38 @@ class Schedule:
         real = match["real"] is not None
         return cls(match["program"], int(match["size"]), seed, faults, real, replicas, newcomers)
 
+    def joined(self) -> Self:
+        """The same, and each newcomer joins as soon as the guest runs."""
+        joins = (Fault("join", name) for name in NEWCOMERS[: self.newcomers])
+        return replace(self, faults=(*self.faults, *joins))
+
     @classmethod
     def random(
-        cls, seed: int, kinds: Sequence[str] = tuple(TARGETS), replicas: int | None = None
+        cls,
+        seed: int,
+        kinds: Sequence[str] = tuple(TARGETS),
+        replicas: int | None = None,
+        newcomers: int | None = None,
     ) -> Self:
         """The schedule that `seed` stands for: a scripted guest, and up to five faults of these
-        `kinds`, with so many `replicas` or two or three."""
+        `kinds`, with so many `replicas` or two or three, and so many `newcomers` or up to two."""
         chance = random.Random(f"schedule {seed}")
         program = chance.choice(PROGRAMS)
         late = chance.random() < 0.1
         horizon = int(10 ** (chance.uniform(6.5, 7.3) if late else chance.uniform(3.5, 5.8)))
         count, size = chance.randint(1, 5), chance.randint(1, 8)
         replicas = replicas or chance.choice((2, 2, 3))
-        newcomers = chance.choice((0, 0, 1, 2)) if "join" in kinds else 0
+        some = chance.choice((0, 0, 1, 2)) if "join" in kinds else 0
+        newcomers = some if newcomers is None else newcomers
         kinds = [kind for kind in kinds if kind != "join"] or ["drop"]
         faults = [_fault(chance, horizon, kinds, HOSTS[:replicas]) for _ in range(count)]
         there = HOSTS[:replicas] + NEWCOMERS[:newcomers]
-        faults += [Fault("join", name, chance.randint(0, horizon)) for name in there[replicas:]]
         if newcomers:
+            size += chance.randint(8, 48)  # so that a guest is there to join
+            joins = [int(10 ** chance.uniform(2, 4.3)) for _ in range(newcomers)]
+            faults += [
+                Fault("join", name, at) for name, at in zip(there[replicas:], joins, strict=True)
+            ]
             faults += [_fault(chance, horizon, kinds, there) for _ in range(chance.randint(0, 3))]
         faults.sort(key=_time)
         return cls(program, size, seed, tuple(faults), replicas=replicas, newcomers=newcomers)

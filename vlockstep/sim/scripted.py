@@ -19,6 +19,7 @@ from typing import Any
 
 import msgpack
 
+from vlockstep.errors import StateError
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.position import Position
@@ -36,6 +37,8 @@ _WORK = 20_000
 """Blocks of computation between two exits of a guest with a timer."""
 _VECTOR = 32
 _REWRITES = 3
+_TAKEN_EVERY = 4
+"""Of so many exits there is one at which the state cannot be taken."""
 PAGES = 8
 _PAGE = 16
 _ZERO = dict.fromkeys(GENERAL, 0)
@@ -246,6 +249,8 @@ class ScriptedMachine:
         return WrittenPages(self.memory)
 
     def save(self) -> bytes:
+        if self.exits % _TAKEN_EVERY == _TAKEN_EVERY - 1:
+            raise StateError("the state of a scripted guest is not taken at every exit")
         packed: bytes = msgpack.packb((self.exits, self._heard))
         return packed
 

@@ -11,7 +11,8 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,6 +21,7 @@ from vlockstep.errors import UsageError
 from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.places import Fault, Place
 from vlockstep.ft.runtime import Setting
+from vlockstep.ft.transfer import TransferLimits
 from vlockstep.host.live import Continuation, NetDevice
 from vlockstep.machine.boot import check_devices
 from vlockstep.machine.config import MIB, BlockConfig, GuestConfig, NetConfig
@@ -74,6 +76,7 @@ class Conditions:
     """By how much a host wakes too late; too early if negative."""
     clocks: Sequence[Clock] = (Clock(),) * len(ALL)
     timings: Sequence[Timing] = (Timing(),) * len(ALL)
+    transfer: TransferLimits = field(default_factory=TransferLimits)
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,8 @@ class Simulation:
         self._order = itertools.count()
         self._stepping: set[str] = set()
         self._worlds = 0
+        self._early: list[str] = []
+        """Newcomers that wait until the guest has started."""
         disks = [d for d in image.devices if d.kind is DeviceKind.BLOCK]
         nics = [d for d in image.devices if d.kind is DeviceKind.NET]
         self.disks = {d.handle: SharedDisk(disk_size) for d in disks}
@@ -158,6 +163,7 @@ class Simulation:
                     nics={h: Station(nic, parse_mac(GUEST_MAC)) for h, nic in host.nics.items()},
                     nets=nets,
                     timing=timing,
+                    transfer=self.conditions.transfer,
                     log=None if host.name in NEWCOMERS else log,
                     fault=host.fault,
                 )
@@ -224,7 +230,10 @@ class Simulation:
         raise AssertionError(f"not finished after {limit} steps")
 
     def join(self, name: str) -> None:
-        """Let this newcomer follow whoever is primary."""
+        """Let this newcomer follow whoever is primary, once the guest has started."""
+        if not self.primary.happened("started"):
+            self._early.append(name)
+            return
         host = self.host(name)
         host.start(host.replica.start_secondary)
         self.network.dial(host, (self.arbiter.members or [self.primary])[0])
@@ -272,6 +281,12 @@ class Simulation:
     def after_job(self, action: Callable[[], None]) -> None:
         """After a piece of work in the background."""
         self.after(self.chance.randint(*self.conditions.background), action)
+
+    def started(self, host: SimulatedHost) -> None:
+        """It lets its guest run."""
+        if host is self.primary:
+            for name in self._early:
+                self.after(0, partial(self.join, name))
 
     def acted(self, host: SimulatedHost) -> None:
         """A host did something: perhaps its guest can take a step now."""

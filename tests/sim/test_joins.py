@@ -1,0 +1,151 @@
+"""Replicas that join in the simulator: they do where nothing prevents it, whatever dies when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from vlockstep.ft.transfer import TransferLimits
+from vlockstep.machine.world import Outcome
+from vlockstep.protocol.timing import SECOND, Timing
+from vlockstep.sim import check, programs
+from vlockstep.sim.client import Client
+from vlockstep.sim.execution import execute
+from vlockstep.sim.explore import Cases, crash_everywhere, explore, part_everywhere
+from vlockstep.sim.schedule import PROGRAMS, Fault, Schedule
+from vlockstep.sim.scripted import ScriptedMachine
+from vlockstep.sim.simulation import ALL, NEWCOMERS, Clock, Conditions, Simulation
+
+LIMITS = {
+    "at once": TransferLimits(),
+    "piece by piece": TransferLimits(pause=32, window=16, piece=16),
+    "in rounds": TransferLimits(pause=8, piece=48),
+    "never little enough": TransferLimits(pause=0, rounds=4),
+}
+
+
+def simulation(schedule: Schedule, conditions: Conditions | None = None) -> Simulation:
+    return Simulation(
+        programs.image(schedule),
+        programs.arguments(schedule),
+        seed=schedule.seed,
+        disk_size=1 << 14,
+        conditions=conditions,
+        machine=ScriptedMachine,
+        replicas=schedule.replicas,
+        newcomers=schedule.newcomers,
+    )
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("replicas", [2, 3])
+def test_all_join_where_nothing_prevents_it(program: str, replicas: int, limits: str) -> None:
+    schedule = Schedule(program, 60, 1, replicas=replicas, newcomers=2).joined()
+    with simulation(schedule, Conditions(transfer=LIMITS[limits])) as pair:
+        client = Client(pair, schedule.size) if program == "tally" else None
+        pair.run(lambda: len(pair.emissions) > 3)
+        for name in NEWCOMERS:
+            pair.join(name)
+        pair.run()
+        assert set(pair.arbiter.records[3].members) == {*ALL[:replicas], *NEWCOMERS}
+        assert all(isinstance(host.outcome, Outcome) for host in pair.hosts)
+        assert not list(check.violations(pair, schedule, client))
+        assert all(pair.host(name).joined_at for name in NEWCOMERS)
+
+
+def test_all_join_with_an_arbiter_that_takes_long() -> None:
+    """Meanwhile nobody is told of members that do not name who joins."""
+    schedule = Schedule("ledger", 90, 1, replicas=3, newcomers=1).joined()
+    with simulation(schedule) as pair:
+        pair.run(lambda: len(pair.emissions) > 3)
+        pair.arbiter.slowness = 4000
+        pair.join("newcomer")
+        pair.run()
+        assert isinstance(pair.host("newcomer").outcome, Outcome)
+
+
+def test_many_join_in_random_schedules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise these would prove nothing."""
+    violations, members, came = check.violations, set[tuple[int, str]](), set[tuple[int, str]]()
+
+    def count(pair: Simulation, schedule: Schedule, client: Client | None) -> Iterator[str]:
+        for host in pair.hosts[schedule.replicas :]:
+            if host.started:
+                came.add((schedule.seed, host.name))
+            if host.joined_at and any(
+                host.name in r.members for r in pair.arbiter.records.values()
+            ):
+                members.add((schedule.seed, host.name))
+        return violations(pair, schedule, client)
+
+    monkeypatch.setattr(check, "violations", count)
+    assert not [r for r in explore(range(7000, 7060)) if r.violations]
+    assert len(came) > 25 and 4 * len(members) > len(came)
+
+
+def test_crashes_of_each_everywhere() -> None:
+    schedule = Schedule.parse("ledger/1 seed=3 newcomers=1 join:newcomer@0us")
+    points = execute(schedule).points
+    assert points["newcomer"] > 50
+    for host, count in points.items():
+        for point in range(1, count + 1):
+            assert not execute(Schedule.parse(f"{schedule} crash:{host}@#{point}")).violations
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("guest", "replicas"), [("tally/3 seed=5", 2), ("ledger/1 seed=3", 2), ("preempt/2 seed=3", 3)]
+)
+def test_crashes_of_each_everywhere_and_of_another_later(guest: str, replicas: int) -> None:
+    schedule = Schedule.parse(f"{guest} replicas={replicas} newcomers=1 join:newcomer@0us")
+    cases = Cases()
+    assert not [r for r in crash_everywhere(schedule, cases) if r.violations]
+    assert cases.double > 2000
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_partitions_whenever_something_is_said() -> None:
+    schedule = Schedule.parse("ledger/1 seed=3 newcomers=1 join:newcomer@0us")
+    cases = Cases()
+    assert not [r for r in part_everywhere(schedule, cases) if r.violations]
+    assert cases.partitions > 200
+
+
+def test_another_member_does_not_interrupt_the_guest_before_its_state() -> None:
+    """It takes over without the entry behind that, and the timer goes off somewhere else."""
+    schedule = (
+        "preempt/55 seed=1001404 replicas=3 newcomers=1 join:newcomer@462us "
+        "arbiter-stale@2605us+3398us slow:tertiary@3711us+20789us crash:primary@4458us drop@4606us"
+    )
+    assert not execute(Schedule.parse(schedule)).violations
+
+
+def one_that_was_alone() -> list[str]:
+    """It has outputs that it may make for ever when it takes a member in; that one takes over when
+    nobody hears anybody, and then they are made."""
+    schedule = Schedule("rewrite", 90, 1, (Fault("cut", "primary"),), newcomers=1)
+    timings = (Timing(interval=SECOND), *[Timing()] * (len(ALL) - 1))
+    conditions = Conditions(timings=timings, clocks=[Clock()] * len(ALL))
+    with simulation(schedule, conditions) as pair:
+        primary, newcomer = pair.primary, pair.host("newcomer")
+        pair.run(lambda: len(pair.emissions) > 3)
+        pair.crash("secondary")
+        pair.run(lambda: primary.state == "ALONE" and len(pair.emissions) > 12)
+        pair.join("newcomer")
+        pair.run(lambda: newcomer.state == "READY")
+        primary.stall("outputs", True)
+        pair.run(lambda: newcomer.state == "FOLLOWING")
+        pair.network.cut(["primary", "newcomer"])
+        pair.run(lambda: pair.emitters.count("newcomer") > 10)
+        primary.stall("outputs", False)
+        pair.run()
+        assert newcomer.live or newcomer.outcome is not None
+        return list(check.violations(pair, schedule, None))
+
+
+def test_what_one_that_was_alone_may_make_for_ever_is_not_made_without_the_newcomer() -> None:
+    assert not one_that_was_alone()
