@@ -28,7 +28,12 @@ pytestmark = pytest.mark.external("ip", "redis-benchmark")
 @contextmanager
 def load() -> Iterator[None]:
     """Clients that leave at the first error, and must not."""
-    command = ["redis-benchmark", "-h", GUEST, *"-t incr -c 20 -P 2 -n 1000000000 -q".split()]
+    command = [
+        "redis-benchmark",
+        "-h",
+        GUEST,
+        *["-t", "incr", "-c", "20", "-P", "2", "-n", "1000000000", "-q"],
+    ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as benchmark:
         try:
             yield

@@ -14,18 +14,15 @@ from vlockstep.replay.logfile import LogReader
 from vlockstep.replay.replayer import Replayer, Sequence
 from vlockstep.sim.client import Client
 from vlockstep.sim.host import SimulatedHost
-from vlockstep.sim.ledger import BLOCK as LEDGER_BLOCK
-from vlockstep.sim.ledger import inspect_ledger
+from vlockstep.sim.ledger import inspect_ledger, inspect_unfinished_ledger
 from vlockstep.sim.schedule import HARMLESS, Schedule
 from vlockstep.sim.scripted import BLOCK, RECORD
 from vlockstep.sim.simulation import HOSTS, NEWCOMERS, Simulation
 
 _LINE = re.compile(rb"line (\d+) ([0-9a-f]{8}) ([0-9a-f]{8})\n")
-_REAL_LINE = re.compile(rb"ledger \d{6,} .*\n")
 _RATES = 50
 """A host's clock may be a fiftieth faster than another's."""
 _DRIFT = 100 * MILLISECOND
-_DONE = b"ledger done lines=%d chain=%016x\n"
 
 
 def violations(simulation: Simulation, schedule: Schedule, client: Client | None) -> Iterator[str]:
@@ -201,13 +198,6 @@ def _real_ledger(simulation: Simulation, size: int, finished: bool) -> Iterator[
         report = inspect_ledger(text, disk, size)
         yield from report.problems
         return
-    lines = [line for line in text.splitlines(keepends=True) if _REAL_LINE.fullmatch(line)]
-    for count in (len(lines), len(lines) - 1):
-        if count < 1:
-            return
-        chain = int.from_bytes(disk[count * LEDGER_BLOCK - 8 : count * LEDGER_BLOCK], "little")
-        shown = b"".join(lines[:count]) + _DONE % (count, chain)
-        report = inspect_ledger(shown, disk[: count * LEDGER_BLOCK], count)
-        if report.ok:
-            return
-    yield f"the ledger is damaged before line {len(lines) - 1}: {report}"
+    report = inspect_unfinished_ledger(text, disk)
+    if not report.ok:
+        yield f"the ledger is damaged: {report}"
