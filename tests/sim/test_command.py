@@ -55,6 +55,24 @@ def test_so_many_replicas(
     ]  # fmt: skip
 
 
+def test_so_many_newcomers(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[Schedule] = []
+
+    def note(schedule: Schedule, watch: object = None) -> Result:
+        ran.append(schedule)
+        return Result(schedule, (), {})
+
+    monkeypatch.setattr(explore, "execute", note)
+    for count in ((), ("--newcomers", "0"), ("--newcomers", "2")):
+        assert run(monkeypatch, "--seeds", "20", *count) == 0
+    assert [{schedule.newcomers for schedule in ran[at : at + 20]} for at in (0, 20, 40)] == [
+        {0, 1, 2}, {0}, {2},
+    ]  # fmt: skip
+    ran.clear()
+    assert run(monkeypatch, "--exhaustive", "ledger/2", "--newcomers", "1", "--first", "3") == 0
+    assert str(ran[0]) == "ledger/2 seed=3 newcomers=1 join:newcomer@0us"
+
+
 def test_a_violation_comes_with_the_command_that_shows_it_again(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,6 +106,7 @@ def test_a_violation_comes_with_the_command_that_shows_it_again(
         (["--schedule", "ledger/1 seed=1 replicas=4"], "write replicas=2 or replicas=3"),
         (["--schedule", "ledger/1 seed=1 crash:tertiary@1us"], "only primary, secondary"),
         (["--replicas", "4"], "invalid choice: 4"),
+        (["--newcomers", "3"], "invalid choice: 3"),
         (["--seeds", "0"], "must be at least 1"),
         (["--first", "-1"], "not negative"),
     ],
