@@ -65,7 +65,7 @@ def execute(schedule: Schedule, watch: Callable[[Point], None] = lambda point: N
             programs.image(schedule),
             programs.arguments(schedule),
             seed=schedule.seed,
-            disk_size=1 << 14,
+            disk_size=1 << 16,
             conditions=_conditions(chance, schedule.newcomers),
             machine=None if schedule.real else ScriptedMachine,
             logs=Path(logs) if logs else None,

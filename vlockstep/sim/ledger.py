@@ -85,10 +85,9 @@ def inspect_unfinished_ledger(console: bytes, disk: bytes) -> LedgerReport:
     """Compare what a ledger that was ended before its last line has left: the block of the last
     line that it has printed may not be on its disk yet."""
     lines = [line for line in console.splitlines(keepends=True) if _LINE.fullmatch(line)]
-    report = LedgerReport(0, True, (), 0)
     for count in (len(lines), len(lines) - 1):
         if count < 1:
-            break
+            return LedgerReport(0, True, (), 0)
         chain = int.from_bytes(disk[count * BLOCK - 8 : count * BLOCK], "little")
         shown = b"".join(lines[:count]) + b"ledger done lines=%d chain=%016x\n" % (count, chain)
         report = inspect_ledger(shown, disk[: count * BLOCK], count)
