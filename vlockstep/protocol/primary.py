@@ -568,9 +568,13 @@ class Primary(Role):
         return self._swap(now, wanted) or [Reply(0, reason)]
 
     def drop(self, now: int, member: str, reason: str) -> list[Action]:
-        """Go on without this one, who may be well; if that is possible now."""
-        able = self.state in (State.PROTECTED, State.ALONE, State.BINDING)
-        return self._drop(now, member, reason) if able else []
+        """Go on without this one, who may be well; once the arbiter has answered, if it was asked
+        for something else."""
+        if self.state in (State.PROTECTED, State.ALONE, State.BINDING):
+            return self._drop(now, member, reason)
+        if self.state in (State.TAKING_IN, State.CLAIMING) and member in self.followers:
+            self.followers[member].left = reason
+        return []
 
     @on(Event.DROP)
     def _drop(self, now: int, member: str, reason: str) -> list[Action]:
