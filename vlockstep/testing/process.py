@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -183,6 +184,15 @@ class ReplicaProcess:
 
         return self._wait(f"{event!r} {details or ''}", timeout, find)
 
+    def wait_notice(self, pattern: str, timeout: float = TIMEOUT) -> str:
+        """The first notice in whose text the pattern is found."""
+
+        def find() -> str | None:
+            notices = (event["text"] for event in self.events if event["event"] == "notice")
+            return next((text for text in notices if re.search(pattern, text)), None)
+
+        return self._wait(f"a notice like {pattern!r}", timeout, find)
+
     def wait_count(self, event: str, count: int, **details: object) -> None:
         """Until there have been so many."""
         what = f"{count} times {event!r} {details or ''}"
@@ -200,6 +210,17 @@ class ReplicaProcess:
         """The first generation as which it goes on alone, or as which it took over."""
 
         return self._wait("its going live", timeout, lambda: next(self.generations(), None))
+
+    def go_live(self) -> None:
+        """Wait for that, and let its guest go on wherever it is held before."""
+
+        def find() -> str | None:
+            if any(self.generations()):
+                return "live"
+            return "held" if self.count("reached") > self._gone else None
+
+        while self._wait("its going live", TIMEOUT, find) == "held":
+            self.go()
 
     def wait_reached(self, timeout: float = TIMEOUT) -> Snapshot:
         """The guest's state at the next place of `--stop-at`."""
