@@ -19,6 +19,7 @@ _OPTIONS: dict[Key, str] = {
     ("cores",): "--dumpcore DIR",
     ("arbiter",): "--arbiter DIR",
     ("keys",): f"--keys DIR; {_NEW_KEYS}",
+    ("respawn",): "--respawn COMMAND",
     ("reached_at",): "--listen ENDPOINT",
     ("test", "crash"): "--crash-at PLACE",
     ("test", "pause"): "--crash-at PLACE or --pause-at PLACE",

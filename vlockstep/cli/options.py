@@ -229,6 +229,7 @@ _FIELDS = {
     "reached_at": "reached_at",
     "awaits_at": "awaits_at",
     "secondaries": "secondaries",
+    "respawn": "respawn",
 }
 _PATHS = {
     "console": "console",

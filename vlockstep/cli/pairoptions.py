@@ -108,6 +108,17 @@ WaitOption = Annotated[
         help="Seconds to wait for other replicas at the start.",
     ),
 ]
+RespawnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--respawn",
+        metavar="COMMAND",
+        rich_help_panel=PAIR,
+        help="Run this, without a shell, when the guest is no longer protected: it starts another "
+        "replica that joins at $VLOCKSTEP_JOIN.",
+        show_default=False,
+    ),
+]
 CrashOption = Annotated[
     str | None,
     typer.Option(

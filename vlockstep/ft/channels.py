@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from vlockstep.errors import HostError
 from vlockstep.wire.channel import Channel, Event
+from vlockstep.wire.endpoint import is_anywhere
 from vlockstep.wire.keys import Party
 
 _LIMIT = 16
@@ -107,8 +108,3 @@ class Channels:
         assert self._poller is not None
         for descriptor in channel.descriptors:
             self._poller.register(descriptor, select.POLLIN)
-
-
-def is_anywhere(endpoint: str) -> bool:
-    """Whether it is on all addresses of a host, which others do not know."""
-    return endpoint.startswith(("tcp://0.0.0.0:", "tcp://*:", "tcp://[::]:"))

@@ -6,6 +6,7 @@ parts            open_guest, load_keys: from a specification to open parts
 files            open_console, reserve_log: the files that a replica writes
 places           fault, stops, divergence: what a test has it do
 replica          Replica: a replica of this process, made from a specification
+respawn          Respawner: starts another replica by a command
 origin           boot, Origin, LiveGuest: a guest that nobody protects, from its start on
 restoring        restore: such a start from a snapshot
 visits           Visit: holding a guest that runs, to look at it

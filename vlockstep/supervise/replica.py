@@ -8,8 +8,8 @@ from collections.abc import Callable
 from vlockstep.arbiter import DirectoryArbiter
 from vlockstep.errors import UsageError
 from vlockstep.files.locks import FileLock
-from vlockstep.ft.channels import Channels, is_anywhere
-from vlockstep.ft.events import Event
+from vlockstep.ft.channels import Channels
+from vlockstep.ft.events import Event, Notice, Protected, Unprotected
 from vlockstep.ft.process import Process
 from vlockstep.ft.runtime import CONSOLE, Setting
 from vlockstep.host.attach import Devices
@@ -20,11 +20,12 @@ from vlockstep.protocol.timing import MILLISECOND, SECOND, Timing
 from vlockstep.supervise import parts, places
 from vlockstep.supervise.files import open_console, reserve_log
 from vlockstep.supervise.replicacommands import ReplicaCommands
+from vlockstep.supervise.respawn import Respawner
 from vlockstep.supervise.running import ControlSocket
 from vlockstep.supervise.spec import ReplicaSpec, TimingSpec
 from vlockstep.wire import channel
 from vlockstep.wire.channel import Channel
-from vlockstep.wire.endpoint import check_endpoint
+from vlockstep.wire.endpoint import check_endpoint, is_anywhere
 from vlockstep.wire.keys import Keys, Party
 
 
@@ -46,6 +47,7 @@ class Replica:
     ) -> None:
         self._observe = observe
         self._control = ControlSocket(spec)
+        self._respawner: Respawner | None = None
         try:
             self._open(spec, status, tell, settle)
         except BaseException:
@@ -61,12 +63,19 @@ class Replica:
             generation = self._arbiter.start()
             return self.process.run_primary(self._config, generation, self._secondaries)
         finally:
+            if self._respawner is not None:
+                self._respawner.close()
             self._control.close()
 
     def _observed(self, event: Event) -> None:
         self._control.observe(event)
         self._commands.observe(event)
         self._observe(event)
+        if self._respawner is not None:
+            if isinstance(event, Unprotected):
+                self._respawner.unprotected()
+            elif isinstance(event, Protected):
+                self._respawner.protected()
 
     def _open(
         self,
@@ -80,11 +89,12 @@ class Replica:
         for endpoint in (spec.endpoint, spec.reached_at, spec.awaits_at):
             if endpoint is not None:
                 check_endpoint(endpoint, keys is not None)
-        if spec.reached_at is not None and is_anywhere(spec.reached_at):
+        told = spec.reached_at or (spec.listens_at if spec.respawn is not None else None)
+        if told is not None and is_anywhere(told):
             raise UsageError(
-                f"{spec.reached_at} is every address of this host, and others cannot know which: "
+                f"{told} is every address of this host, and others cannot know which: "
                 "name the one at which they reach it",
-                key=("reached_at",),
+                key=("reached_at",) if spec.reached_at else ("endpoint",),
             )
         self._arbiter = DirectoryArbiter(spec.arbiter, f"{spec.role}-{uuid.uuid4().hex[:8]}")
         guest = parts.open_guest(spec, keys, self._arbiter.guest, tell)
@@ -117,6 +127,16 @@ class Replica:
         )
         self._secondaries = spec.secondaries
         channels = _channels(spec, keys)
+        if spec.respawn is not None:
+            environment = {
+                "VLOCKSTEP_JOIN": channels.endpoint.partition(" ")[2],
+                "VLOCKSTEP_ARBITER": str(spec.arbiter),
+                "VLOCKSTEP_IMAGE": spec.image,
+                "VLOCKSTEP_NAME": self._control.name,
+            }
+            self._respawner = Respawner(
+                spec.respawn, environment, lambda text: self._observed(Notice(text))
+            )
         self.process = Process(setting, channels, self._arbiter, self._observed, status)
         self._commands = ReplicaCommands(self.process, keys is not None)
 

@@ -84,6 +84,8 @@ class ReplicaSpec:
     for; if there are several, each listens at `reached_at` for the others. One that `awaits_at` an
     endpoint connects to no primary: it waits there for the guest to be moved to it.
 
+    `respawn` is a command that starts another replica when the guest has lost its own.
+
     `name` is what the running guest is called in its `run_directory`; by default it gets one made
     from the image's, in the user's own directory. `source` is the file that it was read from,
     and `elsewhere` are the keys that were not.
@@ -107,6 +109,7 @@ class ReplicaSpec:
     secondaries: int = within(1, 1, 7)
     reached_at: str | None = None
     awaits_at: str | None = None
+    respawn: str | None = None
     timing: TimingSpec = TimingSpec()
     run_directory: Path | None = None
     test: TestSpec = TestSpec()
@@ -144,6 +147,23 @@ class ReplicaSpec:
                 "replica, and that decides who may be live",
                 key=("arbiter",),
             )
+        if self.respawn is not None:
+            self._check_respawn(self.respawn)
+
+    def _check_respawn(self, command: str) -> None:
+        from vlockstep.supervise.respawn import words
+
+        words(command)
+        if self.listens_at is None:
+            raise UsageError(
+                "nobody can join a replica that listens nowhere, as the command is to let somebody",
+                key=("respawn",),
+            )
+
+    @property
+    def listens_at(self) -> str | None:
+        """Where others connect to this replica; None if nowhere."""
+        return self.endpoint if self.role == "primary" else self.awaits_at or self.reached_at
 
     def _check_unprotected(self) -> None:
         given = {
@@ -151,6 +171,7 @@ class ReplicaSpec:
             "endpoint": self.endpoint != DEFAULT_ENDPOINT,
             "timing": self.timing != TimingSpec(),
             "test": self.test != TestSpec(),
+            "respawn": self.respawn is not None,
         }
         for key, there in given.items():
             if there:

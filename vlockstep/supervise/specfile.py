@@ -137,6 +137,7 @@ class _Reader:
             "secondaries": _integer,
             "reached_at": _text,
             "awaits_at": _text,
+            "respawn": _text,
             "timing": self._timing,
             "run_directory": self._path,
             "test": self._test,

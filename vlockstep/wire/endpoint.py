@@ -66,6 +66,11 @@ def check_endpoint(endpoint: str, encrypted: bool) -> None:
         )
 
 
+def is_anywhere(endpoint: str) -> bool:
+    """Whether it is on all addresses of a host, which others do not know."""
+    return endpoint.startswith(("tcp://0.0.0.0:", "tcp://*:", "tcp://[::]:"))
+
+
 def bind(socket: zmq.Socket[bytes], endpoint: str) -> None:
     """Listen at `endpoint`. Raises `HostError` if that cannot be."""
     if endpoint.startswith(_IPC):
