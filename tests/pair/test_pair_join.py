@@ -84,6 +84,19 @@ def test_after_a_failover(make_pair: MakePair, keys: bool) -> None:
     assert not pair.process("secondary").count("rejected")
 
 
+@pytest.mark.parametrize("lost", ["primary", "secondary", "third"])
+def test_of_three_one_dies(make_pair: MakePair, lost: str) -> None:
+    """A pair that was joined stays protected, whoever dies."""
+    pair = make_pair("ledger", LONG, reachable=True, primary_options=["--stop-at", "entry:100"])
+    pair.wait_reached("primary")
+    join(pair, "third")
+    pair.crash(lost)
+    left = [name for name in ("primary", "secondary", "third") if name != lost]
+    check(pair, *left)
+    assert members(pair) == [2, 3, 2]
+    assert not any(pair.process(name).count("unprotected") for name in left)
+
+
 def test_one_after_the_other(make_pair: MakePair) -> None:
     """Each newcomer is the heir of the one before."""
     pair = failed_over(make_pair)

@@ -62,6 +62,18 @@ def test_the_newcomer_dies(make_pair: MakePair, state: str, lone: bool) -> None:
     check(pair, "primary", *([] if lone else ["secondary"]))
 
 
+def test_the_newcomer_stands_still(make_pair: MakePair) -> None:
+    """Nobody waits for it longer than for the dead."""
+    pair = held(make_pair)
+    newcomer = pair.join("third", "--pause-at", "state:following", wait=False)
+    newcomer.wait_event("loading")
+    pair.go("primary")
+    newcomer.wait_paused()
+    check(pair, "primary", "secondary")
+    pair.resume("third")
+    assert newcomer.wait_exit() in (0, 1)
+
+
 @pytest.mark.parametrize("state", NEWCOMER)
 @pytest.mark.parametrize("other", ["primary", "secondary"])
 def test_another_one_dies_while_the_newcomer_stands_still(

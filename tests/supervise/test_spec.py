@@ -34,6 +34,7 @@ WHOLE = ReplicaSpec(
     arbiter=Path("/arbiter"),
     endpoint="ipc:///tmp/x",
     keys=Path("/keys"),
+    respawn="ssh spare 'vlockstep secondary'",
     timing=TimingSpec(heartbeat=20, misses=3, max_lag=50, max_log=1, wait=5),
     run_directory=Path("/run/x"),
     test=TestSpec(crash="entry:5", stop=("entry:1", "exits:7+3"), diverge="entry:9"),
@@ -67,6 +68,9 @@ def test_a_specification_is_a_value() -> None:
         ({"cpu_limit": "z80"}, "cpu_limit", "no CPU model 'z80'"),
         ({"cpu": "z80"}, "cpu", "no CPU model 'z80'"),
         ({"cpu": "core2duo"}, "cpu", "core2duo has ss, monitor, acpi, which"),
+        ({"respawn": "'"}, "respawn", "is no command: No closing quotation"),
+        ({"respawn": " "}, "respawn", "is no command"),
+        ({"role": "secondary"}, "respawn", "nobody can join a replica that listens nowhere"),
         ({"arbiter": None}, "arbiter", "a primary needs an arbiter"),
         ({"role": None}, "arbiter", "only a guest that is protected has that"),
         ({"role": None, "arbiter": None}, "endpoint", "only a guest that is protected"),
@@ -79,7 +83,8 @@ def test_what_is_wrong_has_its_key(change: dict[str, Any], key: str, message: st
 
 
 def test_a_secondary_learns_the_model_later() -> None:
-    assert replace(WHOLE, role="secondary", cpu="core2duo").cpu_limit == "westmere"
+    secondary = replace(WHOLE, role="secondary", reached_at="ipc:///tmp/y", cpu="core2duo")
+    assert secondary.cpu_limit == "westmere"
 
 
 @pytest.mark.parametrize(
@@ -98,6 +103,8 @@ def test_times_have_limits(field: str, value: int) -> None:
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert spec_of(tmp_path, to_toml(WHOLE)) == WHOLE
     assert spec_of(tmp_path, to_toml(ReplicaSpec("hello"))) == ReplicaSpec("hello")
+    waits = ReplicaSpec("hello", "secondary", arbiter=Path("/arbiter"), awaits_at="ipc:///tmp/x")
+    assert spec_of(tmp_path, to_toml(waits)) == waits
     assert to_toml(ReplicaSpec("hello")) == 'image = "hello"\n'
 
 
