@@ -2,7 +2,8 @@
 
 live            LiveWorld: the World of a guest that runs for real
 simulated       SimulatedWorld: one in virtual time, where a seed is all that is chance
-devices         Disk, ConsoleFile, ConsoleStream: block devices and consoles
+mirror          MirroredDisk, Mirror: a disk that is copied while a guest writes to it
+devices         Disk, DiskFile, ConsoleFile, ConsoleStream: block devices and consoles
 attach          attach, DiskSpec: from a disk's name and path to an open disk
 diskfiles       DiskInfo, inspect, create, convert, resize: disks in files, at rest
 diskformats     DiskFormat, recognise: their formats, and what a header says

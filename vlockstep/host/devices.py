@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from vlockstep.errors import HostError, UsageError
 from vlockstep.files.locks import FileLock, InUse, empty
+from vlockstep.host.mirror import MirroredDisk
 from vlockstep.machine.boot import BLOCK_SIZE
 
 _CHUNK = 1 << 20
@@ -34,22 +36,22 @@ class DiskCounters:
     written: int = 0
 
 
-class Disk:
-    """A block device on a file or a host's block device. Sparse files are fine. It is locked:
-    `group` are those who use it together, see `FileLock`."""
+class DiskFile:
+    """What holds a disk's bytes on this host: a file, or a block device of the host's. Sparse files
+    are fine. It is locked: `group` are those who use it together, see `FileLock`. People know it
+    as `called`, if that is another path."""
 
-    def __init__(self, path: Path, group: str = "") -> None:
-        self.path = path
-        self.counters = DiskCounters()
+    def __init__(self, path: Path, group: str = "", called: Path | None = None) -> None:
+        self.path = called or path
         self._fd = -1
         try:
             self._fd = os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
             self.capacity = os.lseek(self._fd, 0, os.SEEK_END)
-            self.lock = FileLock(self._fd, f"the disk {path}", group, qemu=True)
+            self.lock = FileLock(self._fd, f"the disk {self.path}", group, qemu=True)
         except OSError as error:
             self.close()
             mend = f"; {_MAKE_ONE}" if isinstance(error, FileNotFoundError) else ""
-            raise HostError(f"cannot open the disk {path}: {error.strerror}{mend}") from error
+            raise HostError(f"cannot open the disk {self.path}: {error.strerror}{mend}") from error
         except InUse:
             self.close()
             raise
@@ -64,29 +66,99 @@ class Disk:
             )
 
     def read(self, offset: int, length: int) -> bytes | None:
-        """None if the host cannot read there."""
         try:
             data = os.pread(self._fd, length, offset)
         except OSError:
             return None
-        self.counters.read += len(data)
         return data if len(data) == length else None
 
     def write(self, offset: int, data: bytes) -> None:
-        """Raises `HostError`: a replica that cannot write must not go on."""
+        """Raises `HostError`."""
         try:
             _write_all(self._fd, data, offset)
-            self.counters.written += len(data)
         except OSError as error:
             raise HostError(f"cannot write to the disk {self.path}: {error.strerror}") from error
 
+    def extent(self, offset: int) -> tuple[int, int] | None:
+        try:
+            start = os.lseek(self._fd, offset, os.SEEK_DATA)
+            return start, min(self.capacity, os.lseek(self._fd, start, os.SEEK_HOLE))
+        except OSError as error:
+            # What is no file with holes is all data.
+            return None if error.errno == errno.ENXIO else (offset, self.capacity)
+
+    def clear(self) -> None:
+        """Raises `HostError`."""
+        try:
+            if stat.S_ISREG(os.fstat(self._fd).st_mode):
+                os.ftruncate(self._fd, 0)
+                os.ftruncate(self._fd, self.capacity)
+                return
+        except OSError as error:
+            raise HostError(f"cannot empty the disk {self.path}: {error.strerror}") from error
+        for offset in range(0, self.capacity, _CHUNK):
+            self.write(offset, _ZEROS[: self.capacity - offset])
+
+    def sync(self) -> None:
+        """Let all of it be where it outlives this host, and be read from there next. Raises
+        `HostError`."""
+        try:
+            os.fsync(self._fd)
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        except OSError as error:
+            raise HostError(f"cannot write to the disk {self.path}: {error.strerror}") from error
+
+    def allocated(self) -> int:
+        """Bytes of it that are no hole."""
+        at = total = 0
+        while (extent := self.extent(at)) is not None and extent[0] < extent[1]:
+            total += extent[1] - extent[0]
+            at = extent[1]
+        return total
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class Disk(MirroredDisk):
+    """A block device in a `DiskFile`, of which others are made by who moves it."""
+
+    storage: DiskFile
+
+    def __init__(self, path: Path, group: str = "") -> None:
+        super().__init__(DiskFile(path, group))
+        self.group = group
+        self.counters = DiskCounters()
+
+    @property
+    def path(self) -> Path:
+        return self.storage.path
+
+    @property
+    def lock(self) -> FileLock:
+        return self.storage.lock
+
+    def read(self, offset: int, length: int) -> bytes | None:
+        data = super().read(offset, length)
+        self.counters.read += len(data or b"")
+        return data
+
+    def write(self, offset: int, data: bytes) -> None:
+        super().write(offset, data)
+        self.counters.written += len(data)
+
     def digest(self, tell: Callable[[int], None] = lambda offset: None) -> str:
         """Of the whole content, in hex; holes are read as zeros. On the way, which may be long,
-        `tell` is called with how far it is."""
+        `tell` is called with how far it is. Raises `HostError` if it cannot be read."""
         digest = hashlib.blake2b(digest_size=16)
         for offset in range(0, self.capacity, _CHUNK):
             tell(offset)
-            data = os.pread(self._fd, _CHUNK, offset)
+            data = self.storage.read(offset, min(_CHUNK, self.capacity - offset))
+            if data is None:
+                raise HostError(f"the disk {self.path} cannot be read")
             if data != _ZEROS[: len(data)]:
                 digest.update(offset.to_bytes(8, "little"))
                 digest.update(data)
@@ -119,9 +191,7 @@ class Disk:
         os.fsync(self._fd)
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self.storage.close()
 
 
 class ConsoleFile:
