@@ -191,7 +191,7 @@ def test_disk_digests_ignore_holes_and_see_every_byte(tmp_path: Path) -> None:
 def test_a_write_the_host_refuses_is_a_host_error(tmp_path: Path) -> None:
     disk = new_disk(tmp_path / "disk", bytes(512))
     read_only = os.open(disk.path, os.O_RDONLY)
-    disk._fd, fd = read_only, disk._fd
+    disk.storage._fd, fd = read_only, disk.storage._fd
     with pytest.raises(HostError, match="cannot write to the disk"):
         disk.write(0, bytes(512))
     os.close(fd)

@@ -86,6 +86,7 @@ class Torn:
 
     def extent(self, offset: int) -> tuple[int, int] | None:
         units = [n for n in sorted(self.data) if n >= offset // UNIT]
+        self._threads.interrupt()
         if not units:
             return None
         end = next(n for n in itertools.count(units[0]) if n not in self.data)
