@@ -33,6 +33,21 @@ EXAMPLES = [
         },
     ),
     (
+        events.DiskMoving("disk", "copying", "copying", 4096, 8192),
+        {
+            "event": "disk-moving",
+            "disk": "disk",
+            "phase": "copying",
+            "text": "copying",
+            "bytes": 4096,
+            "total": 8192,
+        },
+    ),
+    (
+        events.DiskMoved("disk", "/new", "/old"),
+        {"event": "disk-moved", "disk": "disk", "path": "/new", "before": "/old"},
+    ),
+    (
         events.Joined(3, 2, 4096, 1, 1.5),
         {
             "event": "joined",

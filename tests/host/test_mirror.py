@@ -95,6 +95,8 @@ class Torn:
     def clear(self) -> None:
         raise AssertionError
 
+    def close(self) -> None: ...
+
 
 class Failing(Torn):
     """Its n-th write is one too many."""
@@ -226,8 +228,8 @@ def test_what_is_thin_stays_thin(disk: Disk, tmp_path: Path) -> None:
         mirror = disk.mirror(target)
         while not mirror.over:
             mirror.step()
-        assert mirror.copied == disk.storage.allocated() == 4 * PIECE
-        assert target.allocated() == 3 * PIECE, "zeros became a hole"
+        assert mirror.copied == 4 * PIECE
+        assert [*target.extents()] == [(5 * PIECE, 8 * PIECE)], "zeros became a hole"
         assert target.path.read_bytes() == disk.path.read_bytes()
 
 
@@ -257,5 +259,4 @@ def test_threads_that_write_while_it_is_copied(disk: Disk, tmp_path: Path) -> No
         before = disk.switch(mirror, target)
         disk.write(0, b"n" * 512)
         assert disk.read(0, 512) == target.read(0, 512) == b"n" * 512 != before.read(0, 512)
-        assert isinstance(before, DiskFile)
         before.close()

@@ -1,28 +1,30 @@
-"""`vlockstep disk`: disks in files, made, looked at, converted and resized."""
+"""`vlockstep disk`: disks in files, made, looked at, converted, resized, and moved."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlockstep.cli import output
+from vlockstep.cli import output, running
 from vlockstep.cli.command import Command, Group
-from vlockstep.errors import UsageError
+from vlockstep.errors import HostError, UsageError
 
 if TYPE_CHECKING:
     from vlockstep.host.diskfiles import DiskInfo
     from vlockstep.host.diskformats import DiskFormat
     from vlockstep.host.qemuimg import QemuImg
+    from vlockstep.program.progress import Progress
 
 disk = typer.Typer(
     cls=Group,
     no_args_is_help=True,
-    help="Make, look at, convert and resize disks: raw, qcow2, VMDK, VHD, VHDX.",
+    help="Make, look at, convert, resize and move disks: raw, qcow2, VMDK, VHD, VHDX.",
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: vlockstep disk convert appliance.vmdk appliance.img",
 )
@@ -164,14 +166,98 @@ def resize(
     _tell(changed, as_json)
 
 
+@disk.command(cls=Command, epilog="Example: vlockstep disk move ledger-1 disk=/fast/ledger.img")
+def move(
+    name: running.NameArgument,
+    disk_and_path: Annotated[
+        str,
+        typer.Argument(
+            metavar="DISK=PATH",
+            help="The guest's name for the disk, and the file where it is to be.",
+            show_default=False,
+        ),
+    ],
+    rate: Annotated[
+        str | None,
+        typer.Option(
+            "--rate",
+            metavar="SIZE",
+            help="Bytes a second that are copied at most, or with K, M, G or T of 1024.",
+            show_default=False,
+        ),
+    ] = None,
+    force: ForceOption = False,
+    directory: running.DirectoryOption = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Progress and report as lines of JSON.")
+    ] = False,
+) -> None:
+    """Move a disk of a guest that runs to another file. The guest notices nothing.
+
+    Whatever fails on the way, the guest goes on with the old file. Ctrl-C calls it off. Holes stay
+    holes. The old file is left as it is then, and nobody uses it.
+    """
+    from vlockstep.program.progress import Progress
+
+    device, found, path = disk_and_path.partition("=")
+    if not found or not device or not path:
+        raise UsageError(f"{disk_and_path!r} is no DISK=PATH: write disk=/fast/ledger.img")
+    wanted = {"disk": device, "to": str(Path(path).absolute()), "force": force}
+    if rate is not None:
+        wanted["rate"] = _rate(rate)
+    progress = Progress()
+    with (
+        closing(running.connect(directory, name)) as guest,
+        closing(running.connect(directory, name)) as watcher,
+    ):
+        watcher.ask("events")
+        guest.send("move-disk", **wanted)
+        try:
+            tell = output.emit if as_json else partial(_tell_move, progress)
+            report = running.answer_of(guest, "move-disk", watcher, "disk-moving", tell)
+        except KeyboardInterrupt:
+            if not watcher.ask("cancel-disk-move")["cancelled"]:
+                raise HostError(f"the disk is {path} already, or about to be") from None
+            raise HostError("the move was called off; the disk is where it was") from None
+        finally:
+            progress.clear()
+    if as_json:
+        output.emit({"event": "disk-moved", **report})
+        return
+    output.fields(
+        [
+            ("disk", report["disk"]),
+            ("is now", report["path"]),
+            ("was", f"{report['before']}, which nobody uses now"),
+            ("copied", f"{report['bytes'] / 1e6:.1f} MB in {report['total_ms']:.0f} ms"),
+        ]
+    )
+
+
+def _tell_move(progress: Progress, event: dict[str, Any]) -> None:
+    percent = 100 * event["bytes"] // max(1, event["total"])
+    progress.tell(f"{event['text']}: {percent} % of {event['total'] / 1e6:.0f} MB")
+
+
+def _rate(text: str) -> int:
+    number = parse_bytes(text)
+    if number == 0:
+        raise UsageError("a rate of 0 would copy nothing, ever")
+    return number
+
+
+def parse_bytes(text: str) -> int:
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise UsageError(f"{text!r} is no size: write bytes, or a number with K, M, G or T")
+    return int(found[1]) << 10 * (" KMGT".index(found[2].upper() or " "))
+
+
 def parse_size(text: str) -> int:
     """Bytes."""
     from vlockstep.host.diskfiles import check_size
 
-    found = _SIZE.fullmatch(text)
-    if found is None:
-        raise UsageError(f"{text!r} is no size: write bytes, or a number with K, M, G or T")
-    size = int(found[1]) << 10 * (" KMGT".index(found[2].upper() or " "))
+    size = parse_bytes(text)
     check_size(size)
     return size
 

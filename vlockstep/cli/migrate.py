@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import select
-from collections.abc import Callable
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from vlockstep.cli import options, output, pairoptions
 from vlockstep.cli.command import OTHER, PAIR
 from vlockstep.cli.pair import replicate
-from vlockstep.cli.running import DirectoryOption, NameArgument, connect
+from vlockstep.cli.running import DirectoryOption, NameArgument, answer_of, connect
 from vlockstep.errors import HostError, UsageError
 from vlockstep.program.progress import Progress
-
-if TYPE_CHECKING:
-    from vlockstep.supervise.client import GuestClient
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:7710"
 
@@ -82,7 +77,8 @@ def migrate(
         watcher.ask("events")
         guest.send("migrate", to=destination)
         try:
-            report = _follow(guest, watcher, output.emit if as_json else partial(_tell, progress))
+            tell = output.emit if as_json else partial(_tell, progress)
+            report = answer_of(guest, "migrate", watcher, "migrating", tell)
         except KeyboardInterrupt:
             if not watcher.ask("cancel-migration")["cancelled"]:
                 raise UsageError(f"{name} cannot be kept here any more") from None
@@ -103,24 +99,6 @@ def migrate(
             ("memory", f"{report['bytes'] / 1e6:.1f} MB in {report['rounds'] + 1} rounds"),
         ]
     output.fields(rows)
-
-
-def _follow(
-    guest: GuestClient, watcher: GuestClient, tell: Callable[[dict[str, Any]], None]
-) -> dict[str, Any]:
-    """Tell how far it is until it is done."""
-    while True:
-        ready = select.select([guest, watcher], [], [])[0]
-        if watcher in ready:
-            said = watcher.read(0)
-            if said is not None and said.get("event") == "migrating":
-                tell(said)
-        if guest in ready:
-            said = guest.read(0)
-            if said is not None and said.get("answer") == "migrate":
-                from vlockstep.supervise.client import facts
-
-                return facts(said)
 
 
 def _tell(progress: Progress, event: dict[str, Any]) -> None:

@@ -31,6 +31,7 @@ EVENTS = {
     "joining": "joining the primary at {endpoint}",
     "started": "the guest runs, protected",
     "loading": "receiving the state of the guest, which runs",
+    "disk-moved": "the disk {disk} is {path} now",
     "joined": "another replica has joined: {members} have the guest",
     "live": "live as generation {generation}",
     "following": "following the new primary, generation {generation}",

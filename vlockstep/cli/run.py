@@ -109,7 +109,7 @@ def run_guest(
         )
         events = Interruptions()
         commands = UnprotectedCommands(live, spec, control.observe, events.put)
-        control.serve(commands.by_name())
+        control.serve(commands.by_name(), commands.close)
         control.observe(Later("started", lambda told: told.Started()))
         if origin.generation:
             for nic in guest.nics.values():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -159,6 +160,7 @@ def events(
 _TEXTS = {
     "left": "{reason}",
     "stopped": "{reason}",
+    "disk-moving": "the disk {disk} moves: {text}, {bytes} of {total} bytes",
     "switchover": "asked to swap roles: generation {generation} rules {reason}",
 }
 """Of events that a replica tells in other ways."""
@@ -208,3 +210,26 @@ def connect(directory: Path | None, name: str) -> GuestClient:
     from vlockstep.supervise.client import GuestClient
 
     return GuestClient(run_directory(directory), name)
+
+
+def answer_of(
+    guest: GuestClient,
+    command: str,
+    watcher: GuestClient,
+    event: str,
+    tell: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    """What is answered to a command that takes long; `tell` is told each `event` meanwhile, which
+    the `watcher` follows."""
+    from vlockstep.supervise.client import facts
+
+    while True:
+        ready = select.select([guest, watcher], [], [])[0]
+        if watcher in ready:
+            said = watcher.read(0)
+            if said is not None and said.get("event") == event:
+                tell(said)
+        if guest in ready:
+            said = guest.read(0)
+            if said is not None and said.get("answer") == command:
+                return facts(said)

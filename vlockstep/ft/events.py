@@ -144,6 +144,29 @@ class Migrating(Event):
 
 
 @dataclass(frozen=True)
+class DiskMoving(Event):
+    """How far the move of a disk to another file is: its phase, in words, too, and so many bytes of
+    those that are no holes."""
+
+    name = "disk-moving"
+    disk: str
+    phase: str
+    text: str
+    bytes: int
+    total: int
+
+
+@dataclass(frozen=True)
+class DiskMoved(Event):
+    """A disk is the file `path` now, and no more the one `before`."""
+
+    name = "disk-moved"
+    disk: str
+    path: str
+    before: str
+
+
+@dataclass(frozen=True)
 class SwitchoverAnswered(Event):
     """To whoever asked for a switchover: the roles are swapped and `generation` rules, or it is 0
     and `reason` says why not."""

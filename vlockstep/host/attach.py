@@ -26,13 +26,18 @@ class DiskSpec:
 
 @dataclass(frozen=True)
 class Devices:
-    """The open disks, by handle; what the guest's configuration says of them, by name; the
-    handles of those that are local; and the locks of the others, by name."""
+    """The open disks, by handle; what the guest's configuration says of them, by name; and the
+    handles of those that are local."""
 
     disks: dict[int, Disk] = field(default_factory=dict)
     blocks: dict[str, BlockConfig] = field(default_factory=dict)
     local: frozenset[int] = frozenset()
-    shared: dict[str, FileLock] = field(default_factory=dict)
+
+    @property
+    def shared(self) -> dict[str, FileLock]:
+        """The locks of those that are not, by name."""
+        disks = zip(self.blocks, self.disks.items(), strict=True)
+        return {name: disk.lock for name, (handle, disk) in disks if handle not in self.local}
 
     @property
     def by_name(self) -> dict[str, Disk]:
@@ -63,7 +68,6 @@ def attach(
     disks: dict[int, Disk] = {}
     blocks: dict[str, BlockConfig] = {}
     local: set[int] = set()
-    shared: dict[str, FileLock] = {}
     files: dict[tuple[int, ...] | Path, str] = {}
     try:
         for spec in specs:
@@ -86,12 +90,10 @@ def attach(
             blocks[spec.name] = BlockConfig(disk.capacity, spec.local, content)
             if spec.local:
                 local.add(device.handle)
-            else:
-                shared[spec.name] = disk.lock
     except BaseException:
         Devices(disks).close()
         raise
-    return Devices(disks, blocks, frozenset(local), shared)
+    return Devices(disks, blocks, frozenset(local))
 
 
 def tell_progress(name: str, disk: Disk, tell: Callable[[str], None], offset: int) -> None:

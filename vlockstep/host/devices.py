@@ -80,9 +80,12 @@ class DiskFile:
             raise HostError(f"cannot write to the disk {self.path}: {error.strerror}") from error
 
     def extent(self, offset: int) -> tuple[int, int] | None:
+        if offset >= self.capacity:
+            return None
         try:
             start = os.lseek(self._fd, offset, os.SEEK_DATA)
-            return start, min(self.capacity, os.lseek(self._fd, start, os.SEEK_HOLE))
+            end = min(self.capacity, os.lseek(self._fd, start, os.SEEK_HOLE))
+            return (start, end) if start < end else None
         except OSError as error:
             # What is no file with holes is all data.
             return None if error.errno == errno.ENXIO else (offset, self.capacity)
@@ -99,23 +102,24 @@ class DiskFile:
         for offset in range(0, self.capacity, _CHUNK):
             self.write(offset, _ZEROS[: self.capacity - offset])
 
+    def extents(self) -> Iterator[tuple[int, int]]:
+        """All of them."""
+        extent = self.extent(0)
+        while extent is not None:
+            yield extent
+            extent = self.extent(extent[1])
+
     def sync(self) -> None:
-        """Let all of it be where it outlives this host, and be read from there next. Raises
-        `HostError`."""
+        """Raises `HostError`."""
         try:
             os.fsync(self._fd)
-            if hasattr(os, "posix_fadvise"):
-                os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
         except OSError as error:
             raise HostError(f"cannot write to the disk {self.path}: {error.strerror}") from error
 
-    def allocated(self) -> int:
-        """Bytes of it that are no hole."""
-        at = total = 0
-        while (extent := self.extent(at)) is not None and extent[0] < extent[1]:
-            total += extent[1] - extent[0]
-            at = extent[1]
-        return total
+    def forget(self) -> None:
+        """Let what is read next come from where it was written to."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -156,9 +160,7 @@ class Disk(MirroredDisk):
         digest = hashlib.blake2b(digest_size=16)
         for offset in range(0, self.capacity, _CHUNK):
             tell(offset)
-            data = self.storage.read(offset, min(_CHUNK, self.capacity - offset))
-            if data is None:
-                raise HostError(f"the disk {self.path} cannot be read")
+            data = self._certain(offset, min(_CHUNK, self.capacity - offset))
             if data != _ZEROS[: len(data)]:
                 digest.update(offset.to_bytes(8, "little"))
                 digest.update(data)
@@ -166,29 +168,26 @@ class Disk(MirroredDisk):
 
     def extents(self) -> Iterator[tuple[int, int]]:
         """`(start, end)` of what is no hole, as far as the filesystem knows, in order."""
-        start = 0
-        while start < self.capacity:
-            try:
-                start = os.lseek(self._fd, start, os.SEEK_DATA)
-                end = os.lseek(self._fd, start, os.SEEK_HOLE)
-            except OSError as error:
-                if error.errno == errno.ENXIO:  # no data behind it
-                    return
-                end = self.capacity  # a device, which has no holes
-            yield start, end
-            start = end
+        return self.storage.extents()
 
     def pieces(self) -> Iterator[tuple[int, bytes]]:
-        """`(offset, content)` of all that is not zeros, at most 64 KiB each, in order."""
+        """`(offset, content)` of all that is not zeros, at most 64 KiB each, in order. Raises
+        `HostError` if it cannot be read."""
         for start, end in self.extents():
             for offset in range(start, end, _PIECE):
-                content = os.pread(self._fd, min(_PIECE, end - offset), offset)
+                content = self._certain(offset, min(_PIECE, end - offset))
                 if content != _ZEROS[: len(content)]:
                     yield offset, content
 
     def sync(self) -> None:
-        """What was written outlives the host's death."""
-        os.fsync(self._fd)
+        """What was written outlives the host's death. Raises `HostError`."""
+        self.storage.sync()
+
+    def _certain(self, offset: int, length: int) -> bytes:
+        data = self.storage.read(offset, length)
+        if data is None:
+            raise HostError(f"cannot read the disk {self.path}")
+        return data
 
     def close(self) -> None:
         self.storage.close()

@@ -51,6 +51,8 @@ class Storage(Protocol):
     def clear(self) -> None:
         """Let all of it be zeros, and a hole where there can be one. Raises `VlockstepError`."""
 
+    def close(self) -> None: ...
+
 
 class Target(Protocol):
     """Where a mirror copies to; it is all zeros in the beginning."""

@@ -15,6 +15,7 @@ snapshots        SnapshotCommand: taking snapshots of a guest that runs
 unprotected      UnprotectedCommands: what can be asked of a guest that nobody protects
 protection       Protection: such a guest gets replicas
 replicacommands  ReplicaCommands: what can be asked of a replica
+diskmoves        DiskMoves: moves disks of a guest of this process
 running          ControlSocket: a running guest, its name and its commands
 control          ControlServer, EventRing: serves the clients of a control socket
 rundir           RunDirectory: names and sockets of the guests that run here

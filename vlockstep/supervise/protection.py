@@ -78,7 +78,7 @@ class Protection:
         )
         channels = Channels(listening, party=Party.PRIMARY, connect=reach)
         self._process = Process(setting, channels, register, self._observed)
-        self._commands = ReplicaCommands(self._process, keys is not None)
+        self._commands = ReplicaCommands(self._process, keys is not None, guest.devices)
         self.commands: dict[str, Command] = self._commands.by_name()
         try:
             self._process.adopt(guest.config, generation, live.machine, live.world)
@@ -100,6 +100,10 @@ class Protection:
         """Let another replica have the guest, if there is one."""
         self._process.stop(reason)
         self._thread.join(_LEAVE_SECONDS)
+
+    def close(self) -> None:
+        """Nobody asks any more."""
+        self._commands.close()
 
     def _observed(self, event: Event) -> None:
         self._commands.observe(event)

@@ -56,7 +56,7 @@ class Replica:
 
     def run(self) -> Outcome:
         """As `Process.run_primary` and `run_secondary`."""
-        self._control.serve(self._commands.by_name())
+        self._control.serve(self._commands.by_name(), self._commands.close)
         try:
             if self._config is None:
                 return self.process.run_secondary()
@@ -138,7 +138,7 @@ class Replica:
                 spec.respawn, environment, lambda text: self._observed(Notice(text))
             )
         self.process = Process(setting, channels, self._arbiter, self._observed, status)
-        self._commands = ReplicaCommands(self.process, keys is not None)
+        self._commands = ReplicaCommands(self.process, keys is not None, guest.devices)
 
 
 def _channels(spec: ReplicaSpec, keys: Keys | None) -> Channels:

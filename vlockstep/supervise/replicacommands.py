@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from vlockstep.errors import VlockstepError
+from vlockstep.errors import UsageError, VlockstepError
 from vlockstep.ft import replica as ft
 from vlockstep.ft.events import Event, Left, Stopped, SwitchoverAnswered, Unprotected
 from vlockstep.ft.migration import Report
 from vlockstep.ft.process import Process
+from vlockstep.host.attach import Devices
 from vlockstep.supervise.control import Answer, Command
+from vlockstep.supervise.diskmoves import DiskMoves
 from vlockstep.supervise.running import StatusCommand, reason_of
 from vlockstep.wire.endpoint import check_endpoint
 from vlockstep.wire.keys import Party
@@ -19,11 +22,12 @@ from vlockstep.wire.keys import Party
 class ReplicaCommands:
     """What can be asked of a replica. It happens in a turn of its own."""
 
-    def __init__(self, process: Process, keys: bool) -> None:
+    def __init__(self, process: Process, keys: bool, devices: Devices) -> None:
         """`keys`: whether its channels have them."""
         self._process = process
         self._keys = keys
         self._swapping: list[Answer] = []
+        self._moves = DiskMoves(devices, self._observe_later, partial(_refuse_shared, devices))
 
     def by_name(self) -> dict[str, Command]:
         status = StatusCommand(
@@ -36,7 +40,14 @@ class ReplicaCommands:
             "switchover": self._switch_over,
             "migrate": self._migrate,
             "cancel-migration": self._cancel_migration,
+            **self._moves.by_name(),
         }
+
+    def close(self) -> None:
+        self._moves.close()
+
+    def _observe_later(self, event: Event) -> None:
+        self._process.call(lambda _: self._process.observe(event))
 
     def observe(self, event: Event) -> None:
         """In a turn."""
@@ -88,3 +99,11 @@ class ReplicaCommands:
             replica.switch_over()
 
         self._process.call(swap)
+
+
+def _refuse_shared(devices: Devices, disk: str) -> None:
+    if disk in devices.shared:
+        raise UsageError(
+            f"the disk {disk!r} is one file for all replicas, and cannot be moved under them; end "
+            "the guest, move the file, and start it anew, or give each replica its own copy"
+        )

@@ -24,8 +24,13 @@ class ControlSocket:
         self._directory = RunDirectory(spec.run_directory)
         self._server: ControlServer | None = None
         self.name, self._listener = self._directory.claim(spec.name, spec.image)
+        self._end: Callable[[], None] = lambda: None
 
-    def serve(self, commands: Mapping[str, Command]) -> None:
+    def serve(
+        self, commands: Mapping[str, Command], end: Callable[[], None] = lambda: None
+    ) -> None:
+        """`end` is called when nobody is served any more."""
+        self._end = end
         about = {
             "name": self.name,
             "pid": os.getpid(),
@@ -46,6 +51,7 @@ class ControlSocket:
             self._server.close()
         else:
             self._listener.close()
+        self._end()
 
 
 @contextmanager

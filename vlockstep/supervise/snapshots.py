@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vlockstep.errors import HostError, UsageError, VlockstepError
+from vlockstep.errors import UsageError, VlockstepError
 from vlockstep.files.atomicfile import AtomicFile
 from vlockstep.host.attach import tell_progress
 from vlockstep.host.devices import Disk
@@ -94,7 +94,7 @@ class SnapshotCommand:
             with self._visit() as visit:
                 snapshot = visit.result()
                 copy.complete()
-                disks = {name: _read(disk) for name, disk in self._disks().items()}
+                disks = {name: list(disk.pieces()) for name, disk in self._disks().items()}
             _write(file, snapshot, copy.memory, disks, tell)
         return _told(snapshot, file, visit)
 
@@ -143,12 +143,8 @@ class SnapshotCommand:
         """Of disks that stay outside; the guest is held."""
         found = {}
         for name, disk in self._disks().items():
-            progress = partial(tell_progress, name, disk, tell)
-            try:
-                disk.sync()
-                digest = disk.digest(progress)
-            except OSError as error:
-                raise _unreadable(disk, error) from error
+            disk.sync()
+            digest = disk.digest(partial(tell_progress, name, disk, tell))
             found[name] = DiskState(disk.path.absolute(), digest)
         return found
 
@@ -185,14 +181,3 @@ def _told(snapshot: Snapshot, file: AtomicFile, visit: Visit[Snapshot]) -> dict[
         "pause_ms": round(visit.pause * 1000, 3),
         "bytes": file.written,
     }
-
-
-def _read(disk: Disk) -> list[Piece]:
-    try:
-        return list(disk.pieces())
-    except OSError as error:
-        raise _unreadable(disk, error) from error
-
-
-def _unreadable(disk: Disk, error: OSError) -> HostError:
-    return HostError(f"cannot read the disk {disk.path}: {error.strerror}")

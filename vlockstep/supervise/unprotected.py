@@ -17,6 +17,7 @@ from vlockstep.machine.report import GuestError
 from vlockstep.machine.world import Outcome
 from vlockstep.supervise import parts
 from vlockstep.supervise.control import Answer, Command, Told
+from vlockstep.supervise.diskmoves import MOVING, DiskMoves
 from vlockstep.supervise.origin import LiveGuest
 from vlockstep.supervise.running import StatusCommand, reason_of
 from vlockstep.supervise.spec import ReplicaSpec
@@ -61,6 +62,7 @@ class UnprotectedCommands:
         self._raise = raise_
         self._snapshots: SnapshotCommand | None = None
         self._protection: Protection | None = None
+        self._moves = DiskMoves(live.guest.devices, observe)
 
     def by_name(self) -> dict[str, Command]:
         own: dict[str, Command] = {
@@ -68,11 +70,15 @@ class UnprotectedCommands:
             "stop": self._stop,
             "snapshot": self._snapshot,
             "protect": self._protect,
+            **self._moves.by_name(),
         }
         later = ("switchover", "migrate", "cancel-migration")
-        return own | {name: partial(self._as_primary, name) for name in later} | {
-            name: partial(self._either, name, own[name]) for name in ("status", "stop", "snapshot")
-        }  # fmt: skip
+        either = ("status", "stop", "snapshot", *self._moves.by_name())
+        return (
+            own
+            | {name: partial(self._as_primary, name) for name in later}
+            | {name: partial(self._either, name, own[name]) for name in either}
+        )
 
     def _end(self, reason: str) -> None:
         self._raise(Left(reason))
@@ -98,6 +104,8 @@ class UnprotectedCommands:
             answer({"error": "a snapshot of it is being taken: protect it when that is done"})
         elif not self._live.identity:
             answer({"error": "a guest that was started from a snapshot cannot be protected yet"})
+        elif self._moves.busy:
+            answer({"error": MOVING})
         elif not isinstance(arbiter, str) or not isinstance(endpoint, str):
             answer({"error": "replicas join at an endpoint, with an arbiter"})
         else:
@@ -138,9 +146,18 @@ class UnprotectedCommands:
     def _snapshot(self, request: Mapping[str, Any], answer: Answer) -> None:
         from vlockstep.supervise.snapshots import SnapshotCommand
 
+        if self._moves.busy and request.get("suspend"):
+            answer({"error": MOVING})
+            return
         if self._snapshots is None:
             self._snapshots = SnapshotCommand(self._live, self._end)
         self._snapshots(request, answer)
+
+    def close(self) -> None:
+        """Nobody asks any more."""
+        self._moves.close()
+        if self._protection is not None:
+            self._protection.close()
 
     def leave(self, reason: str) -> None:
         """This process is to end."""
