@@ -6,7 +6,9 @@
     .file "boot.S"
 
     .set START_COMMAND_LINE, 24 /* in the start information */
-    .set BOOT_COMMAND_LINE, 24  /* in lib/boot.h */
+    .set START_MEMORY_MAP, 40
+    .set BOOT_MEMORY_SIZE, 0    /* in lib/boot.h */
+    .set BOOT_COMMAND_LINE, 24
 
     .set PRESENT, 1
     .set WRITABLE, 2
@@ -44,6 +46,14 @@ long_mode:
     movl %ebx, %ebx
     movq START_COMMAND_LINE(%rbx), %rax
     movq %rax, boot_info + BOOT_COMMAND_LINE
+    movq START_MEMORY_MAP(%rbx), %rdx
+1:  cmpq $0x100000, (%rdx) /* the entry of what lies behind the first MiB */
+    je 2f
+    addq $24, %rdx
+    jmp 1b
+2:  movq 8(%rdx), %rax
+    addq (%rdx), %rax
+    movq %rax, boot_info + BOOT_MEMORY_SIZE
     movl $16, %eax
     movl %eax, %ss
     movl $boot_info, %edi
@@ -65,18 +75,19 @@ level4:
     .quad level3 + PRESENT + WRITABLE
     .fill 511, 8, 0
 level3:
-    .quad level2 + PRESENT + WRITABLE
-    .fill 511, 8, 0
-level2:
+    .quad level2 + PRESENT + WRITABLE, level2 + 4096 + PRESENT + WRITABLE
+    .fill 510, 8, 0
+level2: /* the first 2 GiB */
     .quad 0x000000 + PRESENT + WRITABLE + LARGE + NO_EXECUTE
     .quad 0x200000 + PRESENT + LARGE
     .set page, 2
-    .rept 510
+    .rept 1022
     .quad (page << 21) + PRESENT + WRITABLE + LARGE + NO_EXECUTE
     .set page, page + 1
     .endr
-boot_info: /* a guest without devices and clocks asks for its command line only */
-    .fill 8, 8, 0
+boot_info: /* of a guest without devices; nobody tells how long a cycle is */
+    .quad 0, image_end, 1000000000
+    .fill 5, 8, 0
 
     .section .bss.boot, "aw", @nobits
     .balign 16

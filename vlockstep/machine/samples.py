@@ -105,4 +105,15 @@ SAMPLES = {
         (*_NET, GuestOption("port", "N", "where it listens", "80")),
         port=80,
     ),
+    "writer": Sample(
+        "writes its memory without end, checks it, and tells for how long it was held",
+        (
+            GuestOption("touch", "MIB", "memory that it fills once, and checks", "8"),
+            GuestOption("rewrite", "MIB", "as much of that is written again in each round", "1"),
+            GuestOption("rounds", "N", "of rewriting until it ends; 0 for no end", "1000"),
+            GuestOption("seconds", "S", "after which it ends; 0 for no end", "0"),
+            GuestOption("beat", "MS", "between lines that tell how far it is; 0 for none", "0"),
+        ),
+        ("--rounds=20",),
+    ),
 }
