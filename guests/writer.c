@@ -5,7 +5,8 @@
  *   --rewrite=MIB  as much of that is written again in each round (1)
  *   --rounds=N     of rewriting until it ends; 0 for no end (1000)
  *   --seconds=S    after which it ends; 0 for no end (0)
- *   --beat=MS      milliseconds between lines that tell how far it is; 0 for none (0)
+ *   --beat=MS      milliseconds between lines that tell how far it is, and the longest
+ *                  time since the line before; 0 for none (0)
  *
  * Status: 0; 1 if memory does not hold what was written; 2 if there is not as much memory. */
 #include <stdbool.h>
@@ -30,7 +31,7 @@ enum {
 
 static volatile uint64_t *memory;
 static uint64_t touched, rewritten; /* pages */
-static uint64_t per_us, started, last, longest, bursts, checked;
+static uint64_t per_us, started, last, longest, lately, bursts, checked;
 
 static uint64_t first_word(uint64_t page, uint64_t round)
 {
@@ -65,6 +66,8 @@ static void read_clock(uint64_t round)
     uint64_t now = rdtsc();
     uint64_t gap = (now - last) / per_us;
     last = now;
+    if (gap > lately)
+        lately = gap;
     if (gap <= longest)
         return;
     longest = gap;
@@ -134,7 +137,8 @@ int guest_main(const struct boot_info *boot)
             return 1;
         if (beat && (last - told) / per_us >= beat * 1000) {
             told = last;
-            print("writer round=%lu\n", round);
+            print("writer round=%lu lately=%lu us\n", round, lately);
+            lately = 0;
         }
     }
     print("writer rounds=%lu longest=%lu us in %lu us\n", round, longest, run_time());

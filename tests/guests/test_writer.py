@@ -51,7 +51,7 @@ def test_it_writes_so_many_rounds_and_tells_the_longest_gap() -> None:
 def test_it_ends_with_its_time_and_tells_meanwhile_how_far_it_is() -> None:
     outcome, text = run("--touch=1", "--rewrite=0", "--rounds=0", "--seconds=1", "--beat=100")
     assert outcome.status == 0
-    assert len(re.findall(r"^writer round=\d+$", text, re.M)) > 1
+    assert len(re.findall(r"^writer round=\d+ lately=\d+ us$", text, re.M)) > 1
     found = re.search(r" in (\d+) us$", text)
     assert found and int(found[1]) >= 1_000_000
 
