@@ -1,5 +1,5 @@
-"""The guest `sort` under QEMU, which translates instructions as Unicorn does and can record and
-replay. QEMU boots it by itself: `guests/qemu/` has what that takes.
+"""The guests `sort` and `writer` under QEMU, which translates instructions as Unicorn does, can
+record, replay and migrate. QEMU boots them by itself: `guests/qemu/` has what that takes.
 
 The machine has no devices but those two, no disk and no network: what QEMU's `rr` records is
 then the guest and the firmware alone.
@@ -16,19 +16,23 @@ HALTED = 1
 """QEMU's exit status when the guest halts with status 0."""
 _GUESTS = Path(__file__).parents[1] / "guests"
 _MACHINE = (
-    "-nodefaults -no-user-config -display none -net none -machine pc -accel tcg -m 512 "
+    "-nodefaults -no-user-config -display none -net none -machine pc -accel tcg "
     "-chardev stdio,id=console -device isa-debugcon,iobase=0xe9,chardev=console "
     "-device isa-debug-exit,iobase=0xf4,iosize=4"
 )
 
 
-def build(directory: Path) -> Path:
+def build(directory: Path, guest: str = "sort") -> Path:
     """The kernel for `command`, built in `directory`."""
     text_of(["make", "-C", str(_GUESTS), "qemu", f"OUT={directory}"])
-    return directory / "sort-qemu.elf"
+    return directory / f"{guest}-qemu.elf"
 
 
-def command(kernel: Path, arguments: str, mode: str = "", file: Path | None = None) -> list[str]:
-    """`mode` is nothing, `record` or `replay`; the latter two with the file to do it with."""
+def command(
+    kernel: Path, arguments: str, mode: str = "", file: Path | None = None, memory: int = 512
+) -> list[str]:
+    """`mode` is nothing, `record` or `replay`; the latter two with the file to do it with.
+    `memory` is in MiB."""
     counting = ["-icount", f"shift=0,rr={mode},rrfile={file}"] if mode else []
-    return [QEMU, *_MACHINE.split(), "-kernel", str(kernel), "-append", arguments, *counting]
+    machine = [QEMU, *_MACHINE.split(), "-m", str(memory)]
+    return [*machine, "-kernel", str(kernel), "-append", arguments, *counting]

@@ -40,6 +40,12 @@ class Memory:
         assert length > 0 and address + length <= self.size
         return bytes(self.content[address : address + length])
 
+    def peek_into(self, address: int, target: memoryview) -> None:
+        target[:] = self.peek(address, len(target))
+
+    def fill(self, address: int, content: bytes) -> None:
+        self.write(address, content)
+
     def write(self, address: int, content: bytes) -> None:
         self.content[address : address + len(content)] = content
         self.written.update(range(address // PAGE, (address + len(content) - 1) // PAGE + 1))

@@ -161,3 +161,19 @@ def test_pointers_stay_within_memory(memory: Memory) -> None:
     for address, length in ((0xFFFF8, 4), (0x100FFF, 1), (0xFFFFF, 2), (8 * MIB - 4, 8)):
         with pytest.raises(BadPointer):
             memory.writable(address, length)
+
+
+def test_filled_ram_is_what_it_was_filled_with_and_the_rest_stays_unused() -> None:
+    content = bytes(range(256)) * 48
+    memory = Memory(8 * MIB)
+    try:
+        memory.fill(2 * MIB, content)
+        assert sum(end - start for start, end in memory.extents()) in (len(content), 8 * MIB)
+        assert memory.peek(2 * MIB, len(content)) == content
+        assert bytes(memory.ram[2 * MIB + len(content) :]) == bytes(6 * MIB - len(content))
+        memory.fill(2 * MIB + 4096, b"again")
+        target = bytearray(8192)
+        memory.peek_into(2 * MIB, memoryview(target))
+        assert target == content[:4096] + b"again" + content[4101:8192]
+    finally:
+        memory.close()

@@ -20,6 +20,8 @@ from vlockstep.wire.codec import MessageError
 PIECE = 1 << 18
 """Bytes of RAM that go in one message at most."""
 _ZEROS = bytes(PIECE)
+_COMMON = 1 << 24
+"""Bytes of what may be allocated all the time."""
 _SHRUNK = 0.8
 _STUBBORN = 2
 """So many rounds in a row that shrink less than to `_SHRUNK` of the one before, and there is no
@@ -85,6 +87,7 @@ class Transfer:
         now: Callable[[], int],
         limits: TransferLimits,
     ) -> None:
+        _expect_pieces()
         self.to = to
         self._limits = limits
         self._guest = guest
@@ -95,8 +98,10 @@ class Transfer:
         self._dirty: DirtyPages = guest.machine.track()
         self._ranges: deque[tuple[int, int]] = deque(self._dirty.scan())
         """What is to be sent, as it is by then."""
-        self._copies: deque[tuple[int, bytes]] = deque()
+        self._copies: deque[tuple[int, memoryview]] = deque()
         """What is to be sent, as it was."""
+        self._room = bytearray()
+        """For the copies."""
         self._pending: Ranges = []
         """What is to be copied where the guest is held."""
         self._stage = _Stage.SENDING
@@ -133,7 +138,7 @@ class Transfer:
             self._stage = _Stage.SENDING
             self._begin_round(self._pending)
         while self._flying < self._limits.window and (self._copies or self._ranges):
-            self._send_piece(*(self._copies.popleft() if self._copies else self._next_piece()))
+            self._send_piece(*(self._next_copy() if self._copies else self._next_piece()))
         if self._copies or self._ranges or self.sent:
             return
         if self._stage is _Stage.TAKEN:
@@ -168,6 +173,10 @@ class Transfer:
         self._copied += middle - start
         return start, content
 
+    def _next_copy(self) -> tuple[int, bytes]:
+        address, copy = self._copies.popleft()
+        return address, bytes(copy)
+
     def _send_piece(self, address: int, content: bytes) -> None:
         size = len(content)
         self._send(Pages(self._count, address, size, content if any_set(content) else b""))
@@ -185,6 +194,7 @@ class Transfer:
         self._round = size
         if size <= self._limit or self._last:
             self._pending = ranges
+            self._room = _touched(size + size // 4)
             self._stage = _Stage.ASKED
             self._guest.visit(self._capture)
         else:
@@ -234,20 +244,27 @@ class Transfer:
         if _size(ranges) > 2 * self._limit and not self._last:
             return _Stage.TOO_MUCH
         self.state = self._guest.capture()
-        piece = self._limits.piece
-        self._copies.extend(
-            (address, self._memory.peek(address, min(end - address, piece)))
-            for start, end in ranges
-            for address in range(start, end, piece)
-        )
+        self._copy(ranges)
         self.pause = self._now() - before
         return _Stage.TAKEN
+
+    def _copy(self, ranges: Ranges) -> None:
+        size = _size(ranges)
+        room = self._room if size <= len(self._room) else bytearray(size)
+        free, self._room = memoryview(room), bytearray()
+        for start, end in ranges:
+            for address in range(start, end, self._limits.piece):
+                length = min(end - address, self._limits.piece)
+                copy, free = free[:length], free[length:]
+                self._memory.peek_into(address, copy)
+                self._copies.append((address, copy))
 
 
 class Loading:
     """Takes the RAM of a guest that comes in pieces. `answer` gets what the primary is told."""
 
     def __init__(self, memory: GuestMemory, answer: Callable[[Message], None]) -> None:
+        _expect_pieces()
         self._memory = memory
         self._answer = answer
         self._count = 0
@@ -261,7 +278,7 @@ class Loading:
             raise MessageError("pages of a guest that are not as long as they say")
         if pages.size > PIECE:
             raise MessageError("more pages of a guest than come at once")
-        self._memory.write(pages.address, pages.content or bytes(pages.size))
+        self._memory.fill(pages.address, pages.content or bytes(pages.size))
         self._count += 1
         self._answer(Took(self._count))
 
@@ -275,6 +292,17 @@ class Loading:
 def any_set(content: bytes) -> bool:
     """Whether it is not all zeros."""
     return content != _ZEROS[: len(content)]
+
+
+def _expect_pieces() -> None:
+    """Let the C library keep the memory of each piece for the next: after a large block was freed,
+    it takes such blocks for common. It would return each to the system, to have it zeroed again."""
+    bytes(_COMMON)
+
+
+def _touched(size: int) -> bytearray:
+    """Memory that the system has really given, so that writing to it does not wait for that."""
+    return bytearray(b"\1") * size
 
 
 def _size(ranges: Ranges) -> int:

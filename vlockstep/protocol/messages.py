@@ -247,15 +247,15 @@ _SHORT = 1024
 
 
 def encode(message: Message) -> bytes:
-    content = _CODEC.encode(message)
-    return struct.pack("<I", zlib.crc32(content)) + content
+    head, packed = _CODEC.parts(message)
+    return b"".join((struct.pack("<I", zlib.crc32(packed, zlib.crc32(head))), head, packed))
 
 
 def decode(data: bytes) -> Message:
     """Raises `MessageError` for anything that `encode` cannot have made."""
     if not 5 <= len(data) <= MAX_MESSAGE:
         raise MessageError(f"a message of {len(data)} bytes")
-    content = data[4:]
+    content = memoryview(data)[4:]
     if struct.unpack_from("<I", data)[0] != zlib.crc32(content):
         raise MessageError("a message with a wrong checksum")
     return _CODEC.decode(content)

@@ -274,8 +274,13 @@ class _Memory:
     def peek(self, address: int, length: int) -> bytes:
         return bytes(self.content[address : address + length])
 
+    def peek_into(self, address: int, target: memoryview) -> None:
+        target[:] = self.peek(address, len(target))
+
     def write(self, address: int, content: bytes) -> None:
         self.content[address : address + len(content)] = content
+
+    fill = write
 
     def clear(self) -> None:
         self.content[:] = bytes(len(self.content))

@@ -42,11 +42,15 @@ class Codec(Generic[_M]):
         }
 
     def encode(self, message: _M) -> bytes:
+        return b"".join(self.parts(message))
+
+    def parts(self, message: _M) -> tuple[bytes, bytes]:
+        """What `encode` returns, but for putting it together: that may be a copy of much."""
         kind = type(message)
         packed: bytes = msgpack.packb([getattr(message, name) for name in self._names[kind]])
-        return self._heads[kind] + packed
+        return self._heads[kind], packed
 
-    def decode(self, data: bytes) -> _M:
+    def decode(self, data: bytes | memoryview) -> _M:
         """Raises `MessageError` for anything that `encode` cannot have made."""
         number = data[0] if data else -1
         layout = self._layouts.get(number)
