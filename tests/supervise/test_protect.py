@@ -75,9 +75,11 @@ class House:
     def call(self, *words: object) -> subprocess.CompletedProcess[str]:
         return run_command(*words, "--run-dir", self.run_directory.path)
 
-    def protect(self, name: str = "books") -> subprocess.CompletedProcess[str]:
+    def protect(self, *options: object) -> subprocess.CompletedProcess[str]:
         arbiter = self.directory / "arbiter"
-        return self.call("protect", name, "--arbiter", arbiter, "--listen", self.endpoint)
+        return self.call(
+            "protect", "books", "--arbiter", arbiter, "--listen", self.endpoint, *options
+        )
 
     def wait_event(self, name: str, event: str) -> dict[str, Any]:
         """The first event of this kind that the guest `name` ever told."""
@@ -156,11 +158,13 @@ def test_a_secondary_moves_while_the_guest_stays_protected(house: House) -> None
 def test_a_guest_with_a_timer_ends_as_it_would_have(house: House) -> None:
     """Its state at the end depends on where each interrupt came: the replicas' are equal."""
     guest = house.start("books", "run", "preempt", "--json", "--", "--work=8000000")
-    house.protect()
+    house.protect("--heartbeat", 500)
+    guest.send_signal(signal.SIGSTOP)  # so that it has not ended before the other one is there
     secondary = house.start(
         "heir", "secondary", "preempt", "--join", house.endpoint,
-        "--arbiter", house.directory / "arbiter", "--json",
+        "--arbiter", house.directory / "arbiter", "--json", "--heartbeat", 500,
     )  # fmt: skip
+    guest.send_signal(signal.SIGCONT)
     ends = [process.communicate(timeout=TIMEOUT) for process in (guest, secondary)]
     (ended,) = (json.loads(line) for line in ends[0][1].splitlines()[-1:])
     told = [json.loads(line) for line in ends[1][1].splitlines()]

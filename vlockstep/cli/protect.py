@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vlockstep.cli import output
+from vlockstep.cli import output, pairoptions
 from vlockstep.cli.command import OTHER, PAIR
 from vlockstep.cli.pair import DEFAULT_ENDPOINT
 from vlockstep.cli.running import DirectoryOption, NameArgument, connect
@@ -35,6 +35,8 @@ def protect(
             help="Where replicas join: tcp://HOST:PORT or ipc://PATH.",
         ),
     ] = DEFAULT_ENDPOINT,
+    heartbeat: pairoptions.HeartbeatOption = 50,
+    misses: pairoptions.MissesOption = 5,
     directory: DirectoryOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", rich_help_panel=OTHER, help="The result as JSON.")
@@ -46,7 +48,13 @@ def protect(
     migrate`.
     """
     with closing(connect(directory, name)) as guest:
-        guest.ask("protect", seconds=30, arbiter=str(arbiter.resolve()), listen=listen)
+        guest.ask(
+            "protect",
+            seconds=30,
+            arbiter=str(arbiter.resolve()),
+            listen=listen,
+            timing={"heartbeat": heartbeat, "misses": misses},
+        )
     if as_json:
         output.emit({"name": name, "endpoint": listen, "arbiter": str(arbiter)})
     else:

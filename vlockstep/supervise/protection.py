@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vlockstep.arbiter import DirectoryArbiter
 from vlockstep.errors import HostError, UsageError, VlockstepError
@@ -20,51 +22,66 @@ from vlockstep.ft.runtime import Setting
 from vlockstep.machine.report import GuestError
 from vlockstep.machine.world import Outcome
 from vlockstep.protocol.messages import forbidden
+from vlockstep.supervise import parts
 from vlockstep.supervise.control import Command
 from vlockstep.supervise.origin import LiveGuest
-from vlockstep.supervise.replica import shared_locks
+from vlockstep.supervise.replica import shared_locks, timing_of
 from vlockstep.supervise.replicacommands import ReplicaCommands
+from vlockstep.supervise.spec import ReplicaSpec
 from vlockstep.wire import channel
 from vlockstep.wire.channel import Channel
 from vlockstep.wire.endpoint import check_endpoint
-from vlockstep.wire.keys import Keys, Party
+from vlockstep.wire.keys import Party
 
 _LEAVE_SECONDS = 10.0
 
 
+def primary_spec(spec: ReplicaSpec, request: Mapping[str, Any]) -> ReplicaSpec:
+    """What a guest that runs by `spec` becomes a primary by. Raises `UsageError` for a request that
+    does not say it."""
+    arbiter, endpoint, timing = (request.get(key) for key in ("arbiter", "listen", "timing"))
+    try:
+        if not isinstance(arbiter, str) or not isinstance(endpoint, str):
+            raise TypeError
+        times = replace(spec.timing, **(timing or {}))
+        return replace(spec, role="primary", arbiter=Path(arbiter), endpoint=endpoint, timing=times)
+    except TypeError as error:
+        raise UsageError("replicas join at an endpoint, with an arbiter, in time") from error
+
+
 class Protection:
-    """Lets replicas join the guest `live` at `endpoint`, with an arbiter in the new directory
-    `arbiter`. `ended` is called, from another thread, when this replica's work has ended before
-    the guest has here."""
+    """Lets replicas join the guest `live` at the endpoint, and with the arbiter, of `spec`, which
+    is that of a primary. `ended` is called, from another thread, when this replica's work has ended
+    before the guest has here."""
 
     def __init__(
         self,
         live: LiveGuest,
-        arbiter: Path,
-        endpoint: str,
-        keys: Keys | None,
+        spec: ReplicaSpec,
         observe: Callable[[Event], None],
         ended: Callable[[VlockstepError], None],
     ) -> None:
-        self.endpoint = endpoint
+        assert spec.arbiter is not None
+        self.endpoint = spec.endpoint
         self._observe = observe
         self._ended = ended
         self._result: Outcome | VlockstepError | None = None
         guest = live.guest
         if guest.config is None or guest.devices.local:
             raise UsageError("a guest with disks that are copies of its own cannot be joined yet")
-        check_endpoint(endpoint, keys is not None)
-        register = DirectoryArbiter(arbiter, f"primary-{uuid.uuid4().hex[:8]}", live.identity)
+        keys = parts.load_keys(spec)
+        check_endpoint(spec.endpoint, keys is not None)
+        register = DirectoryArbiter(spec.arbiter, f"primary-{uuid.uuid4().hex[:8]}", live.identity)
         generation = register.start()
         if register.guest() != live.identity:
             raise UsageError(
-                f"the arbiter {arbiter} serves another guest: give this one a new directory"
+                f"the arbiter {spec.arbiter} serves another guest: give this one a new directory"
             )
 
         def reach(endpoint: str, party: Party) -> Channel:
             return channel.connect(endpoint, keys, party, look=False)
 
-        listening = channel.listen(endpoint, keys, forbidden)
+        listening = channel.listen(spec.endpoint, keys, forbidden)
         setting = Setting(
             image=guest.image,
             console=live.console,
@@ -73,6 +90,7 @@ class Protection:
             blocks=guest.devices.blocks,
             nics=guest.nics,
             nets=guest.nets,
+            timing=timing_of(spec.timing),
             guest=live.identity,
             shared=shared_locks(guest.devices, live.console),
         )

@@ -114,7 +114,7 @@ class Replica:
             local=guest.devices.local,
             nics=guest.nics,
             nets=guest.nets,
-            timing=_timing(spec.timing),
+            timing=timing_of(spec.timing),
             log=spec.log,
             core_directory=spec.cores,
             fault=places.fault(spec.test, settle),
@@ -156,7 +156,7 @@ def _channels(spec: ReplicaSpec, keys: Keys | None) -> Channels:
     return Channels(first, others, party=Party.SECONDARY, connect=reach)
 
 
-def _timing(spec: TimingSpec) -> Timing:
+def timing_of(spec: TimingSpec) -> Timing:
     return Timing(
         spec.heartbeat * MILLISECOND,
         spec.misses,

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlockstep.errors import Left, VlockstepError
 from vlockstep.machine.report import GuestError
 from vlockstep.machine.world import Outcome
-from vlockstep.supervise import parts
 from vlockstep.supervise.control import Answer, Command, Told
 from vlockstep.supervise.diskmoves import MOVING, DiskMoves
 from vlockstep.supervise.origin import LiveGuest
@@ -95,9 +93,8 @@ class UnprotectedCommands:
 
     def _protect(self, request: Mapping[str, Any], answer: Answer) -> None:
         """Let replicas join."""
-        from vlockstep.supervise.protection import Protection
+        from vlockstep.supervise.protection import Protection, primary_spec
 
-        arbiter, endpoint = request.get("arbiter"), request.get("listen")
         if self._protection is not None:
             answer({"error": f"replicas can join it already, at {self._protection.endpoint}"})
         elif self._snapshots is not None and self._snapshots.busy:
@@ -106,18 +103,14 @@ class UnprotectedCommands:
             answer({"error": "a guest that was started from a snapshot cannot be protected yet"})
         elif self._moves.busy:
             answer({"error": MOVING})
-        elif not isinstance(arbiter, str) or not isinstance(endpoint, str):
-            answer({"error": "replicas join at an endpoint, with an arbiter"})
         else:
-            keys = parts.load_keys(self._spec)
             try:
-                self._protection = Protection(
-                    self._live, Path(arbiter), endpoint, keys, self._observe, self._raise
-                )
+                spec = primary_spec(self._spec, request)
+                self._protection = Protection(self._live, spec, self._observe, self._raise)
             except VlockstepError as error:
                 answer({"error": str(error)})
             else:
-                answer({"endpoint": endpoint})
+                answer({"endpoint": self._protection.endpoint})
 
     def status(self) -> Status:
         from vlockstep.ft.events import Status
