@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,7 +16,9 @@ from vlockstep.errors import HostError, StateError
 from vlockstep.ft.gueststate import GuestState
 from vlockstep.ft.outputs import Output
 from vlockstep.ft.transfer import PIECE, Loading, Transfer, TransferLimits
+from vlockstep.protocol.actions import NEVER
 from vlockstep.protocol.messages import Message, Pages, Rest, Took
+from vlockstep.protocol.timing import SECOND
 from vlockstep.replay.entry import Kind
 from vlockstep.wire.codec import MessageError
 
@@ -112,8 +116,9 @@ class Sent:
         self.loading = Loading(self.memory, self.answers)  # type: ignore[arg-type]
         self.count = 0
         self.got: GuestState | None = None
+        self.now = 0
         self.transfer = Transfer(
-            self.guest, "b", self.messages.append, lambda next: 2, lambda: 0,
+            self.guest, "b", self.messages.append, lambda next: 2, lambda: self.now,
             TransferLimits(**limits),
         )  # fmt: skip
         self.transfer.pump()
@@ -143,6 +148,8 @@ class Sent:
                 return
             write(turn)
             self.arrive()
+            if self.transfer.deadline() < NEVER:
+                self.now = max(self.now, self.transfer.deadline())
             self.guest.run()
             self.transfer.pump()
         raise AssertionError("it takes for ever")
@@ -157,6 +164,29 @@ def test_what_arrives_is_what_the_guest_was_when_it_was_visited() -> None:
     sent.guest.memory.write(0, b"later")
     assert sent.equal() and sent.guest.memory.closed == 1
     assert sent.transfer.sent
+
+
+def test_a_network_that_carries_little_gets_no_more_and_that_is_packed() -> None:
+    sent = Sent(bandwidth=1_000_000, piece=1024)
+    sent.guest.memory.write(0, b"text, " * 2000)
+    sent.guest.memory.write(12 << 10, random.Random(3).randbytes(1024))
+    carried = 0
+
+    def count(turn: int) -> None:
+        nonlocal carried
+        carried += sum(len(m.content) for m in sent.messages if isinstance(m, Pages))
+        assert carried <= 1_000_000 * sent.now // SECOND + 1024
+
+    sent.finish(count)
+    assert sent.equal()
+    assert 1024 <= carried < 4096, "what can be packed is"
+
+
+@given(content=st.binary(max_size=64))
+def test_pages_that_are_packed_wrongly_are_refused(content: bytes) -> None:
+    loading = Loading(Memory(), lambda message: None)  # type: ignore[arg-type]
+    with suppress(MessageError):
+        loading.take(Pages(0, 0, 65, content))
 
 
 def test_pages_that_are_written_again_and_again_are_sent_in_rounds_until_they_are_few() -> None:

@@ -40,6 +40,8 @@ def receive(
     misses: pairoptions.MissesOption = 5,
     max_lag: pairoptions.LagOption = 100,
     max_log: pairoptions.LogLimitOption = 64,
+    max_pause: pairoptions.MaxPauseOption = 5,
+    max_bandwidth: pairoptions.BandwidthOption = 0,
     dumpcore: options.DumpcoreOption = None,
     name: options.NameOption = None,
     run_directory: options.RunDirectoryOption = None,

@@ -240,7 +240,12 @@ _PATHS = {
     "run_directory": "run_directory",
 }
 """Parameters that are a field each."""
-_TIMING = {name: name for name in ("heartbeat", "misses", "max_lag", "max_log", "wait")}
+_TIMING = {
+    name: name
+    for name in (
+        "heartbeat", "misses", "max_lag", "max_log", "wait", "max_pause", "max_bandwidth",
+    )
+}  # fmt: skip
 _TEST = {"crash_at": "crash", "pause_at": "pause", "stop_at": "stop", "diverge_at": "diverge"}
 
 

@@ -73,6 +73,28 @@ MissesOption = Annotated[
         help="The peer is dead after N heartbeats of silence.",
     ),
 ]
+MaxPauseOption = Annotated[
+    int,
+    typer.Option(
+        "--max-pause",
+        metavar="MS",
+        min=1,
+        max=_HOUR_MS,
+        rich_help_panel=TIMING,
+        help="Hold the guest no longer for a replica that joins while it runs.",
+    ),
+]
+BandwidthOption = Annotated[
+    int,
+    typer.Option(
+        "--max-bandwidth",
+        metavar="MB",
+        min=0,
+        max=1_000_000,
+        rich_help_panel=TIMING,
+        help="Send it the guest's memory at so many MB a second; 0: as fast as possible.",
+    ),
+]
 LagOption = Annotated[
     int,
     typer.Option(

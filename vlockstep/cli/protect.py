@@ -37,6 +37,8 @@ def protect(
     ] = DEFAULT_ENDPOINT,
     heartbeat: pairoptions.HeartbeatOption = 50,
     misses: pairoptions.MissesOption = 5,
+    max_pause: pairoptions.MaxPauseOption = 5,
+    max_bandwidth: pairoptions.BandwidthOption = 0,
     directory: DirectoryOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", rich_help_panel=OTHER, help="The result as JSON.")
@@ -53,7 +55,12 @@ def protect(
             seconds=30,
             arbiter=str(arbiter.resolve()),
             listen=listen,
-            timing={"heartbeat": heartbeat, "misses": misses},
+            timing={
+                "heartbeat": heartbeat,
+                "misses": misses,
+                "max_pause": max_pause,
+                "max_bandwidth": max_bandwidth,
+            },
         )
     if as_json:
         output.emit({"name": name, "endpoint": listen, "arbiter": str(arbiter)})

@@ -174,8 +174,12 @@ class Replica:
 
     def deadline(self) -> int:
         """When to call `turn` at the latest."""
-        moving = NEVER if self._migration is None else self._migration.deadline()
-        return min(self.role.deadline(), self._flush_at, self._look_at, self._leave_by, moving)
+        times = [self.role.deadline(), self._flush_at, self._look_at, self._leave_by]
+        if self._migration is not None:
+            times.append(self._migration.deadline())
+        if self.transfer is not None:
+            times.append(self.transfer.deadline())
+        return min(times)
 
     def arrived(self, peer: bytes, data: bytes) -> None:
         """Bytes from a peer."""

@@ -13,6 +13,7 @@ from vlockstep.errors import StateError, VlockstepError
 from vlockstep.ft.gueststate import GuestState
 from vlockstep.machine.dirty import DirtyPages
 from vlockstep.machine.interface import GuestMachine, GuestMemory
+from vlockstep.protocol.actions import NEVER
 from vlockstep.protocol.messages import Message, Pages, Rest, Took
 from vlockstep.protocol.timing import MILLISECOND, SECOND
 from vlockstep.wire.codec import MessageError
@@ -26,6 +27,8 @@ _SHRUNK = 0.8
 _STUBBORN = 2
 """So many rounds in a row that shrink less than to `_SHRUNK` of the one before, and there is no
 use in another one."""
+_OVERHEAD = 64
+"""Bytes of a message besides the piece."""
 _FIRST_RATE = 2_000_000_000
 """Bytes a second that are copied in memory, as long as that was not measured."""
 
@@ -37,6 +40,9 @@ class TransferLimits:
     pause: int = 5 * MILLISECOND
     """For which the guest may be held while the last of its RAM is copied; for longer if it writes
     about as fast as its RAM is sent."""
+    bandwidth: int = 0
+    """Bytes a second that the network may carry of it; 0 if that does not matter. What is to go
+    through so little is compressed."""
     window: int = 1 << 23
     """On their way at most."""
     piece: int = PIECE
@@ -115,6 +121,9 @@ class Transfer:
         self._sizes: deque[int] = deque()
         """Of the pieces on their way."""
         self._flying = self._count = self._taken = 0
+        self._free_at = 0
+        """From when on the bandwidth permits another piece."""
+        self._pack: Callable[[bytes], bytes] = _packer() if limits.bandwidth else bytes
         self.state: GuestState | None = None
         """As it was taken."""
         self.bytes = self.rounds = self.pause = 0
@@ -137,7 +146,7 @@ class Transfer:
             self._guest.visit(None)
             self._stage = _Stage.SENDING
             self._begin_round(self._pending)
-        while self._flying < self._limits.window and (self._copies or self._ranges):
+        while self._may_send and self._now() >= self._free_at:
             self._send_piece(*(self._next_copy() if self._copies else self._next_piece()))
         if self._copies or self._ranges or self.sent:
             return
@@ -149,6 +158,15 @@ class Transfer:
             self._dirty.close()
         elif self._stage is _Stage.SENDING and not self._flying:
             self._next_round()
+
+    @property
+    def _may_send(self) -> bool:
+        """Whether there is a piece that the newcomer has room for."""
+        return self._flying < self._limits.window and bool(self._copies or self._ranges)
+
+    def deadline(self) -> int:
+        """When to `pump` again at the latest."""
+        return self._free_at if self._may_send else NEVER
 
     def close(self) -> None:
         """Send nothing any more."""
@@ -179,7 +197,11 @@ class Transfer:
 
     def _send_piece(self, address: int, content: bytes) -> None:
         size = len(content)
-        self._send(Pages(self._count, address, size, content if any_set(content) else b""))
+        packed = self._pack(content) if any_set(content) else b""
+        self._send(Pages(self._count, address, size, packed if len(packed) < size else content))
+        if self._limits.bandwidth:
+            sent = len(packed) + _OVERHEAD
+            self._free_at = self._now() + sent * SECOND // self._limits.bandwidth
         self._count += 1
         self._sizes.append(size)
         self._flying += size
@@ -274,11 +296,14 @@ class Loading:
         size = self._memory.size
         if pages.number != self._count or pages.address + pages.size > size:
             raise MessageError("pages of a guest that do not follow those before")
-        if pages.content and len(pages.content) != pages.size:
-            raise MessageError("pages of a guest that are not as long as they say")
         if pages.size > PIECE:
             raise MessageError("more pages of a guest than come at once")
-        self._memory.fill(pages.address, pages.content or bytes(pages.size))
+        content = pages.content or bytes(pages.size)
+        if len(content) < pages.size:
+            content = _unpacked(content, pages.size)
+        if len(content) != pages.size:
+            raise MessageError("pages of a guest that are not as long as they say")
+        self._memory.fill(pages.address, content)
         self._count += 1
         self._answer(Took(self._count))
 
@@ -287,6 +312,25 @@ class Loading:
         if rest.pages != self._count:
             raise MessageError("a guest's state of which pages are missing")
         return GuestState.unpack(rest.next, rest.content)
+
+
+def _packer() -> Callable[[bytes], bytes]:
+    """Who is not in a hurry does without the memory that this takes."""
+    from zstandard import ZstdCompressor
+
+    return ZstdCompressor(level=1).compress
+
+
+def _unpacked(content: bytes, size: int) -> bytes:
+    """Raises `MessageError` if it is not that."""
+    from zstandard import ZstdDecompressor, ZstdError, frame_content_size
+
+    try:
+        if frame_content_size(content) != size:
+            raise MessageError("pages of a guest that are not as long as they say")
+        return ZstdDecompressor().decompress(content, max_output_size=size)
+    except ZstdError as error:
+        raise MessageError(f"pages of a guest that are packed wrongly ({error})") from error
 
 
 def any_set(content: bytes) -> bool:

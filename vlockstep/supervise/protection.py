@@ -25,7 +25,7 @@ from vlockstep.protocol.messages import forbidden
 from vlockstep.supervise import parts
 from vlockstep.supervise.control import Command
 from vlockstep.supervise.origin import LiveGuest
-from vlockstep.supervise.replica import shared_locks, timing_of
+from vlockstep.supervise.replica import limits_of, shared_locks, timing_of
 from vlockstep.supervise.replicacommands import ReplicaCommands
 from vlockstep.supervise.spec import ReplicaSpec
 from vlockstep.wire import channel
@@ -91,6 +91,7 @@ class Protection:
             nics=guest.nics,
             nets=guest.nets,
             timing=timing_of(spec.timing),
+            transfer=limits_of(spec.timing),
             guest=live.identity,
             shared=shared_locks(guest.devices, live.console),
         )

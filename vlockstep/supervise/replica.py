@@ -12,6 +12,7 @@ from vlockstep.ft.channels import Channels
 from vlockstep.ft.events import Event, Notice, Protected, Unprotected
 from vlockstep.ft.process import Process
 from vlockstep.ft.runtime import CONSOLE, Setting
+from vlockstep.ft.transfer import TransferLimits
 from vlockstep.host.attach import Devices
 from vlockstep.host.devices import ConsoleFile, ConsoleStream
 from vlockstep.machine.world import Outcome
@@ -115,6 +116,7 @@ class Replica:
             nics=guest.nics,
             nets=guest.nets,
             timing=timing_of(spec.timing),
+            transfer=limits_of(spec.timing),
             log=spec.log,
             core_directory=spec.cores,
             fault=places.fault(spec.test, settle),
@@ -164,6 +166,10 @@ def timing_of(spec: TimingSpec) -> Timing:
         spec.max_log << 20,
         spec.wait * SECOND,
     )
+
+
+def limits_of(spec: TimingSpec) -> TransferLimits:
+    return TransferLimits(spec.max_pause * MILLISECOND, spec.max_bandwidth * 1_000_000)
 
 
 def shared_locks(devices: Devices, console: ConsoleFile | ConsoleStream) -> dict[str, FileLock]:

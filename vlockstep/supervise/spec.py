@@ -43,13 +43,16 @@ def _check_bounds(spec: Any, *key: str) -> None:
 @dataclass(frozen=True)
 class TimingSpec:
     """`heartbeat` and `max_lag` in milliseconds, `max_log` in MiB, `wait` in seconds; see
-    `protocol.timing.Timing`."""
+    `protocol.timing.Timing`. For who joins the guest while it runs, `max_pause` in milliseconds and
+    `max_bandwidth` in MB a second, 0 without a limit; see `ft.transfer.TransferLimits`."""
 
     heartbeat: int = within(50, 1, HOUR_MS)
     misses: int = within(5, 2, 1_000_000)
     max_lag: int = within(100, 10, HOUR_MS)
     max_log: int = within(64, 1, 1 << 20)
     wait: int = within(30, 0, YEAR_S)
+    max_pause: int = within(5, 1, HOUR_MS)
+    max_bandwidth: int = within(0, 0, 1_000_000)
 
     def __post_init__(self) -> None:
         _check_bounds(self, "timing")
