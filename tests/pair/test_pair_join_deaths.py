@@ -3,15 +3,16 @@ exactly one guest goes on, and the world has seen it once."""
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
-from pair_checks import LONG, LONG_LINES, check_output
+from pair_checks import LONG, LONG_LINES, check_output, some
 
 from vlockstep.arbiter import DirectoryArbiter
+from vlockstep.sim.sides import SIDES
 from vlockstep.testing import Pair
 from vlockstep.testing.plugin import MakePair
 
-PRIMARY = ("binding", "taking_in")
-"""States of a primary that somebody joins."""
 NEWCOMER = ("joining", "loading", "ready", "following")
 """States of the one that joins."""
 
@@ -34,7 +35,7 @@ def check(pair: Pair, *left: str) -> None:
     assert DirectoryArbiter(pair.arbiter, "test").reigns()[-1].ended
 
 
-@pytest.mark.parametrize("state", PRIMARY)
+@pytest.mark.parametrize("state", some(["taking_in"], "binding"))
 def test_the_primary_dies_as_somebody_joins(make_pair: MakePair, state: str) -> None:
     """The one member takes over; the newcomer leaves, or follows if it was taken in."""
     pair = held(make_pair, "--crash-at", f"state:{state}")
@@ -45,8 +46,10 @@ def test_the_primary_dies_as_somebody_joins(make_pair: MakePair, state: str) -> 
     assert newcomer.wait_exit() in (0, 1)
 
 
-@pytest.mark.parametrize("state", NEWCOMER)
-@pytest.mark.parametrize("lone", [False, True], ids=["pair", "lone"])
+@pytest.mark.parametrize(
+    ("state", "lone"),
+    some([("loading", False), ("following", True)], *product(NEWCOMER, [False, True])),
+)
 def test_the_newcomer_dies(make_pair: MakePair, state: str, lone: bool) -> None:
     """The guest goes on as it was, or without it if it was taken in."""
     pair = held(make_pair)
@@ -74,8 +77,10 @@ def test_the_newcomer_stands_still(make_pair: MakePair) -> None:
     assert newcomer.wait_exit() in (0, 1)
 
 
-@pytest.mark.parametrize("state", NEWCOMER)
-@pytest.mark.parametrize("other", ["primary", "secondary"])
+@pytest.mark.parametrize(
+    ("state", "other"),
+    some([("following", "primary"), ("loading", "secondary")], *product(NEWCOMER, SIDES)),
+)
 def test_another_one_dies_while_the_newcomer_stands_still(
     make_pair: MakePair, state: str, other: str
 ) -> None:
