@@ -80,6 +80,25 @@ def test_who_greets_a_secondary_is_sent_on_to_its_primary() -> None:
     assert (newcomer.state, newcomer.owner) == (State.LOADING, "a")
 
 
+def test_who_has_joined_and_was_not_told_asks_the_arbiter() -> None:
+    """The primary may have taken it in and died with the word on its way."""
+    newcomer = joining()
+    newcomer.connected(START, "a")
+    newcomer.received(START, "a", Join(1, {}))
+    newcomer.loaded(START, 5, 1, [])
+    claimed = newcomer.disconnected(START, "a")
+    assert isinstance(claimed[-1], Claim) and newcomer.state is State.CLAIMING
+    newcomer.arbiter_answered(START, record(2, "a", "b"))
+    assert (newcomer.state, newcomer.owner) == (State.PARTED, "a")
+    stranger = joining("c")
+    stranger.connected(START, "a")
+    stranger.received(START, "a", Join(1, {}))
+    stranger.loaded(START, 5, 1, [])
+    stranger.disconnected(START, "a")
+    (stop,) = stranger.arbiter_answered(START, record(2, "a", "b"))
+    assert isinstance(stop, Stop)
+
+
 def test_who_is_to_go_live_sends_nobody_on() -> None:
     newcomer = joining()
     newcomer.connected(START, "b")

@@ -121,6 +121,8 @@ class Secondary(Role):
         self._primary = ""
         """Who is primary, as told by whom this replica greeted while it looks for one."""
         self._awaits = awaits
+        self._loaded = False
+        """It got the state of a guest that runs."""
         self._hearing = Hearing(now, timing.interval)
         self._asked = now
         self._told = next
@@ -280,6 +282,7 @@ class Secondary(Role):
         self.released = self.outputs[0] if self.outputs else next
         if next:
             self.journal.mark(next - 1, origin)
+        self._loaded = True
         self._to(State.READY)
         return [self._tell(now, 0, 0)]
 
@@ -424,7 +427,7 @@ class Secondary(Role):
         if sender != self.owner:
             return []
         if self.state in (State.READY, State.LOADING):
-            return self._stop(_LOST)
+            return self._lose()
         if self.state is not State.FOLLOWING:
             return []
         self._to(State.PARTED)
@@ -529,7 +532,7 @@ class Secondary(Role):
                     return self._stop("no primary answered; is one listening there?")
                 return self._hello_again(now)
             case State.READY | State.LOADING if silent:
-                return self._stop(_LOST)
+                return self._lose()
             case State.FOLLOWING | State.TAKING_OVER if silent and now >= self._still_until:
                 return [Notice("the primary does not answer"), *self._suspect(now)]
             case State.READY | State.LOADING | State.FOLLOWING | State.TAKING_OVER | State.DRAINED:
@@ -554,6 +557,13 @@ class Secondary(Role):
         self._asked = now
         self._candidacy.begin(now)
         return [*self._dial_others(), *self._ask_others(now)]
+
+    def _lose(self) -> list[Action]:
+        """The primary is lost before it has asked this replica for the first time. A guest that
+        runs may have been joined by then, as the arbiter knows."""
+        if self.state is State.READY and self._loaded:
+            return [Notice("the primary was lost"), *self._claim(frozenset({self.owner}))]
+        return self._stop(_LOST)
 
     def _campaign(self, now: int) -> list[Action]:
         if now >= self._turn:
