@@ -19,6 +19,7 @@ from vlockstep.ft.rejections import Rejections
 from vlockstep.protocol.messages import (
     Answer,
     Batch,
+    Blocks,
     Ended,
     EndGuest,
     Finished,
@@ -173,6 +174,7 @@ SAYS: list[Message] = [
     Took(1),
     Rest(0, 0, 0, b""),
     Invite(""),
+    Blocks(0, 1, 0, 0, b""),
 ]
 
 

@@ -100,6 +100,8 @@ def migrate(
             ("stood for", f"{report['gap_ms']:.1f} ms, from here to there"),
             ("memory", f"{report['bytes'] / 1e6:.1f} MB in {report['rounds'] + 1} rounds"),
         ]
+    if report["disk_bytes"]:
+        rows.append(("disks", f"{report['disk_bytes'] / 1e6:.1f} MB"))
     output.fields(rows)
 
 

@@ -132,7 +132,7 @@ class Joined(Event):
 
 @dataclass(frozen=True)
 class Migrating(Event):
-    """How far a migration is: its phase, in words, too, the bytes of RAM that were sent, in so many
+    """How far a migration is: its phase, in words, too, the bytes that were sent, of RAM in so many
     rounds, and by how many entries the destination's execution is behind."""
 
     name = "migrating"

@@ -33,6 +33,7 @@ class Phase(Enum):
 
     CONNECTING = "reaching the destination"
     CHECKING = "asking whether the guest can run there"
+    DISKS = "sending the disks"
     MEMORY = "sending the memory"
     CATCHING_UP = "letting the destination catch up"
     SWITCHING = "handing the guest over"
@@ -61,7 +62,7 @@ class Mover(Protocol):
 class Report:
     """What a migration took: nanoseconds in all, and if the guest went along, those for which it
     was held while its state was copied, and from when it stood still to when it had been taken
-    over; bytes of RAM in so many rounds, and entries that there were then."""
+    over; bytes of RAM in so many rounds, bytes of disks, and entries that there were then."""
 
     role: str = ""
     """In which this replica was."""
@@ -70,6 +71,7 @@ class Report:
     gap: int = 0
     bytes: int = 0
     rounds: int = 0
+    disk_bytes: int = 0
     entries: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -81,6 +83,7 @@ class Report:
             "gap_ms": self.gap / MILLISECOND,
             "bytes": self.bytes,
             "rounds": self.rounds,
+            "disk_bytes": self.disk_bytes,
             "entries": self.entries,
         }
 
@@ -159,8 +162,11 @@ class Migration:
         role, transfer = self._replica.role, self._replica.transfer
         if transfer is not None and transfer.to == self._target:
             self.report.bytes, self.report.rounds = transfer.bytes, transfer.rounds
+            self.report.disk_bytes = transfer.disk_bytes
             self.report.pause = transfer.pause
-            if self.phase is Phase.CHECKING:
+            if self.phase is Phase.CHECKING and transfer.copies_disks:
+                self._enter(Phase.DISKS)
+            if self.phase in (Phase.CHECKING, Phase.DISKS) and not transfer.copies_disks:
                 self._enter(Phase.MEMORY)
             if self.phase is Phase.MEMORY and transfer.sent:
                 self._enter(Phase.CATCHING_UP)
@@ -223,7 +229,7 @@ class Migration:
             events.Migrating(
                 self.phase.name.lower(),
                 self.phase.value,
-                self.report.bytes,
+                self.report.bytes + self.report.disk_bytes,
                 self.report.rounds,
                 lag,
             )

@@ -13,11 +13,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from vlockstep.arbiter.rule import Record
-from vlockstep.errors import HostError, Left, StateError, UsageError, VlockstepError
+from vlockstep.errors import HostError, Left, VlockstepError
 from vlockstep.ft import events
+from vlockstep.ft.diskcopies import DiskCopies, DiskLoading
 from vlockstep.ft.guest import Guest
 from vlockstep.ft.keptlog import KeptLog
 from vlockstep.ft.links import Links
@@ -29,6 +30,7 @@ from vlockstep.ft.runtime import Runtime, Setting
 from vlockstep.ft.standby import StandbyNics
 from vlockstep.ft.transfer import Loading, Transfer
 from vlockstep.ft.watch import NetworkWatch, ProtectionWatch
+from vlockstep.host.background import Background
 from vlockstep.host.live import LiveWorld
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.interface import GuestMachine
@@ -47,6 +49,7 @@ from vlockstep.replay.entry import Entry
 from vlockstep.replay.replayer import Divergence
 from vlockstep.wire.codec import MessageError
 
+_Disks = TypeVar("_Disks")
 _GONE_ON = "; the guest goes on with another replica"
 _FLUSH = 4 * MILLISECOND
 """Entries without an output wait so long for company."""
@@ -97,6 +100,8 @@ class Replica:
         self._destination: bytes | None = None
         """The peer to which the guest migrates."""
         self._loading: Loading | None = None
+        self._disk_work: Background | None = None
+        """Where disks are read or filled for a join."""
         self._links = Links(instance, host.send, lambda: self.role.known)
         self._due: deque[Callable[[], list[Action]]] = deque()
         """Events of the role, each to be told when the actions of those before are carried out."""
@@ -288,13 +293,17 @@ class Replica:
         if self.result is None and self._host.now() >= self._leave_by:
             self._stop(self._leaving, orderly=False)
         self._go_on_sending()
+        self._go_on_loading()
         if self._migration is not None:
             self._migration.look(self._host.now())
             if self._migration.over:
                 self._migration = None
         if isinstance(self.role, Primary) and self._guest is not None:
             too_much = self._queue.bytes > self._setting.timing.max_log
-            self._guest.outbox.slow(too_much or self.role.slowed(self._host.now()))
+            self.role.crowded = self.transfer is not None and self.transfer.crowded
+            self._guest.outbox.slow(
+                too_much or self.role.crowded or self.role.slowed(self._host.now())
+            )
 
     def _look_at_network(self) -> None:
         now = self._host.now()
@@ -370,7 +379,7 @@ class Replica:
                 self._do(lambda: self.role.connected(now, sender, made))
             case SwitchoverDone():
                 self._reply(message)
-            case messages.Took() | messages.Pages() | messages.Rest():
+            case messages.Took() | messages.Pages() | messages.Blocks() | messages.Rest():
                 self._do(lambda: self.role.received(now, sender, message))
                 self._state_on_its_way(now, sender, message)
             case _:
@@ -378,7 +387,10 @@ class Replica:
                 self._do(lambda: self.role.received(now, sender, message))
 
     def _state_on_its_way(
-        self, now: int, sender: str, message: messages.Took | messages.Pages | messages.Rest
+        self,
+        now: int,
+        sender: str,
+        message: messages.Took | messages.Pages | messages.Blocks | messages.Rest,
     ) -> None:
         """Part of a guest's state, or word of it: if it is awaited from there."""
         role, transfer, loading = self.role, self.transfer, self._loading
@@ -389,12 +401,23 @@ class Replica:
                 self._go_on_sending()
         elif isinstance(role, Secondary) and loading is not None and role.owner == sender:
             try:
-                if isinstance(message, messages.Pages):
-                    loading.take(message)
-                else:
+                if isinstance(message, messages.Rest):
                     self._loaded(now, role, loading, message)
-            except (MessageError, StateError) as error:
-                self._fail(HostError(f"the guest's state cannot be loaded: {error}"))
+                else:
+                    loading.take(message)
+            except VlockstepError as error:
+                self._cannot_load(error)
+
+    def _go_on_loading(self) -> None:
+        if self._loading is not None:
+            try:
+                self._loading.look()
+            except VlockstepError as error:
+                self._cannot_load(error)
+
+    def _cannot_load(self, error: VlockstepError) -> None:
+        self._loading = None
+        self._fail(HostError(f"the guest's state cannot be loaded: {error}"))
 
     def _loaded(
         self, now: int, secondary: Secondary, loading: Loading, rest: messages.Rest
@@ -660,10 +683,10 @@ class Replica:
         else:
             self._running.run_following()
 
-    def _make_offered(self, data: dict[str, Any]) -> None:
+    def _make_offered(self, data: dict[str, Any], runs: bool = False) -> None:
         """The primary's guest, if the devices of this replica are those that it has."""
         config = GuestConfig.from_dict(data)
-        self._setting.check(config)
+        self._setting.check(config, runs)
         for doubt in self._setting.verify_shared(data.get("tokens")):
             self._notice(doubt)
         self._make_guest(config)
@@ -688,9 +711,19 @@ class Replica:
                 origin,
                 self._host.now,
                 self._setting.transfer,
+                self._disk_copies(DiskCopies),
             )
         except VlockstepError as error:
             self._uncaptured(primary, error)
+
+    def _disk_copies(self, kind: Callable[..., _Disks]) -> _Disks | None:
+        """Of the disks that are copies of each replica's own, if there are any."""
+        copies = self._setting.copies
+        if not copies:
+            return None
+        if self._disk_work is None:
+            self._disk_work = self._host.background("disk copies")
+        return kind(copies, self._disk_work, self._host.wake)
 
     def _go_on_sending(self) -> None:
         role, transfer = self.role, self.transfer
@@ -741,12 +774,7 @@ class Replica:
     def _load(self, data: dict[str, Any]) -> None:
         assert isinstance(self.role, Secondary)
         try:
-            self._make_offered(data)
-            if self._setting.local:
-                raise UsageError(
-                    "a guest whose disks are copies of each replica's own cannot be joined while "
-                    "it runs; let the replicas share them"
-                )
+            self._make_offered(data, runs=True)
         except VlockstepError as error:
             self._fail(error)
             return
@@ -758,7 +786,9 @@ class Replica:
         memory = self._running.machine.memory
         memory.clear()
         owner = self.role.owner
-        self._loading = Loading(memory, lambda message: self._send(message, owner))
+        self._loading = Loading(
+            memory, lambda message: self._send(message, owner), self._disk_copies(DiskLoading)
+        )
 
     def _begin_log(self) -> None:
         if self._setting.log is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from vlockstep.ft.transfer import TransferLimits
 from vlockstep.host.background import Background
 from vlockstep.host.devices import DiskCounters
 from vlockstep.host.live import BlockDevice, Console, Continuation, NetDevice
+from vlockstep.host.mirror import MirroredDisk
 from vlockstep.machine.config import BlockConfig, GuestConfig, NetConfig
 from vlockstep.machine.cpumodels import check_limit
 from vlockstep.machine.image import Image
@@ -131,9 +132,16 @@ class Setting:
         """Those of the locks of shared files, for the other replica."""
         return {name: lock.token for name, lock in self.shared.items()}
 
-    def check(self, config: GuestConfig) -> None:
+    @property
+    def copies(self) -> dict[int, MirroredDisk]:
+        """The disks of which this replica has its own copy."""
+        found = {handle: self.disks[handle] for handle in sorted(self.local)}
+        return {h: disk for h, disk in found.items() if isinstance(disk, MirroredDisk)}
+
+    def check(self, config: GuestConfig, runs: bool = False) -> None:
         """The devices given to this replica must be those that the primary's guest has, and its CPU
-        model within the limit of this host."""
+        model within the limit of this host. Of a guest that `runs` the disks are what they were at
+        its start no more."""
         if self.cpu_limit is not None:
             check_limit(config.cpu, self.cpu_limit, ("cpu_limit",))
         for name, block in config.blocks.items():
@@ -142,6 +150,8 @@ class Setting:
                 raise UsageError(
                     f"the guest has a disk {name!r}: give this replica one, too", key=("disk", name)
                 )
+            if runs:
+                disk, block = replace(disk, content=""), replace(block, content="")
             if disk != block:
                 raise UsageError(
                     f"the disk {name!r} is not the primary's: {_difference(disk, block)}",

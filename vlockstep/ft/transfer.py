@@ -1,4 +1,9 @@
-"""The state of a running guest on its way to a replica that joins."""
+"""The state of a running guest on its way to a replica that joins.
+
+What disks hold of which each replica has its own copy comes first, see `diskcopies`: that is much,
+and most of it stays as it is. Then the RAM, round by round, and by turns with it what the guest
+writes to those disks meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +15,12 @@ from enum import Enum, auto
 from typing import Protocol
 
 from vlockstep.errors import StateError, VlockstepError
+from vlockstep.ft.diskcopies import DiskCopies, DiskLoading, Piece
 from vlockstep.ft.gueststate import GuestState
 from vlockstep.machine.dirty import DirtyPages
 from vlockstep.machine.interface import GuestMachine, GuestMemory
 from vlockstep.protocol.actions import NEVER
-from vlockstep.protocol.messages import Message, Pages, Rest, Took
+from vlockstep.protocol.messages import Blocks, Message, Pages, Rest, Took
 from vlockstep.protocol.timing import MILLISECOND, SECOND
 from vlockstep.wire.codec import MessageError
 
@@ -92,10 +98,12 @@ class Transfer:
         origin: Callable[[int], int],
         now: Callable[[], int],
         limits: TransferLimits,
+        disks: DiskCopies | None = None,
     ) -> None:
         _expect_pieces()
         self.to = to
         self._limits = limits
+        self._disks = disks
         self._guest = guest
         self._memory: GuestMemory = guest.machine.memory
         self._send = send
@@ -124,11 +132,26 @@ class Transfer:
         self._free_at = 0
         """From when on the bandwidth permits another piece."""
         self._pack: Callable[[bytes], bytes] = _packer() if limits.bandwidth else bytes
+        self._end_of_round = 0
+        """Behind its last piece."""
+        self._ram_is_next = True
         self.state: GuestState | None = None
         """As it was taken."""
         self.bytes = self.rounds = self.pause = 0
         """Bytes of RAM sent, rounds, and nanoseconds for which the guest was held."""
+        self.disk_bytes = 0
+        """Sent of disks."""
         self.sent = False
+
+    @property
+    def copies_disks(self) -> bool:
+        """It is at what the disks held."""
+        return self._disks is not None and not self._disks.over
+
+    @property
+    def crowded(self) -> bool:
+        """The guest writes to its disks faster than that is sent."""
+        return self._disks is not None and self._disks.crowded
 
     def took(self, count: int) -> None:
         """The newcomer has so many pieces. Raises `MessageError` if there are not as many."""
@@ -146,27 +169,30 @@ class Transfer:
             self._guest.visit(None)
             self._stage = _Stage.SENDING
             self._begin_round(self._pending)
-        while self._may_send and self._now() >= self._free_at:
-            self._send_piece(*(self._next_copy() if self._copies else self._next_piece()))
+        while self._may_send and self._send_next():
+            pass
         if self._copies or self._ranges or self.sent:
             return
         if self._stage is _Stage.TAKEN:
-            assert self.state is not None
-            state, self.sent = self.state, True
-            rest = Rest(self._count, state.next, self._origin(state.next), state.pack())
-            self._send(rest)
-            self._dirty.close()
-        elif self._stage is _Stage.SENDING and not self._flying:
+            if self._disks is None or (self._disks.empty and not self._flying):
+                self._send_rest()
+        elif self._stage is _Stage.SENDING and self._round_taken:
             self._next_round()
 
     @property
     def _may_send(self) -> bool:
-        """Whether there is a piece that the newcomer has room for."""
-        return self._flying < self._limits.window and bool(self._copies or self._ranges)
+        """Whether newcomer and network have room for a piece."""
+        return self._flying < self._limits.window and self._now() >= self._free_at
 
     def deadline(self) -> int:
         """When to `pump` again at the latest."""
-        return self._free_at if self._may_send else NEVER
+        return self._free_at if self._free_at > self._now() else NEVER
+
+    def _send_rest(self) -> None:
+        assert self.state is not None
+        state, self.sent = self.state, True
+        self._send(Rest(self._count, state.next, self._origin(state.next), state.pack()))
+        self._dirty.close()
 
     def close(self) -> None:
         """Send nothing any more."""
@@ -175,7 +201,27 @@ class Transfer:
             before, self._stage = self._stage, _Stage.CLOSED
         if before is not _Stage.TAKING:
             self._dirty.close()
+        if self._disks is not None:
+            self._disks.close()
         self.sent = True
+
+    def _send_next(self) -> bool:
+        """Send a piece of RAM, or of a disk, by turns; False if there is none."""
+        piece = None if self._disks is None else self._next_of_disks(self._disks)
+        if piece is not None:
+            self._send_blocks(piece)
+        elif self._copies:
+            address, copy = self._copies.popleft()
+            self._send_pages(address, bytes(copy))
+        elif self._ranges and not self.copies_disks:
+            self._send_pages(*self._next_piece())
+        else:
+            return False
+        return True
+
+    def _next_of_disks(self, disks: DiskCopies) -> Piece | None:
+        wait = self._ram_is_next and disks.over and (self._copies or self._ranges)
+        return None if wait else disks.next()
 
     def _next_piece(self) -> tuple[int, bytes]:
         start, end = self._ranges[0]
@@ -191,21 +237,30 @@ class Transfer:
         self._copied += middle - start
         return start, content
 
-    def _next_copy(self) -> tuple[int, bytes]:
-        address, copy = self._copies.popleft()
-        return address, bytes(copy)
-
-    def _send_piece(self, address: int, content: bytes) -> None:
+    def _send_pages(self, address: int, content: bytes) -> None:
         size = len(content)
         packed = self._pack(content) if any_set(content) else b""
-        self._send(Pages(self._count, address, size, packed if len(packed) < size else content))
+        content = packed if len(packed) < size else content
+        self._sending(Pages(self._count, address, size, content))
+        self.bytes += size
+        self._end_of_round = self._count
+        self._ram_is_next = False
+
+    def _send_blocks(self, piece: Piece) -> None:
+        size = len(piece.content)
+        content = piece.content if any_set(piece.content) else b""
+        self._sending(Blocks(self._count, piece.handle, piece.offset, size, content))
+        self.disk_bytes += size
+        self._ram_is_next = True
+
+    def _sending(self, message: Pages | Blocks) -> None:
+        self._send(message)
         if self._limits.bandwidth:
-            sent = len(packed) + _OVERHEAD
+            sent = len(message.content) + _OVERHEAD
             self._free_at = self._now() + sent * SECOND // self._limits.bandwidth
         self._count += 1
-        self._sizes.append(size)
-        self._flying += size
-        self.bytes += size
+        self._sizes.append(message.size)
+        self._flying += message.size
 
     # Rounds
 
@@ -226,6 +281,11 @@ class Transfer:
         self.rounds += 1
         self._ranges.extend(ranges)
         self.pump()
+
+    @property
+    def _round_taken(self) -> bool:
+        """The newcomer has all that this round is to bring."""
+        return self._taken >= self._end_of_round and not self.copies_disks
 
     @property
     def _limit(self) -> int:
@@ -266,6 +326,8 @@ class Transfer:
         if _size(ranges) > 2 * self._limit and not self._last:
             return _Stage.TOO_MUCH
         self.state = self._guest.capture()
+        if self._disks is not None:
+            self._disks.complete()
         self._copy(ranges)
         self.pause = self._now() - before
         return _Stage.TAKEN
@@ -283,18 +345,63 @@ class Transfer:
 
 
 class Loading:
-    """Takes the RAM of a guest that comes in pieces. `answer` gets what the primary is told."""
+    """Takes the RAM of a guest that comes in pieces, and with `disks` what is theirs. `answer` gets
+    what the primary is told."""
 
-    def __init__(self, memory: GuestMemory, answer: Callable[[Message], None]) -> None:
+    def __init__(
+        self,
+        memory: GuestMemory,
+        answer: Callable[[Message], None],
+        disks: DiskLoading | None = None,
+    ) -> None:
         _expect_pieces()
         self._memory = memory
         self._answer = answer
-        self._count = 0
+        self._disks = disks
+        self._count = self._told = 0
+        self._written = 0
+        self._unwritten: deque[int] = deque()
+        """The numbers of `Blocks` that are on their way to a disk."""
 
-    def take(self, pages: Pages) -> None:
-        """Raises `MessageError` if it is not the next piece, or not of this RAM."""
-        size = self._memory.size
-        if pages.number != self._count or pages.address + pages.size > size:
+    def take(self, piece: Pages | Blocks) -> None:
+        """Raises `MessageError` if it is not the next piece, or not of this guest, and
+        `VlockstepError` if it cannot be taken."""
+        if piece.number != self._count:
+            raise MessageError("pages of a guest that do not follow those before")
+        if isinstance(piece, Blocks):
+            if self._disks is None:
+                raise MessageError("blocks of a disk that is not there")
+            self._disks.take(piece)
+            self._unwritten.append(piece.number)
+        else:
+            self._take_pages(piece)
+        self._count += 1
+        self.look()
+
+    def look(self) -> None:
+        """Tell what was taken since. Raises `VlockstepError` if a disk cannot be filled."""
+        if self._disks is not None:
+            if self._disks.failure is not None:
+                raise self._disks.failure
+            written = self._disks.written
+            while self._written < written:
+                self._unwritten.popleft()
+                self._written += 1
+        taken = self._unwritten[0] if self._unwritten else self._count
+        if taken > self._told:
+            self._told = taken
+            self._answer(Took(taken))
+
+    def complete(self, rest: Rest) -> GuestState:
+        """Raises `MessageError` if a piece is missing, or the rest is malformed."""
+        if rest.pages != self._count or self._unwritten:
+            raise MessageError("a guest's state of which pages are missing")
+        if self._disks is not None:
+            self._disks.complete()
+        return GuestState.unpack(rest.next, rest.content)
+
+    def _take_pages(self, pages: Pages) -> None:
+        if pages.address + pages.size > self._memory.size:
             raise MessageError("pages of a guest that do not follow those before")
         if pages.size > PIECE:
             raise MessageError("more pages of a guest than come at once")
@@ -304,14 +411,6 @@ class Loading:
         if len(content) != pages.size:
             raise MessageError("pages of a guest that are not as long as they say")
         self._memory.fill(pages.address, content)
-        self._count += 1
-        self._answer(Took(self._count))
-
-    def complete(self, rest: Rest) -> GuestState:
-        """Raises `MessageError` if a piece is missing, or the rest is malformed."""
-        if rest.pages != self._count:
-            raise MessageError("a guest's state of which pages are missing")
-        return GuestState.unpack(rest.next, rest.content)
 
 
 def _packer() -> Callable[[bytes], bytes]:

@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from itertools import takewhile
 from typing import Any, Protocol
 
-from vlockstep.errors import HostError, VlockstepError
+from vlockstep.errors import HostError, UsageError, VlockstepError
 
 PIECE = 1 << 16
 """Bytes that are copied at once at most; a piece of so many zeros is not written."""
@@ -110,6 +110,8 @@ class MirroredDisk:
     def __init__(self, storage: Storage, condition: Condition | None = None) -> None:
         self.storage = storage
         self.ranges = Ranges(condition)
+        self.filled = True
+        """It holds what it is to hold, and not yet a part of that."""
         self._mirrors: tuple[Mirror, ...] = ()
 
     @property
@@ -129,7 +131,9 @@ class MirroredDisk:
                 mirror.written(offset, data)
 
     def mirror(self, target: Target) -> Mirror:
-        """A new one; its steps are for the caller."""
+        """A new one; its steps are for the caller. Raises `UsageError` while it is filled."""
+        if not self.filled:
+            raise UsageError("the disk is being filled: wait until the guest runs here")
         with self._all_held():
             mirror = Mirror(self, target)
             self._mirrors = (*self._mirrors, mirror)

@@ -44,11 +44,11 @@ class Joiner:
         return near and min(stable, follower.received) >= self.least
 
     def failure(self, now: int, full: bool) -> str:
-        """Why it is to be given up, or "". The guest waits while the log for it is `full`."""
+        """Why it is to be given up, or "". The guest waits while what is kept for it is `full`."""
         if self.follower.hearing.silent(now, self._silence):
             return "it does not answer"
         if full and now >= self._moved + self._timing.dead:
-            return "the log that is kept for it is full"
+            return "the log, or what its disks are to get, is full"
         if now >= self._moved + self._timing.patience:
             return f"it comes no nearer within {self._timing.patience // SECOND} s"
         return ""

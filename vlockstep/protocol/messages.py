@@ -210,16 +210,28 @@ class Pages:
 
 
 @dataclass(frozen=True, slots=True)
+class Blocks:
+    """Primary: `size` bytes of the disk `handle` from `offset` on, if each replica has its own copy
+    of that, as in `Pages`, and numbered with those. Where none come it is all zeros."""
+
+    number: int
+    handle: int
+    offset: int
+    size: int
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Took:
-    """Newcomer: I have taken so many `Pages`."""
+    """Newcomer: I have taken so many `Pages` and `Blocks`."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """Primary: what else the guest's state before entry `next` is made of, behind so many `Pages`;
-    the entry before `next` was made under the generation `origin`."""
+    """Primary: what else the guest's state before entry `next` is made of, behind so many `Pages`
+    and `Blocks`; the entry before `next` was made under the generation `origin`."""
 
     pages: int
     next: int
@@ -230,7 +242,7 @@ class Rest:
 Message = (
     Iam | Who | Hello | Welcome | Refuse | Ruling | Batch | Query | Answer | Have | Handover
     | Finished | Ended | Goodbye | Switchover | SwitchoverDone | EndGuest
-    | Join | Later | Pages | Took | Rest | Invite
+    | Join | Later | Pages | Took | Rest | Invite | Blocks
 )  # fmt: skip
 _KINDS: tuple[type[Message], ...] = get_args(Message)
 _CODEC = Codec[Message](dict(enumerate(_KINDS)))

@@ -95,6 +95,8 @@ class Primary(Role):
         """Entries so far: the sequence number of the next one."""
         self.followers = Followers(timing)
         self.joiner: Joiner | None = None
+        self.crowded = False
+        """The guest waits for the newcomer's disks."""
         """Who joins the guest that runs; among the followers, too, once it is waited for."""
         self._former: set[str] = set()
         """Who was a member, and may not know that it is none any more."""
@@ -950,7 +952,7 @@ class Primary(Role):
         joiner = self.joiner
         if joiner is None or joiner.asked:
             return []
-        if failure := joiner.failure(now, self.journal.bytes > self.timing.max_log):
+        if failure := joiner.failure(now, self.journal.bytes > self.timing.max_log or self.crowded):
             return self._give_up(now, failure)
         follower = joiner.follower
         if now - follower.asked < self.timing.interval:

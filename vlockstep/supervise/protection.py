@@ -67,8 +67,7 @@ class Protection:
         self._ended = ended
         self._result: Outcome | VlockstepError | None = None
         guest = live.guest
-        if guest.config is None or guest.devices.local:
-            raise UsageError("a guest with disks that are copies of its own cannot be joined yet")
+        assert guest.config is not None
         keys = parts.load_keys(spec)
         check_endpoint(spec.endpoint, keys is not None)
         register = DirectoryArbiter(spec.arbiter, f"primary-{uuid.uuid4().hex[:8]}", live.identity)
@@ -88,6 +87,7 @@ class Protection:
             disks=guest.devices.disks,
             disk_counters=guest.devices.counters,
             blocks=guest.devices.blocks,
+            local=guest.devices.local,
             nics=guest.nics,
             nets=guest.nets,
             timing=timing_of(spec.timing),
