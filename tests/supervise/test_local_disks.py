@@ -1,0 +1,199 @@
+"""Replicas with disks of their own join guests that run; disks move while their guests run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from test_protect import House
+
+from vlockstep.testing import check_ledger
+from vlockstep.testing.process import TIMEOUT, command, environment
+
+LINES = 300
+SIZE = 1 << 26
+OTHERS = 40 << 20
+CONTENT = os.urandom(1 << 20)
+"""Lies there on the guest's disk, which never looks at it."""
+
+
+class Apart(House):
+    """Each replica has its own disk; the guest's holds more than the guest writes to it."""
+
+    def disk_of(self, name: str) -> Path:
+        return self.directory / f"{name}.img"
+
+    def make_disk(self, name: str, offset: int, content: bytes) -> None:
+        with self.disk_of(name).open("wb") as file:
+            file.truncate(SIZE)
+            file.seek(offset)
+            file.write(content)
+
+    def run_ledger(self, *arguments: str) -> subprocess.Popen[str]:
+        self.make_disk("books", OTHERS, CONTENT)
+        words = ("--block", f"disk={self.disk_of('books')},local", "--console", self.console)
+        return self.start("books", "run", "ledger", *words, "--", *arguments)
+
+    def _replica(self, name: str, role: str, image: str, *words: object) -> subprocess.Popen[str]:
+        self.make_disk(name, 50 << 20, b"of an earlier guest" * 10000)
+        devices = ("--block", f"disk={self.disk_of(name)},local", "--console", self.console)
+        return self.start(
+            name, role, image, *devices, "--arbiter", self.directory / "arbiter", *words
+        )
+
+    def move(self, name: str, path: Path) -> None:
+        done = self.call("disk", "move", name, f"disk={path}")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert str(path) in done.stdout
+
+    def check(self, disk: Path) -> None:
+        content = disk.read_bytes()
+        check_ledger(self.console.read_bytes(), content[:OTHERS], LINES)
+        assert content[OTHERS:] == CONTENT.ljust(SIZE - OTHERS, b"\0")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Apart]:
+    made = Apart(tmp_path)
+    yield made
+    for process in made.started:
+        process.kill()
+        process.communicate()
+
+
+def same(one: Path, other: Path) -> bool:
+    return one.read_bytes() == other.read_bytes()
+
+
+def test_a_replica_joins_with_a_disk_of_its_own(house: Apart) -> None:
+    guest = house.run_ledger(f"--lines={LINES}", "--pause=10")
+    assert house.protect().returncode == 0
+    heir = house.join("heir")
+    house.wait_event("books", "joined")
+    assert (guest.wait(TIMEOUT), heir.wait(TIMEOUT)) == (0, 0)
+    house.check(house.disk_of("heir"))
+    assert same(house.disk_of("books"), house.disk_of("heir"))
+    assert house.disk_of("heir").stat().st_blocks * 512 < 4 << 20, "what is thin stays thin"
+
+
+def test_the_heir_goes_on_with_its_own_disk(house: Apart) -> None:
+    guest = house.run_ledger(f"--lines={LINES}", "--pause=20")
+    assert house.protect().returncode == 0
+    heir = house.join("heir")
+    house.wait_event("books", "joined")
+    house.move("heir", house.directory / "elsewhere.img")
+    house.move("books", house.directory / "moved.img")
+    guest.send_signal(signal.SIGKILL)
+    assert heir.wait(TIMEOUT) == 0
+    house.check(house.directory / "elsewhere.img")
+
+
+def test_a_guest_migrates_without_a_disk_that_both_reach(house: Apart) -> None:
+    guest = house.run_ledger(f"--lines={LINES}", "--pause=20")
+    assert house.protect().returncode == 0
+    destination = f"ipc://{house.directory}/destination"
+    host = house.receive("there", destination)
+    done = house.call("migrate", "books", destination, "--json")
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0 and told[-1]["disk_bytes"] > 1 << 20
+    assert guest.wait(TIMEOUT) == 0
+    assert host.wait(TIMEOUT) == 0
+    house.check(house.disk_of("there"))
+
+
+def test_a_disk_of_another_size_cannot_be_filled(house: Apart) -> None:
+    house.run_ledger(f"--lines={LINES}", "--pause=20")
+    assert house.protect().returncode == 0
+    small = house.directory / "small.img"
+    small.write_bytes(bytes(1 << 20))
+    heir = house.start(
+        "heir", "secondary", "ledger", "--block", f"disk={small},local", "--console",
+        house.console, "--arbiter", house.directory / "arbiter", "--join", house.endpoint,
+    )  # fmt: skip
+    _, said = heir.communicate(timeout=TIMEOUT)
+    assert heir.returncode == 2
+    assert f"it has {1 << 20} bytes here and {SIZE} there" in said
+
+
+def test_a_disk_moves_under_a_guest_that_nobody_protects(house: Apart) -> None:
+    guest = house.run_ledger(f"--lines={LINES}", "--pause=10")
+    new = house.directory / "new.img"
+    done = house.call("disk", "move", "books", f"disk={new}", "--json")
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (done.returncode, done.stderr) == (0, "")
+    assert told[-1]["path"] == str(new) and told[-1]["before"] == str(house.disk_of("books"))
+    assert {event["phase"] for event in told[:-1]} == {"copying", "comparing", "switching"}
+    assert house.wait_event("books", "disk-moved")["path"] == str(new)
+    assert guest.wait(TIMEOUT) == 0
+    house.check(new)
+    assert new.stat().st_blocks * 512 < 4 << 20
+
+
+def test_ctrl_c_calls_a_move_off(house: Apart) -> None:
+    guest = house.run_ledger(f"--lines={LINES}", "--pause=20")
+    new = house.directory / "new.img"
+    words = ("disk", "move", "books", f"disk={new}", "--rate", "1K", "--json")
+    moving = subprocess.Popen(
+        command(*words, "--run-dir", house.run_directory.path),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
+    )  # fmt: skip
+    house.started.append(moving)
+    assert moving.stdout is not None and "copying" in moving.stdout.readline()
+    other = house.call("disk", "move", "books", f"disk={new}.too")
+    assert other.returncode == 1 and "a disk of the guest is being moved" in other.stderr
+    refused = house.call("protect", "books", "--arbiter", house.directory / "a", "--listen", "x")
+    assert "a disk of the guest is being moved" in refused.stderr
+    moving.send_signal(signal.SIGINT)
+    _, said = moving.communicate(timeout=TIMEOUT)
+    assert moving.returncode == 1
+    assert "the move was called off; the disk is where it was" in said
+    assert guest.wait(TIMEOUT) == 0
+    house.check(house.disk_of("books"))
+    assert not new.exists() and not list(house.directory.glob(".*.part"))
+
+
+def test_a_guest_that_ends_takes_the_unfinished_copy_with_it(house: Apart) -> None:
+    guest = house.run_ledger(f"--lines={LINES}", "--pause=20")
+    moving = house.call("disk", "move", "books", f"disk={house.directory}/new.img", "--rate", "1K")
+    assert moving.returncode == 1
+    assert guest.wait(TIMEOUT) == 0
+    assert not list(house.directory.glob("new.img")) + list(house.directory.glob(".*.part"))
+
+
+def test_a_disk_that_replicas_share_stays_where_it_is(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    try:
+        house.run_ledger(f"--lines={LINES}", "--pause=20")
+        assert house.protect().returncode == 0
+        done = house.call("disk", "move", "books", f"disk={tmp_path}/new.img")
+        assert done.returncode == 1
+        assert "is one file for all replicas" in done.stderr
+    finally:
+        for process in house.started:
+            process.kill()
+            process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["disk"], "is no DISK=PATH"),
+        (["=x"], "is no DISK=PATH"),
+        (["cd=x"], "the guest has no disk 'cd' (it has: disk)"),
+        (["disk=/dev/null"], "is no regular file"),
+        (["disk=/nowhere/x.img"], "No such file or directory"),
+        (["disk=x\ny"], "named from the root on"),
+        (["disk=x", "--rate", "0"], "would copy nothing"),
+        (["disk=x", "--rate", "quick"], "is no size"),
+    ],
+)
+def test_moves_that_are_none(house: Apart, words: list[str], problem: str) -> None:
+    house.run_ledger(f"--lines={LINES}", "--pause=20")
+    done = house.call("disk", "move", "books", *words)
+    assert done.returncode in (1, 2)
+    assert problem in done.stderr and "Traceback" not in done.stderr
