@@ -93,7 +93,7 @@ def log(directory: Path, rounds: int) -> Report:
     """Bytes of the log, against what was received and how much happened."""
 
     def measure() -> float:
-        with _pair(directory, logs=True) as pair:
+        with kv_pair(directory, logs=True) as pair:
             _benchmark(_PIPELINED)
             pair.crash("secondary")
             pair.crash("primary")
@@ -119,7 +119,7 @@ def failover(directory: Path, rounds: int) -> Report:
     longest_wait = "longest wait of 5 clients"
 
     def gap() -> dict[str, float]:
-        with _pair(directory) as pair, closing(Counting((GUEST, 6379), 5)) as clients:
+        with kv_pair(directory) as pair, closing(Counting((GUEST, 6379), 5)) as clients:
             clients.wait(500)
             killed = time.time()
             pair.process("primary").signal(signal.SIGKILL)
@@ -175,7 +175,7 @@ def _alone(figure: Figure, arguments: list[str]) -> float:
 
 
 def _protected(directory: Path, figure: Figure, arguments: list[str]) -> float:
-    with _pair(directory) as pair:
+    with kv_pair(directory) as pair:
         found = figure(_benchmark(arguments))
         state = pair.process("primary").status["state"]
         assert state == "protected", f"the primary is {state} in the end"
@@ -183,7 +183,8 @@ def _protected(directory: Path, figure: Figure, arguments: list[str]) -> float:
 
 
 @contextmanager
-def _pair(directory: Path, logs: bool = False) -> Iterator[Pair]:
+def kv_pair(directory: Path, logs: bool = False) -> Iterator[Pair]:
+    """A protected `kv`, reached at `GUEST`, for as long as this thread is in a namespace."""
     with namespace():
         add_pair_network()
         with protected(

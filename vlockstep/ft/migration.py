@@ -112,6 +112,8 @@ class Migration:
         self._began = self._since = now
         self._told = 0
         self._held: int | None = None
+        self._first = 0
+        """The entry before which the guest's state was taken."""
 
     @property
     def over(self) -> bool:
@@ -164,6 +166,8 @@ class Migration:
             self.report.bytes, self.report.rounds = transfer.bytes, transfer.rounds
             self.report.disk_bytes = transfer.disk_bytes
             self.report.pause = transfer.pause
+            if transfer.state is not None:
+                self._first = transfer.state.next
             if self.phase is Phase.CHECKING and transfer.copies_disks:
                 self._enter(Phase.DISKS)
             if self.phase in (Phase.CHECKING, Phase.DISKS) and not transfer.copies_disks:
@@ -191,7 +195,7 @@ class Migration:
         joined = self._target in primary.ruling().members and primary.state is State.PROTECTED
         if joined and self._target:
             self._enter(Phase.SWITCHING)
-            self.report.entries = primary.next
+            self.report.entries = primary.next - self._first
             self._replica.switch_over(self._target)
         elif self.phase is Phase.CHECKING and now > self._began + _CHECK_LIMIT:
             joins = primary.joiner is not None and primary.joiner.name == self._target
