@@ -36,6 +36,8 @@ class Stream:
 
     def _read(self, source: IO[str]) -> None:
         for text in source:
+            if not text.endswith("\n"):
+                break  # it was killed in the midst of a line
             with self._changed:
                 self.lines.append((time.time(), text))
                 self._changed.notify_all()

@@ -24,7 +24,7 @@ from vlockstep.protocol.messages import Blocks, Message, Pages, Rest, Took
 from vlockstep.protocol.timing import MILLISECOND, SECOND
 from vlockstep.wire.codec import MessageError
 
-PIECE = 1 << 18
+PIECE = 1 << 20
 """Bytes of RAM that go in one message at most."""
 _ZEROS = bytes(PIECE)
 _COMMON = 1 << 24
