@@ -23,7 +23,10 @@ from vlockstep.wire import keys
 
 GIVEN_UP = "runs given up"
 DAMAGED = "runs that damage its memory"
+"""As it finds itself, or so badly that it says nothing any more."""
 _numbers = itertools.count()
+_SILENCE = 5.0
+"""Seconds after which a guest is dead that says nothing."""
 _SETTLE = 0.3
 """Seconds for which the guest runs before and after."""
 
@@ -67,7 +70,8 @@ def by_vlockstep(directory: Path, load: Load, encrypted: bool) -> dict[str, floa
         with limited(port, load.limit) as reached:
             before = len(source.console.lines)
             report = _migrate(here / "run", f"tcp://127.0.0.1:{reached}", load.patience)
-            _beats_on(destination.console)
+            if not _beats_on(destination.console):
+                raise RuntimeError(f"the guest has moved, and is silent: {report}")
     found = {
         "in all": report["total_ms"],
         "held at P": report["pause_ms"],
@@ -102,8 +106,7 @@ def by_qemu(directory: Path, kernel: Path, load: Load, downtime: int) -> dict[st
             commands.ask("migrate-set-parameters", **limits)
             commands.ask("migrate", uri=f"tcp:127.0.0.1:{reached}")
             state = commands.migrated(load.patience)
-            if state["status"] == "completed":
-                _beats_on(destination.console)
+            alive = state["status"] == "completed" and _beats_on(destination.console)
     ram = state["ram"]
     found = {
         "in all": float(state["total-time"]),
@@ -114,6 +117,8 @@ def by_qemu(directory: Path, kernel: Path, load: Load, downtime: int) -> dict[st
     if state["status"] != "completed":
         return found | {GIVEN_UP: 1.0}
     found["gap, as it reports"] = float(state["downtime"])
+    if not alive:
+        return found | {DAMAGED: 1.0}
     return found | _gaps(source.console, destination.console, before)
 
 
@@ -154,9 +159,14 @@ def _settle(console: Stream) -> None:
     console.wait("writer round", len(console.lines))
 
 
-def _beats_on(console: Stream) -> None:
-    console.wait("writer round")
+def _beats_on(console: Stream) -> bool:
+    """Whether the guest goes on to write."""
+    try:
+        console.wait("writer", patience=_SILENCE)
+    except RuntimeError:
+        return False
     time.sleep(_SETTLE)
+    return True
 
 
 _LATELY = re.compile(r"lately=(\d+) us")
