@@ -773,14 +773,28 @@ def test_before_that_it_stops_when_its_primary_does(
     assert secondary.state is State.STOPPED and Claim not in kinds(actions)
 
 
-@pytest.mark.parametrize("make", [loading, loaded])
-def test_and_when_that_is_lost(make: Callable[[], Secondary]) -> None:
-    assert Stop in kinds(make().disconnected(START, "a"))
-    secondary, now, actions = make(), START, list[Action]()
-    while secondary.state is not State.STOPPED:
+def silent_for_long(secondary: Secondary) -> list[Action]:
+    """Until it does something about it."""
+    before, now, actions = secondary.state, START, list[Action]()
+    while secondary.state is before:
         now = secondary.deadline()
         actions += secondary.tick(now)
-    assert Claim not in kinds(actions) and now >= START + TIMING.starting
+    assert now >= START + TIMING.starting
+    return actions
+
+
+def test_and_when_that_is_lost() -> None:
+    assert Stop in kinds(loading().disconnected(START, "a"))
+    actions = silent_for_long(loading())
+    assert Stop in kinds(actions) and Claim not in kinds(actions)
+
+
+def test_once_it_has_the_state_only_the_arbiter_knows_whether_it_is_a_member() -> None:
+    assert Claim in kinds(loaded().disconnected(START, "a"))
+    secondary = loaded()
+    assert Claim in kinds(silent_for_long(secondary))
+    stranger = record(secondary.generation, "a", "a")
+    assert Stop in kinds(secondary.arbiter_answered(START, stranger))
 
 
 def suspecting(secondary: Secondary) -> list[Action]:

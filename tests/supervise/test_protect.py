@@ -46,10 +46,11 @@ class House:
             pass
         return process
 
-    def run_ledger(self) -> subprocess.Popen[str]:
-        """It writes until it is stopped."""
+    def run_ledger(self, *arguments: str) -> subprocess.Popen[str]:
+        """It writes until it is stopped, unless `arguments` say otherwise."""
         devices = ("--block", f"disk={self.disk}", "--console", self.console)
-        return self.start("books", "run", "ledger", *devices, "--", "--lines=10000", "--pause=20")
+        arguments = arguments or ("--lines=10000", "--pause=20")
+        return self.start("books", "run", "ledger", *devices, "--", *arguments)
 
     def check_that_it_goes_on(self, name: str) -> None:
         """The guest, as this one's: it writes more, and all that it wrote is there once."""
