@@ -15,7 +15,8 @@ from vlockstep.errors import HostError, UsageError, VlockstepError
 from vlockstep.ft import diskcopies
 from vlockstep.ft.diskcopies import PIECE, DiskCopies, DiskLoading
 from vlockstep.ft.gueststate import GuestState
-from vlockstep.ft.transfer import Loading, Transfer, TransferLimits
+from vlockstep.ft.loading import Loading
+from vlockstep.ft.transfer import Transfer, TransferLimits
 from vlockstep.host.background import Job
 from vlockstep.host.mirror import MirroredDisk
 from vlockstep.protocol.messages import Blocks, Message, Pages, Rest, Took

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from vlockstep.errors import HostError, StateError
 from vlockstep.ft.gueststate import GuestState
+from vlockstep.ft.loading import Loading
 from vlockstep.ft.outputs import Output
-from vlockstep.ft.transfer import PIECE, Loading, Transfer, TransferLimits
+from vlockstep.ft.transfer import PIECE, Transfer, TransferLimits
 from vlockstep.protocol.actions import NEVER
 from vlockstep.protocol.messages import Message, Pages, Rest, Took
 from vlockstep.protocol.timing import SECOND

@@ -11,7 +11,8 @@ events      Event: what happens to a replica, for programs and for people
 guest       Guest: the machine, its World, and its thread
 gueststate  GuestState: what a guest's state is made of besides its RAM
 diskcopies  DiskCopies, DiskLoading: disks on their way to who joins
-transfer    Transfer, Loading: a running guest's state on its way to a replica that joins
+transfer    Transfer: a running guest's state on its way to a replica that joins
+loading     Loading: the same where it arrives
 migration   Migration, Phase, Report: a guest on its way to another host
 handoff     EntryOutbox, Received: entries between the guest's thread and the protocol's
 outputs     OutputQueue, ProtectedWorld: outputs, held back until they may leave

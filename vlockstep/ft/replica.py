@@ -22,13 +22,14 @@ from vlockstep.ft.diskcopies import DiskCopies, DiskLoading
 from vlockstep.ft.guest import Guest
 from vlockstep.ft.keptlog import KeptLog
 from vlockstep.ft.links import Links
+from vlockstep.ft.loading import Loading
 from vlockstep.ft.migration import Migration, Report
 from vlockstep.ft.outputs import OutputQueue
 from vlockstep.ft.places import Stage
 from vlockstep.ft.roles import Role, Roles
 from vlockstep.ft.runtime import Runtime, Setting
 from vlockstep.ft.standby import StandbyNics
-from vlockstep.ft.transfer import Loading, Transfer
+from vlockstep.ft.transfer import Transfer
 from vlockstep.ft.watch import NetworkWatch, ProtectionWatch
 from vlockstep.host.background import Background
 from vlockstep.host.live import LiveWorld
