@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from commands import run_command
+from support import halt, make_image
 
 from vlockstep.sim.ledger import inspect_unfinished_ledger
 from vlockstep.supervise.client import GuestClient
@@ -202,6 +203,16 @@ def test_refusals(house: House, spoil: Callable[[House], object], problem: str) 
     assert (refused.returncode, refused.stdout) == (1, "")
     assert problem in refused.stderr and "Traceback" not in refused.stderr
     house.check_that_it_goes_on("books")
+    assert guest.wait(timeout=TIMEOUT) == 0
+
+
+def test_a_guest_that_ends_before_it_asks_for_anything(house: House) -> None:
+    """It never comes to where it could be made a primary's."""
+    spin = b"\x48\xb9" + (1 << 29).to_bytes(8, "little") + b"\x48\xff\xc9\x75\xfb"
+    image = house.directory / "spin.hvt"
+    image.write_bytes(make_image(spin + halt()).content)
+    guest = house.start("books", "run", image)
+    assert house.protect().returncode == 0
     assert guest.wait(timeout=TIMEOUT) == 0
 
 

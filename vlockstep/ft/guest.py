@@ -88,6 +88,7 @@ class Guest:
             self._queue.go_on(world.console_offset, ())
             self.machine.replace_world(self._live_world(start))
             world.leave()
+            self.live = True
             raise WorldChanged
 
         self.machine.visit(change)

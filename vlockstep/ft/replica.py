@@ -170,8 +170,10 @@ class Replica:
         self._do(lambda: primary.begin(self._host.now()))
 
     def guest_ended(self, end: Outcome | GuestError) -> None:
-        """Of a guest that another thread runs."""
+        """Of a guest that another thread runs. Before it could be adopted nobody joined it."""
         self._running.outcome = end
+        if not self._running.live:
+            self.result = end
         self._host.wake()
 
     def start_secondary(self, awaits: bool = False) -> None:
