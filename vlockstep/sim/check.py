@@ -18,6 +18,7 @@ from vlockstep.sim.ledger import inspect_ledger, inspect_unfinished_ledger
 from vlockstep.sim.schedule import HARMLESS, Schedule
 from vlockstep.sim.scripted import BLOCK, RECORD
 from vlockstep.sim.simulation import HOSTS, NEWCOMERS, Simulation
+from vlockstep.sim.sinks import OwnDisk
 
 _LINE = re.compile(rb"line (\d+) ([0-9a-f]{8}) ([0-9a-f]{8})\n")
 _RATES = 50
@@ -159,13 +160,18 @@ def _replay(simulation: Simulation, host: SimulatedHost, outcome: Outcome) -> It
     guest = host.guest
     with closing(simulation.make_machine(guest.image, guest.config, False)) as machine:
         source = Sequence(iter(host.entries))
+        own = simulation.own_disks.get(host.name, {})
+        disks = {handle: OwnDisk(bytes(disk.capacity)) for handle, disk in own.items()}
         try:
-            replayed = machine.run(Replayer(source, machine))
+            replayed = machine.run(Replayer(source, machine, local={**disks}))
         except VlockstepError as error:
             yield f"the log of {host.name} does not replay: {error}"
             return
     if replayed != outcome:
         yield f"the log of {host.name} replays to another end"
+    for handle, disk in disks.items():
+        if disk.content != own[handle].content:
+            yield f"the disk of {host.name} holds something else than the guest wrote"
 
 
 def _ledger(simulation: Simulation, size: int, finished: bool, rewritten: bool) -> Iterator[str]:
@@ -186,6 +192,8 @@ def _ledger(simulation: Simulation, size: int, finished: bool, rewritten: bool) 
         chain = int(match[3], 16)
         if rewritten and not (finished and number == size):
             continue
+        if simulation.own_disks and not finished:
+            continue  # who would go on has yet to execute what it has received
         block = RECORD.unpack_from(simulation.disk(), 0 if rewritten else (number - 1) * BLOCK)
         if block != (number, chain):
             yield f"line {number} was printed with {chain:08x}, the disk has {block}"

@@ -55,8 +55,12 @@ class Result:
     points: dict[str, int]
 
 
-def execute(schedule: Schedule, watch: Callable[[Point], None] = lambda point: None) -> Result:
-    """Run it to its end. `watch` is told each point."""
+def execute(
+    schedule: Schedule,
+    watch: Callable[[Point], None] = lambda point: None,
+    own_disks: bool = False,
+) -> Result:
+    """Run it to its end. `watch` is told each point. Replicas have `own_disks`, or share them."""
     chance = random.Random(f"conditions {schedule.seed}")
     keeps_logs = any(fault.kind == "stall-log" for fault in schedule.faults)
     with (
@@ -71,6 +75,7 @@ def execute(schedule: Schedule, watch: Callable[[Point], None] = lambda point: N
             logs=Path(logs) if logs else None,
             replicas=schedule.replicas,
             newcomers=schedule.newcomers,
+            own_disks=own_disks,
         ) as simulation,
     ):
         client = Client(simulation, schedule.size) if schedule.program == "tally" else None

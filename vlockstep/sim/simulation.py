@@ -22,12 +22,14 @@ from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.places import Fault, Place
 from vlockstep.ft.runtime import Setting
 from vlockstep.ft.transfer import TransferLimits
-from vlockstep.host.live import Continuation, NetDevice
+from vlockstep.host.live import BlockDevice, Continuation, NetDevice
+from vlockstep.host.mirror import MirroredDisk
 from vlockstep.machine.boot import check_devices
 from vlockstep.machine.config import MIB, BlockConfig, GuestConfig, NetConfig
 from vlockstep.machine.image import DeviceKind, Image
 from vlockstep.machine.interface import GuestMachine
 from vlockstep.machine.machine import Machine
+from vlockstep.machine.world import Outcome
 from vlockstep.net.portmessages import parse_mac
 from vlockstep.net.station import Station
 from vlockstep.program.tracebacks import hide
@@ -37,7 +39,7 @@ from vlockstep.sim.arbiter import SimulatedArbiter
 from vlockstep.sim.host import SimulatedHost
 from vlockstep.sim.network import Network
 from vlockstep.sim.sides import Direction, receivers
-from vlockstep.sim.sinks import SharedConsole, SharedDisk, SimulatedNic, Watched
+from vlockstep.sim.sinks import OwnDisk, SharedConsole, SharedDisk, SimulatedNic, Watched
 from vlockstep.sim.world import NetworkedWorld
 
 __tracebackhide__ = hide
@@ -111,6 +113,7 @@ class Simulation:
         logs: Path | None = None,
         replicas: int = 2,
         newcomers: int = 0,
+        own_disks: bool = False,
     ) -> None:
         self.now = START
         self.seed = seed
@@ -135,8 +138,10 @@ class Simulation:
         disks = [d for d in image.devices if d.kind is DeviceKind.BLOCK]
         nics = [d for d in image.devices if d.kind is DeviceKind.NET]
         self.disks = {d.handle: SharedDisk(disk_size) for d in disks}
+        self.own_disks: dict[str, dict[int, OwnDisk]] = {}
+        """By host and handle, if each has a copy of its own."""
         self._handles = {d.name: d.handle for d in disks}
-        blocks = {d.name: BlockConfig(disk_size) for d in disks}
+        blocks = {d.name: BlockConfig(disk_size, own_disks) for d in disks}
         nets = {d.name: NetConfig(GUEST_MAC) for d in nics}
         config = GuestConfig(image.digest, memory * MIB, arguments, blocks=blocks, nets=nets)
         check_devices(image, config)
@@ -152,14 +157,17 @@ class Simulation:
             timing = self.conditions.timings[ALL.index(host.name)]
             log = logs and logs / f"{host.name}.vlog"
             host.nics = {d.handle: self._nic(host) for d in nics}
+            if own_disks:
+                self.own_disks[host.name] = self._new_disks(host)
             if crash_at is not None and host is self.primary:
                 host.fault = Fault(Place.parse(crash_at), host.inject)
             host.equip(
                 Setting(
                     image,
                     self._watched(host, self.console),
-                    {h: self._watched(host, disk) for h, disk in self.disks.items()},
+                    self._disks_of(host),
                     blocks,
+                    local=frozenset(self.own_disks.get(host.name, ())),
                     nics={h: Station(nic, parse_mac(GUEST_MAC)) for h, nic in host.nics.items()},
                     nets=nets,
                     timing=timing,
@@ -181,7 +189,13 @@ class Simulation:
         return bytes(self.console.content)
 
     def disk(self, name: str = "disk") -> bytes:
-        return bytes(self.disks[self._handles[name]].content)
+        """What it holds; of those that each replica has for itself, who has come to the guest's
+        end."""
+        handle = self._handles[name]
+        for host in self.hosts if self.own_disks else ():
+            if isinstance(host.outcome, Outcome):
+                return bytes(self.own_disks[host.name][handle].content)
+        return bytes(self.disks[handle].content)
 
     @property
     def emitters(self) -> list[str]:
@@ -340,6 +354,16 @@ class Simulation:
                 self.after(_COLLECT, lambda: host.do("collect", host.replica.collect))
 
         return SimulatedNic(send, arrived)
+
+    def _disks_of(self, host: SimulatedHost) -> Mapping[int, BlockDevice]:
+        if self.own_disks:
+            return {h: MirroredDisk(disk) for h, disk in self.own_disks[host.name].items()}
+        return {h: self._watched(host, disk) for h, disk in self.disks.items()}
+
+    def _new_disks(self, host: SimulatedHost) -> dict[int, OwnDisk]:
+        """Equal ones, but for those of newcomers, which hold something else."""
+        first = host.name.encode() if host.name in NEWCOMERS else b""
+        return {h: OwnDisk(first.ljust(len(d.content), b"\0")) for h, d in self.disks.items()}
 
     def _watched(self, host: SimulatedHost, sink: SharedConsole | SharedDisk) -> Watched:
         def begin() -> None:

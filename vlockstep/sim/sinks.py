@@ -19,6 +19,31 @@ class SharedDisk:
         self.content[offset : offset + len(data)] = data
 
 
+class OwnDisk:
+    """What holds the bytes of a disk that one replica has for itself."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = bytearray(content)
+
+    @property
+    def capacity(self) -> int:
+        return len(self.content)
+
+    def read(self, offset: int, length: int) -> bytes | None:
+        return bytes(self.content[offset : offset + length])
+
+    def write(self, offset: int, data: bytes) -> None:
+        self.content[offset : offset + len(data)] = data
+
+    def extent(self, offset: int) -> tuple[int, int] | None:
+        return (offset, self.capacity) if offset < self.capacity else None
+
+    def clear(self) -> None:
+        self.content[:] = bytes(self.capacity)
+
+    def close(self) -> None: ...
+
+
 class SharedConsole:
     """`complaints` are what a person who reads it would see going wrong."""
 
