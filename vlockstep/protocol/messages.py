@@ -211,8 +211,9 @@ class Pages:
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """Primary: `size` bytes of the disk `handle` from `offset` on, if each replica has its own copy
-    of that, as in `Pages`, and numbered with those. Where none come it is all zeros."""
+    """Primary: `size` bytes of the disk `handle` from `offset` on, of which each replica has a
+    copy: as they are, all zeros if there is no `content`. They are numbered with `Pages`. Where
+    none come the disk is all zeros."""
 
     number: int
     handle: int
