@@ -13,7 +13,8 @@ from sim.test_mutations import without_membership
 from vlockstep.ft.guest import Guest
 from vlockstep.ft.gueststate import GuestState
 from vlockstep.ft.handoff import EntryOutbox
-from vlockstep.ft.transfer import Loading, Transfer
+from vlockstep.ft.loading import Loading
+from vlockstep.ft.transfer import Transfer
 from vlockstep.machine.world import Outcome
 from vlockstep.protocol.actions import Action, Release
 from vlockstep.protocol.joiner import Joiner
