@@ -127,13 +127,17 @@ class Migration:
 
     def reached(self, target: str) -> None:
         """The destination has told who it is."""
-        if self.phase is Phase.CONNECTING:
-            self._target = target
-            self._enter(Phase.CHECKING)
+        if self.phase is not Phase.CONNECTING:
+            return
+        if target in self._replica.role.ruling().members:
+            self._fail(f"what is at {self.endpoint} is a replica of the guest already")
+            return
+        self._target = target
+        self._enter(Phase.CHECKING)
 
     def refused(self, replica: str, reason: str) -> None:
         """A replica cannot join."""
-        joining = self.phase in (Phase.CHECKING, Phase.MEMORY, Phase.CATCHING_UP)
+        joining = self.phase in (Phase.CHECKING, Phase.DISKS, Phase.MEMORY, Phase.CATCHING_UP)
         if joining and replica == self._target:
             self._fail(reason)
 

@@ -765,6 +765,8 @@ class Replica:
     def _reached_destination(self, replica: str) -> None:
         if self._migration is not None:
             self._migration.reached(replica)
+            if self._migration.over:
+                return
             role = self.role
             where = role.members[role.owner] if isinstance(role, Secondary) else ""
             self._send(messages.Invite(where), replica)
