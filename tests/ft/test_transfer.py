@@ -457,3 +457,19 @@ def test_whatever_else_is_a_state_or_a_message_that_is_none(
 def test_noise_is_no_state(noise: bytes) -> None:
     with pytest.raises(MessageError):
         GuestState.unpack(5, noise)
+
+
+def test_a_newcomer_that_says_the_same_again_comes_no_nearer() -> None:
+    sent = Sent()
+    assert sent.transfer.took(1)
+    assert not sent.transfer.took(1)
+    with pytest.raises(MessageError):
+        sent.transfer.took(0)
+
+
+def test_a_guest_whose_pages_cannot_be_told_is_not_watched_any_longer() -> None:
+    guest = Guest()
+    guest.memory.failure = HostError("out of memory")
+    with pytest.raises(HostError):
+        Transfer(guest, "b", lambda message: None, lambda next: 2, lambda: 0, TransferLimits())
+    assert guest.memory.closed == 1

@@ -399,8 +399,8 @@ class Replica:
         role, transfer, loading = self.role, self.transfer, self._loading
         if isinstance(message, messages.Took):
             if isinstance(role, Primary) and transfer is not None and transfer.to == sender:
-                transfer.took(message.count)
-                role.transferred(now)
+                if transfer.took(message.count):
+                    role.transferred(now)
                 self._go_on_sending()
         elif isinstance(role, Secondary) and loading is not None and role.owner == sender:
             try:
@@ -706,6 +706,7 @@ class Replica:
         primary = self.role
         assert isinstance(primary, Primary)
         origin = primary.journal.origin
+        disks = self._disk_copies(DiskCopies)
         try:
             self.transfer = Transfer(
                 self._running,
@@ -714,9 +715,11 @@ class Replica:
                 origin,
                 self._host.now,
                 self._setting.transfer,
-                self._disk_copies(DiskCopies),
+                disks,
             )
         except VlockstepError as error:
+            if disks is not None:
+                disks.close()
             self._uncaptured(primary, error)
 
     def _disk_copies(self, kind: Callable[..., _Disks]) -> _Disks | None:

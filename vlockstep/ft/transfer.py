@@ -110,7 +110,11 @@ class Transfer:
         self._origin = origin
         self._now = now
         self._dirty: DirtyPages = guest.machine.track()
-        self._ranges: deque[tuple[int, int]] = deque(self._dirty.scan())
+        try:
+            self._ranges: deque[tuple[int, int]] = deque(self._dirty.scan())
+        except VlockstepError:
+            self._dirty.close()
+            raise
         """What is to be sent, as it is by then."""
         self._copies: deque[tuple[int, memoryview]] = deque()
         """What is to be sent, as it was."""
@@ -153,13 +157,16 @@ class Transfer:
         """The guest writes to its disks faster than that is sent."""
         return self._disks is not None and self._disks.crowded
 
-    def took(self, count: int) -> None:
-        """The newcomer has so many pieces. Raises `MessageError` if there are not as many."""
+    def took(self, count: int) -> bool:
+        """The newcomer has so many pieces; whether it had fewer before. Raises `MessageError` if
+        there are not as many."""
         if not self._taken <= count <= self._count:
             raise MessageError("an answer to pages that were never sent")
+        more = count > self._taken
         for _ in range(count - self._taken):
             self._flying -= self._sizes.popleft()
         self._taken = count
+        return more
 
     def pump(self) -> None:
         """Send what may be sent. Raises a `VlockstepError` if the state cannot be taken."""
