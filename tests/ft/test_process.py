@@ -21,7 +21,10 @@ from vlockstep.ft.process import Process, _Network
 from vlockstep.ft.replica import Replica
 from vlockstep.ft.runtime import Setting
 from vlockstep.host.devices import ConsoleFile
+from vlockstep.host.live import LiveWorld
 from vlockstep.machine.config import GuestConfig
+from vlockstep.machine.machine import Machine
+from vlockstep.machine.world import Outcome
 from vlockstep.protocol.actions import NEVER, Claim
 from vlockstep.protocol.messages import forbidden
 from vlockstep.protocol.primary import Primary
@@ -163,3 +166,55 @@ def test_who_has_gone_is_lost_after_all_that_it_said(process: Process) -> None:
     turn()
     turn()
     assert replica.what == [b"last", "disconnected"]
+<<<<<<< HEAD
+=======
+
+
+def test_what_the_guest_makes_while_its_entries_are_taken_is_not_behind_its_visit(
+    process: Process,
+) -> None:
+    """It makes another one, and is visited, when all before were taken."""
+    entry: Entry = (Kind.CYCLES, 0, 0, 1, b"")
+
+    class Overtaken(EntryOutbox):
+        def take(self) -> list[Entry]:
+            taken = super().take()
+            if self.next == 1:
+                self.append(entry)
+                self.visit(lambda: True)
+                self.pause()
+            return taken
+
+    outbox = Overtaken(process.wake, process.wake, threading.Condition())
+    replica, now = process._replica, process.now()
+    primary = replica.role = replica._roles.alone(GuestConfig(""), 1)
+    primary.received(now, "n", Hello(replica._setting.image.digest, 0, 0, "", ""))
+    primary.received(now, "n", Answer(0, 0, 0, 0))
+    replica.transfer = cast(Transfer, SimpleNamespace(state=SimpleNamespace(next=2), to="n"))
+    guest = cast(Guest, SimpleNamespace(outbox=outbox, timed=False))
+    outbox.append(entry)
+    outbox.pause()
+    replica._flush_at = 0
+    replica._take_entries(now, primary, guest)
+    assert primary.joiner is not None and not primary.joiner.captured
+    replica._take_entries(now, primary, guest)
+    assert primary.next == 2 and primary.joiner.captured and not outbox.visited
+
+
+def test_a_guest_that_ends_before_it_can_be_adopted_has_ended(tmp_path: Path) -> None:
+    image, arbiter, console = sample("hello"), Arbiter(), ConsoleFile(tmp_path / "console")
+    config = GuestConfig(image.digest)
+    listener = channel.listen(f"ipc://{tmp_path}/socket", None, forbidden)
+    process = Process(
+        Setting(image, console, {}, {}), Channels(listener), arbiter, lambda event: None
+    )
+    arbiter._answers = iter([Record(1, process._instance, (process._instance,))])
+    machine, world = Machine(image, config), LiveWorld(console)
+    process.adopt(config, 0, machine, world)
+    machine.let_in = lambda: None  # type: ignore[method-assign]
+    outcome = machine.run(world)
+    assert isinstance(outcome, Outcome)
+    process.call(lambda replica: replica.guest_ended(outcome))
+    process.call(lambda replica: process.stop("it never ends"))
+    assert process.run_adopted() == outcome and arbiter.ended == [1]
+>>>>>>> 40eb443 (End with a guest that ended before it could be adopted)

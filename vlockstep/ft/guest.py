@@ -88,11 +88,15 @@ class Guest:
             self._queue.go_on(world.console_offset, ())
             self.machine.replace_world(self._live_world(start))
             world.leave()
-            self.live = True
             raise WorldChanged
 
         self.machine.visit(change)
         world.wake()
+
+    @property
+    def adopted(self) -> bool:
+        """It runs, or ran, in the world of a primary's."""
+        return self._inputs is not None
 
     def hold(self) -> None:
         """Stop it, wherever it is; `outbox.waiting` tells when it stands."""

@@ -46,7 +46,7 @@ from vlockstep.protocol.secondary import Secondary
 from vlockstep.protocol.states import State
 from vlockstep.protocol.timing import MILLISECOND, SECOND
 from vlockstep.replay import codec
-from vlockstep.replay.entry import Entry
+from vlockstep.replay.entry import Entry, Kind
 from vlockstep.replay.replayer import Divergence
 from vlockstep.wire.codec import MessageError
 
@@ -54,6 +54,8 @@ _Disks = TypeVar("_Disks")
 _GONE_ON = "; the guest goes on with another replica"
 _FLUSH = 4 * MILLISECOND
 """Entries without an output wait so long for company."""
+_END: Entry = (Kind.END, 0, 0, b"", b"")
+"""Of a guest that made no other entry."""
 _LEAVE_LIMIT = 5 * SECOND
 _SETTLE_SECONDS = 1.0
 _LOOK = 4 * MILLISECOND
@@ -170,10 +172,11 @@ class Replica:
         self._do(lambda: primary.begin(self._host.now()))
 
     def guest_ended(self, end: Outcome | GuestError) -> None:
-        """Of a guest that another thread runs. Before it could be adopted nobody joined it."""
-        self._running.outcome = end
-        if not self._running.live:
-            self.result = end
+        """Of a guest that another thread runs. It may not have come to where it is adopted."""
+        guest, primary = self._running, self.role
+        guest.outcome = end
+        if not guest.adopted and isinstance(primary, Primary):
+            self._do(lambda: primary.append(self._host.now(), [_END], []))
         self._host.wake()
 
     def start_secondary(self, awaits: bool = False) -> None:
