@@ -7,6 +7,7 @@ import select
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -17,18 +18,21 @@ from vlockstep.arbiter import ArbiterError, Record
 from vlockstep.errors import HostError
 from vlockstep.ft.channels import Channels
 from vlockstep.ft.events import Event, Notice
+from vlockstep.ft.guest import Guest
+from vlockstep.ft.handoff import EntryOutbox
 from vlockstep.ft.process import Process, _Network
 from vlockstep.ft.replica import Replica
 from vlockstep.ft.runtime import Setting
+from vlockstep.ft.transfer import Transfer
 from vlockstep.host.devices import ConsoleFile
 from vlockstep.host.live import LiveWorld
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.world import Outcome
 from vlockstep.protocol.actions import NEVER, Claim
-from vlockstep.protocol.messages import forbidden
+from vlockstep.protocol.messages import Answer, Hello, forbidden
 from vlockstep.protocol.primary import Primary
-from vlockstep.replay.entry import Kind
+from vlockstep.replay.entry import Entry, Kind
 from vlockstep.wire import channel
 from vlockstep.wire.channel import Arrived
 
@@ -166,8 +170,6 @@ def test_who_has_gone_is_lost_after_all_that_it_said(process: Process) -> None:
     turn()
     turn()
     assert replica.what == [b"last", "disconnected"]
-<<<<<<< HEAD
-=======
 
 
 def test_what_the_guest_makes_while_its_entries_are_taken_is_not_behind_its_visit(
@@ -217,4 +219,3 @@ def test_a_guest_that_ends_before_it_can_be_adopted_has_ended(tmp_path: Path) ->
     process.call(lambda replica: replica.guest_ended(outcome))
     process.call(lambda replica: process.stop("it never ends"))
     assert process.run_adopted() == outcome and arbiter.ended == [1]
->>>>>>> 40eb443 (End with a guest that ended before it could be adopted)
