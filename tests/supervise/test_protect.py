@@ -66,8 +66,8 @@ class House:
         """A secondary; wait until it is a member."""
         return self._replica(name, "secondary", image, "--join", self.endpoint)
 
-    def receive(self, name: str, endpoint: str) -> subprocess.Popen[str]:
-        return self._replica(name, "receive", "ledger", "--listen", endpoint)
+    def receive(self, name: str, endpoint: str, *words: object) -> subprocess.Popen[str]:
+        return self._replica(name, "receive", "ledger", "--listen", endpoint, *words)
 
     def _replica(self, name: str, role: str, image: str, *words: object) -> subprocess.Popen[str]:
         devices = ("--block", f"disk={self.disk}", "--console", self.console)
@@ -157,6 +157,25 @@ def test_a_secondary_moves_while_the_guest_stays_protected(house: House) -> None
     assert moved.wait(timeout=TIMEOUT) == 0
 
 
+def test_over_a_network_it_needs_keys_and_says_what_befalls_it(house: House) -> None:
+    guest = house.run_ledger()
+    keys = house.directory / "keys"
+    assert run_command("keys", "new", keys).returncode == 0
+    done = house.call(
+        "protect", "books", "--arbiter", house.directory / "arbiter", "--keys", keys,
+        "--listen", "tcp://0.0.0.0:0",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    endpoint = f"ipc://{house.directory}/moved"
+    destination = house.receive("moved", endpoint, "--keys", keys)
+    done = house.call("migrate", "books", endpoint)
+    assert done.returncode == 0, done.stderr
+    assert guest.wait(timeout=TIMEOUT) == 0
+    assert "another replica has joined: 2 have the guest" in guest.communicate()[1]
+    house.check_that_it_goes_on("moved")
+    assert destination.wait(timeout=TIMEOUT) == 0
+
+
 def test_a_guest_with_a_timer_ends_as_it_would_have(house: House) -> None:
     """Its state at the end depends on where each interrupt came: the replicas' are equal."""
     guest = house.start("books", "run", "preempt", "--json", "--", "--work=8000000")
@@ -214,6 +233,17 @@ def test_a_guest_that_ends_before_it_asks_for_anything(house: House) -> None:
     guest = house.start("books", "run", image)
     assert house.protect().returncode == 0
     assert guest.wait(timeout=TIMEOUT) == 0
+
+
+def test_who_receives_does_so_where_no_file_says_otherwise(house: House) -> None:
+    """And a secondary never does."""
+    file = house.directory / "guest.toml"
+    file.write_text('image = "hello"\nawaits_at = "ipc://nowhere"\narbiter = "a"\n')
+    waiting = house.start("there", "receive", "hello", "--arbiter", house.directory / "a")
+    assert house.wait_event("there", "waiting")["endpoint"] == "tcp://127.0.0.1:7720"
+    waiting.kill()
+    house.start("here", "secondary", file, "--connect", f"ipc://{house.directory}/primary")
+    assert house.wait_event("here", "joining")["endpoint"].endswith("/primary")
 
 
 def test_it_has_no_replicas_before(house: House) -> None:

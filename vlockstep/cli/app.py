@@ -75,7 +75,7 @@ _add(secondary, PROTECT, "secondary ledger --arbiter /tmp/pair --block disk=/tmp
 _add(protect, PROTECT, "protect ledger-1 --arbiter /tmp/pair")
 _add(switchover, PROTECT, "switchover tcp://127.0.0.1:7700")
 _add(receive, PROTECT, "receive ledger --arbiter /tmp/pair --block disk=/tmp/ledger.img")
-_add(migrate, PROTECT, "migrate ledger-1 tcp://127.0.0.1:7710")
+_add(migrate, PROTECT, "migrate ledger-1 tcp://127.0.0.1:7720")
 app.add_typer(arbiter, name="arbiter", rich_help_panel=PROTECT)
 _add(run, RUN, "run hello -- --status=3")
 _add(record, RUN, "record clock -o clock.vlog")

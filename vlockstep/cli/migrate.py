@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from vlockstep.cli.running import DirectoryOption, NameArgument, answer_of, conn
 from vlockstep.errors import HostError, UsageError
 from vlockstep.program.progress import Progress
 
-DEFAULT_ENDPOINT = "tcp://127.0.0.1:7710"
+DEFAULT_ENDPOINT = "tcp://127.0.0.1:7720"
 
 
 def receive(
@@ -52,7 +53,10 @@ def receive(
     It brings its memory, CPU and command line along; disks and NICs are those given here. The exit
     status is the guest's.
     """
-    replicate(options.replica_spec(ctx, "secondary"), as_json)
+    spec = options.replica_spec(ctx, "secondary")
+    if spec.awaits_at is None:
+        spec = replace(spec, awaits_at=awaits_at)
+    replicate(spec, as_json)
 
 
 def migrate(

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -165,7 +166,8 @@ def secondary(
 
     Memory, CPU and the guest's command line are the primary's. The exit status is the guest's.
     """
-    replicate(options.replica_spec(ctx, "secondary"), as_json)
+    spec = options.replica_spec(ctx, "secondary")
+    replicate(replace(spec, awaits_at=None), as_json)
 
 
 def switchover(

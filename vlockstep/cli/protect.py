@@ -35,6 +35,7 @@ def protect(
             help="Where replicas join: tcp://HOST:PORT or ipc://PATH.",
         ),
     ] = DEFAULT_ENDPOINT,
+    keys: pairoptions.KeysOption = None,
     heartbeat: pairoptions.HeartbeatOption = 50,
     misses: pairoptions.MissesOption = 5,
     max_pause: pairoptions.MaxPauseOption = 5,
@@ -55,6 +56,7 @@ def protect(
             seconds=30,
             arbiter=str(arbiter.resolve()),
             listen=listen,
+            keys=None if keys is None else str(keys.resolve()),
             timing={
                 "heartbeat": heartbeat,
                 "misses": misses,

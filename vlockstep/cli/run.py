@@ -16,6 +16,8 @@ from vlockstep.errors import Left, UsageError
 
 if TYPE_CHECKING:
     from vlockstep.cli.execution import Ending
+    from vlockstep.host.eventwriter import EventWriter
+    from vlockstep.supervise.control import Told
     from vlockstep.supervise.origin import Origin
     from vlockstep.supervise.spec import ReplicaSpec
 
@@ -108,7 +110,7 @@ def run_guest(
             origin.identity,
         )
         events = Interruptions()
-        commands = UnprotectedCommands(live, spec, control.observe, events.put)
+        commands = UnprotectedCommands(live, spec, _teller(control.observe), events.put)
         control.serve(commands.by_name(), commands.close)
         control.observe(Later("started", lambda told: told.Started()))
         if origin.generation:
@@ -130,6 +132,23 @@ def run_guest(
     else:
         output.abort(ending)
     raise typer.Exit(output.exit_status(ending.status or 0))
+
+
+def _teller(observe: Callable[[Told], None]) -> Callable[[Told], None]:
+    """What befalls a guest that gets replicas is told as it is of a primary's."""
+    from vlockstep.cli.pair import EVENTS
+
+    texts = {name: text for name, text in EVENTS.items() if name not in ("started", "finished")}
+    shown: list[EventWriter] = []
+
+    def tell(event: Told) -> None:
+        observe(event)
+        if event.name in texts:
+            if not shown:
+                shown.append(output.observer(texts, False))
+            shown[0].observe(event.to_dict())
+
+    return tell
 
 
 def _finished(ending: Ending, told: ModuleType) -> Any:

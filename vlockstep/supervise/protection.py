@@ -40,11 +40,19 @@ def primary_spec(spec: ReplicaSpec, request: Mapping[str, Any]) -> ReplicaSpec:
     """What a guest that runs by `spec` becomes a primary by. Raises `UsageError` for a request that
     does not say it."""
     arbiter, endpoint, timing = (request.get(key) for key in ("arbiter", "listen", "timing"))
+    keys = request.get("keys") or spec.keys
     try:
         if not isinstance(arbiter, str) or not isinstance(endpoint, str):
             raise TypeError
         times = replace(spec.timing, **(timing or {}))
-        return replace(spec, role="primary", arbiter=Path(arbiter), endpoint=endpoint, timing=times)
+        return replace(
+            spec,
+            role="primary",
+            arbiter=Path(arbiter),
+            endpoint=endpoint,
+            keys=keys and Path(keys),
+            timing=times,
+        )
     except TypeError as error:
         raise UsageError("replicas join at an endpoint, with an arbiter, in time") from error
 
