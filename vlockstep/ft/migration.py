@@ -111,6 +111,7 @@ class Migration:
         self._answer = answer
         self._began = self._since = now
         self._told = 0
+        self._last: events.Migrating | None = None
         self._held: int | None = None
         self._first = 0
         """The entry before which the guest's state was taken."""
@@ -233,12 +234,13 @@ class Migration:
         self._told = now
         role = self._replica.role
         lag = role.lag(now)[0] if isinstance(role, Primary) else 0
-        self._observe(
-            events.Migrating(
-                self.phase.name.lower(),
-                self.phase.value,
-                self.report.bytes + self.report.disk_bytes,
-                self.report.rounds,
-                lag,
-            )
+        told = events.Migrating(
+            self.phase.name.lower(),
+            self.phase.value,
+            self.report.bytes + self.report.disk_bytes,
+            self.report.rounds,
+            lag,
         )
+        if told != self._last:
+            self._last = told
+            self._observe(told)
