@@ -126,8 +126,9 @@ class EntryOutbox:
         """All entries that have not been taken, but for those behind a visit, until `unseal`. After
         any, look again without being woken."""
         self._told = self.urgent = False
-        sealed = self._sealed
-        found = self._entries if sealed is None else sealed
+        with self._condition:
+            sealed = self._sealed
+            found = self._entries if sealed is None else sealed
         entries = found[:]
         if sealed is None and self._making and entries and entries[-1][0] in OUTPUTS:
             entries.pop()

@@ -482,12 +482,12 @@ class Replica:
 
     def _take_entries(self, now: int, primary: Primary, guest: Guest) -> None:
         outbox = guest.outbox
-        soon = outbox.urgent or outbox.waiting or outbox.visited
+        held, visited = outbox.waiting, outbox.visited  # what came before is there to be taken
+        soon = outbox.urgent or held or visited
         if now < self._flush_at and not soon:
             if self._flush_at == NEVER and outbox.next > primary.next:
                 self._flush_at = now + _FLUSH
             return
-        held = outbox.waiting
         entries = outbox.take()
         self._flush_at = now + _FLUSH if entries else NEVER
         if entries:
@@ -495,7 +495,7 @@ class Replica:
             self._keep(entries, batches)
             self._do(lambda: primary.append(now, entries, batches))
             self._inject(Stage.SENT, primary.next - 1)
-        if outbox.visited:
+        if visited and outbox.visited:
             self._captured(now, primary, guest)
         if held and primary.state is State.HOLDING:
             self._do(lambda: primary.held(now, guest.machine.position))
