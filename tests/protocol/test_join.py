@@ -25,6 +25,7 @@ from protocol.roles import (
     releases,
     ruling,
     sent,
+    went_live,
 )
 
 from vlockstep.arbiter.rule import Record
@@ -838,3 +839,37 @@ def test_it_is_reached_where_it_has_said() -> None:
     primary = asked(protected("b"))
     primary.arbiter_answered(NOW, record(2, "a", "b", JOIN))
     assert primary.ruling().members[JOIN] == THERE
+
+
+# Before the first entry
+
+
+def test_who_still_loads_the_state_before_the_first_entry_is_not_bound() -> None:
+    """Of a guest that was adopted, and has asked for nothing since."""
+    primary = greeted(went_live(3, next=0))
+    primary.captured(NOW, 0, False)
+    newcomer = loading()
+    (told,) = sent(newcomer.received(NOW, "a", Query(3, NOW, 0, 0, 0)), Answer)
+    assert primary.received(NOW, JOIN, told) == [] and primary.state is State.ALONE
+    (told,) = sent(newcomer.loaded(NOW, 0, 3, ()), Answer)
+    primary.received(NOW, JOIN, told)
+    (told,) = sent(newcomer.received(NOW, "a", Query(3, NOW, 0, 0, 0)), Answer)
+    primary.received(NOW, JOIN, told)
+    assert primary.state is State.BINDING
+
+
+def test_outputs_do_not_wait_long_for_who_answers_and_takes_nothing() -> None:
+    primary = captured(alone())
+    first = primary.next
+    append(primary, NOW, LINE)
+    says(primary, first)
+    assert primary.state is State.BINDING
+    append(primary, NOW, LINE)
+    now = NOW
+    while now < NOW + TIMING.dead:
+        assert primary.state is State.BINDING
+        now += TIMING.interval // 2
+        says(primary, first, now=now)
+        actions = primary.tick(now)
+    assert StopTransfer in kinds(actions) and sent(actions, Refuse, JOIN)
+    assert primary.state is State.ALONE and primary.next in releases(actions)

@@ -50,10 +50,15 @@ class Follower:
         """Its primary rules from now on: listen to it more closely."""
         self.hearing = Hearing(now, self._timing.interval)
 
+    @property
+    def round_trip(self) -> int:
+        """How long the last answer took."""
+        return self._round_trips[-1]
+
     def lease(self, allowance: int) -> int:
         """The lease to ask for: twice the last round trip, and an `allowance` for outputs that take
         their time. What counts as dead limits it, unless no answer comes as fast as that."""
-        wanted = 2 * self._round_trips[-1] + allowance
+        wanted = 2 * self.round_trip + allowance
         limit = max(self._timing.dead, 2 * min(self._round_trips) + allowance)
         return min(max(self._timing.min_lease, wanted), limit)
 
@@ -68,7 +73,7 @@ class Follower:
 
     def slow(self, now: int) -> bool:
         """Whether the guest has to wait for it."""
-        return self.lag(now) - self._round_trips[-1] > self._timing.max_lag
+        return self.lag(now) - self.round_trip > self._timing.max_lag
 
     def made(self, now: int, next: int) -> None:
         """The guest has made the entries before `next`."""

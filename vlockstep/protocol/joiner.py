@@ -22,6 +22,8 @@ class Joiner:
         """It and all members must have the entries before this one."""
         self.asked = False
         """The arbiter was asked to take it in: it may be a member."""
+        self.bound: int | None = None
+        """Since when outputs wait for it."""
         self._timing = timing
         self._moved = now
         """When it last came nearer to being a member."""
@@ -49,6 +51,9 @@ class Joiner:
             return "it does not answer"
         if full and now >= self._moved + self._timing.dead:
             return "the log, or what its disks are to get, is full"
+        limit = self._timing.dead + self.follower.round_trip
+        if self.bound is not None and now >= self.bound + limit:
+            return "outputs wait for it, and it does not take the entries"
         if now >= self._moved + self._timing.patience:
             return f"it comes no nearer within {self._timing.patience // SECOND} s"
         return ""

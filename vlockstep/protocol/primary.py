@@ -911,6 +911,8 @@ class Primary(Role):
             return [Transfer(joiner.name)]
         if not joiner.captured or answer.received < follower.received:
             return []
+        if not (answer.received or answer.echo):
+            return []  # it may be loading the state before the first entry
         first, follower.following, follower.ready = not follower.following, True, True
         if answer.executed > follower.executed:
             joiner.moved(now)
@@ -929,6 +931,7 @@ class Primary(Role):
                 return []
             self.followers[joiner.name] = joiner.follower
             joiner.follower.rule(now)
+            joiner.bound = now
             self._to(State.BINDING)
             return [Send(self._query(now, joiner.follower), joiner.name)]
         if joiner.follower.received < self._permitted:
@@ -946,6 +949,7 @@ class Primary(Role):
         if self.state is State.BINDING:
             assert self.joiner is not None
             del self.followers[self.joiner.name]
+            self.joiner.bound = None
             self._to(State.PROTECTED if self.followers else State.ALONE)
 
     def _look_after_newcomer(self, now: int) -> list[Action]:

@@ -374,7 +374,9 @@ class Secondary(Role):
     def _query(self, now: int, message: Query) -> list[Action]:
         self._obey(now, message.generation, message.lease)
         learned = self._learn(message.released, message.stable)
-        return [*learned, self._tell(now, message.sent, message.lease)]
+        # Who has no guest yet echoes nothing, so that nobody takes it for one that has no entries.
+        sent = 0 if self.state is State.LOADING else message.sent
+        return [*learned, self._tell(now, sent, message.lease)]
 
     @on(Event.HANDOVER)
     def _handover(self, now: int, message: Handover) -> list[Action]:
