@@ -18,6 +18,12 @@ def test_random_faults_while_replicas_join(any_seed: int) -> None:
     assert not [result for result in results(any_seed, 150) if result.violations]
 
 
+def test_a_disk_is_emptied_before_the_guest_writes_to_it() -> None:
+    """Nothing comes for it, since the guest had written nothing yet."""
+    schedule = Schedule.parse("ledger/2 seed=1298882319 newcomers=1 join:newcomer@0us")
+    assert not execute(schedule, own_disks=True).violations
+
+
 def test_real_guests() -> None:
     for seed in range(3):
         schedule = Schedule.parse(f"real-ledger/12 seed={seed} newcomers=1").joined()

@@ -158,9 +158,16 @@ class DiskLoading:
         self._disks = disks
         self._background = background
         self._wake = wake
+        self._full = len(disks)
+        """How many disks are still to be emptied."""
         for disk in disks.values():
             disk.filled = False
-            background.submit(partial(self._do, disk.storage.clear))
+            background.submit(partial(self._do, disk.storage.clear, 0, 1))
+
+    @property
+    def emptied(self) -> bool:
+        """What the disks held before is gone: before that nobody may write to them."""
+        return not self._full
 
     def take(self, blocks: Blocks) -> None:
         """Write them, later. Raises `MessageError` for what is not of these disks."""
@@ -180,7 +187,7 @@ class DiskLoading:
 
     # In the background
 
-    def _do(self, job: Callable[[], None], blocks: int = 0) -> None:
+    def _do(self, job: Callable[[], None], blocks: int = 0, emptied: int = 0) -> None:
         try:
             if self.failure is None:
                 job()
@@ -189,4 +196,5 @@ class DiskLoading:
         except OSError as error:
             self.failure = HostError(f"a disk cannot be filled: {error.strerror}")
         self.written += blocks
+        self._full -= emptied
         self._wake()

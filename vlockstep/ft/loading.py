@@ -52,6 +52,8 @@ class Loading:
         if self._disks is not None:
             if self._disks.failure is not None:
                 raise self._disks.failure
+            if not self._disks.emptied:
+                return  # whoever has all its answers sends the rest
             written = self._disks.written
             while self._written < written:
                 self._unwritten.popleft()
@@ -63,7 +65,8 @@ class Loading:
 
     def complete(self, rest: Rest) -> GuestState:
         """Raises `MessageError` if a piece is missing, or the rest is malformed."""
-        if rest.pages != self._count or self._unwritten:
+        unready = self._unwritten or (self._disks is not None and not self._disks.emptied)
+        if rest.pages != self._count or unready:
             raise MessageError("a guest's state of which pages are missing")
         if self._disks is not None:
             self._disks.complete()

@@ -55,13 +55,17 @@ def open_guest(
         raise
     guest = name()
     devices = attach(image, spec.disks, guest, tell or (lambda text: None))
-    nics, nets = connect(spec, image, guest, keys)
-    config = None
-    if spec.role != "secondary":
-        config = GuestConfig(
-            image.digest, spec.memory * MIB, spec.arguments, spec.cpu, devices.blocks, nets
-        )
-        check_devices(image, config)
+    try:
+        nics, nets = connect(spec, image, guest, keys)
+        config = None
+        if spec.role != "secondary":
+            config = GuestConfig(
+                image.digest, spec.memory * MIB, spec.arguments, spec.cpu, devices.blocks, nets
+            )
+            check_devices(image, config)
+    except BaseException:
+        devices.close()
+        raise
     return Guest(image, devices, nics, nets, config, files_of(spec.image, spec.disks))
 
 
