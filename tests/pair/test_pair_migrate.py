@@ -58,6 +58,7 @@ def test_guest_moves(make_pair: MakePair, lone: bool) -> None:
     assert all(pair.process(name).count("finished") for name in left)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "state", ["binding", "taking_in", "holding", "handed_over", "swapped", "parted", "following"]
 )
@@ -68,6 +69,7 @@ def test_the_source_dies(make_pair: MakePair, state: str) -> None:
     assert pair.process("migrate").wait_exit() in (0, 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("state", ["loading", "ready", "following", "claiming", "live"])
 def test_the_destination_dies(make_pair: MakePair, state: str) -> None:
     pair = make_pair("ledger", GUEST, primary_options=["--stop-at", "entry:100"])
@@ -85,6 +87,7 @@ def test_the_destination_dies(make_pair: MakePair, state: str) -> None:
     assert pair.process("primary").exit_status == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("state", ["ready", "following", "claiming"])
 def test_another_member_dies_on_the_way(make_pair: MakePair, state: str) -> None:
     pair = moving(make_pair, destination=f"--pause-at state:{state}")
@@ -95,6 +98,7 @@ def test_another_member_dies_on_the_way(make_pair: MakePair, state: str) -> None
     check(pair)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("state", ["taking_in", "handed_over"])
 def test_the_source_stands_still(make_pair: MakePair, state: str) -> None:
     """For longer than death takes; it wakes up to learn that others go on."""

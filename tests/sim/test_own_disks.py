@@ -15,7 +15,7 @@ def results(first: int, count: int, newcomers: int = 2) -> list[Result]:
 
 
 def test_random_faults_while_replicas_join(any_seed: int) -> None:
-    assert not [result for result in results(any_seed, 150) if result.violations]
+    assert not [result for result in results(any_seed, 60) if result.violations]
 
 
 def test_a_disk_is_emptied_before_the_guest_writes_to_it() -> None:

@@ -361,7 +361,8 @@ class Pair:
         file = self.directory / f"{name}.toml"
         spec = replace(self.specs[role], image=str(guest or self.guest), keys=self.keys, **changes)
         file.write_text(to_toml(spec))
-        arguments = [role, file, "--json", *options]
+        command = role if spec.awaits_at is None else "receive"
+        arguments = [command, file, "--json", *options]
         process = ReplicaProcess(name, arguments, self._explain, self.under.get(name, ()))
         self._processes[name] = process
         return process
