@@ -108,14 +108,6 @@ def test_one_after_the_other(make_pair: MakePair) -> None:
     check(pair, "2", "last")
 
 
-def test_one_after_the_other_with_interrupts(make_pair: MakePair) -> None:
-    """`preempt` depends on the exact instruction of each."""
-    pair = failed_over(make_pair, guest="preempt", arguments=["--work=12000000", "--tsc=1"])
-    chain(pair, 400, 1000, 1600, step=200)
-    check_equally_ended(pair, "2", "last")
-    assert pair.transcript.count(b"preempt hash=") == 1
-
-
 def chain(pair: Pair, *places: int, step: int) -> None:
     """One joins the one before, which then dies. Each is held when it is live; who comes there
     before goes on to the next place."""
