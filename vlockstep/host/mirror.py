@@ -22,7 +22,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import takewhile
 from typing import Any, Protocol
 
@@ -81,10 +81,9 @@ class Ranges:
     def held(self, start: int, end: int) -> Iterator[None]:
         """Wait for those who came before. For one range at a time."""
         mine = _Range(start, end)
-        with self._condition:
-            self._queue.append(mine)
         try:
             with self._condition:
+                self._queue.append(mine)
                 while any(map(mine.overlaps, takewhile(lambda r: r is not mine, self._queue))):
                     self._condition.wait()
             yield
@@ -155,10 +154,8 @@ class MirroredDisk:
             self._mirrors = tuple(m for m in self._mirrors if m is not mirror)
         return before
 
-    @contextmanager
-    def _all_held(self) -> Iterator[None]:
-        with self.ranges.held(0, self.capacity):
-            yield
+    def _all_held(self) -> AbstractContextManager[None]:
+        return self.ranges.held(0, self.capacity)
 
 
 class Mirror:
