@@ -145,9 +145,7 @@ class Guest:
 
     def run_following(self) -> None:
         """From boot, as a secondary's."""
-        world = self._following_world(0, (0, 0))
-        self._nics.stand_by()
-        self._host.launch(lambda: self._run(world))
+        self._follow_from(0, (0, 0))
 
     def run_on(self, state: GuestState) -> None:
         """From this state, with the RAM that is there, as a secondary's. Raises `StateError` if it
@@ -155,7 +153,11 @@ class Guest:
         self.machine.become(state.machine)
         self._queue.go_on(state.console, state.outputs)
         self._lead = ClockLead(assumed=state.clock[0] - self._host.now())
-        world = self._following_world(state.next, state.clock)
+        self._follow_from(state.next, state.clock)
+
+    def _follow_from(self, next: int, clock: tuple[int, int]) -> None:
+        """As a secondary's, from entry `next` on."""
+        world = self._following_world(next, clock)
         self._nics.stand_by()
         self._host.launch(lambda: self._run(world))
 

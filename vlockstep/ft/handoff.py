@@ -174,8 +174,8 @@ class EntryOutbox:
             self._held = self._held if held is None else held
             self._slowed = self._slowed if slowed is None else slowed
             self._left = self._left if left is None else left
-            free = not self._held and not self._slowed and not self._left
-            self._closed = not free or self._visitor is not None
+            visited = self._visitor is not None
+            self._closed = self._held or self._slowed or self._left or visited
             self._condition.notify_all()
 
 

@@ -476,7 +476,7 @@ class Replica:
 
     def _see_progress(self, now: int) -> None:
         """What a secondary's guest has executed."""
-        role, executed = self.role, None if self._guest is None else self._guest.executed
+        role, executed = self.role, self.executed
         if isinstance(role, Secondary) and executed is not None and executed != role.executed:
             self._do(lambda: role.progressed(now, executed))
 
@@ -749,15 +749,14 @@ class Replica:
     def _see_joined(self) -> None:
         """Whether who got the guest's state is a member now."""
         role, transfer = self.role, self.transfer
-        if isinstance(role, Primary) and transfer is not None and transfer.to in role.followers:
-            if role.joiner is not None:
-                return
+        if transfer is None or not isinstance(role, Primary) or role.joiner is not None:
+            return
+        if transfer.to in role.followers:
             self._end_transfer()
-            members = len(role.ruling().members)
             self._host.observe(
                 events.Joined(
                     role.generation,
-                    members,
+                    len(role.ruling().members),
                     transfer.bytes,
                     transfer.rounds,
                     transfer.pause / MILLISECOND,

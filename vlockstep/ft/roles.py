@@ -7,7 +7,6 @@ from typing import Any
 from vlockstep.ft.runtime import Runtime, Setting
 from vlockstep.machine.config import GuestConfig
 from vlockstep.protocol.actions import Follow, GoLive
-from vlockstep.protocol.journal import Journal
 from vlockstep.protocol.primary import Primary
 from vlockstep.protocol.secondary import Secondary
 
@@ -37,23 +36,9 @@ class Roles:
         )
 
     def alone(self, config: GuestConfig, generation: int) -> Primary:
-        """A primary that nobody follows, of a guest that runs."""
-        return Primary.live(
-            self._instance,
-            self._setting.timing,
-            generation,
-            self._setting.image.digest,
-            self._offer(config),
-            self._host.now(),
-            guest=self._setting.guest,
-            endpoint=self._host.endpoint,
-            members={},
-            next=0,
-            stable=0,
-            journal=Journal(),
-            outputs=(),
-            ended=None,
-        )
+        """A primary that nobody follows, of a guest that runs: as if a secondary had gone live that
+        has received nothing."""
+        return self.live(GoLive(generation, frozenset()), self.joining(awaits=False), config)
 
     def joining(self, awaits: bool) -> Secondary:
         """A secondary that looks for its primary, or `awaits` one."""

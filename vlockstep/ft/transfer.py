@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
@@ -110,12 +110,13 @@ class Transfer:
         self._origin = origin
         self._now = now
         self._dirty: DirtyPages = guest.machine.track()
+        self._ranges: deque[tuple[int, int]] = deque()
+        """What is to be sent, as it is by then."""
         try:
-            self._ranges: deque[tuple[int, int]] = deque(self._dirty.scan())
+            self._ranges.extend(self._dirty.scan())
         except VlockstepError:
             self._dirty.close()
             raise
-        """What is to be sent, as it is by then."""
         self._copies: deque[tuple[int, memoryview]] = deque()
         """What is to be sent, as it was."""
         self._room = bytearray()
@@ -126,7 +127,7 @@ class Transfer:
         self._lock = threading.Lock()
         self._failure: VlockstepError | None = None
         """Why the state cannot be taken."""
-        self._round = sum(end - start for start, end in self._ranges)
+        self._round = _size(self._ranges)
         self._stubborn = 0
         self._copied, self._copying = _FIRST_RATE, SECOND
         """Bytes that were copied, and nanoseconds that it took."""
@@ -374,7 +375,7 @@ def _touched(size: int) -> bytearray:
     return bytearray(b"\1") * size
 
 
-def _size(ranges: Ranges) -> int:
+def _size(ranges: Iterable[tuple[int, int]]) -> int:
     return sum(end - start for start, end in ranges)
 
 

@@ -95,9 +95,9 @@ class Primary(Role):
         """Entries so far: the sequence number of the next one."""
         self.followers = Followers(timing)
         self.joiner: Joiner | None = None
+        """Who joins the guest that runs; among the followers, too, once it is waited for."""
         self.crowded = False
         """The guest waits for the newcomer's disks."""
-        """Who joins the guest that runs; among the followers, too, once it is waited for."""
         self._former: set[str] = set()
         """Who was a member, and may not know that it is none any more."""
         self._admission = Admission(image, guest, secondaries)
@@ -179,8 +179,7 @@ class Primary(Role):
     @property
     def known(self) -> Collection[str]:
         """Whose words matter."""
-        joining = () if self.joiner is None else (self.joiner.name,)
-        return {*self.followers, *joining}
+        return {*self.followers, *self._joining}
 
     @property
     def parted(self) -> bool:
