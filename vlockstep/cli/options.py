@@ -208,6 +208,12 @@ NameOption = Annotated[
         show_default=False,
     ),
 ]
+EndJsonOption = Annotated[
+    bool,
+    typer.Option(
+        "--json", rich_help_panel=OTHER, help="Tell how the guest ended as JSON on stderr."
+    ),
+]
 RunDirectoryOption = Annotated[
     Path | None,
     typer.Option(

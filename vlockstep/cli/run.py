@@ -6,12 +6,11 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
 from vlockstep.cli import options, output
-from vlockstep.cli.command import OTHER
 from vlockstep.errors import Left, UsageError
 
 if TYPE_CHECKING:
@@ -39,12 +38,7 @@ def run(
     dumpcore: options.DumpcoreOption = None,
     name: options.NameOption = None,
     run_directory: options.RunDirectoryOption = None,
-    as_json: Annotated[
-        bool,
-        typer.Option(
-            "--json", rich_help_panel=OTHER, help="Tell how the guest ended as JSON on stderr."
-        ),
-    ] = False,
+    as_json: options.EndJsonOption = False,
 ) -> None:
     """Run a guest. The exit status is the guest's, and 1 after a guest error.
 

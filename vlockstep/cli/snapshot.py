@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from vlockstep.cli import options, output
-from vlockstep.cli.command import GUEST, OTHER, Command, Group
+from vlockstep.cli.command import GUEST, Command, Group
 from vlockstep.cli.running import DirectoryOption, JsonOption, NameArgument, connect
 from vlockstep.errors import HostError, UsageError
 from vlockstep.program.progress import Progress
@@ -47,12 +47,6 @@ BlockOptions = Annotated[
         help="The file behind a block device of the guest: a new one if the snapshot holds the "
         "disk, and otherwise by default the one that it was. Repeat it for each device.",
         show_default=False,
-    ),
-]
-EndJsonOption = Annotated[
-    bool,
-    typer.Option(
-        "--json", rich_help_panel=OTHER, help="Tell how the guest ended as JSON on stderr."
     ),
 ]
 
@@ -211,7 +205,7 @@ def start(
     dumpcore: options.DumpcoreOption = None,
     name: options.NameOption = None,
     run_directory: options.RunDirectoryOption = None,
-    as_json: EndJsonOption = False,
+    as_json: options.EndJsonOption = False,
 ) -> None:
     """Run a guest from a snapshot, as often as you like.
 
@@ -234,7 +228,7 @@ def resume(
     dumpcore: options.DumpcoreOption = None,
     name: options.NameOption = None,
     run_directory: options.RunDirectoryOption = None,
-    as_json: EndJsonOption = False,
+    as_json: options.EndJsonOption = False,
 ) -> None:
     """Go on with a guest that was suspended.
 
