@@ -15,23 +15,17 @@ from typing import Any
 
 from vlockstep.arbiter import DirectoryArbiter
 from vlockstep.errors import HostError, UsageError, VlockstepError
-from vlockstep.ft.channels import Channels
 from vlockstep.ft.events import Event
 from vlockstep.ft.process import Process
-from vlockstep.ft.runtime import Setting
 from vlockstep.machine.report import GuestError
 from vlockstep.machine.world import Outcome
-from vlockstep.protocol.messages import forbidden
 from vlockstep.supervise import parts
 from vlockstep.supervise.control import Command
 from vlockstep.supervise.origin import LiveGuest
-from vlockstep.supervise.replica import limits_of, shared_locks, timing_of
+from vlockstep.supervise.replica import channels_of, setting_of
 from vlockstep.supervise.replicacommands import ReplicaCommands
 from vlockstep.supervise.spec import ReplicaSpec
-from vlockstep.wire import channel
-from vlockstep.wire.channel import Channel
 from vlockstep.wire.endpoint import check_endpoint
-from vlockstep.wire.keys import Party
 
 _LEAVE_SECONDS = 10.0
 
@@ -84,26 +78,8 @@ class Protection:
             raise UsageError(
                 f"the arbiter {spec.arbiter} serves another guest: give this one a new directory"
             )
-
-        def reach(endpoint: str, party: Party) -> Channel:
-            return channel.connect(endpoint, keys, party, look=False)
-
-        listening = channel.listen(spec.endpoint, keys, forbidden)
-        setting = Setting(
-            image=guest.image,
-            console=live.console,
-            disks=guest.devices.disks,
-            disk_counters=guest.devices.counters,
-            blocks=guest.devices.blocks,
-            local=guest.devices.local,
-            nics=guest.nics,
-            nets=guest.nets,
-            timing=timing_of(spec.timing),
-            transfer=limits_of(spec.timing),
-            guest=live.identity,
-            shared=shared_locks(guest.devices, live.console),
-        )
-        channels = Channels(listening, party=Party.PRIMARY, connect=reach)
+        setting = setting_of(spec, guest, live.console, live.identity)
+        channels = channels_of(spec, keys)
         self._process = Process(setting, channels, register, self._observed)
         self._commands = ReplicaCommands(self._process, keys is not None, guest.devices)
         self.commands: dict[str, Command] = self._commands.by_name()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 
 from vlockstep.arbiter import DirectoryArbiter
 from vlockstep.errors import UsageError
@@ -106,29 +107,18 @@ class Replica:
             reserve_log(spec.log, files)
             files = (*files, spec.log)
         console = open_console(spec.console, files, f"{name} console")
-        setting = Setting(
-            image=guest.image,
-            console=console,
-            disks=guest.devices.disks,
-            disk_counters=guest.devices.counters,
-            blocks=guest.devices.blocks,
-            local=guest.devices.local,
-            nics=guest.nics,
-            nets=guest.nets,
-            timing=timing_of(spec.timing),
-            transfer=limits_of(spec.timing),
+        setting = replace(
+            setting_of(spec, guest, console, name),
             log=spec.log,
             core_directory=spec.cores,
             fault=places.fault(spec.test, settle),
             stops=places.stops(spec.test),
             diverge=places.divergence(spec.test),
             begin=console.truncate if isinstance(console, ConsoleFile) else lambda: None,
-            guest=name,
-            shared=shared_locks(guest.devices, console),
             cpu_limit=spec.cpu_limit,
         )
         self._secondaries = spec.secondaries
-        channels = _channels(spec, keys)
+        channels = channels_of(spec, keys)
         if spec.respawn is not None:
             environment = {
                 "VLOCKSTEP_JOIN": channels.endpoint.partition(" ")[2],
@@ -143,7 +133,29 @@ class Replica:
         self._commands = ReplicaCommands(self.process, keys is not None, guest.devices)
 
 
-def _channels(spec: ReplicaSpec, keys: Keys | None) -> Channels:
+def setting_of(
+    spec: ReplicaSpec, guest: parts.Guest, console: ConsoleFile | ConsoleStream, name: str
+) -> Setting:
+    """What a replica of the guest, which the arbiter calls `name`, is made of in any case."""
+    return Setting(
+        image=guest.image,
+        console=console,
+        disks=guest.devices.disks,
+        disk_counters=guest.devices.counters,
+        blocks=guest.devices.blocks,
+        local=guest.devices.local,
+        nics=guest.nics,
+        nets=guest.nets,
+        timing=_timing(spec.timing),
+        transfer=_limits(spec.timing),
+        guest=name,
+        shared=_shared_locks(guest.devices, console),
+    )
+
+
+def channels_of(spec: ReplicaSpec, keys: Keys | None) -> Channels:
+    """Where a replica listens, and to whom it connects."""
+
     def reach(endpoint: str, party: Party) -> Channel:
         return channel.connect(endpoint, keys, party, look=False)
 
@@ -158,7 +170,7 @@ def _channels(spec: ReplicaSpec, keys: Keys | None) -> Channels:
     return Channels(first, others, party=Party.SECONDARY, connect=reach)
 
 
-def timing_of(spec: TimingSpec) -> Timing:
+def _timing(spec: TimingSpec) -> Timing:
     return Timing(
         spec.heartbeat * MILLISECOND,
         spec.misses,
@@ -168,11 +180,11 @@ def timing_of(spec: TimingSpec) -> Timing:
     )
 
 
-def limits_of(spec: TimingSpec) -> TransferLimits:
+def _limits(spec: TimingSpec) -> TransferLimits:
     return TransferLimits(spec.max_pause * MILLISECOND, spec.max_bandwidth * 1_000_000)
 
 
-def shared_locks(devices: Devices, console: ConsoleFile | ConsoleStream) -> dict[str, FileLock]:
+def _shared_locks(devices: Devices, console: ConsoleFile | ConsoleStream) -> dict[str, FileLock]:
     """On the files that both replicas write, by what they are to the guest."""
     locks = {f"disk {name!r}": lock for name, lock in devices.shared.items()}
     if isinstance(console, ConsoleFile) and console.lock.lockable:
