@@ -5,7 +5,7 @@ specfile         read_fields: specifications in TOML files
 parts            open_guest, load_keys: from a specification to open parts
 files            open_console, reserve_log: the files that a replica writes
 places           fault, stops, divergence: what a test has it do
-replica          Replica, setting_of, channels_of: a replica of this process, made from a specification
+replica          Replica, setting_of, channels_of: a replica of this process, from a specification
 respawn          Respawner: starts another replica by a command
 origin           boot, Origin, LiveGuest: a guest that nobody protects, from its start on
 restoring        restore: such a start from a snapshot
