@@ -23,6 +23,7 @@ from typing import Any, get_type_hints
 from vlockstep.arbiter import rule
 from vlockstep.arbiter.rule import ArbiterError, Record
 from vlockstep.errors import HostError, UsageError
+from vlockstep.files.atomicfile import sync
 from vlockstep.files.processes import identity, runs
 
 _NAME = re.compile(r"generation-(\d{10})(\.ended)?")
@@ -184,7 +185,7 @@ class DirectoryArbiter:
                 return draft.stat().st_nlink == 2
             finally:
                 draft.unlink()
-            self._sync()
+            sync(self.path)
         except OSError as error:
             raise ArbiterError(
                 f"cannot claim a generation in {self.path}: {error.strerror}; "
@@ -316,13 +317,6 @@ class DirectoryArbiter:
 
     def _ended_file(self, generation: int) -> Path:
         return self._file(generation).with_suffix(".ended")
-
-    def _sync(self) -> None:
-        fd = os.open(self.path, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 def _parse(text: str) -> Record:

@@ -1,7 +1,7 @@
 """Files that a process has for itself: locked, grown by whole pieces, known by their owner.
 
-atomicfile  AtomicFile: one that is there whole, or not at all
-locks       FileLock, open_locked, InUse: one writer; who comes second is told of the first
+atomicfile  AtomicFile, sync: one that is there whole, or not at all
+locks       FileLock, open_locked, occupy, InUse: one writer; who comes second is told of the first
 appearing   appearing: a file that is there when it is whole, or not at all
 piecefile   PieceFile: a file that grows by whole pieces, or not at all
 processes   command_line, identity, runs, processor_time: which process a number means

@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vlockstep.errors import HostError, UsageError
-from vlockstep.files.locks import FileLock
+from vlockstep.files.atomicfile import sync
+from vlockstep.files.locks import occupy
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 """Of a filesystem where a file has one name."""
@@ -31,12 +32,12 @@ def appearing(path: Path, name: str, may_replace: bool = False) -> Iterator[Path
             os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
             try:
                 yield draft
-                _sync(draft)
+                sync(draft)
                 _name(draft, path, name, may_replace)
             finally:
                 with suppress(FileNotFoundError):
                     draft.unlink()
-            _sync(path.parent)
+            sync(path.parent)
     except OSError as error:
         raise HostError(f"cannot write {name}: {error.strerror}") from error
 
@@ -51,9 +52,8 @@ def _replaceable(path: Path, name: str, may_replace: bool) -> Iterator[None]:
         raise UsageError(f"{name} is no regular file: name one, or a new one")
     if not may_replace:
         raise _there_already(name)
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    fd = occupy(path, name)
     try:
-        FileLock(fd, name, qemu=True)
         yield
     finally:
         os.close(fd)
@@ -79,11 +79,3 @@ def _there_already(name: str) -> UsageError:
     return UsageError(
         f"{name} is there already: name another, or say that it may be replaced", key=("force",)
     )
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 from typing import Self
 
-from vlockstep.files.locks import FileLock
+from vlockstep.files.locks import occupy
 
 _NO_UNNAMED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
 """What filesystems say that have no files without a name."""
@@ -73,11 +73,7 @@ class AtomicFile:
             self._named = True
         self._part.replace(self._path)
         self._named = False
-        directory = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync(self._path.parent)
 
     def close(self) -> None:
         self._release()
@@ -103,10 +99,13 @@ def _occupy(path: Path) -> int:
         return -1
     if not stat.S_ISREG(path.stat().st_mode):
         raise FileExistsError(errno.EEXIST, "it exists and is no regular file")
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    return occupy(path, f"the file {path}")
+
+
+def sync(path: Path) -> None:
+    """What is in the file or, of a directory, which names it holds, outlives the host's death."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        FileLock(fd, f"the file {path}", qemu=True)
-    except BaseException:
+        os.fsync(fd)
+    finally:
         os.close(fd)
-        raise
-    return fd

@@ -145,6 +145,18 @@ def open_locked(path: Path, name: str) -> int:
     return fd
 
 
+def occupy(path: Path, name: str) -> int:
+    """Open a file that is to be replaced, which `name` names for people, and lock it, so that
+    nobody uses it meanwhile. Raises `OSError` or `InUse`."""
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        FileLock(fd, name, qemu=True)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
 def empty(fd: int) -> None:
     """Drop what an open file holds, if it is one that holds something. Raises `OSError`."""
     if stat.S_ISREG(os.fstat(fd).st_mode):
