@@ -254,8 +254,6 @@ class Secondary(Role):
 
     @on(Event.JOIN)
     def _join(self, now: int, message: Join) -> list[Action]:
-        if self.state is not State.JOINING:
-            return []
         self.generation = message.generation
         self._hearing = Hearing(now, self.timing.starting_interval)
         self._to(State.LOADING)
