@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from vlockstep.errors import UsageError, VlockstepError
 from vlockstep.host.attach import Devices
 from vlockstep.host.devices import Disk
-from vlockstep.host.diskmove import DiskMove, HowFar
 from vlockstep.supervise.control import Answer, Command
 
 if TYPE_CHECKING:
     from vlockstep.ft.events import Event
+    from vlockstep.host.diskmove import DiskMove, HowFar
 
 MOVING = "a disk of the guest is being moved: wait for that, or call it off"
 _TELL_EVERY = 0.1
@@ -55,6 +55,8 @@ class DiskMoves:
             thread.join(_END_SECONDS)
 
     def _begin(self, request: Mapping[str, Any], answer: Answer) -> None:
+        from vlockstep.host.diskmove import DiskMove
+
         try:
             name, disk, path, rate = self._understand(request)
             self._refuse(name)
