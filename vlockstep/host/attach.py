@@ -58,12 +58,15 @@ def attach(
     specs: Iterable[DiskSpec],
     guest: str = "",
     tell: Callable[[str], None] = lambda text: None,
+    *,
+    compared: bool = True,
 ) -> Devices:
     """Open the disks that `specs` name. Every error names the device.
 
     Replicas of a `guest` can share those that are not local, and nobody else can use them. Whether
-    all devices of `image` are attached is for `Machine` to check. A local disk is read once from
-    start to end, for its digest, and `tell` is told how far that is.
+    all devices of `image` are attached is for `Machine` to check. A local disk that is to be
+    `compared` with others' is read once from start to end, for its digest, and `tell` is told how
+    far that is.
     """
     disks: dict[int, Disk] = {}
     blocks: dict[str, BlockConfig] = {}
@@ -84,9 +87,9 @@ def attach(
                     key=("disk", spec.name),
                 )
             disk = disks[device.handle] = _open(spec, guest)
-            content = (
-                disk.digest(partial(tell_progress, spec.name, disk, tell)) if spec.local else ""
-            )
+            content = ""
+            if spec.local and compared:
+                content = disk.digest(partial(tell_progress, spec.name, disk, tell))
             blocks[spec.name] = BlockConfig(disk.capacity, spec.local, content)
             if spec.local:
                 local.add(device.handle)
