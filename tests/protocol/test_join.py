@@ -794,7 +794,7 @@ def test_once_it_has_the_state_only_the_arbiter_knows_whether_it_is_a_member() -
     assert Claim in kinds(loaded().disconnected(START, "a"))
     secondary = loaded()
     assert Claim in kinds(silent_for_long(secondary))
-    stranger = record(secondary.generation, "a", "a")
+    stranger = record(secondary.generation + 1, "b", "c")
     assert Stop in kinds(secondary.arbiter_answered(START, stranger))
 
 
@@ -810,8 +810,36 @@ def test_after_that_it_claims_and_the_arbiter_decides() -> None:
     secondary = loaded()
     secondary.received(START, "a", query(3))
     assert Claim(3, leave_out=frozenset("a")) in suspecting(secondary)
-    (stop,) = secondary.arbiter_answered(START, record(3, "a", "b"))
+    (stop,) = secondary.arbiter_answered(START, record(4, "b", "c"))
     assert isinstance(stop, Stop)
+
+
+@pytest.mark.parametrize("found", [record(2, "a", "b"), record(3, "a", "b")])
+def test_it_asks_again_while_what_takes_it_in_may_show_late(found: Record) -> None:
+    """Its primary may have asked for that before it died."""
+    secondary, now = loaded(), START
+    secondary.received(START, "a", query(3))
+    suspecting(secondary)
+    assert kinds(secondary.arbiter_answered(now, found)) == {Notice}
+    now = secondary.deadline()
+    assert secondary.tick(now) == [Claim(3, leave_out=frozenset("a"))]
+    assert secondary.arbiter_answered(now, found) == []
+    now = secondary.deadline()
+    secondary.tick(now)
+    secondary.arbiter_answered(now, record(4, "a", "b", JOIN))
+    assert secondary.state is State.PARTED
+
+
+def test_but_not_for_ever() -> None:
+    secondary, now = loaded(), START
+    secondary.received(START, "a", query(3))
+    suspecting(secondary)
+    actions = list[Action]()
+    while secondary.state is not State.STOPPED:
+        secondary.tick(now)
+        actions = secondary.arbiter_answered(now, record(3, "a", "b"))
+        now = secondary.deadline()
+    assert kinds(actions) == {Stop}
 
 
 def test_if_it_is_a_member_it_goes_live_with_all_others() -> None:

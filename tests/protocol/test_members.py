@@ -271,7 +271,9 @@ def test_all_follow_the_new_one() -> None:
     target = primary._target
     (other,) = {"b", "c"} - {target}
     rules = ruling(2, target, "a", other)
-    assert Follow(2, target, 0) in primary.received(START, other, rules), "whoever says it"
+    assert Follow(2, target, 0, Position(1)) in primary.received(START, other, rules), (
+        "whoever says it"
+    )
     secondary = following(other, target)
     assert sent(secondary.received(START, target, rules), Hello, target)
 

@@ -35,16 +35,28 @@ from vlockstep.protocol.actions import (
     Send,
     Stop,
 )
-from vlockstep.protocol.messages import Answer, Goodbye, Handover, Query, Ruling, Switchover
+from vlockstep.protocol.messages import (
+    Answer,
+    Goodbye,
+    Handover,
+    Query,
+    Ruling,
+    Switchover,
+    Welcome,
+)
 from vlockstep.protocol.primary import HOLD_LIMIT, TAKEOVER_LIMIT, Primary
+from vlockstep.protocol.secondary import Secondary
 from vlockstep.protocol.states import State
 from vlockstep.protocol.timing import MILLISECOND as MS
+from vlockstep.replay.entry import Entry, Kind
+
+HELD = Position(1, 7)
 
 
 def handed_over(*members: str) -> Primary:
     primary = protected(*members)
     assert primary.switchover(START) == [Hold()]
-    assert sent(primary.held(START, Position(1, 7)), Handover)
+    assert sent(primary.held(START, HELD), Handover)
     assert primary.state is State.HANDED_OVER
     return primary
 
@@ -93,14 +105,17 @@ def test_a_handover_is_repeated_until_it_is_answered() -> None:
     successor = went_live(2, "x", next=0)
     (told,) = sent(successor.received(START, "x", handover), Ruling)
     assert told == ruling(2, "a", "x")
-    assert primary.received(START, "b", ruling(2, "b", "a")) == [Follow(2, "b", 0), Reply(2, "")]
+    assert primary.received(START, "b", ruling(2, "b", "a")) == [
+        Follow(2, "b", 0, HELD),
+        Reply(2, ""),
+    ]
 
 
 @pytest.mark.parametrize("told", [ruling(3, "x", "a"), ruling(2, "b", "a")])
 def test_who_handed_over_follows_whoever_counts_on_it(told: Ruling) -> None:
     """The one that took over may be dead already, and another one rule."""
     primary = handed_over()
-    follow = Follow(told.generation, told.owner, 0)
+    follow = Follow(told.generation, told.owner, 0, HELD)
     assert primary.received(START, "b", told) == [follow, Reply(told.generation, "")]
     assert primary.state is State.SWAPPED
 
@@ -116,7 +131,41 @@ def test_who_goes_on_in_vain_follows_the_one_that_the_arbiter_names(found: Recor
         now = primary.deadline()
         actions = primary.tick(now)
     assert Claim(1, leave_out=frozenset("b")) in actions and now >= START + TIMING.dead
-    assert Follow(found.generation, found.owner, 0) in primary.arbiter_answered(now, found)
+    assert Follow(found.generation, found.owner, 0, HELD) in primary.arbiter_answered(now, found)
+
+
+def replaced(next: int) -> Secondary:
+    """Its guest was held behind entry `next`, and another replica rules."""
+    return Secondary(
+        "a",
+        TIMING,
+        "image",
+        START,
+        generation=2,
+        owner="c",
+        members={"a": "", "c": ""},
+        next=next,
+        stands=HELD,
+    )
+
+
+@pytest.mark.parametrize("blocks", [6, 7])
+def test_who_goes_on_without_a_handover_may_be_interrupted_before_that_position(
+    blocks: int,
+) -> None:
+    """Who stands there cannot follow then, and acknowledges nothing of it."""
+    secondary = replaced(1)
+    secondary.connected(START, "c")
+    secondary.received(START, "c", Welcome(2, 1, {}))
+    entry: Entry = (Kind.INTERRUPT, 1, blocks, 32, b"")
+    actions = secondary.received(START, "c", batch(1, [entry], generation=2, origin=2))
+    if Position(1, blocks) < HELD:
+        assert kinds(actions) == {Send, Stop} and sent(actions, Goodbye, "c")
+    else:
+        assert sent(actions, Answer, "c")[0].received == 2
+        later: Entry = (Kind.INTERRUPT, 1, 2, 32, b"")
+        actions = secondary.received(START, "c", batch(2, [later], generation=2, origin=2))
+        assert Stop not in kinds(actions), "that is for the replayer to find"
 
 
 def test_but_not_one_that_has_left_it_out() -> None:

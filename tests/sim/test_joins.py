@@ -122,6 +122,15 @@ def test_another_member_does_not_interrupt_the_guest_before_its_state() -> None:
     assert not execute(Schedule.parse(schedule)).violations
 
 
+def test_who_was_taken_in_by_a_primary_that_is_dead_goes_on() -> None:
+    """The arbiter does what that had asked for only after it has died."""
+    schedule = (
+        "preempt/7 seed=889965387 newcomers=2 join:newcomer@0us join:latecomer@2000us "
+        "arbiter-slow@22000us+2176us crash:primary@160000us leave:secondary@171000us"
+    )
+    assert not execute(Schedule.parse(schedule)).violations
+
+
 def one_that_was_alone() -> list[str]:
     """It has outputs that it may make for ever when it takes a member in; that one takes over when
     nobody hears anybody, and then they are made."""

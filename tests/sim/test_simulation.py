@@ -86,3 +86,11 @@ def test_a_counter_that_began_anew_does_not_jump_when_its_first_host_goes_live_a
     """The guest is held in its first reading of it, which nobody has ever seen then."""
     schedule = "ledger/2 seed=501516 switchover:secondary@363000us leave:secondary@459000us"
     assert not execute(Schedule.parse(schedule)).violations
+
+
+def test_a_guest_that_was_handed_over_does_not_follow_one_that_went_on_before_it_stands() -> None:
+    """Who was to take it over is gone, and who does was never told where it stands."""
+    schedule = (
+        "preempt/1 seed=3514162872 replicas=3 switchover:primary@2000us crash:tertiary@2710us"
+    )
+    assert not execute(Schedule.parse(schedule)).violations

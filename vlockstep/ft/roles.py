@@ -86,6 +86,7 @@ class Roles:
             owner=action.owner,
             members=primary.ruling().members,
             next=action.next,
+            stands=action.stands,
             stable=primary.stable,
             journal=primary.journal,
         )

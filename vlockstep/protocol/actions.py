@@ -88,11 +88,13 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """The old primary: follow the new one, `owner` of `generation`, from entry `next` on."""
+    """The old primary: follow the new one, `owner` of `generation`, from entry `next` on. The guest
+    `stands` where it was held."""
 
     generation: int
     owner: str
     next: int
+    stands: Position
 
 
 @dataclass(frozen=True, slots=True)

@@ -518,7 +518,7 @@ class Primary(Role):
                 return self._swapped(record.generation, record.owner)
             return self._superseded(max(record.generation, self.generation + 1))
         self.generation, self.owns = record.generation, True
-        self._handed_over = False
+        self._handed_over, self._held = False, None
         self.journal.mark(self.next, self.generation)
         self._former |= self.followers.keys() - self._unasked
         self.followers.rule(now, record.members)
@@ -541,8 +541,9 @@ class Primary(Role):
     def _swapped(self, generation: int, owner: str) -> list[Action]:
         """Whoever has taken over counts on this one; its guest stands still where it was handed
         over."""
+        assert self._held is not None
         self._to(State.SWAPPED)
-        return [Follow(generation, owner, self.next), Reply(generation, "")]
+        return [Follow(generation, owner, self.next, self._held), Reply(generation, "")]
 
     def _go_on_protected(self, now: int) -> list[Action]:
         self._to(State.PROTECTED)
@@ -769,7 +770,7 @@ class Primary(Role):
         if self.state is State.HANDED_OVER and self._target not in members:
             return []
         if self.state is State.HANDED_OVER:
-            self._held, self._handed_over, self._hold_until = None, True, NEVER
+            self._handed_over, self._hold_until = True, NEVER
             actions.append(Reply(0, reason))
         else:
             actions += self._call_off(reason)

@@ -52,7 +52,7 @@ from vlockstep.protocol.role import Role, on
 from vlockstep.protocol.states import Event, State
 from vlockstep.protocol.timing import MILLISECOND, Timing
 from vlockstep.replay import codec
-from vlockstep.replay.entry import OUTPUTS, Entry, Kind
+from vlockstep.replay.entry import OUTPUTS, Entry, Kind, position
 
 _PROGRESS_INTERVAL = 5 * MILLISECOND
 """How often the primary is told of execution that went on without messages."""
@@ -63,9 +63,9 @@ class Secondary(Role):
     """Decides what is acknowledged, and when to go live.
 
     `endpoint` is where other members reach this one; if it `awaits` a guest, a primary invites it
-    there. With `next` it continues as the replica that
-    was primary until that entry, and follows `owner`; every member has the entries before
-    `stable`, `journal` has the rest.
+    there. With `next` it continues as the replica that was primary until that entry, whose guest
+    `stands` somewhere behind it, and follows `owner`; every member has the entries before `stable`,
+    `journal` has the rest.
     """
 
     NAME = "secondary"
@@ -84,6 +84,7 @@ class Secondary(Role):
         owner: str = "",
         members: Mapping[str, str] | None = None,
         next: int = 0,
+        stands: Position = BOOT,
         stable: int = 0,
         journal: Journal | None = None,
     ) -> None:
@@ -131,6 +132,10 @@ class Secondary(Role):
         self.parted = False
         """The connection to the primary is lost."""
         self._candidacy = Candidacy(me, timing)
+        self._doubted: int | None = None
+        """Since when the arbiter is asked whether this replica was taken in."""
+        self._stood = (next, stands)
+        """Where its guest was held when another replica took over."""
         self._not_before = BOOT
         self._started = now
 
@@ -363,6 +368,8 @@ class Secondary(Role):
             # Something before it got lost; this answer tells.
             return [self._tell(now, message.sent, message.lease)]
         fresh = entries[self.received_entries - first :]
+        if self._has_passed(fresh):
+            return self._diverge("its guest has passed the place where the new primary's went on")
         content = message.entries if len(fresh) == len(entries) else b""
         deliver = self._take(fresh, message.origin, content)
         answer = self._tell(now, message.sent, message.lease)
@@ -446,7 +453,9 @@ class Secondary(Role):
             return []
         if not self._won(record):
             if self.me not in record.members:
-                return self._superseded(max(record.generation, self.generation + 1))
+                if record.generation <= self.generation:
+                    return self._not_taken_in(now)
+                return self._superseded(record.generation)
             if record.generation < self.generation:  # its owner has said more since
                 return self._follow(now, self.generation, self.owner, self.members)
             where = {member: self.members.get(member, "") for member in record.members}
@@ -457,6 +466,18 @@ class Secondary(Role):
         self.members = {member: self.members.get(member, "") for member in record.members}
         live = GoLive(self.generation, self.others, self._not_before)
         return [*(Send(self.ruling(), member) for member in sorted(self.others)), live]
+
+    def _not_taken_in(self, now: int) -> list[Action]:
+        """No generation takes this replica in yet, as far as can be seen, but one was asked for.
+        What the primary asked may still have its effect, or has, and shows late."""
+        first = self._doubted is None
+        if self._doubted is None:
+            self._doubted = now
+        if now - self._doubted >= self.timing.patience:
+            return self._stop("the primary was lost before it had taken this replica in")
+        self._retry = now + self.timing.interval
+        text = "the arbiter does not say yet whether this replica was taken in"
+        return [Notice(text)] if first else []
 
     @on(Event.SWITCHOVER)
     def switchover(self, now: int) -> list[Action]:
@@ -645,6 +666,14 @@ class Secondary(Role):
             return []
         self._told, self._told_at = self.executed, now
         return [Send(Answer(0, 0, self.received_entries, self.executed), self.owner)]
+
+    def _has_passed(self, fresh: list[Entry]) -> bool:
+        """Whether the new primary's guest was interrupted before the position where this one
+        stands: it went live without the handover that names it."""
+        next, stands = self._stood
+        if not fresh or self.received_entries != next:
+            return False
+        return fresh[0][0] == Kind.INTERRUPT and position(fresh[0]) < stands
 
     def _take(self, fresh: list[Entry], origin: int, content: bytes) -> list[Action]:
         """Entries that were not here before; `content` is how they came, if nothing else did."""

@@ -95,7 +95,8 @@ def _composure(simulation: Simulation, schedule: Schedule) -> Iterator[str]:
 
 def _survival(simulation: Simulation, may_diverge: bool) -> Iterator[str]:
     """Who owns the generation goes on, or if that is gone, who was to take over. Who was not asked
-    yet does not know that it is a member; nothing is released before."""
+    yet does not know that it is a member; nothing is released before. Nor does who became one after
+    it had asked the arbiter for as long as it waits."""
     if not simulation.primary.happened("started"):
         return
     released = any(e.generation == simulation.arbiter.generation for e in simulation.emissions)
@@ -105,6 +106,7 @@ def _survival(simulation: Simulation, may_diverge: bool) -> Iterator[str]:
         if not host.gone
         and not (may_diverge and host.happened("diverged"))
         and (released or host.followed or host.name not in NEWCOMERS)
+        and "before it had taken this replica in" not in str(host.outcome)
     ]
     if able[:1] == simulation.arbiter.members[:1]:
         able = able[:1]  # the owner
