@@ -193,7 +193,7 @@ def test_what_the_guest_makes_while_its_entries_are_taken_is_not_behind_its_visi
     primary.received(now, "n", Hello(replica._setting.image.digest, 0, 0, "", ""))
     primary.received(now, "n", Answer(0, 0, 0, 0))
     replica.transfer = cast(Transfer, SimpleNamespace(state=SimpleNamespace(next=2), to="n"))
-    guest = cast(Guest, SimpleNamespace(outbox=outbox, timed=False))
+    guest = cast(Guest, SimpleNamespace(outbox=outbox))
     outbox.append(entry)
     outbox.pause()
     replica._flush_at = 0

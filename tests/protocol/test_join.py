@@ -29,6 +29,7 @@ from protocol.roles import (
 )
 
 from vlockstep.arbiter.rule import Record
+from vlockstep.machine.position import BOOT, Position
 from vlockstep.protocol.actions import (
     NEVER,
     Action,
@@ -67,9 +68,11 @@ from vlockstep.protocol.secondary import Secondary
 from vlockstep.protocol.states import State
 from vlockstep.protocol.timing import MILLISECOND as MS
 from vlockstep.protocol.timing import Timing
+from vlockstep.replay.entry import Entry, Kind
 
 NOW = START + MS
 JOIN = "n"
+HELD = Position(9, 7)
 
 
 def says(primary: Primary, received: int, executed: int | None = None, *, lease: int = 0,
@@ -86,12 +89,12 @@ def greeted(primary: Primary) -> Primary:
     return primary
 
 
-def captured(primary: Primary, timed: bool = False) -> Primary:
+def captured(primary: Primary) -> Primary:
     """And its state was taken, after an output that is not released if there are others."""
     if primary.joiner is None:
         greeted(primary)
     append(primary, NOW, CLOCK, LINE)
-    assert primary.captured(NOW, primary.next, timed) == []
+    assert primary.captured(NOW, primary.next) == []
     return primary
 
 
@@ -270,24 +273,6 @@ def test_nor_while_a_member_lacks_what_it_could_not_send() -> None:
     assert primary.state is State.PROTECTED
     answer(primary, NOW, "c", 2)
     says(primary, 2)
-    assert primary.state is State.BINDING
-
-
-@pytest.mark.parametrize("timed", [False, True])
-def test_nor_while_a_guest_with_a_timer_may_be_interrupted_before_its_state(timed: bool) -> None:
-    """By another member, which had not the entry behind it."""
-    primary = captured(protected(), timed)
-    answer(primary, NOW, "b", 2)
-    says(primary, 2)
-    assert (primary.state is State.PROTECTED) == timed
-    if timed:
-        append(primary, NOW, CLOCK)
-        says(primary, 3)
-        assert primary.state is State.PROTECTED
-        answer(primary, NOW, "b", 3)
-        says(primary, 2)
-        assert primary.state is State.PROTECTED
-        says(primary, 3)
     assert primary.state is State.BINDING
 
 
@@ -568,7 +553,7 @@ def test_a_member_that_leaves_is_left_out_and_the_join_goes_on(
     actions = primary.arbiter_answered(NOW, record(2, "a", "b"))
     assert primary.state is State.PROTECTED and not sent(actions, Ruling, JOIN)
     if state is greeted:
-        primary.captured(NOW, primary.next, False)
+        primary.captured(NOW, primary.next)
     answer(primary, NOW, "b", primary.next)
     says(primary, primary.next)
     assert primary.state is State.BINDING
@@ -578,7 +563,7 @@ def test_the_guest_goes_on_though_its_state_is_taken_while_the_arbiter_is_asked(
     primary = greeted(protected("b", "c"))
     primary.received(NOW, "c", Goodbye("gone"))
     append(primary, NOW, CLOCK)
-    primary.captured(NOW, 1, False)
+    primary.captured(NOW, 1)
     append(primary, NOW, CLOCK)
     assert says(primary, 1) == []
     primary.arbiter_answered(NOW, record(2, "a", "b"))
@@ -717,7 +702,7 @@ def loading() -> Secondary:
 
 def loaded(outputs: tuple[int, ...] = ()) -> Secondary:
     secondary = loading()
-    (told,) = sent(secondary.loaded(START, 5, 2, outputs), Answer)
+    (told,) = sent(secondary.loaded(START, 5, HELD, 2, outputs), Answer)
     assert (told.received, told.executed, told.lease) == (5, 5, 0)
     assert secondary.state is State.READY
     return secondary
@@ -863,6 +848,17 @@ def test_if_it_was_taken_in_meanwhile_it_follows_again() -> None:
     assert set(secondary.members) == {"a", "b", JOIN}
 
 
+def test_it_does_not_follow_who_goes_on_before_its_state_was_taken() -> None:
+    """Another member, which had all entries, and whose timer went off sooner."""
+    secondary = loaded()
+    secondary.received(START, "a", query(3))
+    secondary.received(START, "a", ruling(4, "b", JOIN))
+    secondary.received(START, "b", Welcome(4, 5, {}))
+    sooner: Entry = (Kind.INTERRUPT, 9, 6, 32, b"")
+    actions = secondary.received(START, "b", batch(5, [sooner], generation=4, origin=4))
+    assert kinds(actions) == {Send, Stop} and not sent(actions, Answer)
+
+
 def test_it_is_reached_where_it_has_said() -> None:
     primary = asked(protected("b"))
     primary.arbiter_answered(NOW, record(2, "a", "b", JOIN))
@@ -875,11 +871,11 @@ def test_it_is_reached_where_it_has_said() -> None:
 def test_who_still_loads_the_state_before_the_first_entry_is_not_bound() -> None:
     """Of a guest that was adopted, and has asked for nothing since."""
     primary = greeted(went_live(3, next=0))
-    primary.captured(NOW, 0, False)
+    primary.captured(NOW, 0)
     newcomer = loading()
     (told,) = sent(newcomer.received(NOW, "a", Query(3, NOW, 0, 0, 0)), Answer)
     assert primary.received(NOW, JOIN, told) == [] and primary.state is State.ALONE
-    (told,) = sent(newcomer.loaded(NOW, 0, 3, ()), Answer)
+    (told,) = sent(newcomer.loaded(NOW, 0, BOOT, 3, ()), Answer)
     primary.received(NOW, JOIN, told)
     (told,) = sent(newcomer.received(NOW, "a", Query(3, NOW, 0, 0, 0)), Answer)
     primary.received(NOW, JOIN, told)

@@ -23,6 +23,7 @@ from protocol.roles import (
     sent,
 )
 
+from vlockstep.machine.position import BOOT
 from vlockstep.protocol.actions import (
     Action,
     Claim,
@@ -85,7 +86,7 @@ def test_who_has_joined_and_was_not_told_asks_the_arbiter() -> None:
     newcomer = joining()
     newcomer.connected(START, "a")
     newcomer.received(START, "a", Join(1, {}))
-    newcomer.loaded(START, 5, 1, [])
+    newcomer.loaded(START, 5, BOOT, 1, [])
     claimed = newcomer.disconnected(START, "a")
     assert isinstance(claimed[-1], Claim) and newcomer.state is State.CLAIMING
     newcomer.arbiter_answered(START, record(2, "a", "b"))
@@ -93,7 +94,7 @@ def test_who_has_joined_and_was_not_told_asks_the_arbiter() -> None:
     stranger = joining("c")
     stranger.connected(START, "a")
     stranger.received(START, "a", Join(1, {}))
-    stranger.loaded(START, 5, 1, [])
+    stranger.loaded(START, 5, BOOT, 1, [])
     stranger.disconnected(START, "a")
     (stop,) = stranger.arbiter_answered(START, record(2, "a", "b"))
     assert isinstance(stop, Stop)

@@ -123,11 +123,6 @@ class Guest:
         clock, printed = self._inputs.clock(), self._queue.printed
         return GuestState(self.outbox.next, machine, clock, printed, self._queue.waiting())
 
-    @property
-    def timed(self) -> bool:
-        """It has had a timer since it runs as a primary's."""
-        return self._world is not None and self._world.timed
-
     def follow(self, next: int) -> None:
         """It is held in a call of the primary's World, and goes on as a secondary's."""
         assert self._inputs is not None
@@ -147,13 +142,15 @@ class Guest:
         """From boot, as a secondary's."""
         self._follow_from(0, (0, 0))
 
-    def run_on(self, state: GuestState) -> None:
-        """From this state, with the RAM that is there, as a secondary's. Raises `StateError` if it
-        is not one of this guest."""
+    def run_on(self, state: GuestState) -> Position:
+        """From this state, with the RAM that is there, as a secondary's; the position where it is.
+        Raises `StateError` if it is not one of this guest."""
         self.machine.become(state.machine)
+        position = self.machine.position
         self._queue.go_on(state.console, state.outputs)
         self._lead = ClockLead(assumed=state.clock[0] - self._host.now())
         self._follow_from(state.next, state.clock)
+        return position
 
     def _follow_from(self, next: int, clock: tuple[int, int]) -> None:
         """As a secondary's, from entry `next` on."""

@@ -276,8 +276,6 @@ class ProtectedWorld:
         self._queue = queue
         self._outbox = outbox
         self._local = local
-        self.timed = False
-        """The guest has had a timer, so that it may be interrupted between two exits."""
         self.cycles = inputs.cycles
         self.walltime = inputs.walltime
         self.generation = inputs.generation
@@ -286,10 +284,7 @@ class ProtectedWorld:
         self.stop_at = inputs.stop_at
         self.interrupt = inputs.interrupt
         self.wait_interrupt = inputs.wait_interrupt
-
-    def timer(self, at: int, period: int, vector: int, kick: Callable[[], None]) -> None:
-        self.timed = self.timed or period > 0
-        self._inputs.timer(at, period, vector, kick)
+        self.timer = inputs.timer
 
     def block_read(self, at: int, handle: int, offset: int, length: int) -> bytes | None:
         if handle in self._local:

@@ -431,10 +431,10 @@ class Replica:
         """All of a guest's state is here: let it run on."""
         state = loading.complete(rest)
         self._loading = None
-        self._running.run_on(state)
+        stands = self._running.run_on(state)
         outputs = [output.sequence for output in state.outputs]
         self._host.observe(events.Started())
-        self._do(lambda: secondary.loaded(now, rest.next, rest.origin, outputs))
+        self._do(lambda: secondary.loaded(now, rest.next, stands, rest.origin, outputs))
 
     def _lost(self, replica: str) -> None:
         self.role.isolated = self._nics.isolated
@@ -505,7 +505,7 @@ class Replica:
         transfer = self.transfer
         if transfer is not None:
             assert transfer.state is not None and transfer.state.next == primary.next
-            self._do(lambda: primary.captured(now, primary.next, guest.timed))
+            self._do(lambda: primary.captured(now, primary.next))
         guest.outbox.unseal()
         self._host.wake()
 

@@ -82,8 +82,12 @@ nobody waits for it but as for a secondary that lags, and the primary gives it u
 for it. Then outputs need it, too; and when it has every entry whose output may have been made, the
 primary claims the next generation with it as a member. Until the arbiter has answered it may be one
 or not, so outputs need it and its promise, also those that were permitted before and are not begun.
-What it lacks to serve other members, the entries before its state, they must all have; and of a
-guest with a timer the one behind it, too, or one that goes live might interrupt it before that.
+What it lacks to serve other members, the entries before its state, they must all have.
+
+*Places between entries.* A guest that was held for a switchover, or whose state was taken, stands
+somewhere behind the last entry that all have. Who goes live without having been told where may
+interrupt its own guest before that. Who stands there then leaves as soon as it gets that interrupt,
+and before it acknowledges it: it never counted for anything that it could not execute.
 
 *Switchover.* The primary holds its guest, waits until every output is released and says `Handover`
 to a secondary. That one executes to the same entry, claims the next generation with all members and

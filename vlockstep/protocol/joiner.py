@@ -31,10 +31,9 @@ class Joiner:
     def moved(self, now: int) -> None:
         self._moved = now
 
-    def capture(self, now: int, next: int, timed: bool) -> None:
-        """It gets the state before entry `next`. If that is of a guest that is `timed`, who rules
-        without having that entry might interrupt it before it has come so far."""
-        self.captured, self.least = True, next + timed
+    def capture(self, now: int, next: int) -> None:
+        """It gets the state before entry `next`."""
+        self.captured, self.least = True, next
         self.follower.received = self.follower.executed = next
         self.moved(now)
 

@@ -885,11 +885,11 @@ class Primary(Role):
         return {self.joiner.name} if self.joiner is not None and not self.joiner.asked else set()
 
     @on(Event.CAPTURED)
-    def captured(self, now: int, next: int, timed: bool) -> list[Action]:
+    def captured(self, now: int, next: int) -> list[Action]:
         """The state of the guest before entry `next` was taken for the newcomer; all entries before
-        it were appended, and none behind it. It may be interrupted if it is `timed`."""
+        it were appended, and none behind it."""
         assert self.joiner is not None and next == self.next
-        self.joiner.capture(now, next, timed)
+        self.joiner.capture(now, next)
         return []
 
     def uncaptured(self, now: int, reason: str) -> list[Action]:

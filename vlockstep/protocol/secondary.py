@@ -135,7 +135,7 @@ class Secondary(Role):
         self._doubted: int | None = None
         """Since when the arbiter is asked whether this replica was taken in."""
         self._stood = (next, stands)
-        """Where its guest was held when another replica took over."""
+        """Where its guest was held when another replica took over, or its state was taken."""
         self._not_before = BOOT
         self._started = now
 
@@ -277,10 +277,14 @@ class Secondary(Role):
         return [Dial("", endpoint)] if endpoint else [self._hello(now)]
 
     @on(Event.LOADED)
-    def loaded(self, now: int, next: int, origin: int, outputs: Iterable[int]) -> list[Action]:
-        """The guest is in the state before entry `next`, which follows one made under the
-        generation `origin`; the primary may not have released these `outputs` of entries before."""
+    def loaded(
+        self, now: int, next: int, stands: Position, origin: int, outputs: Iterable[int]
+    ) -> list[Action]:
+        """The guest is in the state before entry `next`, where it `stands`. That entry follows one
+        made under the generation `origin`; the primary may not have released these `outputs` of
+        entries before."""
         self.received_entries = self.executed = self.stable = self._told = next
+        self._stood = (next, stands)
         self.outputs.extend(outputs)
         self.released = self.outputs[0] if self.outputs else next
         if next:
@@ -669,7 +673,7 @@ class Secondary(Role):
 
     def _has_passed(self, fresh: list[Entry]) -> bool:
         """Whether the new primary's guest was interrupted before the position where this one
-        stands: it went live without the handover that names it."""
+        stands: it went live without having been told of that."""
         next, stands = self._stood
         if not fresh or self.received_entries != next:
             return False

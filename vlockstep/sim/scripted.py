@@ -251,11 +251,11 @@ class ScriptedMachine:
     def save(self) -> bytes:
         if self.exits % _TAKEN_EVERY == _TAKEN_EVERY - 1:
             raise StateError("the state of a scripted guest is not taken at every exit")
-        packed: bytes = msgpack.packb((self.exits, self._heard))
+        packed: bytes = msgpack.packb((self.exits, self._blocks, self._heard))
         return packed
 
     def become(self, state: bytes) -> None:
-        self.exits, heard = msgpack.unpackb(state, use_list=False)
+        self.exits, self._blocks, heard = msgpack.unpackb(state, use_list=False)
         self._past.extend(heard)
 
 
