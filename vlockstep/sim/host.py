@@ -70,6 +70,8 @@ class SimulatedHost:
         self.followed = False
         """It was asked for a promise by a primary."""
         self.crashed = False
+        self.exited = False
+        """Its process has ended by itself: nothing can crash any more."""
         self.paused = False
         self.asked_to_leave = False
         self.points = 0
@@ -205,8 +207,9 @@ class SimulatedHost:
 
     def _end(self) -> None:
         """What a process does last: the arbiter learns that the guest has ended."""
+        self.exited = not self.crashed
         role = self.replica.role
-        if not self.crashed and isinstance(role, Primary) and role.state is State.FINISHED:
+        if self.exited and isinstance(role, Primary) and role.state is State.FINISHED:
             self.simulation.arbiter.ended.add(role.generation)
 
     def step(self) -> None:

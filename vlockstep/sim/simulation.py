@@ -258,6 +258,8 @@ class Simulation:
         """A host is gone, in the middle of whatever it did. Its connections drop, unless
         `silently`, as when a machine loses its power."""
         host = self.host(side)
+        if host.exited:
+            return
         host.crashed = True
         if not silently:
             self.network.drop(host)
