@@ -255,6 +255,32 @@ def test_the_guest_is_slowed_for_it_only_when_it_replays() -> None:
     assert not primary.slowed(late)
 
 
+@pytest.mark.parametrize(("speed", "joins"), [(0.5, False), (1.0, True)])
+def test_the_guest_waits_for_a_newcomer_for_a_part_of_the_time_and_not_for_ever(
+    speed: float, joins: bool
+) -> None:
+    """The guest makes an entry each millisecond in which it need not wait; when the newcomer begins
+    to execute them it is 5 s behind."""
+    primary, now, waited, executed = captured(alone()), NOW, 0, 0.0
+    first = primary.next
+    for _ in range(5000):
+        now += MS
+        append(primary, now, CLOCK)
+    began = now
+    while primary.state is State.ALONE and primary.joiner is not None:
+        now += MS
+        if primary.slowed(now):
+            waited += MS
+        else:
+            append(primary, now, CLOCK)
+        executed = min(executed + speed, primary.next - first)
+        says(primary, primary.next, first + int(executed), now=now)
+        primary.tick(now)
+    assert (primary.state is State.BINDING) == joins
+    assert 0 < waited <= 500 * MS + (now - NOW) // 5 + MS
+    assert now - began < 2 * TIMING.patience
+
+
 def test_it_is_not_waited_for_while_it_lags() -> None:
     primary = captured(alone())
     first = primary.next

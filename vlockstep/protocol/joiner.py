@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from vlockstep.protocol.follower import Follower
-from vlockstep.protocol.timing import SECOND, Timing
+from vlockstep.protocol.timing import MILLISECOND, SECOND, Timing
+
+_GRACE = 500 * MILLISECOND
+_SHARE = 5
+"""The guest waits for a newcomer for a moment, and then for a fifth of the time that the join
+takes, at the most."""
 
 
 class Joiner:
@@ -27,6 +32,12 @@ class Joiner:
         self._timing = timing
         self._moved = now
         """When it last came nearer to being a member."""
+        self._nearest: int | None = None
+        """By how many nanoseconds its execution was behind when that was least."""
+        self._began = self._looked = now
+        self._slows = False
+        self._waited = 0
+        """Nanoseconds for which the guest has waited for it."""
 
     def moved(self, now: int) -> None:
         self._moved = now
@@ -37,6 +48,26 @@ class Joiner:
         self.follower.received = self.follower.executed = next
         self.moved(now)
 
+    def replayed(self, now: int) -> None:
+        """It has executed some more."""
+        lag = self.follower.lag(now)
+        if self._nearest is None or lag < self._nearest:
+            self._nearest = lag
+            self.moved(now)
+
+    def slows(self, now: int, full: bool) -> bool:
+        """Whether the guest has to wait, for its execution or since what is kept for it is
+        `full`."""
+        if self._slows:
+            self._waited += now - self._looked
+        self._looked = now
+        late = self.follower.ready and self.follower.slow(now)
+        self._slows = (late or full) and not self._spent(now)
+        return self._slows
+
+    def _spent(self, now: int) -> bool:
+        return self._waited >= _GRACE + (now - self._began) // _SHARE
+
     def caught_up(self, now: int, stable: int) -> bool:
         """Whether its guest is as close to the primary's as a secondary's has to be, and all can
         follow each other. The members have the entries before `stable`."""
@@ -44,12 +75,16 @@ class Joiner:
         near = follower.ready and not follower.slow(now)
         return near and min(stable, follower.received) >= self.least
 
-    def failure(self, now: int, full: bool) -> str:
-        """Why it is to be given up, or "". The guest waits while what is kept for it is `full`."""
+    def failure(self, now: int, full: bool, crowded: bool) -> str:
+        """Why it is to be given up, or "". The guest waits while the log that is kept for it is
+        `full`, or what its disks are to get is `crowded`."""
         if self.follower.hearing.silent(now, self._silence):
             return "it does not answer"
-        if full and now >= self._moved + self._timing.dead:
-            return "the log, or what its disks are to get, is full"
+        stuck = now >= self._moved + self._timing.dead
+        if full and (stuck or self._spent(now)):
+            return "the log that is kept for it is full"
+        if crowded and stuck:
+            return "its disks do not take what the guest writes"
         limit = self._timing.dead + self.follower.round_trip
         if self.bound is not None and now >= self.bound + limit:
             return "outputs wait for it, and it does not take the entries"

@@ -203,10 +203,14 @@ class Primary(Role):
 
     def slowed(self, now: int) -> bool:
         """Whether the guest has to wait for a secondary."""
-        joiner = self.joiner
-        slow = joiner is not None and joiner.follower.ready and joiner.follower.slow(now)
-        full = self.logs and self.journal.bytes > self.timing.max_log
-        return slow or full or self.followers.slow(now)
+        full = self.logs and self._full
+        if self.joiner is not None:
+            return self.joiner.slows(now, full) or self.followers.slow(now)
+        return full or self.followers.slow(now)
+
+    @property
+    def _full(self) -> bool:
+        return self.journal.bytes > self.timing.max_log
 
     @property
     def logs(self) -> bool:
@@ -914,9 +918,10 @@ class Primary(Role):
         if not (answer.received or answer.echo):
             return []  # it may be loading the state before the first entry
         first, follower.following, follower.ready = not follower.following, True, True
-        if answer.executed > follower.executed:
-            joiner.moved(now)
+        more = answer.executed > follower.executed
         lost = follower.answered(now, answer)
+        if more:
+            joiner.replayed(now)
         self._trim()
         again = self._send_again(now, joiner.name, answer.received) if first or lost else []
         return [*again, *self._bind(now, joiner)]
@@ -956,7 +961,7 @@ class Primary(Role):
         joiner = self.joiner
         if joiner is None or joiner.asked:
             return []
-        if failure := joiner.failure(now, self.journal.bytes > self.timing.max_log or self.crowded):
+        if failure := joiner.failure(now, self._full, self.crowded):
             return self._give_up(now, failure)
         follower = joiner.follower
         if now - follower.asked < self.timing.interval:
