@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
 from pair_checks import SHORT, check_output, said
 
 from vlockstep.machine.bundled import open_bundled
@@ -15,7 +16,8 @@ from vlockstep.wire import keys
 
 
 def held(make_pair: MakePair, **options: object) -> Pair:
-    pair = make_pair("ledger", SHORT, primary_options=["--stop-at", "entry:50"], **options)
+    options = {"primary_options": ["--stop-at", "entry:50"], **options}
+    pair = make_pair("ledger", SHORT, **options)
     pair.wait_reached("primary")
     return pair
 
@@ -117,3 +119,11 @@ def test_one_that_comes_by_way_of_a_secondary(make_pair: MakePair) -> None:
     assert pair.process("third").wait_exit() == 0
     assert pair.process("primary").wait_event("joined")["members"] == 3
     check_output(pair)
+
+
+@pytest.mark.external("prlimit")
+def test_where_the_guest_finds_no_room(make_pair: MakePair) -> None:
+    pair = held(make_pair, primary_options=["--mem", "600", "--stop-at", "entry:50"])
+    pair.under["small"] = ["prlimit", f"--as={700 << 20}"]
+    pair.join("small", wait=False)
+    sent_away(pair, {"small": (1, "cannot reserve 600 MiB of guest memory")})

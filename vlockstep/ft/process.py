@@ -25,6 +25,7 @@ from vlockstep.ft.runtime import Setting
 from vlockstep.ft.stop import look_around
 from vlockstep.host.background import Background, BackgroundThread
 from vlockstep.host.live import BlockDevice, Console, Continuation, LiveWorld, NetDevice
+from vlockstep.host.room import expect_room
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.interface import Probe
@@ -333,6 +334,7 @@ class Process:
         return BackgroundThread(name)
 
     def machine(self, image: Image, config: GuestConfig, count_blocks: bool) -> Machine:
+        expect_room(config.memory)
         return Machine(image, config, count_blocks=count_blocks)
 
     def condition(self) -> Condition:

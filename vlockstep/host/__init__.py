@@ -4,6 +4,7 @@ live            LiveWorld: the World of a guest that runs for real
 simulated       SimulatedWorld: one in virtual time, where a seed is all that is chance
 mirror          MirroredDisk, Mirror: a disk that is copied while a guest writes to it
 devices         Disk, DiskFile, ConsoleFile, ConsoleStream: block devices and consoles
+room            expect_room: whether there is memory for a guest
 diskmove        DiskMove: a disk of a running guest moves to another file
 attach          attach, DiskSpec: from a disk's name and path to an open disk
 diskfiles       DiskInfo, inspect, create, convert, resize: disks in files, at rest
