@@ -5,10 +5,13 @@ from __future__ import annotations
 import queue
 import shlex
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from vlockstep.errors import UsageError
 from vlockstep.supervise.respawn import ATTEMPTS, Respawner
 
 _TIMEOUT = 20
@@ -48,10 +51,36 @@ def test_it_gives_up(told: Told) -> None:
 
 
 def test_a_command_that_there_is_not(told: Told) -> None:
-    respawner = Respawner("/no/such/thing --at all", {}, told.lines.put, interval=0)
+    with pytest.raises(UsageError, match="there is no program '/no/such/thing' here"):
+        Respawner("/no/such/thing --at all", {}, told.lines.put)
+
+
+def test_one_that_there_is_no_more_when_it_is_needed(told: Told, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.touch(0o755)
+    respawner = Respawner(str(program), {}, told.lines.put, interval=0)
+    program.unlink()
     respawner.unprotected()
     lines = told.until("no other replica came of")
-    assert lines.count("/no/such/thing cannot be run: No such file or directory") == ATTEMPTS
+    assert lines.count(f"{program} cannot be run: No such file or directory") == ATTEMPTS
+    respawner.close()
+
+
+def test_what_a_command_started_that_has_ended_well_gets_its_time(told: Told) -> None:
+    respawner = Respawner(script("print('away')"), {}, told.lines.put, interval=0, starting=0.2)
+    began = time.monotonic()
+    respawner.unprotected()
+    told.until("no other replica came of")
+    assert time.monotonic() >= began + ATTEMPTS * 0.2
+    respawner.close()
+
+
+def test_but_not_when_that_is_lost_again(told: Told) -> None:
+    respawner = Respawner(script("print('away')"), {}, told.lines.put, starting=1000)
+    for _ in range(2):
+        respawner.unprotected()
+        told.until(": away")
+        respawner.protected()
     respawner.close()
 
 

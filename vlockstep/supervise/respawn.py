@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import threading
@@ -16,6 +17,9 @@ from vlockstep.errors import UsageError
 
 INTERVAL = 5.0
 """Seconds between two starts of the command at the least."""
+STARTING = 30.0
+"""Seconds that a command has which has ended well: a replica that it has started may be on its
+way."""
 ATTEMPTS = 5
 """So many that came to nothing, and no other is made."""
 _LONGEST = 500
@@ -44,13 +48,19 @@ class Respawner:
         environment: Mapping[str, str],
         tell: Callable[[str], None],
         interval: float = INTERVAL,
+        starting: float = STARTING,
     ) -> None:
+        """Raises `UsageError` if there is no such program."""
         self._words = words(command)
+        if shutil.which(self._words[0]) is None:
+            raise UsageError(f"there is no program {self._words[0]!r} here", key=("respawn",))
         self._environment = environment
         self._tell = tell
-        self._interval = interval
+        self._interval, self._starting = interval, starting
         self._changed = threading.Condition()
         self._wanted = self._closed = False
+        self._losses = 0
+        """So often the guest has lost its replicas."""
         self._failed = 0
         self.process: subprocess.Popen[bytes] | None = None
         """That of the command that was started last."""
@@ -62,6 +72,7 @@ class Respawner:
                 return
             if not self._wanted:
                 self._kill()  # what it started is gone
+                self._losses += 1
             self._wanted = True
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="respawn", daemon=True)
@@ -84,29 +95,38 @@ class Respawner:
 
     def _run(self) -> None:
         while self._wait_until_wanted():
-            started = time.monotonic()
-            why = self._attempt()
+            started, losses = time.monotonic(), self._losses
+            status = self._attempt()
+            ended = time.monotonic()
+            due = max(started + self._interval, ended + self._starting * (status == 0))
             with self._changed:
-                left = started + self._interval - time.monotonic()
-                if self._changed.wait_for(lambda: self._closed or not self._wanted, max(0.0, left)):
+                if self._settled(losses, due):
                     continue
                 self._failed += 1
                 if self._failed < ATTEMPTS:
                     continue
                 self._wanted, self._failed = False, 0
-            self._tell(f"no other replica came of {ATTEMPTS} attempts; the last ended {why}")
+            why = "could not be run" if status is None else f"ended with exit status {status}"
+            self._tell(f"no other replica came of {ATTEMPTS} attempts; the last {why}")
+
+    def _settled(self, losses: int, due: float) -> bool:
+        """Whether by then nobody is to come any more for the last of so many losses."""
+        return self._changed.wait_for(
+            lambda: self._closed or not self._wanted or self._losses > losses,
+            max(0.0, due - time.monotonic()),
+        )
 
     def _wait_until_wanted(self) -> bool:
         with self._changed:
             self._changed.wait_for(lambda: self._wanted or self._closed)
             return not self._closed
 
-    def _attempt(self) -> str:
-        """Run the command to its end; how it ended."""
+    def _attempt(self) -> int | None:
+        """Run the command to its end; its exit status, if it began."""
         self._tell(f"starting another replica: {shlex.join(self._words)}")
         with self._changed:
             if self._closed:
-                return "before it began"
+                return None
             try:
                 self.process = process = subprocess.Popen(
                     self._words,
@@ -118,9 +138,9 @@ class Respawner:
                 )
             except OSError as error:
                 self._tell(f"{self._words[0]} cannot be run: {error.strerror}")
-                return "before it began"
+                return None
         threading.Thread(target=self._pass_on, args=[process.stdout], daemon=True).start()
-        return f"with exit status {process.wait()}"
+        return process.wait()
 
     def _pass_on(self, output: BinaryIO) -> None:
         """What it says, and what it leaves behind, which may hold the pipe longer."""
