@@ -116,7 +116,7 @@ class Join:
     def track(self) -> Ram:
         return self.memory
 
-    def visit(self, visitor: Callable[[], bool] | None) -> None:
+    def visit(self, visitor: Callable[[], bool] | None, stay: bool = False) -> None:
         self.visitor = visitor
 
     def capture(self) -> GuestState:

@@ -22,7 +22,7 @@ EXAMPLES = [
     (events.Protected(), {"event": "protected"}),
     (events.Loading(), {"event": "loading"}),
     (
-        events.Migrating("memory", "sending", 4096, 1, 7),
+        events.Migrating("memory", "sending", 4096, 1, 7, 20),
         {
             "event": "migrating",
             "phase": "memory",
@@ -30,6 +30,7 @@ EXAMPLES = [
             "bytes": 4096,
             "rounds": 1,
             "lag_entries": 7,
+            "throttle": 20,
         },
     ),
     (

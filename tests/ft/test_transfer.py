@@ -77,6 +77,8 @@ class Guest:
         self.memory.write(0, b"boot")
         self.machine: Any = self
         self.visitor: Callable[[], bool] | None = None
+        self.stays = False
+        """It stands where its state is taken."""
         self.refuses = 0
         """How many times its state cannot be taken."""
         self.startled = False
@@ -88,8 +90,8 @@ class Guest:
     def track(self) -> Memory:
         return self.memory
 
-    def visit(self, visitor: Callable[[], bool] | None) -> None:
-        self.visitor = visitor
+    def visit(self, visitor: Callable[[], bool] | None, stay: bool = False) -> None:
+        self.visitor, self.stays = visitor, stay
 
     def capture(self) -> GuestState:
         if self.refuses:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
+from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any
 
@@ -66,6 +67,13 @@ def receive(
     replicate(spec, as_json)
 
 
+class Method(StrEnum):
+    """How a guest moves."""
+
+    LOG = "log"
+    PRECOPY = "precopy"
+
+
 def migrate(
     name: NameArgument,
     destination: Annotated[
@@ -74,6 +82,33 @@ def migrate(
             metavar="DESTINATION", help="Where `vlockstep receive` waits.", show_default=False
         ),
     ] = DEFAULT_ENDPOINT,
+    method: Annotated[
+        Method,
+        typer.Option(
+            "--method",
+            help="log: the guest runs on, and what it does meanwhile is sent after it. precopy: "
+            "nothing is logged, and it stands while the last of its memory is sent.",
+        ),
+    ] = Method.LOG,
+    downtime: Annotated[
+        int | None,
+        typer.Option(
+            "--downtime",
+            metavar="MS",
+            min=1,
+            max=60_000,
+            help="With precopy: stop the guest when the last of its memory can be sent within so "
+            "long; 300 by default.",
+            show_default=False,
+        ),
+    ] = None,
+    no_throttle: Annotated[
+        bool,
+        typer.Option(
+            "--no-throttle",
+            help="With precopy: give up rather than slow a guest that writes too fast for that.",
+        ),
+    ] = False,
     directory: DirectoryOption = None,
     as_json: Annotated[
         bool,
@@ -85,10 +120,11 @@ def migrate(
     The guest moves along if this is its primary, and stays protected if it was. Whatever fails on
     the way, everything goes on as before. Ctrl-C calls it off.
     """
+    how = _how(method, downtime, no_throttle)
     progress = Progress()
     with closing(connect(directory, name)) as guest, closing(connect(directory, name)) as watcher:
         watcher.ask("events")
-        guest.send("migrate", to=destination)
+        guest.send("migrate", to=destination, **how)
         try:
             tell = output.emit if as_json else partial(_tell, progress)
             report = answer_of(guest, "migrate", watcher, "migrating", tell)
@@ -106,18 +142,33 @@ def migrate(
         ("in all", f"{report['total_ms']:.0f} ms"),
     ]
     if report["role"] == "primary":
+        if report["method"] == Method.LOG:
+            rows.append(("held for", f"{report['pause_ms']:.1f} ms, while its state was copied"))
         rows += [
-            ("held for", f"{report['pause_ms']:.1f} ms, while its state was copied"),
             ("stood for", f"{report['gap_ms']:.1f} ms, from here to there"),
             ("memory", f"{report['bytes'] / 1e6:.1f} MB in {report['rounds'] + 1} rounds"),
         ]
+        if report["throttle"]:
+            rows.append(("slowed", f"by up to {report['throttle']} %, while it wrote too fast"))
     if report["disk_bytes"]:
         rows.append(("disks", f"{report['disk_bytes'] / 1e6:.1f} MB"))
     output.fields(rows)
+
+
+def _how(method: Method, downtime: int | None, no_throttle: bool) -> dict[str, Any]:
+    """For the guest. Raises `UsageError` for options of the other method."""
+    if method is Method.LOG:
+        if downtime is not None or no_throttle:
+            raise UsageError("--downtime and --no-throttle are for --method precopy")
+        return {}
+    asked = {} if downtime is None else {"downtime_ms": downtime}
+    return {"method": method, "throttle": not no_throttle, **asked}
 
 
 def _tell(progress: Progress, event: dict[str, Any]) -> None:
     text = f"{event['text']}: {event['bytes'] / 1e6:.0f} MB"
     if event["lag_entries"]:
         text += f", {event['lag_entries']} entries behind"
+    if event["throttle"]:
+        text += f", the guest slowed by {event['throttle']} %"
     progress.tell(text)

@@ -133,7 +133,8 @@ class Joined(Event):
 @dataclass(frozen=True)
 class Migrating(Event):
     """How far a migration is: its phase, in words, too, the bytes that were sent, of RAM in so many
-    rounds, and by how many entries the destination's execution is behind."""
+    rounds, by how many entries the destination's execution is behind, and by how many percent the
+    guest is slowed."""
 
     name = "migrating"
     phase: str
@@ -141,6 +142,7 @@ class Migrating(Event):
     bytes: int
     rounds: int
     lag_entries: int
+    throttle: int
 
 
 @dataclass(frozen=True)

@@ -103,9 +103,15 @@ class Guest:
         self.outbox.hold(True)
         self._nudge()
 
-    def visit(self, visitor: Callable[[], bool] | None) -> None:
+    def slow(self, slowed: bool, soon: bool) -> None:
+        """Let it wait, or not: behind its next exit, or `soon`, wherever it is."""
+        changed = self.outbox.slow(slowed)
+        if changed and slowed and soon:
+            self._nudge()
+
+    def visit(self, visitor: Callable[[], bool] | None, stay: bool = False) -> None:
         """As `EntryOutbox.visit`, soon, wherever it is."""
-        self.outbox.visit(visitor)
+        self.outbox.visit(visitor, stay)
         if visitor is not None:
             self._nudge()
 

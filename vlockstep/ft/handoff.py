@@ -51,6 +51,7 @@ class EntryOutbox:
         self.waiting = False
         """The guest waits because it is held."""
         self._visitor: Callable[[], bool] | None = None
+        self._stay = False
         self._sealed: list[Entry] | None = None
 
     # The guest's thread
@@ -117,7 +118,7 @@ class EntryOutbox:
                 assert self._sealed is None
                 self._sealed, self._entries = self._entries, []
                 self._visitor = None
-                self._set()
+                self._set(held=True if self._stay else None)
         self._wake()
 
     # The other thread
@@ -138,15 +139,20 @@ class EntryOutbox:
 
     def hold(self, held: bool) -> None:
         self._set(held=held)
+        if held and self.waiting:
+            self._wake()
 
-    def visit(self, visitor: Callable[[], bool] | None) -> None:
+    def visit(self, visitor: Callable[[], bool] | None, stay: bool = False) -> None:
         """Let the guest's thread call this at each place where it can be stopped, until it returns
-        true; it is then `visited`, between two entries. None: as if there was no visit."""
+        true; it is then `visited`, between two entries, and held there if it is to `stay`. None: as
+        if there was no visit."""
         with self._condition:
+            held = None
             if self._sealed is not None and visitor is None:
                 self._entries[:0], self._sealed = self._sealed, None
-            self._visitor = visitor
-            self._set()
+                held = False if self._stay else None
+            self._visitor, self._stay = visitor, stay
+            self._set(held=held)
 
     @property
     def visited(self) -> bool:
@@ -159,9 +165,12 @@ class EntryOutbox:
         assert not self._sealed
         self._sealed = None
 
-    def slow(self, slowed: bool) -> None:
-        if slowed != self._slowed:
+    def slow(self, slowed: bool) -> bool:
+        """Whether that is new."""
+        new = slowed != self._slowed
+        if new:
             self._set(slowed=slowed)
+        return new
 
     def leave(self) -> None:
         """From now on the guest's calls raise `WorldChanged`."""

@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from vlockstep.ft import events
+from vlockstep.ft.rounds import LOG, PRECOPY, Precopy
 from vlockstep.ft.transfer import Transfer
 from vlockstep.protocol.primary import Primary
 from vlockstep.protocol.secondary import Secondary
@@ -35,11 +36,15 @@ class Phase(Enum):
     CHECKING = "asking whether the guest can run there"
     DISKS = "sending the disks"
     MEMORY = "sending the memory"
+    STANDING = "sending the rest while the guest stands"
     CATCHING_UP = "letting the destination catch up"
     SWITCHING = "handing the guest over"
     LEAVING = "leaving"
     DONE = "done"
     FAILED = "failed"
+
+
+_JOINING = (Phase.CHECKING, Phase.DISKS, Phase.MEMORY, Phase.STANDING, Phase.CATCHING_UP)
 
 
 class Mover(Protocol):
@@ -62,10 +67,12 @@ class Mover(Protocol):
 class Report:
     """What a migration took: nanoseconds in all, and if the guest went along, those for which it
     was held while its state was copied, and from when it stood still to when it had been taken
-    over; bytes of RAM in so many rounds, bytes of disks, and entries that there were then."""
+    over; bytes of RAM in so many rounds, bytes of disks, and entries that there were then. By how
+    many percent it was slowed at the most."""
 
     role: str = ""
     """In which this replica was."""
+    method: str = LOG
     total: int = 0
     pause: int = 0
     gap: int = 0
@@ -73,11 +80,13 @@ class Report:
     rounds: int = 0
     disk_bytes: int = 0
     entries: int = 0
+    throttle: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, times in milliseconds."""
         return {
             "role": self.role,
+            "method": self.method,
             "total_ms": self.total / MILLISECOND,
             "pause_ms": self.pause / MILLISECOND,
             "gap_ms": self.gap / MILLISECOND,
@@ -85,12 +94,13 @@ class Report:
             "rounds": self.rounds,
             "disk_bytes": self.disk_bytes,
             "entries": self.entries,
+            "throttle": self.throttle,
         }
 
 
 class Migration:
-    """Moves a replica to the one that waits at `endpoint`. `answer` gets why it failed, or "",
-    once."""
+    """Moves a replica to the one that waits at `endpoint`, with a log of what its guest does
+    meanwhile, or by `precopy`. `answer` gets why it failed, or "", once."""
 
     def __init__(
         self,
@@ -99,11 +109,13 @@ class Migration:
         now: int,
         observe: Callable[[events.Event], None],
         answer: Callable[[str, Report], None],
+        precopy: Precopy | None = None,
     ) -> None:
         self.endpoint = endpoint.partition(" ")[2] or endpoint
         self.phase = Phase.CONNECTING
         role = "primary" if isinstance(replica.role, Primary) else "secondary"
-        self.report = Report(role)
+        self.report = Report(role, LOG if precopy is None else PRECOPY)
+        self._precopy = precopy
         self._replica = replica
         self._target = ""
         """The replica there."""
@@ -124,6 +136,10 @@ class Migration:
         """When to look again at the latest."""
         return self._told + _TELL_EVERY
 
+    def precopy_of(self, newcomer: str) -> Precopy | None:
+        """How the guest's state is sent to a replica, if not with a log."""
+        return self._precopy if newcomer == self._target else None
+
     # What happens
 
     def reached(self, target: str) -> None:
@@ -138,8 +154,7 @@ class Migration:
 
     def refused(self, replica: str, reason: str) -> None:
         """A replica cannot join."""
-        joining = self.phase in (Phase.CHECKING, Phase.DISKS, Phase.MEMORY, Phase.CATCHING_UP)
-        if joining and replica == self._target:
+        if self.phase in _JOINING and replica == self._target:
             self._fail(reason)
 
     def answered(self, generation: int, reason: str) -> None:
@@ -170,7 +185,8 @@ class Migration:
         if transfer is not None and transfer.to == self._target:
             self.report.bytes, self.report.rounds = transfer.bytes, transfer.rounds
             self.report.disk_bytes = transfer.disk_bytes
-            self.report.pause = transfer.pause
+            self.report.pause, self.report.throttle = transfer.pause, transfer.throttle
+            self._held = transfer.stands_since
             if transfer.state is not None:
                 self._first = transfer.state.next
             if self.phase is Phase.CHECKING and transfer.copies_disks:
@@ -198,7 +214,14 @@ class Migration:
                 self._held = now
             return
         joined = self._target in primary.ruling().members and primary.state is State.PROTECTED
-        if joined and self._target:
+        stood = self._precopy is not None and self._has_state(primary)
+        if stood and not primary.stands:
+            reason = "it had to go on before it was taken over there"
+            self._fail(reason)
+            self._replica.drop(self._target, reason)
+        elif stood and self.phase is Phase.MEMORY:
+            self._enter(Phase.STANDING)
+        elif joined and self._target:
             self._enter(Phase.SWITCHING)
             self.report.entries = primary.next - self._first
             self._replica.switch_over(self._target)
@@ -206,6 +229,13 @@ class Migration:
             joins = primary.joiner is not None and primary.joiner.name == self._target
             if not joins:
                 self._fail(f"what is at {self.endpoint} does not ask to join")
+
+    def _has_state(self, primary: Primary) -> bool:
+        """The guest's state was taken for the destination."""
+        if self._target in primary.ruling().members:
+            return True
+        joiner = primary.joiner
+        return joiner is not None and joiner.name == self._target and joiner.captured
 
     def _look_at_secondary(self, now: int, secondary: Secondary) -> None:
         if self._held is not None and not self.report.gap:
@@ -240,6 +270,7 @@ class Migration:
             self.report.bytes + self.report.disk_bytes,
             self.report.rounds,
             lag,
+            self.report.throttle,
         )
         if told != self._last:
             self._last = told

@@ -27,6 +27,7 @@ from vlockstep.ft.migration import Migration, Report
 from vlockstep.ft.outputs import OutputQueue
 from vlockstep.ft.places import Stage
 from vlockstep.ft.roles import Role, Roles
+from vlockstep.ft.rounds import Precopy
 from vlockstep.ft.runtime import Runtime, Setting
 from vlockstep.ft.standby import StandbyNics
 from vlockstep.ft.transfer import Transfer
@@ -241,15 +242,26 @@ class Replica:
         if isinstance(role, Primary):
             self._do(lambda: role.drop(self._host.now(), member, reason))
 
-    def migrate(self, endpoint: str, answer: Callable[[str, Report], None]) -> None:
+    def migrate(
+        self,
+        endpoint: str,
+        answer: Callable[[str, Report], None],
+        precopy: Precopy | None = None,
+    ) -> None:
         """Move this replica to the one that waits at `endpoint`, and the guest with it if it is the
-        primary; `answer` gets why that failed, or "", once."""
+        primary, with a log of what it does meanwhile or by `precopy`; `answer` gets why that
+        failed, or "", once."""
         now, refusal, role = self._host.now(), "", self.role
         idle = role.idle if isinstance(role, Primary) else role.state is not State.FOLLOWING
         if idle:
             refusal = f"no migration while the replica is: {role.state.value}"
         elif isinstance(role, Secondary) and not role.members.get(role.owner):
             refusal = "the primary does not say where others reach it: let it listen at an address"
+        elif isinstance(role, Secondary) and precopy is not None:
+            refusal = (
+                "this replica is a secondary, and its guest stays where the primary is; move it by "
+                "the method log, or ask the primary to move"
+            )
         elif self._migration is not None:
             refusal = f"the guest migrates already, to {self._migration.endpoint}"
         else:
@@ -259,7 +271,7 @@ class Replica:
         if refusal:
             answer(refusal, Report())
             return
-        self._migration = Migration(self, endpoint, now, self._host.observe, answer)
+        self._migration = Migration(self, endpoint, now, self._host.observe, answer, precopy)
         known = None if self._destination is None else self._links.at(self._destination)
         if known is not None:
             self._reached_destination(known)
@@ -307,9 +319,9 @@ class Replica:
         if isinstance(self.role, Primary) and self._guest is not None:
             too_much = self._queue.bytes > self._setting.timing.max_log
             self.role.crowded = self.transfer is not None and self.transfer.crowded
-            self._guest.outbox.slow(
-                too_much or self.role.crowded or self.role.slowed(self._host.now())
-            )
+            throttled = self.transfer is not None and self.transfer.throttled
+            behind = too_much or self.role.crowded or self.role.slowed(self._host.now())
+            self._guest.slow(throttled or behind, soon=throttled)
 
     def _look_at_network(self) -> None:
         now = self._host.now()
@@ -505,7 +517,8 @@ class Replica:
         transfer = self.transfer
         if transfer is not None:
             assert transfer.state is not None and transfer.state.next == primary.next
-            self._do(lambda: primary.captured(now, primary.next))
+            stands = 0 if transfer.precopy is None else transfer.precopy.limit
+            self._do(lambda: primary.captured(now, primary.next, stands))
         guest.outbox.unseal()
         self._host.wake()
 
@@ -719,6 +732,7 @@ class Replica:
                 self._host.now,
                 self._setting.transfer,
                 disks,
+                self._migration.precopy_of(to) if self._migration is not None else None,
             )
         except VlockstepError as error:
             if disks is not None:

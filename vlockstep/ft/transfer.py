@@ -2,7 +2,7 @@
 
 What disks hold of which each replica has its own copy comes first, see `diskcopies`: that is much,
 and most of it stays as it is. Then the RAM, round by round, and by turns with it what the guest
-writes to those disks meanwhile.
+writes to those disks meanwhile. When that is over, `rounds` decides.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Protocol
 from vlockstep.errors import StateError, VlockstepError
 from vlockstep.ft.diskcopies import DiskCopies, Piece
 from vlockstep.ft.gueststate import GuestState
+from vlockstep.ft.rounds import CopiedRest, Precopy, Round, Rounds, SentRest
 from vlockstep.machine.dirty import DirtyPages
 from vlockstep.machine.interface import GuestMachine, GuestMemory
 from vlockstep.protocol.actions import NEVER
@@ -29,14 +30,8 @@ PIECE = 1 << 20
 _ZEROS = bytes(PIECE)
 _COMMON = 1 << 24
 """Bytes of what may be allocated all the time."""
-_SHRUNK = 0.8
-_STUBBORN = 2
-"""So many rounds in a row that shrink less than to `_SHRUNK` of the one before, and there is no
-use in another one."""
 _OVERHEAD = 64
 """Bytes of a message besides the piece."""
-_FIRST_RATE = 2_000_000_000
-"""Bytes a second that are copied in memory, as long as that was not measured."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,8 @@ class TransferLimits:
     piece: int = PIECE
     """In one message, `PIECE` at most."""
     rounds: int = 30
-    """After so many the guest is held, whatever it has written."""
+    """After so many the guest is held, whatever it has written, or does not move if it would stand
+    for too long."""
 
 
 Ranges = list[tuple[int, int]]
@@ -65,7 +61,7 @@ class Running(Protocol):
 
     machine: GuestMachine
 
-    def visit(self, visitor: Callable[[], bool] | None) -> None: ...
+    def visit(self, visitor: Callable[[], bool] | None, stay: bool = False) -> None: ...
 
     def capture(self) -> GuestState: ...
 
@@ -84,7 +80,7 @@ class _Stage(Enum):
 class Transfer:
     """Sends the state of `guest` to the replica `to`: its RAM while it runs, round by round, then
     what was written meanwhile and all the rest as they are at one place, where the guest is held
-    for as long as it takes to copy them in memory.
+    for as long as it takes to copy them in memory, or by `precopy` stands from then on.
 
     Everything happens in the host's thread but for `_capture`. `origin` tells under which
     generation the entry before another one was made.
@@ -99,6 +95,7 @@ class Transfer:
         now: Callable[[], int],
         limits: TransferLimits,
         disks: DiskCopies | None = None,
+        precopy: Precopy | None = None,
     ) -> None:
         expect_pieces()
         self.to = to
@@ -127,10 +124,15 @@ class Transfer:
         self._lock = threading.Lock()
         self._failure: VlockstepError | None = None
         """Why the state cannot be taken."""
-        self._round = _size(self._ranges)
-        self._stubborn = 0
-        self._copied, self._copying = _FIRST_RATE, SECOND
-        """Bytes that were copied, and nanoseconds that it took."""
+        self.precopy = precopy
+        self._rounds: Rounds = (
+            CopiedRest(limits.pause, limits.rounds, _size(self._ranges))
+            if precopy is None
+            else SentRest(precopy, limits.rounds)
+        )
+        self._began = now()
+        self._got = 0
+        """Bytes that the newcomer took, since this round began."""
         self._sizes: deque[int] = deque()
         """Of the pieces on their way."""
         self._flying = self._count = self._taken = 0
@@ -143,7 +145,9 @@ class Transfer:
         self.state: GuestState | None = None
         """As it was taken."""
         self.bytes = self.rounds = self.pause = 0
-        """Bytes of RAM sent, rounds, and nanoseconds for which the guest was held."""
+        """Bytes of RAM sent, rounds, and nanoseconds for which the guest was held to be copied."""
+        self.stands_since: int | None = None
+        """Since when the guest stands, if it is to stand."""
         self.disk_bytes = 0
         """Sent of disks."""
         self.sent = False
@@ -165,7 +169,9 @@ class Transfer:
             raise MessageError("an answer to pages that were never sent")
         more = count > self._taken
         for _ in range(count - self._taken):
-            self._flying -= self._sizes.popleft()
+            size = self._sizes.popleft()
+            self._flying -= size
+            self._got += size
         self._taken = count
         return more
 
@@ -193,8 +199,20 @@ class Transfer:
         return self._flying < self._limits.window and self._now() >= self._free_at
 
     def deadline(self) -> int:
-        """When to `pump` again at the latest."""
-        return self._free_at if self._free_at > self._now() else NEVER
+        """When to `pump` again, or look whether the guest is `throttled`, at the latest."""
+        now = self._now()
+        free = self._free_at if self._free_at > now else NEVER
+        return min(free, self._rounds.throttle.next(now) if self.state is None else NEVER)
+
+    @property
+    def throttle(self) -> int:
+        """By how many percent the guest was slowed."""
+        return self._rounds.throttle.percent
+
+    @property
+    def throttled(self) -> bool:
+        """The guest is to wait now."""
+        return self.state is None and self._rounds.throttle.stands(self._now())
 
     def _send_rest(self) -> None:
         assert self.state is not None
@@ -241,8 +259,7 @@ class Transfer:
             self._ranges[0] = middle, end
         before = self._now()
         content = self._dirty.read(start, middle)
-        self._copying += self._now() - before
-        self._copied += middle - start
+        self._rounds.copied(middle - start, self._now() - before)
         return start, content
 
     def _send_pages(self, address: int, content: bytes) -> None:
@@ -274,19 +291,19 @@ class Transfer:
 
     def _next_round(self) -> None:
         ranges = self._dirty.scan()
-        size = _size(ranges)
-        self._stubborn = self._stubborn + 1 if size > self._round * _SHRUNK else 0
-        self._round = size
-        if size <= self._limit or self._last:
+        size, now = _size(ranges), self._now()
+        if self._rounds.over(now, Round(self._got, now - self._began, size, self.rounds)):
             self._pending = ranges
-            self._room = _touched(size + size // 4)
+            if not self._rounds.stays:
+                self._room = _touched(size + size // 4)
             self._stage = _Stage.ASKED
-            self._guest.visit(self._capture)
+            self._guest.visit(self._capture, self._rounds.stays)
         else:
             self._begin_round(ranges)
 
     def _begin_round(self, ranges: Ranges) -> None:
         self.rounds += 1
+        self._began, self._got = self._now(), 0
         self._ranges.extend(ranges)
         self.pump()
 
@@ -294,16 +311,6 @@ class Transfer:
     def _round_taken(self) -> bool:
         """The newcomer has all that this round is to bring."""
         return self._taken >= self._end_of_round and not self.copies_disks
-
-    @property
-    def _limit(self) -> int:
-        """Bytes that can be copied within the pause."""
-        return self._limits.pause * self._copied // max(1, self._copying)
-
-    @property
-    def _last(self) -> bool:
-        """No other round is of use."""
-        return self._stubborn >= _STUBBORN or self.rounds >= self._limits.rounds
 
     # In the guest's thread
 
@@ -331,13 +338,17 @@ class Transfer:
     def _take(self) -> _Stage:
         before = self._now()
         ranges = self._pending = _merged(self._pending, self._dirty.scan())
-        if _size(ranges) > 2 * self._limit and not self._last:
+        if self._rounds.too_much(_size(ranges), self.rounds):
             return _Stage.TOO_MUCH
         self.state = self._guest.capture()
         if self._disks is not None:
             self._disks.complete()
-        self._copy(ranges)
-        self.pause = self._now() - before
+        if self._rounds.stays:
+            self._ranges.extend(ranges)
+            self.stands_since = before
+        else:
+            self._copy(ranges)
+            self.pause = self._now() - before
         return _Stage.TAKEN
 
     def _copy(self, ranges: Ranges) -> None:

@@ -119,6 +119,7 @@ class Primary(Role):
         """Who has to be the one, if not anybody may."""
         self._handed_over = False
         self._hold_until = NEVER
+        self._stands_until = NEVER
         self._finished_at = NEVER
         self._ending = ""
         """Why the guest is to be ended, if it is."""
@@ -217,10 +218,15 @@ class Primary(Role):
         """Whether entries are kept for somebody."""
         return bool(self.followers) or (self.joiner is not None and self.joiner.captured)
 
+    @property
+    def stands(self) -> bool:
+        """The guest stands where its state was taken, until a newcomer takes it over."""
+        return self._stands_until != NEVER
+
     def deadline(self) -> int:
         """When to call `tick` at the latest."""
         followers = self.followers.values()
-        times = self.followers.beats()
+        times = [*self.followers.beats(), self._stands_until]
         if self.joiner is not None and not self.joiner.asked:
             times.append(self.joiner.next_look())
         match self.state:
@@ -533,14 +539,14 @@ class Primary(Role):
             gone = self._give_up(now, "it was lost")
         if left := self.followers.left:  # while this replica waited for the arbiter
             notices = [Notice(f"the secondary has left: {reason}") for reason in left.values()]
-            return [*gone, *notices, *self._claim(frozenset(left))]
+            return [*gone, *notices, *self._go_on(), *self._claim(frozenset(left))]
         if self.followers:
             return [*gone, *self._go_on_protected(now)]
         self._to(State.ALONE)
         self._trim()
         if self._leaving or self._ending:
             return [*gone, *self._end_guest(now, self._ending or self._leaving)]
-        return [*gone, *self._start(), *self._announce(now), Resume(), *self._release(now)]
+        return [*gone, *self._start(), *self._announce(now), *self._resume(), *self._release(now)]
 
     def _swapped(self, generation: int, owner: str) -> list[Action]:
         """Whoever has taken over counts on this one; its guest stands still where it was handed
@@ -555,7 +561,7 @@ class Primary(Role):
         for member, follower in self.followers.items():
             actions += [Send(self._query(now, follower), member)] if follower.following else []
         if self._running:
-            actions.append(Resume())
+            actions += self._resume()
         if self._ending:
             return [*actions, *self._end(now)]
         if self._leaving:
@@ -580,6 +586,7 @@ class Primary(Role):
             return self._drop(now, member, reason)
         if self.state in (State.TAKING_IN, State.CLAIMING) and member in self.followers:
             self.followers[member].left = reason
+            return self._go_on()
         return []
 
     @on(Event.DROP)
@@ -623,7 +630,7 @@ class Primary(Role):
             case State.WAITING:
                 return [*self._say_all(Goodbye(reason)), *self._stop(reason, orderly=True)]
             case State.PROTECTED | State.HOLDING:
-                actions = [*self._call_off(reason), *self._give_up(now, reason)]
+                actions = [*self._call_off(reason), *self._give_up(now, reason), *self._go_on()]
                 self._to(State.ENDING)
                 self._finished_at = now
                 for follower in self.followers.values():
@@ -643,6 +650,8 @@ class Primary(Role):
     @on(Event.TICK)
     def tick(self, now: int) -> list[Action]:
         """Time has passed."""
+        if now >= self._stands_until:
+            return self._stood_too_long(now)
         match self.state:
             case State.WAITING:
                 return self._wait(now)
@@ -777,7 +786,7 @@ class Primary(Role):
             self._handed_over, self._hold_until = True, NEVER
             actions.append(Reply(0, reason))
         else:
-            actions += self._call_off(reason)
+            actions += [*self._call_off(reason), *self._go_on()]
         return [Notice(reason), *actions, *self._claim(frozenset(members))]
 
     # Sending
@@ -889,11 +898,13 @@ class Primary(Role):
         return {self.joiner.name} if self.joiner is not None and not self.joiner.asked else set()
 
     @on(Event.CAPTURED)
-    def captured(self, now: int, next: int) -> list[Action]:
+    def captured(self, now: int, next: int, stands: int = 0) -> list[Action]:
         """The state of the guest before entry `next` was taken for the newcomer; all entries before
-        it were appended, and none behind it."""
+        it were appended, and none behind it. The guest `stands` there for so many nanoseconds at
+        the most; it runs on if that is 0."""
         assert self.joiner is not None and next == self.next
         self.joiner.capture(now, next)
+        self._stands_until = now + stands if stands else NEVER
         return []
 
     def uncaptured(self, now: int, reason: str) -> list[Action]:
@@ -978,7 +989,23 @@ class Primary(Role):
         self.joiner = None
         self._trim()
         refusal = Send(Refuse(f"the join was given up: {reason}"), joiner.name)
-        return [StopTransfer(reason), refusal, *(self._release(now) if bound else [])]
+        released = self._release(now) if bound else []
+        return [StopTransfer(reason), refusal, *self._go_on(), *released]
+
+    def _resume(self) -> list[Action]:
+        """Let the guest go on, unless it stands for a newcomer."""
+        return [] if self.stands else [Resume()]
+
+    def _go_on(self) -> list[Action]:
+        """Let the guest go on if it stands for a newcomer: that will not take it over there."""
+        stood, self._stands_until = self.stands, NEVER
+        return [Resume()] if stood else []
+
+    def _stood_too_long(self, now: int) -> list[Action]:
+        """Who was to take over may be a member, or be one soon: then it is not for that."""
+        reason = "the guest has stood for too long"
+        possible = self.joiner is None or self.joiner.asked
+        return [Notice(reason), *self._go_on()] if possible else self._give_up(now, reason)
 
     def _trim(self) -> None:
         """Drop what nobody lacks."""
@@ -995,7 +1022,7 @@ class Primary(Role):
         self._wanted = wanted
         actions = self._give_up(now, "another replica takes over")
         self._to(State.HOLDING)
-        self._target = ""
+        self._target, self._stands_until = "", NEVER
         self._hold_until = now + HOLD_LIMIT
         return [*actions, Hold()]
 

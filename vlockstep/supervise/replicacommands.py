@@ -11,7 +11,9 @@ from vlockstep.ft import replica as ft
 from vlockstep.ft.events import Event, Left, Stopped, SwitchoverAnswered, Unprotected
 from vlockstep.ft.migration import Report
 from vlockstep.ft.process import Process
+from vlockstep.ft.rounds import DOWNTIME_MS, METHODS, PRECOPY, Precopy
 from vlockstep.host.attach import Devices
+from vlockstep.protocol.timing import MILLISECOND
 from vlockstep.supervise.control import Answer, Command
 from vlockstep.supervise.diskmoves import DiskMoves
 from vlockstep.supervise.running import StatusCommand, reason_of
@@ -83,11 +85,12 @@ class ReplicaCommands:
 
         try:
             check_endpoint(endpoint, self._keys)
+            precopy = _precopy(request)
         except VlockstepError as error:
             answer({"error": str(error)})
             return
         where = f"{Party.SECONDARY} {endpoint}"
-        self._process.call(lambda replica: replica.migrate(where, done))
+        self._process.call(lambda replica: replica.migrate(where, done, precopy))
 
     def _cancel_migration(self, request: Mapping[str, Any], answer: Answer) -> None:
         reason = "the migration was called off"
@@ -99,6 +102,15 @@ class ReplicaCommands:
             replica.switch_over()
 
         self._process.call(swap)
+
+
+def _precopy(request: Mapping[str, Any]) -> Precopy | None:
+    """How a guest is to move, if not by its log. Raises `UsageError` for what is no way."""
+    method, downtime = request.get("method", "log"), request.get("downtime_ms", DOWNTIME_MS)
+    throttled = request.get("throttle", True)
+    if method not in METHODS or type(downtime) is not int or type(throttled) is not bool:
+        raise UsageError(f"a migration is by {' or '.join(METHODS)}, with a downtime in whole ms")
+    return Precopy(downtime * MILLISECOND, throttled) if method == PRECOPY else None
 
 
 def _refuse_shared(devices: Devices, disk: str) -> None:

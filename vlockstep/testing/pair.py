@@ -182,13 +182,13 @@ class Pair:
         waiting.wait_event("waiting")
         return waiting
 
-    def migrate(self, to: str, source: str = "primary") -> ReplicaProcess:
+    def migrate(self, to: str, *options: object, source: str = "primary") -> ReplicaProcess:
         """Start `vlockstep migrate`, which moves the guest from one process to another one, that
         waits for it. Its lines of JSON are its events."""
         if "migrate" in self._processes:
             self._processes["migrate"].close()
         run = self.specs["secondary"].run_directory
-        arguments = ["migrate", source, self.endpoint_of(to), "--run-dir", run, "--json"]
+        arguments = ["migrate", source, self.endpoint_of(to), "--run-dir", run, "--json", *options]
         self._processes["migrate"] = ReplicaProcess("migrate", arguments, self._explain)
         return self._processes["migrate"]
 
