@@ -339,6 +339,50 @@ def test_another_visitor_comes_while_one_runs() -> None:
     assert entries.visited
 
 
+def test_a_guest_that_is_to_stay_stands_where_it_was_visited_until_it_is_let_go() -> None:
+    entries, _ = outbox()
+    seen, guest = threading.Semaphore(0), threading.Thread(target=appended, args=(entries, 0, 1))
+    entries.visit(lambda: not seen.release(), stay=True)  # type: ignore[func-returns-value]
+    guest.start()
+    seen.acquire()
+    while not entries.waiting:
+        pass
+    assert entries.visited and entries.next == 0 and entries.take() == []
+    entries.unseal()
+    entries.visit(None)
+    assert entries.waiting
+    entries.hold(False)
+    guest.join()
+    assert len(entries.take()) == 2
+
+
+def test_nor_does_it_stand_if_that_is_called_off_before_it_is_seen() -> None:
+    entries, _ = outbox()
+    seen, guest = threading.Semaphore(0), threading.Thread(target=appended, args=(entries, 0, 1))
+    entries.visit(lambda: not seen.release(), stay=True)  # type: ignore[func-returns-value]
+    guest.start()
+    seen.acquire()
+    while not entries.visited:
+        pass
+    entries.visit(None)
+    guest.join()
+    assert len(entries.take()) == 2
+
+
+def test_who_holds_a_guest_that_stands_already_is_told_so() -> None:
+    entries, wakes = outbox()
+    guest = threading.Thread(target=appended, args=(entries, 0))
+    entries.hold(True)
+    guest.start()
+    while not entries.waiting:
+        pass
+    before = len(wakes)
+    entries.hold(True)
+    assert len(wakes) > before
+    entries.hold(False)
+    guest.join()
+
+
 class Thread:
     """A guest's, which makes entries until it is told to leave."""
 

@@ -54,8 +54,16 @@ def test_a_destination_that_cannot_take_the_guest_ends_it(
 ) -> None:
     migration.reached("n")
     replica.transfer = SimpleNamespace(
-        to="n", bytes=0, rounds=0, disk_bytes=0, pause=0, throttle=0, stands_since=None,
-        state=None, sent=False, copies_disks=disks,
+        to="n",
+        bytes=0,
+        rounds=0,
+        disk_bytes=0,
+        pause=0,
+        throttle=0,
+        stands_since=None,
+        state=None,
+        sent=False,
+        copies_disks=disks,
     )
     migration.look(0)
     assert migration.phase is (Phase.DISKS if disks else Phase.MEMORY)

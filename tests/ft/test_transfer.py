@@ -16,10 +16,11 @@ from vlockstep.errors import HostError, StateError
 from vlockstep.ft.gueststate import GuestState
 from vlockstep.ft.loading import Loading
 from vlockstep.ft.outputs import Output
+from vlockstep.ft.rounds import Precopy
 from vlockstep.ft.transfer import PIECE, Transfer, TransferLimits
 from vlockstep.protocol.actions import NEVER
 from vlockstep.protocol.messages import Message, Pages, Rest, Took
-from vlockstep.protocol.timing import SECOND
+from vlockstep.protocol.timing import MILLISECOND, SECOND
 from vlockstep.replay.entry import Kind
 from vlockstep.wire.codec import MessageError
 
@@ -112,7 +113,7 @@ class Guest:
 class Sent:
     """A transfer of `guest`, and a newcomer that loads what was sent."""
 
-    def __init__(self, **limits: int) -> None:
+    def __init__(self, precopy: Precopy | None = None, **limits: int) -> None:
         self.guest = Guest()
         self.messages: deque[Message] = deque()
         self.memory = Memory()
@@ -122,7 +123,7 @@ class Sent:
         self.now = 0
         self.transfer = Transfer(
             self.guest, "b", self.messages.append, lambda next: 2, lambda: self.now,
-            TransferLimits(**limits),
+            TransferLimits(**limits), None, precopy,
         )  # fmt: skip
         self.transfer.pump()
 
@@ -212,6 +213,63 @@ def test_a_guest_that_writes_as_fast_as_it_is_sent_is_taken_all_the_same() -> No
 
     sent.finish(write)
     assert sent.equal() and sent.transfer.rounds < 5
+
+
+def test_a_guest_that_is_to_stand_is_sent_where_it_stands() -> None:
+    sent = Sent(Precopy())
+    while sent.guest.state is None:
+        sent.guest.memory.write(PAGE, b"later")
+        sent.arrive()
+        sent.guest.run()
+    assert sent.guest.stays and sent.transfer.stands_since == sent.now
+    assert sent.got is None and sent.transfer.pause == 0
+    sent.transfer.pump()
+    sent.finish()
+    assert sent.equal()
+
+
+def taking(sent: Sent, pages: Callable[[], int]) -> int:
+    """A guest that writes so many pages in each millisecond, until it stands: when that is. The
+    network takes one page in that time."""
+    noise = random.Random(3)
+    for _ in range(1000):
+        if sent.guest.state is not None:
+            return sent.now
+        for page in range(pages()):
+            sent.guest.memory.write(page * PAGE, noise.randbytes(PAGE))
+        sent.now += MILLISECOND
+        sent.arrive()
+        sent.guest.run()
+    raise AssertionError("it takes for ever")
+
+
+PAGES_A_SECOND = {"bandwidth": 1000 * PAGE, "piece": PAGE}
+
+
+def test_it_does_not_stand_before_the_rest_can_be_sent_in_time() -> None:
+    sent = Sent(Precopy(3 * MILLISECOND), **PAGES_A_SECOND)
+    began = taking(sent, lambda: max(1, 8 - sent.transfer.rounds))
+    assert sent.transfer.rounds > 3
+    sent.finish()
+    assert sent.equal() and sent.now - began <= 4 * MILLISECOND
+
+
+@pytest.mark.parametrize("throttled", [False, True])
+def test_one_that_never_writes_less_does_not_move(throttled: bool) -> None:
+    """Nobody holds it though it is to be slowed."""
+    sent = Sent(Precopy(MILLISECOND, throttled), rounds=3, **PAGES_A_SECOND)
+    with pytest.raises(HostError, match="move it by the method log"):
+        taking(sent, lambda: 8)
+    assert sent.guest.state is None
+    assert sent.transfer.throttle == (99 if throttled else 0)
+
+
+def test_one_that_is_slowed_writes_less_and_moves() -> None:
+    sent = Sent(Precopy(2 * MILLISECOND), **PAGES_A_SECOND)
+    taking(sent, lambda: 0 if sent.transfer.throttled else 8)
+    assert sent.transfer.throttle >= 20 and not sent.transfer.throttled
+    sent.finish()
+    assert sent.equal()
 
 
 def test_so_is_one_that_writes_only_when_it_is_visited() -> None:

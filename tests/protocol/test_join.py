@@ -43,6 +43,7 @@ from vlockstep.protocol.actions import (
     Notice,
     Release,
     Reply,
+    Resume,
     Send,
     Stop,
     StopTransfer,
@@ -54,6 +55,7 @@ from vlockstep.protocol.messages import (
     Ended,
     Finished,
     Goodbye,
+    Handover,
     Hello,
     Join,
     Later,
@@ -923,3 +925,106 @@ def test_outputs_do_not_wait_long_for_who_answers_and_takes_nothing() -> None:
         actions = primary.tick(now)
     assert StopTransfer in kinds(actions) and sent(actions, Refuse, JOIN)
     assert primary.state is State.ALONE and primary.next in releases(actions)
+
+
+# A guest that stands where its state was taken
+
+STAND = 300 * MS
+
+
+def standing(primary: Primary) -> Primary:
+    """Its state was taken, and it stands there for a while."""
+    greeted(primary)
+    append(primary, NOW, CLOCK, LINE)
+    assert primary.captured(NOW, primary.next, STAND) == []
+    assert primary.stands
+    return primary
+
+
+def loaded_there(primary: Primary) -> list[Action]:
+    """All have what there is, and the newcomer is taken in, as far as the arbiter."""
+    for member in list(primary.followers):
+        answer(primary, NOW, member, primary.next)
+    says(primary, primary.next)
+    return says(primary, primary.next)
+
+
+def test_a_guest_that_stands_is_handed_over_where_it_does(primary: Primary) -> None:
+    members = {*standing(primary).followers, JOIN}
+    assert Claim(primary.generation, take_in=frozenset({JOIN})) in loaded_there(primary)
+    actions = primary.arbiter_answered(NOW, record(primary.generation + 1, "a", *members))
+    assert Resume() not in actions and primary.state is State.PROTECTED and primary.stands
+    actions = primary.switchover(NOW, JOIN)
+    assert actions == [Hold()] and not primary.stands
+    for member in members:
+        says_all = Answer(NOW, 50 * MS, primary.next, primary.next)
+        primary.received(NOW, member, says_all)
+    primary.performed(NOW, primary.next)
+    actions = primary.held(NOW, Position(7, 3))
+    assert sent(actions, Handover, JOIN) == [Handover(primary.next, 7, 3)]
+
+
+def test_it_stands_no_longer_than_it_may(primary: Primary) -> None:
+    standing(primary)
+    assert primary.deadline() <= NOW + STAND
+    assert Resume() not in primary.tick(NOW + STAND - 1)
+    actions = primary.tick(NOW + STAND)
+    assert Resume() in actions and sent(actions, Refuse, JOIN)
+    assert primary.joiner is None and not primary.stands
+
+
+def test_not_even_if_the_arbiter_takes_long(primary: Primary) -> None:
+    """Who is to take over may be a member then, and follows."""
+    members = {*standing(primary).followers, JOIN}
+    loaded_there(primary)
+    assert primary.state is State.TAKING_IN
+    for member in members:
+        primary.received(NOW + STAND, member, Answer(NOW, 50 * MS, primary.next, primary.next))
+    assert Resume() in primary.tick(NOW + STAND)
+    assert primary.state is State.TAKING_IN and not primary.stands
+    append(primary, NOW + STAND, CLOCK)
+    primary.arbiter_answered(NOW + STAND, record(primary.generation + 1, "a", *members))
+    assert primary.state is State.PROTECTED and JOIN in primary.followers
+
+
+@pytest.mark.parametrize(
+    "fails",
+    [
+        lambda primary: primary.received(NOW, JOIN, Goodbye("no")),
+        lambda primary: primary.disconnected(NOW, JOIN),
+        lambda primary: primary.drop(NOW, JOIN, "called off"),
+        lambda primary: primary.tick(NOW + TIMING.patience),
+    ],
+)
+def test_whatever_becomes_of_the_newcomer_it_goes_on(
+    primary: Primary, fails: Callable[[Primary], list[Action]]
+) -> None:
+    actions = fails(standing(primary))
+    assert Resume() in actions and primary.joiner is None and not primary.stands
+
+
+def test_it_goes_on_if_who_is_taken_in_is_dropped(primary: Primary) -> None:
+    standing(primary)
+    loaded_there(primary)
+    assert primary.drop(NOW, JOIN, "called off") == [Resume()]
+
+
+def test_it_goes_on_if_another_member_is_lost() -> None:
+    primary = standing(protected("b", "c"))
+    assert Resume() in primary.received(NOW, "b", Goodbye("gone")) and not primary.stands
+
+
+def test_it_goes_on_if_the_arbiter_takes_the_newcomer_not_in(primary: Primary) -> None:
+    members = set(standing(primary).followers)
+    loaded_there(primary)
+    actions = list[Action]()
+    while primary.state is State.TAKING_IN:
+        actions = primary.tick(primary.deadline())
+    assert Resume() in actions and primary.state is State.CLAIMING
+    primary.arbiter_answered(NOW, record(primary.generation + 1, "a", *members))
+    assert JOIN not in primary.followers
+
+
+def test_it_ends_where_it_stands() -> None:
+    primary = standing(protected())
+    assert Resume() in primary.end(NOW, "enough") and primary.state is State.ENDING

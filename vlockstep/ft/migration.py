@@ -193,7 +193,7 @@ class Migration:
                 self._enter(Phase.DISKS)
             if self.phase in (Phase.CHECKING, Phase.DISKS) and not transfer.copies_disks:
                 self._enter(Phase.MEMORY)
-            if self.phase is Phase.MEMORY and transfer.sent:
+            if self.phase is Phase.MEMORY and transfer.sent and self._precopy is None:
                 self._enter(Phase.CATCHING_UP)
         if self.phase is Phase.CONNECTING and now > self._began + _CONNECT_LIMIT:
             self._fail(f"nobody answers at {self.endpoint}")
