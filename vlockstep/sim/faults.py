@@ -38,6 +38,8 @@ def _effects(
             return lambda: host.do("leave", host.leave), None
         case "join":
             return lambda: simulation.join(target), None
+        case "precopy":
+            return lambda: simulation.precopy(target), None
         case "end":
             return lambda: host.do("end", lambda: host.replica.end_guest("asked to end it")), None
         case "switchover":

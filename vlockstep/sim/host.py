@@ -118,6 +118,11 @@ class SimulatedHost:
         return not self.started or self.crashed or self.replica.result is not None
 
     @property
+    def awaits(self) -> bool:
+        """It does nothing unless a guest is moved to it."""
+        return self.state == "JOINING" and self.replica.deadline() == NEVER
+
+    @property
     def gone(self) -> bool:
         """It crashed, or left as it was asked to."""
         return self.crashed or (self.asked_to_leave and isinstance(self.outcome, VlockstepError))

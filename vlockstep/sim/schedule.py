@@ -28,9 +28,11 @@ ONCE = {
     "diverge": ALL[1:],
     "drop": (),
     "join": NEWCOMERS,
+    "precopy": NEWCOMERS,
 }
 """Faults that strike, and whom. `power` is a crash that no connection tells of; who is to leave was
-asked to stop, and does so in order; where the guest is to end, it is on all replicas."""
+asked to stop, and does so in order; where the guest is to end, it is on all replicas. By `precopy`
+the primary moves to a newcomer, which otherwise joins."""
 PAIRS = tuple(f"{one}-{other}" for one, other in combinations(ALL, 2))
 STALLS = {"stall-outputs": ALL, "stall-log": ALL, "stall-events": ALL}
 """What a host writes stands still: its console and disks, its log, what it tells."""
@@ -177,14 +179,16 @@ class Schedule:
         replicas = replicas or chance.choice((2, 2, 3))
         some = chance.choice((0, 0, 1, 2)) if "join" in kinds else 0
         newcomers = some if newcomers is None else newcomers
-        kinds = [kind for kind in kinds if kind != "join"] or ["drop"]
+        moves = "precopy" in kinds
+        kinds = [kind for kind in kinds if TARGETS[kind] != NEWCOMERS] or ["drop"]
         faults = [_fault(chance, horizon, kinds, HOSTS[:replicas]) for _ in range(count)]
         there = HOSTS[:replicas] + NEWCOMERS[:newcomers]
         if newcomers:
             size += chance.randint(8, 48)  # so that a guest is there to join
             joins = [int(10 ** chance.uniform(2, 4.3)) for _ in range(newcomers)]
             faults += [
-                Fault("join", name, at) for name, at in zip(there[replicas:], joins, strict=True)
+                Fault("precopy" if moves and at % 4 == 0 else "join", name, at)
+                for name, at in zip(there[replicas:], joins, strict=True)
             ]
             faults += [_fault(chance, horizon, kinds, there) for _ in range(chance.randint(0, 3))]
         faults.sort(key=_time)

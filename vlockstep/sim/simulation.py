@@ -21,6 +21,7 @@ from vlockstep.errors import UsageError
 from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.places import Fault, Place
 from vlockstep.ft.runtime import Setting
+from vlockstep.ft.rounds import Precopy
 from vlockstep.ft.transfer import TransferLimits
 from vlockstep.host.live import BlockDevice, Continuation, NetDevice
 from vlockstep.host.mirror import MirroredDisk
@@ -133,7 +134,7 @@ class Simulation:
         self._order = itertools.count()
         self._stepping: set[str] = set()
         self._worlds = 0
-        self._early: list[str] = []
+        self._early: list[Callable[[], None]] = []
         """Newcomers that wait until the guest has started."""
         disks = [d for d in image.devices if d.kind is DeviceKind.BLOCK]
         nics = [d for d in image.devices if d.kind is DeviceKind.NET]
@@ -212,7 +213,7 @@ class Simulation:
     @property
     def over(self) -> bool:
         """No host will do anything again."""
-        return all(host.over for host in self.hosts)
+        return all(host.over or host.awaits for host in self.hosts)
 
     # Driving
 
@@ -246,11 +247,25 @@ class Simulation:
     def join(self, name: str) -> None:
         """Let this newcomer follow whoever is primary, once the guest has started."""
         if not self.primary.happened("started"):
-            self._early.append(name)
+            self._early.append(partial(self.join, name))
             return
         host = self.host(name)
         host.start(host.replica.start_secondary)
-        self.network.dial(host, (self.arbiter.members or [self.primary])[0])
+        self.network.dial(host, self._owner)
+
+    def precopy(self, name: str) -> None:
+        """Let whoever is primary move to this newcomer, once the guest has started."""
+        if not self.primary.happened("started"):
+            self._early.append(partial(self.precopy, name))
+            return
+        host, source = self.host(name), self._owner
+        host.start(partial(host.replica.start_secondary, awaits=True))
+        move = partial(source.replica.migrate, name, lambda problem, report: None, Precopy())
+        source.do("migrate", move)
+
+    @property
+    def _owner(self) -> SimulatedHost:
+        return (self.arbiter.members or [self.primary])[0]
 
     # Faults
 
@@ -301,8 +316,8 @@ class Simulation:
     def started(self, host: SimulatedHost) -> None:
         """It lets its guest run."""
         if host is self.primary:
-            for name in self._early:
-                self.after(0, partial(self.join, name))
+            for begin in self._early:
+                self.after(0, begin)
 
     def acted(self, host: SimulatedHost) -> None:
         """A host did something: perhaps its guest can take a step now."""
