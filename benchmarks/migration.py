@@ -1,4 +1,5 @@
-"""What it takes to move a guest that writes without end, beside QEMU's migration of the same guest.
+"""What it takes to move a guest that writes without end, with a log of what it does meanwhile and
+by precopy, beside QEMU's migration of the same guest.
 
 QEMU stops the guest's time stamp counter while it stops the guest, so only its console shows the
 gap.
@@ -6,12 +7,22 @@ gap.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 from benchmarks import qemu
 from benchmarks.contest import Claim, Contestant, Figures, Report, interleave
-from benchmarks.moves import DAMAGED, GIVEN_UP, Load, by_qemu, by_vlockstep
+from benchmarks.moves import (
+    DAMAGED,
+    GIVEN_UP,
+    PRECOPY,
+    UNTHROTTLED,
+    Load,
+    by_qemu,
+    by_vlockstep,
+)
 from benchmarks.programs import missing
 
 PAUSE_TARGET, GAP_TARGET, TOTAL_TARGET = 5.0, 10.0, 400.0
@@ -26,7 +37,8 @@ _GIGABIT = 125_000_000
 
 def usual(directory: Path, rounds: int) -> Report:
     """64 MiB in use, 8 MiB of it rewritten without end."""
-    figures, notes = _contest(directory, rounds, Load())
+    load = Load()
+    figures, notes = _contest(directory, rounds, load, _by_precopy(directory, load))
     claims = [
         _at_most(figures, CURVE, "held at P", PAUSE_TARGET),
         _at_most(figures, CURVE, "gap, as it reports", GAP_TARGET),
@@ -37,7 +49,8 @@ def usual(directory: Path, rounds: int) -> Report:
 
 def large(directory: Path, rounds: int) -> Report:
     """1 GiB in use."""
-    figures, notes = _contest(directory, rounds, Load(memory=1152, touched=1024))
+    load = Load(memory=1152, touched=1024)
+    figures, notes = _contest(directory, rounds, load, _by_precopy(directory, load))
     claims = [
         _at_most(figures, CURVE, "held at P", PAUSE_TARGET),
         _at_most(figures, CURVE, "gap, as it reports", GAP_TARGET),
@@ -52,16 +65,35 @@ def large(directory: Path, rounds: int) -> Report:
 
 
 def hopeless(directory: Path, rounds: int) -> Report:
-    """All of 240 MiB is rewritten faster than the link carries it."""
+    """All of 240 MiB is rewritten faster than the link carries it: by precopy it moves only if it is
+    slowed."""
     load = Load(touched=240, rewritten=240, limit=_GIGABIT, patience=30)
-    figures, notes = _contest(directory, rounds, load)
+    slowed = replace(load, patience=120)
+    more = [
+        Contestant(f"{PLAIN}, precopy", lambda: by_vlockstep(directory, slowed, False, PRECOPY)),
+        Contestant(
+            f"{PLAIN}, precopy without a throttle",
+            lambda: by_vlockstep(directory, load, False, UNTHROTTLED),
+        ),
+    ]
+    figures, notes = _contest(directory, rounds, load, more)
     return _report("migration: 240 MiB rewritten, over 1 Gbit/s", figures, [], notes)
 
 
-def _contest(directory: Path, rounds: int, load: Load) -> tuple[Figures, list[str]]:
+def _by_precopy(directory: Path, load: Load) -> list[Contestant]:
+    return [
+        Contestant(f"{PLAIN}, precopy", lambda: by_vlockstep(directory, load, False, PRECOPY)),
+        Contestant(f"{CURVE}, precopy", lambda: by_vlockstep(directory, load, True, PRECOPY)),
+    ]
+
+
+def _contest(
+    directory: Path, rounds: int, load: Load, by_precopy: Sequence[Contestant]
+) -> tuple[Figures, list[str]]:
     contestants = [
         Contestant(PLAIN, lambda: by_vlockstep(directory, load, encrypted=False)),
         Contestant(CURVE, lambda: by_vlockstep(directory, load, encrypted=True)),
+        *by_precopy,
     ]
     lacking = missing(qemu.NEEDS)
     if not lacking:
@@ -85,6 +117,7 @@ _UNITS = {
     "throughput": "MB/s",
     "rounds": "",
     "entries": "",
+    "slowed": "%",
     DAMAGED: "",
     GIVEN_UP: "",
 }

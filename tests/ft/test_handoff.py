@@ -339,14 +339,21 @@ def test_another_visitor_comes_while_one_runs() -> None:
     assert entries.visited
 
 
-def test_a_guest_that_is_to_stay_stands_where_it_was_visited_until_it_is_let_go() -> None:
-    entries, _ = outbox()
-    seen, guest = threading.Semaphore(0), threading.Thread(target=appended, args=(entries, 0, 1))
-    entries.visit(lambda: not seen.release(), stay=True)  # type: ignore[func-returns-value]
+def standing() -> tuple[EntryOutbox, threading.Thread, threading.Semaphore]:
+    """A guest that makes two entries, and is to stay where it is visited before the first one; the
+    semaphore is released whenever there is something to see."""
+    woken = threading.Semaphore(0)
+    entries = EntryOutbox(woken.release, woken.release, threading.Condition())
+    guest = threading.Thread(target=appended, args=(entries, 0, 1), daemon=True)
+    entries.visit(lambda: True, stay=True)
     guest.start()
-    seen.acquire()
+    return entries, guest, woken
+
+
+def test_a_guest_that_is_to_stay_stands_where_it_was_visited_until_it_is_let_go() -> None:
+    entries, guest, woken = standing()
     while not entries.waiting:
-        pass
+        woken.acquire()
     assert entries.visited and entries.next == 0 and entries.take() == []
     entries.unseal()
     entries.visit(None)
@@ -357,28 +364,22 @@ def test_a_guest_that_is_to_stay_stands_where_it_was_visited_until_it_is_let_go(
 
 
 def test_nor_does_it_stand_if_that_is_called_off_before_it_is_seen() -> None:
-    entries, _ = outbox()
-    seen, guest = threading.Semaphore(0), threading.Thread(target=appended, args=(entries, 0, 1))
-    entries.visit(lambda: not seen.release(), stay=True)  # type: ignore[func-returns-value]
-    guest.start()
-    seen.acquire()
+    entries, guest, woken = standing()
     while not entries.visited:
-        pass
+        woken.acquire()
     entries.visit(None)
     guest.join()
     assert len(entries.take()) == 2
 
 
 def test_who_holds_a_guest_that_stands_already_is_told_so() -> None:
-    entries, wakes = outbox()
-    guest = threading.Thread(target=appended, args=(entries, 0))
+    entries, guest, woken = standing()
+    for _ in ("it was visited", "it stands"):
+        woken.acquire()
+    assert entries.visited and entries.waiting and not woken.acquire(blocking=False)
+    entries.unseal()
     entries.hold(True)
-    guest.start()
-    while not entries.waiting:
-        pass
-    before = len(wakes)
-    entries.hold(True)
-    assert len(wakes) > before
+    assert woken.acquire(blocking=False)
     entries.hold(False)
     guest.join()
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sim.test_joins import one_that_was_alone, simulation
+from sim.test_joins import INTERRUPTED_BEFORE, one_that_was_alone, simulation
 from sim.test_mutations import without_membership
 
 from vlockstep.ft.guest import Guest
@@ -15,14 +15,17 @@ from vlockstep.ft.gueststate import GuestState
 from vlockstep.ft.handoff import EntryOutbox
 from vlockstep.ft.loading import Loading
 from vlockstep.ft.transfer import Transfer
+from vlockstep.machine.position import BOOT, Position
 from vlockstep.machine.world import Outcome
 from vlockstep.protocol.actions import Action, Release
 from vlockstep.protocol.joiner import Joiner
 from vlockstep.protocol.messages import Pages, Took
 from vlockstep.protocol.primary import Primary
+from vlockstep.protocol.secondary import Secondary
 from vlockstep.protocol.timing import MILLISECOND
 from vlockstep.replay.entry import Entry
 from vlockstep.sim import check
+from vlockstep.sim.execution import execute
 from vlockstep.sim.explore import explore
 from vlockstep.sim.schedule import Fault, Schedule
 from vlockstep.sim.scripted import WrittenPages
@@ -107,8 +110,8 @@ def without_a_clock(patch: pytest.MonkeyPatch) -> None:
     """The guest's counter begins anew where the guest goes on."""
     run_on = Guest.run_on
 
-    def timeless(self: Guest, state: GuestState) -> None:
-        run_on(self, replace(state, clock=(0, 0)))
+    def timeless(self: Guest, state: GuestState) -> Position:
+        return run_on(self, replace(state, clock=(0, 0)))
 
     patch.setattr(Guest, "run_on", timeless)
     patch.setattr(Guest, "_compare_clocks", lambda self, entries: None)
@@ -207,12 +210,28 @@ def who_lacks_what_the_newcomer_never_had_is_left_with_it() -> list[str]:
         return found if gone_on else [*found, f"the tertiary has gone: {tertiary.outcome}"]
 
 
+def without_the_place_where_it_stood(patch: pytest.MonkeyPatch) -> None:
+    """Who was to take over does not know that another one interrupts the guest before."""
+    loaded = Secondary.loaded
+
+    def lost(self: Secondary, *arguments: Any) -> list[Action]:
+        return loaded(self, *arguments[:4], BOOT)
+
+    patch.setattr(Secondary, "loaded", lost)
+
+
+def another_member_goes_on_where_the_guest_stood() -> list[str]:
+    """Its primary has left before who was to take over did."""
+    return list(execute(Schedule.parse(INTERRUPTED_BEFORE)).violations)
+
+
 @pytest.mark.parametrize(
     ("remove", "story"),
     [
         (without_outputs, who_joined_is_left_at_its_state),
         (without_the_place_in_the_console, who_joined_is_left_at_its_state),
         (without_a_clock, who_joined_is_left_at_its_state),
+        (without_the_place_where_it_stood, another_member_goes_on_where_the_guest_stood),
         (before_its_state_is_behind_all, who_lacks_what_the_newcomer_never_had_is_left_with_it),
     ],
 )

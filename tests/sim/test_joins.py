@@ -156,3 +156,49 @@ def one_that_was_alone() -> list[str]:
 
 def test_what_one_that_was_alone_may_make_for_ever_is_not_made_without_the_newcomer() -> None:
     assert not one_that_was_alone()
+
+
+# A guest that stands until a newcomer runs it
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("replicas", [2, 3])
+def test_the_primary_moves_by_precopy_where_nothing_prevents_it(
+    program: str, replicas: int, limits: str
+) -> None:
+    schedule = Schedule(program, 60, 1, (Fault("precopy", "newcomer"),), False, replicas, 1)
+    with simulation(schedule, Conditions(transfer=LIMITS[limits])) as pair:
+        client = Client(pair, schedule.size) if program == "tally" else None
+        pair.run(lambda: len(pair.emissions) > 3)
+        pair.precopy("newcomer")
+        pair.run(lambda: pair.primary.replica.result is not None)
+        phases = [e["phase"] for e in pair.primary.events if e["event"] == "migrating"]
+        assert {"standing", "done"} <= set(phases)
+        pair.run()
+        assert pair.arbiter.members[0] is pair.host("newcomer")
+        assert pair.primary not in pair.arbiter.members
+        others = [host for host in pair.hosts if host is not pair.primary]
+        assert all(isinstance(host.outcome, Outcome) for host in others)
+        assert not list(check.violations(pair, schedule, client))
+
+
+@pytest.mark.parametrize("guest", ["ledger/1 seed=3", "preempt/4 seed=5"])
+def test_crashes_of_each_everywhere_on_the_way(guest: str) -> None:
+    schedule = Schedule.parse(f"{guest} newcomers=1 precopy:newcomer@0us")
+    points = execute(schedule).points
+    assert points["newcomer"] > 20
+    for host, count in points.items():
+        for point in range(1, count + 1):
+            assert not execute(Schedule.parse(f"{schedule} crash:{host}@#{point}")).violations
+
+
+INTERRUPTED_BEFORE = (
+    "preempt/27 seed=801 newcomers=1 precopy:newcomer@4536us arbiter-deaf@10112us+2784us "
+    "leave:primary@10128us drop@10911us"
+)
+
+
+def test_another_member_interrupts_the_guest_before_the_place_where_it_stood() -> None:
+    """Who was to take over knows that it cannot follow."""
+    assert not execute(Schedule.parse(INTERRUPTED_BEFORE)).violations

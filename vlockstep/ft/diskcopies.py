@@ -57,8 +57,8 @@ class DiskCopies:
         self._begun = self._working = self._complete = False
         self._lock = threading.Lock()
         self._pieces: deque[Piece] = deque()
-        self._waiting = 0
-        """Bytes in them."""
+        self.waiting = 0
+        """Bytes that wait to be sent."""
         self._reading()
 
     @property
@@ -68,7 +68,7 @@ class DiskCopies:
 
     @property
     def crowded(self) -> bool:
-        return self._waiting > _CROWD
+        return self.waiting > _CROWD
 
     @property
     def empty(self) -> bool:
@@ -83,8 +83,8 @@ class DiskCopies:
                 raise mirror.failure
         with self._lock:
             piece = self._pieces.popleft() if self._pieces else None
-            self._waiting -= len(piece.content) if piece else 0
-        if not self._working and not self._complete and not self.over and self._waiting < _ROOM:
+            self.waiting -= len(piece.content) if piece else 0
+        if not self._working and not self._complete and not self.over and self.waiting < _ROOM:
             self._reading()
         return piece
 
@@ -99,7 +99,7 @@ class DiskCopies:
         self.complete()
         with self._lock:
             self._pieces.clear()
-            self._waiting = 0
+            self.waiting = 0
 
     def _reading(self) -> None:
         self._working = True
@@ -116,7 +116,7 @@ class DiskCopies:
             ]
             self._begun = True
         for _, mirror in self._mirrors:
-            while not mirror.over and self._waiting < _ROOM and not self._complete:
+            while not mirror.over and self.waiting < _ROOM and not self._complete:
                 mirror.step()
         self._working = False
         self._wake()
@@ -132,7 +132,7 @@ class DiskCopies:
             if not self._complete:
                 for start in range(0, len(data), PIECE):
                     self._pieces.append(Piece(handle, offset + start, data[start : start + PIECE]))
-                self._waiting += len(data)
+                self.waiting += len(data)
 
 
 class _Queue:

@@ -291,15 +291,20 @@ class Transfer:
 
     def _next_round(self) -> None:
         ranges = self._dirty.scan()
-        size, now = _size(ranges), self._now()
-        if self._rounds.over(now, Round(self._got, now - self._began, size, self.rounds)):
+        left, now = self._left(ranges), self._now()
+        if self._rounds.over(now, Round(self._got, now - self._began, left, self.rounds)):
             self._pending = ranges
             if not self._rounds.stays:
-                self._room = _touched(size + size // 4)
+                self._room = _touched(left + left // 4)
             self._stage = _Stage.ASKED
             self._guest.visit(self._capture, self._rounds.stays)
         else:
             self._begin_round(ranges)
+
+    def _left(self, ranges: Ranges) -> int:
+        """Bytes that are to be copied, or sent, where the guest is held."""
+        blocks = self._disks.waiting if self._disks is not None and self._rounds.stays else 0
+        return _size(ranges) + blocks
 
     def _begin_round(self, ranges: Ranges) -> None:
         self.rounds += 1
@@ -338,7 +343,7 @@ class Transfer:
     def _take(self) -> _Stage:
         before = self._now()
         ranges = self._pending = _merged(self._pending, self._dirty.scan())
-        if self._rounds.too_much(_size(ranges), self.rounds):
+        if self._rounds.too_much(self._left(ranges), self.rounds):
             return _Stage.TOO_MUCH
         self.state = self._guest.capture()
         if self._disks is not None:

@@ -20,8 +20,8 @@ from typing import Self
 from vlockstep.errors import UsageError
 from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.places import Fault, Place
-from vlockstep.ft.runtime import Setting
 from vlockstep.ft.rounds import Precopy
+from vlockstep.ft.runtime import Setting
 from vlockstep.ft.transfer import TransferLimits
 from vlockstep.host.live import BlockDevice, Continuation, NetDevice
 from vlockstep.host.mirror import MirroredDisk
