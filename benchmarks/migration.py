@@ -65,8 +65,8 @@ def large(directory: Path, rounds: int) -> Report:
 
 
 def hopeless(directory: Path, rounds: int) -> Report:
-    """All of 240 MiB is rewritten faster than the link carries it: by precopy it moves only if it is
-    slowed."""
+    """All of 240 MiB is rewritten faster than the link carries it: by precopy it moves only if it
+    is slowed."""
     load = Load(touched=240, rewritten=240, limit=_GIGABIT, patience=30)
     slowed = replace(load, patience=120)
     more = [

@@ -3,12 +3,17 @@ where it was."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from signal import SIGINT
+from typing import Any
 
 import pytest
 from pair_checks import KILLED, check_output, said, some
 
 from vlockstep.arbiter import DirectoryArbiter
+from vlockstep.errors import HostError
+from vlockstep.supervise.client import GuestClient
+from vlockstep.supervise.rundir import RunDirectory
 from vlockstep.testing import Pair
 from vlockstep.testing.plugin import MakePair
 
@@ -126,6 +131,29 @@ def test_another_member_goes_on_if_the_source_dies(make_pair: MakePair, state: s
     assert pair.process("migrate").wait_exit() == 1
     check(pair, "secondary", "there")
     assert pair.process("secondary").exit_status == 0
+
+
+def test_what_is_no_way_to_move_is_refused(make_pair: MakePair) -> None:
+    pair = make_pair("ledger", GUEST, reachable=True)
+    pair.receive("there")
+    move = pair.migrate("there", "--downtime", 5)
+    assert move.wait_exit() == 2
+    assert said(pair, "migrate", "--downtime and --no-throttle are for --method precopy")
+    move = pair.migrate("there", *PRECOPY, source="secondary")
+    assert move.wait_exit() == 1
+    assert said(pair, "migrate", "this replica is a secondary")
+    run = RunDirectory(pair.specs["primary"].run_directory)
+    for wrong, why in WRONG:
+        with closing(GuestClient(run, "primary")) as guest, pytest.raises(HostError, match=why):
+            guest.ask("migrate", to=pair.endpoint_of("there"), **wrong)
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"method": "post"}, "a migration is by log or precopy"),
+    ({"method": "precopy", "downtime_ms": 0.5}, "a migration is by log or precopy"),
+    ({"method": "precopy", "throttle": 1}, "a migration is by log or precopy"),
+    ({"method": "precopy", "downtime_ms": 0}, "1 ms to 60 s"),
+]
 
 
 # One that writes faster than the link

@@ -11,6 +11,7 @@ events      Event: what happens to a replica, for programs and for people
 guest       Guest: the machine, its World, and its thread
 gueststate  GuestState: what a guest's state is made of besides its RAM
 diskcopies  DiskCopies, DiskLoading: disks on their way to who joins
+rounds      Precopy, CopiedRest, SentRest: when the rounds of its RAM are over, and a throttle
 transfer    Transfer: a running guest's state on its way to a replica that joins
 loading     Loading: the same where it arrives
 migration   Migration, Phase, Report: a guest on its way to another host

@@ -89,6 +89,12 @@ somewhere behind the last entry that all have. Who goes live without having been
 interrupt its own guest before that. Who stands there then leaves as soon as it gets that interrupt,
 and before it acknowledges it: it never counted for anything that it could not execute.
 
+*Standing.* A guest that is to move without a log stands where its state was taken, so there are no
+entries from there: the newcomer is taken in, and a switchover hands the guest over to it. If that
+takes too long, or anything fails before, the guest goes on where it was. Nobody has the entry
+behind its state then: another one that goes live may interrupt the guest before, and the newcomer,
+which knows where it was loaded, does not follow.
+
 *Switchover.* The primary holds its guest, waits until every output is released and says `Handover`
 to a secondary. That one executes to the same entry, claims the next generation with all members and
 says so; the others follow it, also the old primary, whose guest is equal. If nothing comes, the
