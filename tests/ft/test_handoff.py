@@ -339,11 +339,13 @@ def test_another_visitor_comes_while_one_runs() -> None:
     assert entries.visited
 
 
-def standing() -> tuple[EntryOutbox, threading.Thread, threading.Semaphore]:
+def standing(
+    condition: threading.Condition | None = None,
+) -> tuple[EntryOutbox, threading.Thread, threading.Semaphore]:
     """A guest that makes two entries, and is to stay where it is visited before the first one; the
     semaphore is released whenever there is something to see."""
     woken = threading.Semaphore(0)
-    entries = EntryOutbox(woken.release, woken.release, threading.Condition())
+    entries = EntryOutbox(woken.release, woken.release, condition or threading.Condition())
     guest = threading.Thread(target=appended, args=(entries, 0, 1), daemon=True)
     entries.visit(lambda: True, stay=True)
     guest.start()
@@ -361,6 +363,30 @@ def test_a_guest_that_is_to_stay_stands_where_it_was_visited_until_it_is_let_go(
     entries.hold(False)
     guest.join()
     assert len(entries.take()) == 2
+
+
+class Waits(threading.Condition):
+    """Who waits is counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = threading.Semaphore(0)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.count.release()
+        return super().wait(timeout)
+
+
+def test_nobody_lets_it_go_before_it_is_seen_that_it_stands() -> None:
+    waits = Waits()
+    entries, guest, _ = standing(waits)
+    waits.count.acquire()
+    entries.hold(False)
+    assert waits.count.acquire(timeout=10), "it waits again"
+    assert entries.visited and entries.next == 0
+    entries.unseal()
+    entries.hold(False)
+    guest.join()
 
 
 def test_nor_does_it_stand_if_that_is_called_off_before_it_is_seen() -> None:

@@ -1010,8 +1010,31 @@ def test_it_goes_on_if_who_is_taken_in_is_dropped(primary: Primary) -> None:
 
 
 def test_it_goes_on_if_another_member_is_lost() -> None:
+    """What is still to be sent of its state changes then: the newcomer gets no more."""
     primary = standing(protected("b", "c"))
-    assert Resume() in primary.received(NOW, "b", Goodbye("gone")) and not primary.stands
+    actions = primary.received(NOW, "b", Goodbye("gone"))
+    assert Resume() in actions and sent(actions, Refuse, JOIN)
+    assert StopTransfer in kinds(actions[: actions.index(Resume())])
+    assert primary.joiner is None and not primary.stands
+
+
+def test_or_was_while_the_arbiter_was_asked_for_something_else() -> None:
+    primary = greeted(protected("b", "c"))
+    append(primary, NOW, CLOCK, LINE)
+    primary.received(NOW, "b", Goodbye("gone"))
+    primary.captured(NOW, primary.next, STAND)
+    primary.received(NOW, "c", Goodbye("gone, too"))
+    actions = primary.arbiter_answered(NOW, record(2, "a", "c"))
+    assert Resume() in actions and primary.joiner is None
+
+
+def test_an_answer_of_the_arbiter_does_not_let_it_go() -> None:
+    primary = greeted(protected("b", "c"))
+    append(primary, NOW, CLOCK, LINE)
+    primary.received(NOW, "b", Goodbye("gone"))
+    primary.captured(NOW, primary.next, STAND)
+    assert Resume() not in primary.arbiter_answered(NOW, record(2, "a", "c"))
+    assert primary.stands and primary.joiner is not None
 
 
 def test_it_goes_on_if_the_arbiter_takes_the_newcomer_not_in(primary: Primary) -> None:

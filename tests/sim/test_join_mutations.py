@@ -7,17 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sim.test_joins import INTERRUPTED_BEFORE, one_that_was_alone, simulation
+from sim.test_joins import INTERRUPTED_BEFORE, LEFT_MEANWHILE, one_that_was_alone, simulation
 from sim.test_mutations import without_membership
 
 from vlockstep.ft.guest import Guest
 from vlockstep.ft.gueststate import GuestState
 from vlockstep.ft.handoff import EntryOutbox
 from vlockstep.ft.loading import Loading
+from vlockstep.ft.replica import Replica
 from vlockstep.ft.transfer import Transfer
 from vlockstep.machine.position import BOOT, Position
 from vlockstep.machine.world import Outcome
-from vlockstep.protocol.actions import Action, Release
+from vlockstep.protocol.actions import NEVER, Action, Release, Resume
 from vlockstep.protocol.joiner import Joiner
 from vlockstep.protocol.messages import Pages, Took
 from vlockstep.protocol.primary import Primary
@@ -214,8 +215,8 @@ def without_the_place_where_it_stood(patch: pytest.MonkeyPatch) -> None:
     """Who was to take over does not know that another one interrupts the guest before."""
     loaded = Secondary.loaded
 
-    def lost(self: Secondary, *arguments: Any) -> list[Action]:
-        return loaded(self, *arguments[:4], BOOT)
+    def lost(self: Secondary, now: int, next: int, stands: Position, *others: Any) -> list[Action]:
+        return loaded(self, now, next, BOOT, *others)
 
     patch.setattr(Secondary, "loaded", lost)
 
@@ -225,6 +226,21 @@ def another_member_goes_on_where_the_guest_stood() -> list[str]:
     return list(execute(Schedule.parse(INTERRUPTED_BEFORE)).violations)
 
 
+def without_giving_up_who_gets_the_state(patch: pytest.MonkeyPatch) -> None:
+    """The guest goes on, and the rest of its RAM is sent as it is by then."""
+
+    def go_on(self: Primary, now: int, reason: str) -> list[Action]:
+        stood, self._stands_until = self.stands, NEVER
+        return [Resume()] if stood else []
+
+    patch.setattr(Primary, "_go_on", go_on)
+    patch.setattr(Replica, "_resume", lambda self: self._running.outbox.hold(False))
+
+
+def another_member_leaves_while_the_guest_stands() -> list[str]:
+    return list(execute(Schedule.parse(LEFT_MEANWHILE)).violations)
+
+
 @pytest.mark.parametrize(
     ("remove", "story"),
     [
@@ -232,6 +248,7 @@ def another_member_goes_on_where_the_guest_stood() -> list[str]:
         (without_the_place_in_the_console, who_joined_is_left_at_its_state),
         (without_a_clock, who_joined_is_left_at_its_state),
         (without_the_place_where_it_stood, another_member_goes_on_where_the_guest_stood),
+        (without_giving_up_who_gets_the_state, another_member_leaves_while_the_guest_stands),
         (before_its_state_is_behind_all, who_lacks_what_the_newcomer_never_had_is_left_with_it),
     ],
 )

@@ -202,3 +202,14 @@ INTERRUPTED_BEFORE = (
 def test_another_member_interrupts_the_guest_before_the_place_where_it_stood() -> None:
     """Who was to take over knows that it cannot follow."""
     assert not execute(Schedule.parse(INTERRUPTED_BEFORE)).violations
+
+
+LEFT_MEANWHILE = (
+    "preempt/47 seed=10061 newcomers=1 precopy:newcomer@541us unplug:secondary@874us+22833us "
+    "leave:secondary@51308us crash:secondary@101720us"
+)
+
+
+def test_the_guest_goes_on_before_all_of_its_state_is_sent() -> None:
+    """Another member has left: what is sent after that is none of its state."""
+    assert not execute(Schedule.parse(LEFT_MEANWHILE)).violations

@@ -138,7 +138,9 @@ class EntryOutbox:
         return entries
 
     def hold(self, held: bool) -> None:
-        self._set(held=held)
+        """A guest that was visited to stay is let go only when that is seen."""
+        with self._condition:
+            self._set(held=held or (self._stay and self._sealed is not None))
         if held and self.waiting:
             self._wake()
 

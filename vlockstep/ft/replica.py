@@ -599,7 +599,7 @@ class Replica:
             case actions.Hold():
                 self._running.hold()
             case actions.Resume():
-                self._running.outbox.hold(False)
+                self._resume()
             case actions.Reply(generation, reason):
                 self._reply(SwitchoverDone(generation, reason))
             case actions.Notice(text):
@@ -609,6 +609,14 @@ class Replica:
                 self._finish()
             case actions.Stop(reason, orderly):
                 self._stop(reason, orderly)
+
+    def _resume(self) -> None:
+        """Let the guest go on, but never while its state is sent from where it stands."""
+        role, transfer = self.role, self.transfer
+        assert isinstance(role, Primary)
+        if transfer is not None and role.joiner is not None and role.joiner.captured:
+            assert transfer.precopy is None or transfer.sent
+        self._running.outbox.hold(False)
 
     def _stop(self, reason: str, orderly: bool) -> None:
         self._host.observe((events.Left if orderly else events.Stopped)(reason))

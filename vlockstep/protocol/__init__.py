@@ -91,9 +91,7 @@ and before it acknowledges it: it never counted for anything that it could not e
 
 *Standing.* A guest that is to move without a log stands where its state was taken, so there are no
 entries from there: the newcomer is taken in, and a switchover hands the guest over to it. If that
-takes too long, or anything fails before, the guest goes on where it was. Nobody has the entry
-behind its state then: another one that goes live may interrupt the guest before, and the newcomer,
-which knows where it was loaded, does not follow.
+takes too long, or anything fails before, the guest goes on where it was.
 
 *Switchover.* The primary holds its guest, waits until every output is released and says `Handover`
 to a secondary. That one executes to the same entry, claims the next generation with all members and

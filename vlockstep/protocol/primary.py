@@ -539,7 +539,8 @@ class Primary(Role):
             gone = self._give_up(now, "it was lost")
         if left := self.followers.left:  # while this replica waited for the arbiter
             notices = [Notice(f"the secondary has left: {reason}") for reason in left.values()]
-            return [*gone, *notices, *self._go_on(), *self._claim(frozenset(left))]
+            on = self._go_on(now, "another replica was lost")
+            return [*gone, *notices, *on, *self._claim(frozenset(left))]
         if self.followers:
             return [*gone, *self._go_on_protected(now)]
         self._to(State.ALONE)
@@ -586,7 +587,7 @@ class Primary(Role):
             return self._drop(now, member, reason)
         if self.state in (State.TAKING_IN, State.CLAIMING) and member in self.followers:
             self.followers[member].left = reason
-            return self._go_on()
+            return self._go_on(now, reason)
         return []
 
     @on(Event.DROP)
@@ -630,7 +631,8 @@ class Primary(Role):
             case State.WAITING:
                 return [*self._say_all(Goodbye(reason)), *self._stop(reason, orderly=True)]
             case State.PROTECTED | State.HOLDING:
-                actions = [*self._call_off(reason), *self._give_up(now, reason), *self._go_on()]
+                actions = [*self._call_off(reason), *self._give_up(now, reason)]
+                actions += self._go_on(now, reason)
                 self._to(State.ENDING)
                 self._finished_at = now
                 for follower in self.followers.values():
@@ -651,7 +653,7 @@ class Primary(Role):
     def tick(self, now: int) -> list[Action]:
         """Time has passed."""
         if now >= self._stands_until:
-            return self._stood_too_long(now)
+            return self._go_on(now, "the guest has stood for too long")
         match self.state:
             case State.WAITING:
                 return self._wait(now)
@@ -786,7 +788,7 @@ class Primary(Role):
             self._handed_over, self._hold_until = True, NEVER
             actions.append(Reply(0, reason))
         else:
-            actions += [*self._call_off(reason), *self._go_on()]
+            actions += [*self._call_off(reason), *self._go_on(now, "another replica was lost")]
         return [Notice(reason), *actions, *self._claim(frozenset(members))]
 
     # Sending
@@ -990,22 +992,20 @@ class Primary(Role):
         self._trim()
         refusal = Send(Refuse(f"the join was given up: {reason}"), joiner.name)
         released = self._release(now) if bound else []
-        return [StopTransfer(reason), refusal, *self._go_on(), *released]
+        return [StopTransfer(reason), refusal, *self._go_on(now, reason), *released]
 
     def _resume(self) -> list[Action]:
         """Let the guest go on, unless it stands for a newcomer."""
         return [] if self.stands else [Resume()]
 
-    def _go_on(self) -> list[Action]:
-        """Let the guest go on if it stands for a newcomer: that will not take it over there."""
-        stood, self._stands_until = self.stands, NEVER
+    def _go_on(self, now: int, reason: str) -> list[Action]:
+        """Let the guest go on if it stands for a newcomer, which will not take it over there. Who
+        may not have all of its state yet gets no more of it: that changes now."""
+        joiner, stood = self.joiner, self.stands
+        if stood and joiner is not None and not joiner.asked:
+            return self._give_up(now, reason)
+        self._stands_until = NEVER
         return [Resume()] if stood else []
-
-    def _stood_too_long(self, now: int) -> list[Action]:
-        """Who was to take over may be a member, or be one soon: then it is not for that."""
-        reason = "the guest has stood for too long"
-        possible = self.joiner is None or self.joiner.asked
-        return [Notice(reason), *self._go_on()] if possible else self._give_up(now, reason)
 
     def _trim(self) -> None:
         """Drop what nobody lacks."""

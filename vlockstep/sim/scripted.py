@@ -110,8 +110,7 @@ class ScriptedMachine:
         """Once: a program that was stopped cannot go on."""
         self.world = world
         if self._past:
-            self.exits = self._blocks = self.chain = 0
-            self._timer, self._ram = (0, 0), bytearray(PAGES * _PAGE)
+            self.exits, self.chain, self._timer, self._ram = 0, 0, (0, 0), bytearray(PAGES * _PAGE)
         try:
             return self._run()
         except NoAnswer:
