@@ -116,7 +116,7 @@ def test_called_off(make_pair: MakePair) -> None:
     pair.process("there").wait_paused()
     pair.process("migrate").signal(SIGINT)
     assert pair.process("migrate").wait_exit() == 1
-    assert said(pair, "migrate", "the migration was called off; primary goes on here")
+    assert said(pair, "migrate", "the guest stays here: the migration was called off")
     pair.resume("there")
     check(pair)
     assert pair.process("primary").exit_status == 0
@@ -128,7 +128,7 @@ def test_too_late_to_be_called_off(make_pair: MakePair) -> None:
     pair.process("there").wait_paused()
     pair.process("migrate").signal(SIGINT)
     assert pair.process("migrate").wait_exit() == 2
-    assert said(pair, "migrate", "primary cannot be kept here any more")
+    assert said(pair, "migrate", "nothing of primary moves that could still be called off")
     pair.resume("there")
     check(pair)
     assert pair.process("primary").count("migrating", phase="switching")

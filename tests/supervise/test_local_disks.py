@@ -155,7 +155,7 @@ def test_a_disk_moves_under_a_guest_that_nobody_protects(house: Apart) -> None:
     house.check("books", new)
 
 
-def test_ctrl_c_calls_a_move_off(house: Apart) -> None:
+def test_a_move_is_called_off_from_another_terminal(house: Apart) -> None:
     house.run_ledger()
     moving = house.slow_move()
     for other in (
@@ -165,10 +165,18 @@ def test_ctrl_c_calls_a_move_off(house: Apart) -> None:
     ):
         assert other.returncode == 1
         assert "a disk of the guest is being moved" in other.stderr
-    moving.send_signal(signal.SIGINT)
-    _, said = moving.communicate(timeout=TIMEOUT)
+    assert (
+        f"the disk disk to {house.directory}/new.img: copying"
+        in house.call("status", "books").stdout
+    )
+    assert house.call("disk", "move", "books", "--cancel").returncode == 0
+    told, said = moving.communicate(timeout=TIMEOUT)
+    failed = json.loads(told.splitlines()[-1])
     assert moving.returncode == 1
-    assert "the move was called off; the disk is where it was" in said
+    assert failed["event"] == "failed" and failed["reason"].endswith("the move was called off")
+    assert failed["reason"] in said
+    again = house.call("disk", "move", "books", "--cancel")
+    assert again.returncode == 2 and "nothing of books moves" in again.stderr
     house.check("books", house.disk_of("books"))
     assert house.nothing_of_it()
 
@@ -200,8 +208,9 @@ def test_a_disk_that_replicas_share_stays_where_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["disk"], "is no DISK=PATH"),
-        (["=x"], "is no DISK=PATH"),
+        (["disk"], "not 'disk': write DISK=PATH"),
+        (["=x"], "not '=x': write DISK=PATH"),
+        ([], "name what is to move where: write DISK=PATH"),
         (["cd=x"], "the guest has no disk 'cd' (it has: disk)"),
         (["disk=/dev/null"], "is no regular file"),
         (["disk=/nowhere/x.img"], "No such file or directory"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,7 @@ import typer
 
 from vlockstep.cli import output, running
 from vlockstep.cli.command import Command, Group
-from vlockstep.errors import HostError, UsageError
+from vlockstep.errors import UsageError
 
 if TYPE_CHECKING:
     from vlockstep.host.diskfiles import DiskInfo
@@ -29,6 +29,7 @@ disk = typer.Typer(
     epilog="Example: vlockstep disk convert appliance.vmdk appliance.img",
 )
 
+_MOVE = running.Move("move-disk", "disk-moving", "cancel-disk-move")
 _SIZE = re.compile(r"(\d{1,19})([KMGT]?)(?:i?B)?", re.I | re.A)
 
 
@@ -170,13 +171,13 @@ def resize(
 def move(
     name: running.NameArgument,
     disk_and_path: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="DISK=PATH",
             help="The guest's name for the disk, and the file where it is to be.",
             show_default=False,
         ),
-    ],
+    ] = None,
     rate: Annotated[
         str | None,
         typer.Option(
@@ -187,6 +188,9 @@ def move(
         ),
     ] = None,
     force: ForceOption = False,
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="Call off a move that another terminal waits for.")
+    ] = False,
     directory: running.DirectoryOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Progress and report as lines of JSON.")
@@ -194,33 +198,29 @@ def move(
 ) -> None:
     """Move a disk of a guest that runs to another file. The guest notices nothing.
 
-    Whatever fails on the way, the guest goes on with the old file. Ctrl-C calls it off. Holes stay
-    holes. The old file is left as it is then, and nobody uses it.
+    Whatever fails on the way, the guest goes on with the old file. Ctrl-C calls it off, and so
+    does --cancel elsewhere. Holes stay holes. The old file is left as it is then, and nobody uses
+    it.
     """
     from vlockstep.program.progress import Progress
 
-    device, found, path = disk_and_path.partition("=")
+    if cancel:
+        _MOVE.call_off(directory, name)
+        return
+    device, found, path = (disk_and_path or "").partition("=")
     if not found or not device or not path:
-        raise UsageError(f"{disk_and_path!r} is no DISK=PATH: write disk=/fast/ledger.img")
+        what = "name what is to move where" if disk_and_path is None else f"not {disk_and_path!r}"
+        raise UsageError(f"{what}: write DISK=PATH, as in disk=/fast/ledger.img")
     wanted = {"disk": device, "to": str(Path(path).absolute()), "force": force}
     if rate is not None:
         wanted["rate"] = _rate(rate)
     progress = Progress()
-    with (
-        closing(running.connect(directory, name)) as guest,
-        closing(running.connect(directory, name)) as watcher,
-    ):
-        watcher.ask("events")
-        guest.send("move-disk", **wanted)
-        try:
-            tell = output.emit if as_json else partial(_tell_move, progress)
-            report = running.answer_of(guest, "move-disk", watcher, "disk-moving", tell)
-        except KeyboardInterrupt:
-            if not watcher.ask("cancel-disk-move")["cancelled"]:
-                raise HostError(f"the disk is {path} already, or about to be") from None
-            raise HostError("the move was called off; the disk is where it was") from None
-        finally:
-            progress.clear()
+    tell = output.emit if as_json else partial(_tell_move, progress)
+    try:
+        with running.failures_as_json(as_json):
+            report = _MOVE.follow(directory, name, tell, **wanted)
+    finally:
+        progress.clear()
     if as_json:
         output.emit({"event": "disk-moved", **report})
         return

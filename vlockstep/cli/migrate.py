@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
@@ -13,11 +12,12 @@ import typer
 from vlockstep.cli import options, output, pairoptions
 from vlockstep.cli.command import OTHER, PAIR
 from vlockstep.cli.pair import replicate
-from vlockstep.cli.running import DirectoryOption, NameArgument, answer_of, connect
-from vlockstep.errors import HostError, UsageError
+from vlockstep.cli.running import DirectoryOption, Move, NameArgument, failures_as_json
+from vlockstep.errors import UsageError
 from vlockstep.program.progress import Progress
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:7720"
+_MIGRATION = Move("migrate", "migrating", "cancel-migration")
 
 
 def receive(
@@ -109,6 +109,9 @@ def migrate(
             help="With precopy: give up rather than slow a guest that writes too fast for that.",
         ),
     ] = False,
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="Call off a migration that another terminal waits for.")
+    ] = False,
     directory: DirectoryOption = None,
     as_json: Annotated[
         bool,
@@ -118,22 +121,19 @@ def migrate(
     """Move a replica to another host while its guest runs. Who talks to it notices nothing.
 
     The guest moves along if this is its primary, and stays protected if it was. Whatever fails on
-    the way, everything goes on as before. Ctrl-C calls it off.
+    the way, everything goes on as before. Ctrl-C calls it off, and so does --cancel elsewhere.
     """
     how = _how(method, downtime, no_throttle)
+    if cancel:
+        _MIGRATION.call_off(directory, name)
+        return
     progress = Progress()
-    with closing(connect(directory, name)) as guest, closing(connect(directory, name)) as watcher:
-        watcher.ask("events")
-        guest.send("migrate", to=destination, **how)
-        try:
-            tell = output.emit if as_json else partial(_tell, progress)
-            report = answer_of(guest, "migrate", watcher, "migrating", tell)
-        except KeyboardInterrupt:
-            if not watcher.ask("cancel-migration")["cancelled"]:
-                raise UsageError(f"{name} cannot be kept here any more") from None
-            raise HostError(f"the migration was called off; {name} goes on here") from None
-        finally:
-            progress.clear()
+    tell = output.emit if as_json else partial(_tell, progress)
+    try:
+        with failures_as_json(as_json):
+            report = _MIGRATION.follow(directory, name, tell, to=destination, **how)
+    finally:
+        progress.clear()
     if as_json:
         output.emit({"event": "migrated", **report})
         return

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vlockstep.cli import output
-from vlockstep.errors import HostError
+from vlockstep.errors import HostError, UsageError, VlockstepError
 
 if TYPE_CHECKING:
     from vlockstep.supervise.client import GuestClient
@@ -124,6 +125,7 @@ def _rows(about: Mapping[str, Any], told: Mapping[str, Any]) -> list[tuple[str, 
         rows.append(
             (f"NIC {nic}", f"{counters['received']} frames received, {counters['sent']} sent")
         )
+    rows += [("moving", move) for move in told["moves"]]
     if told["network"] is not None:
         rows.append(("network", "up" if told["network"] else "down"))
     return rows
@@ -212,24 +214,64 @@ def connect(directory: Path | None, name: str) -> GuestClient:
     return GuestClient(run_directory(directory), name)
 
 
-def answer_of(
-    guest: GuestClient,
-    command: str,
-    watcher: GuestClient,
-    event: str,
-    tell: Callable[[dict[str, Any]], None],
-) -> dict[str, Any]:
-    """What is answered to a command that takes long; `tell` is told each `event` meanwhile, which
-    the `watcher` follows."""
-    from vlockstep.supervise.client import facts
+@dataclass(frozen=True)
+class Move:
+    """A command that moves something of a guest, takes long, and can be called off: `command` is
+    what the guest is asked, `event` tells how far it is, and `cancel` calls it off."""
 
-    while True:
+    command: str
+    event: str
+    cancel: str
+
+    def follow(
+        self,
+        directory: Path | None,
+        name: str,
+        tell: Callable[[dict[str, Any]], None],
+        **details: Any,
+    ) -> dict[str, Any]:
+        """What it took; `tell` is told each event. Ctrl-C calls it off."""
+        from vlockstep.supervise.client import facts
+
+        with (
+            closing(connect(directory, name)) as guest,
+            closing(connect(directory, name)) as watcher,
+        ):
+            watcher.ask("events")
+            guest.send(self.command, **details)
+            answer: Mapping[str, Any] | None = None
+            while answer is None:
+                try:
+                    answer = self._next(guest, watcher, tell)
+                except KeyboardInterrupt:
+                    self.call_off(directory, name)
+            return facts(answer)
+
+    def _next(
+        self, guest: GuestClient, watcher: GuestClient, tell: Callable[[dict[str, Any]], None]
+    ) -> dict[str, Any] | None:
+        """What the guest answers, if it does next."""
         ready = select.select([guest, watcher], [], [])[0]
         if watcher in ready:
             said = watcher.read(0)
-            if said is not None and said.get("event") == event:
+            if said is not None and said.get("event") == self.event:
                 tell(said)
-        if guest in ready:
-            said = guest.read(0)
-            if said is not None and said.get("answer") == command:
-                return facts(said)
+        said = guest.read(0) if guest in ready else None
+        return said if said is not None and said.get("answer") == self.command else None
+
+    def call_off(self, directory: Path | None, name: str) -> None:
+        """Raises `UsageError` if nothing moves, or it is too late."""
+        with closing(connect(directory, name)) as guest:
+            if not guest.ask(self.cancel)["cancelled"]:
+                raise UsageError(f"nothing of {name} moves that could still be called off")
+
+
+@contextmanager
+def failures_as_json(as_json: bool) -> Iterator[None]:
+    """Tell a failure as an event, too, to who reads nothing else."""
+    try:
+        yield
+    except VlockstepError as error:
+        if as_json:
+            output.emit({"event": "failed", "reason": str(error)})
+        raise

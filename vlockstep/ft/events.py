@@ -259,7 +259,8 @@ class Status(Event):
     """How things stand. `lag_entries` is how far the secondary is behind, as seen from here, and
     `lag_ms` in time, of which only a primary knows. `channel_bytes` have been said and heard on the
     logging channel. `outputs_held` wait for an acknowledgement, or for the world to take them.
-    `network` tells whether a NIC has one; None if there are no NICs."""
+    `network` tells whether a NIC has one; None if there are no NICs. `moves` are those that are on
+    their way, of the replica or a disk, in words."""
 
     name = "status"
     role: str
@@ -277,6 +278,7 @@ class Status(Event):
     outputs_held: int = 0
     members: int = 1
     network: bool | None = None
+    moves: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return super().to_dict() | {

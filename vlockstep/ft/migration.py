@@ -132,6 +132,9 @@ class Migration:
     def over(self) -> bool:
         return self.phase in (Phase.DONE, Phase.FAILED)
 
+    def __str__(self) -> str:
+        return f"to {self.endpoint}: {self.phase.value}"
+
     def deadline(self) -> int:
         """When to look again at the latest."""
         return self._told + _TELL_EVERY

@@ -353,6 +353,7 @@ class Replica:
             outputs_held=len(self._queue),
             members=len(role.ruling().members),
             network=not role.isolated if self._setting.nics else None,
+            moves=() if self._migration is None else (f"the replica {self._migration}",),
             nics={
                 device.name: replace(self._setting.nics[device.handle].counters)
                 for device in self._setting.image.devices
@@ -388,7 +389,7 @@ class Replica:
         if sender is None:
             return
         if isinstance(message, messages.Goodbye) and self._migration is not None:
-            self._migration.refused(sender, message.reason)
+            self._migration.refused(sender, f"the destination says: {message.reason}")
         match message:
             case messages.Iam():
                 made = self._links.made(peer)

@@ -37,6 +37,7 @@ class DiskMoves:
         self._refuse = refuse
         self._lock = threading.Lock()
         self._move: DiskMove | None = None
+        self._told: _Telling | None = None
         self._thread: threading.Thread | None = None
 
     def by_name(self) -> dict[str, Command]:
@@ -45,6 +46,11 @@ class DiskMoves:
     @property
     def busy(self) -> bool:
         return self._move is not None
+
+    def under_way(self) -> tuple[str, ...]:
+        """What moves, and how far it is, in words."""
+        with self._lock:
+            return () if self._move is None else (str(self._told),)
 
     def close(self) -> None:
         """The guest has ended: call off what is on its way, which takes its file with it."""
@@ -63,13 +69,13 @@ class DiskMoves:
         except VlockstepError as error:
             answer({"error": str(error)})
             return
-        told = _Telling(name, self._observe)
+        told = _Telling(name, path, self._observe)
         move = DiskMove(disk, path, told.tell, rate, request.get("force") is True)
         with self._lock:
             if self._move is not None:
                 answer({"error": MOVING})
                 return
-            self._move = move
+            self._move, self._told = move, told
             self._thread = threading.Thread(
                 target=self._run, args=(move, name, disk, path, answer), name="disk", daemon=True
             )
@@ -122,15 +128,25 @@ class DiskMoves:
 class _Telling:
     """Tells how far a move is, from time to time."""
 
-    def __init__(self, disk: str, observe: Callable[[Event], None]) -> None:
+    def __init__(self, disk: str, path: Path, observe: Callable[[Event], None]) -> None:
         self._disk = disk
+        self._path = path
         self._observe = observe
         self._phase = ""
         self._told = 0.0
+        self._how_far: HowFar | None = None
+
+    def __str__(self) -> str:
+        move, far = f"the disk {self._disk} to {self._path}", self._how_far
+        if far is None:
+            return move
+        percent = 100 * far.bytes // max(1, far.total)
+        return f"{move}: {far.phase.value}, {percent} % of {far.total / 1e6:.0f} MB"
 
     def tell(self, how_far: HowFar) -> None:
         from vlockstep.ft.events import DiskMoving
 
+        self._how_far = how_far
         phase, now = how_far.phase.name.lower(), time.monotonic()
         if phase == self._phase and now < self._told + _TELL_EVERY:
             return

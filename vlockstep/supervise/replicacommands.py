@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from vlockstep.ft.process import Process
 from vlockstep.ft.rounds import DOWNTIME_MS, METHODS, PRECOPY, Precopy
 from vlockstep.host.attach import Devices
 from vlockstep.protocol.timing import MILLISECOND
-from vlockstep.supervise.control import Answer, Command
+from vlockstep.supervise.control import Answer, Command, Told
 from vlockstep.supervise.diskmoves import DiskMoves
 from vlockstep.supervise.running import StatusCommand, reason_of
 from vlockstep.wire.endpoint import check_endpoint
@@ -32,11 +33,8 @@ class ReplicaCommands:
         self._moves = DiskMoves(devices, self._observe_later, partial(_refuse_shared, devices))
 
     def by_name(self) -> dict[str, Command]:
-        status = StatusCommand(
-            lambda take: self._process.call(lambda _: take(self._process.status()))
-        )
         return {
-            "status": status,
+            "status": StatusCommand(self._tell_status),
             "stop": self._stop,
             "snapshot": self._snapshot,
             "switchover": self._switch_over,
@@ -63,6 +61,13 @@ class ReplicaCommands:
         for answer in self._swapping:
             answer(told)
         self._swapping.clear()
+
+    def _tell_status(self, take: Callable[[Told], None]) -> None:
+        def tell(_: ft.Replica) -> None:
+            status = self._process.status()
+            take(replace(status, moves=(*status.moves, *self._moves.under_way())))
+
+        self._process.call(tell)
 
     def _stop(self, request: Mapping[str, Any], answer: Answer) -> None:
         def stop(_: ft.Replica) -> None:

@@ -130,6 +130,7 @@ class UnprotectedCommands:
             nics={names[handle]: replace(nic.counters) for handle, nic in nics.items()},
             disks={name: replace(c) for name, c in guest.devices.counters.items()},
             network=any(nic.connected() for nic in nics.values()) if nics else None,
+            moves=self._moves.under_way(),
         )
 
     def _stop(self, request: Mapping[str, Any], answer: Answer) -> None:
