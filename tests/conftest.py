@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before hypothesis looks
 def pytest_configure(config: pytest.Config) -> None:
+    _keep_bytecode(config)
     option = config.option
     if option.seed is None:
         given = getattr(config, "workerinput", {}).get("seed")
@@ -38,6 +40,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if option.hypothesis_profile == EXPLORING and option.hypothesis_seed is None:
         given = getattr(config, "workerinput", {}).get(SEED)
         option.hypothesis_seed = given or str(random.SystemRandom().getrandbits(64))
+
+
+def _keep_bytecode(config: pytest.Config) -> None:
+    """Hundreds of processes compile our modules once, also where no folder is to get bytecode."""
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        folder = tempfile.TemporaryDirectory(prefix="vlockstep-bytecode-")
+        config.add_cleanup(folder.cleanup)
+        os.environ["PYTHONPYCACHEPREFIX"] = folder.name
 
 
 @pytest.hookimpl(optionalhook=True)
