@@ -1,5 +1,5 @@
-"""What the tests of machine, replay and guests share: images made here, worlds with a script,
-and one call each to record and to replay."""
+"""What tests share: parameters of long runs; for those of machine, replay and guests, images made
+here, worlds with a script, and one call each to record and to replay."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+
+import pytest
 
 from vlockstep.machine import image as images
 from vlockstep.machine.config import MIB, BlockConfig, GuestConfig, NetConfig
@@ -29,6 +31,16 @@ into one buffer, writes it to `blue`, and makes some other exits."""
 TEXT, DATA, DATA_SIZE = 0x100000, 0x200000, 0x10000
 GDT, IDT, POINTERS, HALT = DATA + 0xC000, DATA + 0xD000, DATA + 0xE000, DATA + 0xE100
 R, RX, RW = 4, 5, 6
+
+
+def some(usual: Sequence[object], *others: object) -> list[object]:
+    """Parameters: those that every run of the suite tries, and others for long ones."""
+
+    def long(value: object) -> object:
+        values = value if isinstance(value, tuple) else (value,)
+        return pytest.param(*values, marks=pytest.mark.long)
+
+    return [*usual, *(long(value) for value in others if value not in usual)]
 
 
 @cache

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import pytest
-
 from vlockstep.testing import Pair, check_ledger
 from vlockstep.testing.faults.outside import check_log, said, stopped_because
 from vlockstep.testing.faults.trial import KILLED, LONG, SHORT
@@ -24,19 +20,8 @@ __all__ = [
     "check_log",
     "check_output",
     "said",
-    "some",
     "stopped_because",
 ]
-
-
-def some(usual: Sequence[object], *others: object) -> list[object]:
-    """Parameters: those that every run of the suite tries, and others for long ones."""
-
-    def long(value: object) -> object:
-        values = value if isinstance(value, tuple) else (value,)
-        return pytest.param(*values, marks=pytest.mark.long)
-
-    return [*usual, *(long(value) for value in others if value not in usual)]
 
 
 def check_output(pair: Pair, lines: int = LINES) -> None:

@@ -8,6 +8,7 @@ import shlex
 import sys
 
 import pytest
+from support import some
 
 from vlockstep.arbiter import rule
 from vlockstep.sim import explore
@@ -29,12 +30,18 @@ def test_all_is_well(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     assert re.fullmatch(r"20 executions in .* s: all well\n", capsys.readouterr().out)
 
 
-def test_exhaustive(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(monkeypatch, "--exhaustive", "ledger/1", "--replicas", "3", "--json") == 0
+@pytest.mark.parametrize(("replicas", "cases"), some([(2, (50, 150, 40))], (3, (80, 500, 100))))
+def test_exhaustive(
+    replicas: int,
+    cases: tuple[int, int, int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(monkeypatch, "--exhaustive", "ledger/1", "--replicas", f"{replicas}", "--json") == 0
     data = json.loads(capsys.readouterr().out)
-    single, double, partitions = data["single"], data["double"], data["partitions"]
-    assert data["executions"] == single + double + partitions
-    assert single > 80 and double > 500 and partitions > 100
+    counts = [data[kind] for kind in ("single", "double", "partitions")]
+    assert data["executions"] == sum(counts)
+    assert all(count > least for count, least in zip(counts, cases, strict=True))
     assert data["failures"] == []
 
 

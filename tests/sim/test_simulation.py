@@ -62,9 +62,10 @@ def test_every_kind_of_point_is_met() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("first", range(0, 1200, 300))
+@pytest.mark.parametrize("first", range(0, 300, 100))
 def test_random_faults(first: int) -> None:
-    assert [r for r in explore(range(first, first + 300)) if r.violations] == []
+    """`.ci/run` has thousands from these on."""
+    assert [r for r in explore(range(first, first + 100)) if r.violations] == []
 
 
 @pytest.mark.parametrize("seed", range(12))
