@@ -51,6 +51,13 @@ def _keep_bytecode(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many again as CPUs: much of their time tests wait for processes."""
+    cpus = os.cpu_count() or 1
+    return cpus + cpus // 2
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """The workers of pytest-xdist draw and explore by the same seeds."""
     node.workerinput["seed"] = node.config.option.seed

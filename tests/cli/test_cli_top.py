@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from cli_command import argv, environment, in_terminal
+from commands import wait_until
 
 from vlockstep.supervise.rundir import RunDirectory
 
@@ -23,8 +24,8 @@ def test_a_live_table(disk: Path, tmp_path: Path) -> None:
         env=environment(),
     )
     try:
-        while guest.poll() is None and not RunDirectory(tmp_path / "run").names():
-            pass
+        names = RunDirectory(tmp_path / "run").names
+        wait_until(lambda: guest.poll() is not None or names())
         shown = in_terminal("top", "--interval", 0.2, "--count", 2, *directory)
     finally:
         guest.kill()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from commands import run_command
+from commands import run_command, wait_until
 from switch_tools import MACS, port_at, receive, running
 
 from vlockstep.net.port import SwitchPort
@@ -27,8 +27,7 @@ def tally(*words: object, directory: RunDirectory) -> Iterator[subprocess.Popen[
         text=True,
         env=environment(),
     )
-    while process.poll() is None and "tally" not in directory.names():
-        pass
+    wait_until(lambda: process.poll() is not None or "tally" in directory.names())
     try:
         yield process
     finally:

@@ -35,6 +35,20 @@ def pair(request: pytest.FixtureRequest, make_pair: MakePair, tmp_path: Path) ->
         yield local
 
 
+@pytest.fixture(scope="module", params=["processes", "virtual time"])
+def untouched(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
+    """Either kind, for those to whom it refuses what they want."""
+    directory = tmp_path_factory.mktemp("untouched")
+    if request.param == "virtual time":
+        with LocalPair("ledger", ["--lines=5"], logs=directory) as local:
+            yield local
+        return
+    with Pair("ledger", ["--lines=5"], directory=directory, stop_at=["entry:12"]) as processes:
+        yield processes
+
+
 def parameters(method: Callable[..., Any]) -> list[str]:
     return list(inspect.signature(method).parameters)[1:]
 
@@ -52,16 +66,16 @@ def test_the_methods_have_the_same_names(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OF_A_SIDE)
-def test_a_side_that_there_is_not(pair: Any, name: str) -> None:
+def test_a_side_that_there_is_not(untouched: Any, name: str) -> None:
     with pytest.raises(UsageError, match="'primry' is no side of a pair: write primary or second"):
-        getattr(pair, name)("primry")
+        getattr(untouched, name)("primry")
 
 
 @pytest.mark.parametrize("direction", ["primary", "to_primry", "", "towards"])
-def test_a_direction_that_there_is_not(pair: Any, direction: str) -> None:
+def test_a_direction_that_there_is_not(untouched: Any, direction: str) -> None:
     expected = "is no direction: write one of both, to_primary, to_secondary"
     with pytest.raises(UsageError, match=expected):
-        pair.cut(direction)
+        untouched.cut(direction)
 
 
 def test_directions_of_a_relay() -> None:

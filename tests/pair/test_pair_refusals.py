@@ -5,14 +5,16 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import closing, suppress
+from itertools import product
 from signal import SIGHUP, SIGINT, SIGTERM, Signals
 
 import pytest
 from commands import run_command
 from pair_checks import SHORT, check_equal, check_log, check_output, said
+from support import some
 
 from vlockstep.machine.bundled import open_bundled
-from vlockstep.sim.sides import Side
+from vlockstep.sim.sides import SIDES, Side
 from vlockstep.testing import Pair, PairError, replay
 from vlockstep.testing.plugin import MakePair
 
@@ -70,9 +72,18 @@ def test_secondary_without_an_arbiter(make_pair: MakePair) -> None:
     assert said(pair, "secondary", f"cannot make the arbiter {file}: ")
 
 
-@pytest.mark.parametrize("role", ["primary", "secondary"])
-@pytest.mark.parametrize("option", ["--log", "--console"])
-@pytest.mark.parametrize("file", ["disk.img", "ledger.hvt"])
+@pytest.mark.parametrize(
+    ("role", "option", "file"),
+    some(
+        [
+            ("primary", "--log", "disk.img"),
+            ("primary", "--console", "ledger.hvt"),
+            ("secondary", "--log", "ledger.hvt"),
+            ("secondary", "--console", "disk.img"),
+        ],
+        *product(SIDES, ["--log", "--console"], ["disk.img", "ledger.hvt"]),
+    ),
+)
 def test_nothing_else_is_overwritten(
     make_pair: MakePair, role: Side, option: str, file: str
 ) -> None:

@@ -57,9 +57,7 @@ class Apart(House):
     def check(self, name: str, disk: Path) -> None:
         """The guest goes on, as this one's: all that it wrote is on that disk, and what was there
         before."""
-        lines = self.console.read_bytes().count(b"\n")
-        while self.console.read_bytes().count(b"\n") < lines + 10:
-            pass
+        self.wait_lines(10)
         assert self.call("stop", name).returncode == 0
         content = disk.read_bytes()
         report = inspect_unfinished_ledger(self.console.read_bytes(), content[:OTHERS])

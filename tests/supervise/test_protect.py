@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import run_command
+from commands import run_command, wait_until
 from support import halt, make_image
 
 from vlockstep.sim.ledger import inspect_unfinished_ledger
@@ -43,8 +43,7 @@ class House:
             env=environment(),
         )
         self.started.append(process)
-        while process.poll() is None and name not in self.run_directory.names():
-            pass
+        wait_until(lambda: process.poll() is not None or name in self.run_directory.names())
         return process
 
     def run_ledger(self, *arguments: str) -> subprocess.Popen[str]:
@@ -53,11 +52,14 @@ class House:
         arguments = arguments or ("--lines=10000", "--pause=20")
         return self.start("books", "run", "ledger", *devices, "--", *arguments)
 
+    def wait_lines(self, more: int) -> None:
+        """Until the guest has written them."""
+        lines = self.console.read_bytes().count(b"\n") + more
+        wait_until(lambda: self.console.read_bytes().count(b"\n") >= lines)
+
     def check_that_it_goes_on(self, name: str) -> None:
         """The guest, as this one's: it writes more, and all that it wrote is there once."""
-        lines = self.console.read_bytes().count(b"\n")
-        while self.console.read_bytes().count(b"\n") < lines + 10:
-            pass
+        self.wait_lines(10)
         assert self.call("stop", name).returncode == 0
         report = inspect_unfinished_ledger(self.console.read_bytes(), self.disk.read_bytes())
         assert report.ok, report

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import run_command
+from commands import run_command, wait_until
 
 from vlockstep.cli.top import Board, sparkline
 from vlockstep.errors import HostError
@@ -51,8 +51,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             env=environment(),
         )
         started.append(process)
-        while process.poll() is None and name not in directory.names():
-            pass
+        wait_until(lambda: process.poll() is not None or name in directory.names())
         return process
 
     yield start_guest

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import run_command
+from commands import run_command, wait_until
 from support import DATA, hypercall, make_image
 
 from vlockstep.errors import HostError
@@ -53,8 +53,7 @@ def start(directory: RunDirectory) -> Iterator[Start]:
             **options,
         )
         started.append(process)
-        while process.poll() is None and name not in directory.names():
-            os.sched_yield()
+        wait_until(lambda: process.poll() is not None or name in directory.names())
         return process
 
     yield start_guest
@@ -93,8 +92,7 @@ def told(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 def wait_text(path: Path, size: int) -> None:
     """Until the guest has written so many bytes."""
-    while not path.exists() or path.stat().st_size < size:
-        os.sched_yield()
+    wait_until(lambda: path.exists() and path.stat().st_size >= size)
 
 
 def lines_of(path: Path) -> list[tuple[int, int, int]]:
@@ -337,8 +335,7 @@ def test_who_cannot_be_suspended_goes_on(
         assert f"cannot write the snapshot {path}: " in refused.stderr and problem in refused.stderr
     assert sorted(tmp_path.iterdir()) == before
     exits = told(call("status", "books", "--json"))["exits"]
-    while told(call("status", "books", "--json"))["exits"] == exits:
-        pass
+    wait_until(lambda: told(call("status", "books", "--json"))["exits"] > exits)
 
 
 def test_who_is_killed_meanwhile_leaves_no_file(
