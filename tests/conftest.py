@@ -1,6 +1,6 @@
-"""Settings for all tests: a seed that is another in each run, and hypothesis runs that are always
-the same or explore, all of which can be repeated; skips where a program is missing; and the table
-of faults."""
+"""Settings for all tests: how many run at a time; a seed that is another in each run, and
+hypothesis runs that are always the same or explore, all of which can be repeated; skips where a
+program is missing; and the table of faults."""
 
 from __future__ import annotations
 

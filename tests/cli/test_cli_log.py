@@ -10,7 +10,7 @@ from typing import Any
 import msgpack
 import pytest
 from cli_command import Command
-from support import VERSION_1
+from support import VERSION_1, some
 
 from vlockstep import Entry, LogReader, LogWriter
 from vlockstep.replay.entry import Kind
@@ -191,10 +191,12 @@ def test_show_what_is_whole_of_a_replay(vlockstep: Command, tmp_path: Path) -> N
         assert (shown.status, len(shown.out.splitlines())) == (0, 1 + last + 1)
 
 
-def test_cut_off_anywhere(vlockstep: Command, short_log: Path) -> None:
+@pytest.mark.parametrize("apart", some([7], 1))
+def test_cut_off_anywhere(vlockstep: Command, short_log: Path, apart: int) -> None:
     """Of every length, what is whole is shown."""
     data, offsets = short_log.read_bytes(), batch_offsets(short_log)
-    for length in range(len(data)):
+    ends = {offset + beside for offset in offsets[:-1] for beside in (-1, 0, 1)}
+    for length in sorted({*range(0, len(data), apart), *ends, len(data) - 1}):
         short_log.write_bytes(data[:length])
         result = vlockstep("log", "show", short_log, "--json")
         whole = sum(offset <= length for offset in offsets[1:]) - 1
