@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pair_checks import MISSES
 
 from vlockstep.testing import Pair
 from vlockstep.testing.plugin import MakePair, pytest_assertrepr_compare
 from vlockstep.testing.plugin import make_pair as make_any_pair
 
 __all__ = ["make_any_pair", "make_pair", "pytest_assertrepr_compare"]
-
-MISSES = 40
-"""Two seconds without a word, and a replica counts as dead."""
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from support import some
+
 from vlockstep.testing import Pair, check_ledger
 from vlockstep.testing.faults.outside import check_log, said, stopped_because
 from vlockstep.testing.faults.trial import KILLED, LONG, SHORT
@@ -15,13 +17,18 @@ __all__ = [
     "LINES",
     "LONG",
     "LONG_LINES",
+    "MISSES",
     "SHORT",
     "check_equal",
     "check_log",
     "check_output",
     "said",
+    "some",
     "stopped_because",
 ]
+
+MISSES = 40
+"""Two seconds without a word, and a replica counts as dead."""
 
 
 def check_output(pair: Pair, lines: int = LINES) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from pair_checks import LONG, LONG_LINES, check_output
-from support import some
+from pair_checks import LONG, LONG_LINES, check_output, some
 
 from vlockstep.arbiter import DirectoryArbiter
 from vlockstep.testing import Pair

@@ -6,8 +6,7 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-from pair_checks import LONG, LONG_LINES, check_output
-from support import some
+from pair_checks import LONG, LONG_LINES, check_output, some
 
 from vlockstep.arbiter import DirectoryArbiter
 from vlockstep.sim.sides import SIDES

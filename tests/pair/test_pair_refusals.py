@@ -10,8 +10,7 @@ from signal import SIGHUP, SIGINT, SIGTERM, Signals
 
 import pytest
 from commands import run_command
-from pair_checks import SHORT, check_equal, check_log, check_output, said
-from support import some
+from pair_checks import SHORT, check_equal, check_log, check_output, said, some
 
 from vlockstep.machine.bundled import open_bundled
 from vlockstep.sim.sides import SIDES, Side

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from pair_checks import MISSES
 
 from vlockstep.arbiter import DirectoryArbiter
 from vlockstep.testing import check_ledger
@@ -69,7 +70,7 @@ class Three:
             [
                 role, "ledger", "--json", "--arbiter", self.arbiter, "--console", self._console,
                 "--block", f"disk={self._disk}", "--log", self._directory / f"{name}.vlog",
-                "--run-dir", self._directory / "run", *self._keys, *options,
+                "--run-dir", self._directory / "run", "--misses", MISSES, *self._keys, *options,
                 *(["--", *GUEST] if role == "primary" else []),
             ],
             self.report,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_protect import House
+from test_protect import PATIENT, House
 
 from vlockstep.sim.ledger import inspect_unfinished_ledger
 from vlockstep.testing import check_ledger
@@ -46,7 +46,7 @@ class Apart(House):
         self.make_disk(name, 50 << 20, b"of an earlier guest" * 10000)
         devices = ("--block", f"disk={self.disk_of(name)},local", "--console", self.console)
         return self.start(
-            name, role, image, *devices, "--arbiter", self.directory / "arbiter", *words
+            name, role, image, *devices, "--arbiter", self.directory / "arbiter", *PATIENT, *words
         )
 
     def move(self, name: str, path: Path) -> None:

@@ -19,6 +19,9 @@ from vlockstep.supervise.client import GuestClient
 from vlockstep.supervise.rundir import RunDirectory
 from vlockstep.testing.process import TIMEOUT, command, environment
 
+PATIENT = ("--misses", 40)
+"""Two seconds without a word, and a replica counts as dead: many processes share these CPUs."""
+
 
 class House:
     """Guests and replicas in a directory, that share a disk and a console."""
@@ -74,7 +77,7 @@ class House:
     def _replica(self, name: str, role: str, image: str, *words: object) -> subprocess.Popen[str]:
         devices = ("--block", f"disk={self.disk}", "--console", self.console)
         arbiter = ("--arbiter", self.directory / "arbiter")
-        return self.start(name, role, image, *devices, *arbiter, *words)
+        return self.start(name, role, image, *devices, *arbiter, *PATIENT, *words)
 
     def call(self, *words: object) -> subprocess.CompletedProcess[str]:
         return run_command(*words, "--run-dir", self.run_directory.path)
@@ -82,7 +85,7 @@ class House:
     def protect(self, *options: object) -> subprocess.CompletedProcess[str]:
         arbiter = self.directory / "arbiter"
         return self.call(
-            "protect", "books", "--arbiter", arbiter, "--listen", self.endpoint, *options
+            "protect", "books", "--arbiter", arbiter, "--listen", self.endpoint, *PATIENT, *options
         )
 
     def wait_event(self, name: str, event: str) -> dict[str, Any]:
@@ -165,7 +168,7 @@ def test_over_a_network_it_needs_keys_and_says_what_befalls_it(house: House) -> 
     assert run_command("keys", "new", keys).returncode == 0
     done = house.call(
         "protect", "books", "--arbiter", house.directory / "arbiter", "--keys", keys,
-        "--listen", "tcp://0.0.0.0:0",
+        "--listen", "tcp://0.0.0.0:0", *PATIENT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     endpoint = f"ipc://{house.directory}/moved"
@@ -185,7 +188,7 @@ def test_a_guest_with_a_timer_ends_as_it_would_have(house: House) -> None:
     guest.send_signal(signal.SIGSTOP)  # so that it has not ended before the other one is there
     secondary = house.start(
         "heir", "secondary", "preempt", "--join", house.endpoint,
-        "--arbiter", house.directory / "arbiter", "--json", "--heartbeat", 500,
+        "--arbiter", house.directory / "arbiter", "--json", "--heartbeat", 500, *PATIENT,
     )  # fmt: skip
     guest.send_signal(signal.SIGCONT)
     ends = [process.communicate(timeout=TIMEOUT) for process in (guest, secondary)]
