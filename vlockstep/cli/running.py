@@ -230,7 +230,8 @@ class Move:
         tell: Callable[[dict[str, Any]], None],
         **details: Any,
     ) -> dict[str, Any]:
-        """What it took; `tell` is told each event. Ctrl-C calls it off."""
+        """What it took; `tell` is told each event. Ctrl-C calls it off, and where that comes too
+        late a second one waits no longer for its end."""
         from vlockstep.supervise.client import facts
 
         with (
@@ -240,12 +241,22 @@ class Move:
             watcher.ask("events")
             guest.send(self.command, **details)
             answer: Mapping[str, Any] | None = None
+            interrupted = False
             while answer is None:
                 try:
                     answer = self._next(guest, watcher, tell)
                 except KeyboardInterrupt:
-                    self.call_off(directory, name)
+                    if interrupted:
+                        raise
+                    interrupted = True
+                    self._call_off_in_time(directory, name)
             return facts(answer)
+
+    def _call_off_in_time(self, directory: Path | None, name: str) -> None:
+        try:
+            self.call_off(directory, name)
+        except VlockstepError as error:
+            output.note(str(error))
 
     def _next(
         self, guest: GuestClient, watcher: GuestClient, tell: Callable[[dict[str, Any]], None]
