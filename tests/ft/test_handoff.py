@@ -9,7 +9,7 @@ import tracemalloc
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from vlockstep.ft.handoff import EntryOutbox
+from vlockstep.ft.handoff import EntryOutbox, Received
 from vlockstep.ft.outputs import Output, OutputQueue
 from vlockstep.host.background import BackgroundThread, Job
 from vlockstep.host.live import BlockDevice
@@ -486,3 +486,40 @@ def test_visits_of_a_guest_that_runs_are_between_two_entries() -> None:
     guest.take()
     guest.take()
     assert [entry[1] for entry in guest.taken] == list(range(entries.next))
+
+
+def test_a_guest_that_waits_for_entries_lets_in_who_wakes_it() -> None:
+    """Who is in its way then keeps nobody from handing it more."""
+    dry, let_in, go = threading.Event(), threading.Event(), threading.Event()
+
+    def come() -> None:
+        assert received.dry
+        let_in.set()
+        assert go.wait(timeout=10)
+
+    received = Received(dry.set, come, threading.Condition())
+    taken: list[Entry] = []
+    guest = threading.Thread(target=lambda: taken.append(received.take()))
+    guest.start()
+    assert dry.wait(timeout=10)
+    received.wake()
+    assert let_in.wait(timeout=10)
+    received.put([CLOCK])
+    assert taken == []
+    go.set()
+    guest.join(timeout=10)
+    assert taken == [CLOCK] and not received.dry
+
+
+def test_who_wakes_it_before_it_waits_is_let_in_then() -> None:
+    let_in = threading.Event()
+    received = Received(lambda: None, let_in.set, threading.Condition())
+    received.wake()
+    received.put([CLOCK])
+    assert received.take() == CLOCK and not let_in.is_set()
+    guest = threading.Thread(target=received.take)
+    guest.start()
+    assert let_in.wait(timeout=10)
+    received.put([CLOCK])
+    guest.join(timeout=10)
+    assert not guest.is_alive()

@@ -92,6 +92,26 @@ def test_why_there_was_no_place(machine: Machine) -> None:
             visit.result(0.01)
 
 
+def test_who_gives_up_does_not_wait(machine: Machine) -> None:
+    """Nor is the guest looked at when it comes; once it has come it is too late for that."""
+    seen: list[Position] = []
+    with Visit(machine, nothing, lambda: seen.append(machine.position)) as visit:
+        visit.give_up(HostError("it has gone"))
+        with pytest.raises(HostError, match="it has gone"):
+            visit.result()
+        with running(machine):
+            pass
+    assert not seen
+
+
+def test_who_has_come_is_not_given_up(machine: Machine) -> None:
+    visit = Visit(machine, nothing, lambda: machine.position)
+    with running(machine), visit:
+        position = visit.result()
+        visit.give_up(HostError("it has gone"))
+        assert visit.result() == position
+
+
 def test_what_goes_wrong_is_no_matter_of_the_guest(machine: Machine) -> None:
     visit = Visit(machine, nothing, lambda: 1 // 0)
     with running(machine), visit, pytest.raises(ZeroDivisionError):

@@ -405,15 +405,18 @@ def test_the_image_of_a_snapshot(start: Start, call: Call, image: Path, tmp_path
     assert call("status", "again").returncode == 0
 
 
-def test_a_guest_with_replicas_has_no_snapshots(ledger: Start, call: Call, tmp_path: Path) -> None:
+def test_a_primary_has_no_snapshots(ledger: Start, call: Call, tmp_path: Path) -> None:
     ledger()
     told(call("status", "books", "--json"))
     joined = ["--arbiter", tmp_path / "arbiter", "--listen", f"ipc://{tmp_path}/channel"]
     done = call("protect", "books", *joined)
     assert done.returncode == 0, done.stderr
-    for words in (["snapshot", "take"], ["suspend"]):
+    for words, why in (
+        (["snapshot", "take"], "are taken at a secondary, where nobody waits for it"),
+        (["suspend"], "a guest with replicas is not suspended"),
+    ):
         refused = call(*words, "books", "-o", tmp_path / "a.vsnap")
-        assert refused.returncode == 1 and "guests that run without replicas" in refused.stderr
+        assert refused.returncode == 1 and why in refused.stderr
     assert not (tmp_path / "a.vsnap").exists()
     assert call("stop", "books").returncode == 0
 

@@ -74,7 +74,8 @@ def take(
     """Take a snapshot of a guest, which goes on.
 
     It is held for a moment, in which its disks are copied; the file is written afterwards. Disks
-    that hold more than 16 MiB are refused: suspend the guest, and copy their files.
+    that hold more than 16 MiB are refused: suspend the guest, and copy their files. Of a guest with
+    replicas it is taken at a secondary, which its primary does not notice.
     """
     told = _ask(name, path, directory, suspend=False)
     if as_json:

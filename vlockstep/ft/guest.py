@@ -58,7 +58,6 @@ class Guest:
         self._generation = generation
         self._local = {h: d for h, d in setting.disks.items() if h in setting.local}
         self.outbox = EntryOutbox(host.wake, host.hurry, host.condition())
-        self._received = Received(self._ran_dry, host.condition())
         self._replayer: Replayer | None = None
         self._inputs: Inputs | None = None
         self._world: ProtectedWorld | None = None
@@ -67,6 +66,7 @@ class Guest:
         self._visits: list[Fault] = []
         """What to do at places where it follows, too."""
         self.machine = machine or self._make_machine(config)
+        self._received = self._none_received()
 
     @property
     def unreached(self) -> list[Place]:
@@ -133,7 +133,7 @@ class Guest:
         """It is held in a call of the primary's World, and goes on as a secondary's."""
         assert self._inputs is not None
         self.live = False
-        self._received = Received(self._ran_dry, self._host.condition())
+        self._received = self._none_received()
         clock = self._inputs.clock()
         self._lead = ClockLead(assumed=clock[0] - self._host.now())
         self.machine.replace_world(self._following_world(next, clock))
@@ -168,6 +168,28 @@ class Guest:
     def executed(self) -> int | None:
         """How many entries it has executed; None if it does not follow."""
         return None if self._replayer is None else self._replayer.sequence
+
+    @property
+    def follows(self) -> bool:
+        """It executes what a primary's does."""
+        return self._replayer is not None and not self.live
+
+    def wake(self) -> None:
+        """Let in who is to visit it, see `Machine.visit`, though it waits for entries. From any
+        thread."""
+        self._received.wake()
+
+    def capture_following(self) -> tuple[GuestState, int]:
+        """As `capture`, for who visits it while it follows; and for how many ns it has waited for
+        an entry. Its clocks stand where it has read them last or, if it waits, where they may stand
+        by now."""
+        assert self._replayer is not None
+        machine, waited, clock = self.machine.save(), 0, self._replayer.clock
+        if self._received.dry:
+            waited, clock = self._host.now() - self._idle_since, self._clock_by_now()
+        outputs = self._queue.waiting()
+        state = GuestState(self._replayer.sequence, machine, clock, self._queue.printed, outputs)
+        return state, waited
 
     def feed(self, entries: list[Entry]) -> None:
         """Let it execute these, too."""
@@ -209,15 +231,19 @@ class Guest:
 
     def _install_live(self, not_before: Position) -> None:
         """It has taken the last entry."""
+        waited = (self.machine.exits, self._idle_since)
+        start = Continuation(self._clock_by_now(), not_before, waited, self._generation)
+        self.machine.replace_world(self._live_world(start))
+        self.live = True
+        self._host.wake()
+
+    def _clock_by_now(self) -> tuple[int, int]:
+        """Where its clocks stand if it has executed all that the primary's has."""
         assert self._replayer is not None
         cycles, walltime = self._replayer.clock
         if self._lead.value is not None:
             cycles = max(cycles, self._host.now() + self._lead.value)
-        waited = (self.machine.exits, self._idle_since)
-        start = Continuation((cycles, walltime), not_before, waited, self._generation)
-        self.machine.replace_world(self._live_world(start))
-        self.live = True
-        self._host.wake()
+        return cycles, walltime
 
     def _visit(self, entry: int) -> None:
         """It is about to make or take `entry`: do what is to be done there."""
@@ -275,6 +301,9 @@ class Guest:
             clock=clock,
         )
         return self._replayer
+
+    def _none_received(self) -> Received:
+        return Received(self._ran_dry, self.machine.let_in, self._host.condition())
 
     def _watches_entries(self) -> bool:
         return any(fault.place.stage is Stage.ENTRY for fault in self._faults())

@@ -193,15 +193,22 @@ class EntryOutbox:
 class Received:
     """Secondary: entries on their way in, a `Source` for a Replayer.
 
-    `idle` is called when the guest has taken all there is. After `finish`, who has taken the last
-    entry calls its function, which installs the new World, and raises `WorldChanged`.
+    `idle` is called when the guest has taken all there is, and `let_in` when it is told so by
+    `wake` while it waits. After `finish`, who has taken the last entry calls its function, which
+    installs the new World, and raises `WorldChanged`.
     """
 
-    def __init__(self, idle: Callable[[], None], condition: Condition) -> None:
+    def __init__(
+        self, idle: Callable[[], None], let_in: Callable[[], None], condition: Condition
+    ) -> None:
         self._idle = idle
+        self._let_in = let_in
         self._entries: deque[Entry] = deque()
         self._condition = condition
         self._finished: Callable[[], None] | None = None
+        self._woken = False
+        self.dry = False
+        """The guest waits for more. In its thread."""
 
     # The guest's thread
 
@@ -217,18 +224,37 @@ class Received:
 
     def _wait(self) -> None:
         self._idle()
+        self.dry = True
+        try:
+            while self._stands():
+                self._let_in()
+        finally:
+            self.dry = False
+
+    def _stands(self) -> bool:
+        """Wait for entries; false if there are some, and true if it was woken."""
         with self._condition:
             while not self._entries:
                 if self._finished is not None:
                     self._finished()
                     raise WorldChanged
+                if self._woken:
+                    self._woken = False
+                    return True
                 self._condition.wait()
+            return False
 
     # The other thread
 
     def put(self, entries: list[Entry]) -> None:
         with self._condition:
             self._entries.extend(entries)
+            self._condition.notify_all()
+
+    def wake(self) -> None:
+        """Let the guest call `let_in` if it waits, or when it waits next."""
+        with self._condition:
+            self._woken = True
             self._condition.notify_all()
 
     def finish(self, function: Callable[[], None]) -> None:

@@ -140,6 +140,13 @@ class Replica:
         return None if self._guest is None else self._guest.executed
 
     @property
+    def following(self) -> Guest | None:
+        """The guest, while it executes what a primary's does."""
+        guest = self._guest
+        follows = guest is not None and guest.follows and isinstance(self.role, Secondary)
+        return guest if follows else None
+
+    @property
     def behind(self) -> int:
         """Entries received that a secondary's guest has yet to take."""
         executed = self.executed

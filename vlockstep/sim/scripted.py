@@ -98,6 +98,11 @@ class ScriptedMachine:
     def visit(self, action: Callable[[], None]) -> None:
         self._visitor = action
 
+    def let_in(self) -> None:
+        visitor, self._visitor = self._visitor, None
+        if visitor is not None:
+            visitor()
+
     def close(self) -> None:
         pass
 
@@ -193,9 +198,7 @@ class ScriptedMachine:
         value = self._ask(call, self.exits, *arguments)
         self.exits += 1
         self._blocks = 0
-        visitor, self._visitor = self._visitor, None
-        if visitor is not None:
-            visitor()
+        self.let_in()
         if self._breakpoint <= self.position:
             self._on_breakpoint()
             if self._stop:

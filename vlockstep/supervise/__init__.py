@@ -11,7 +11,9 @@ origin           boot, Origin, LiveGuest: a guest that nobody protects, from its
 restoring        restore: such a start from a snapshot
 visits           Visit: holding a guest that runs, to look at it
 ramcopy          RamCopy: a copy of RAM, made while the guest runs
-snapshots        SnapshotCommand: taking snapshots of a guest that runs
+snapshotfiles    SnapshotFiles, take: the file of a snapshot of a guest that goes on
+snapshots        SnapshotCommand: snapshots of a guest that nobody protects
+followed         FollowedSnapshots: snapshots of a protected one, at its secondary
 unprotected      UnprotectedCommands: what can be asked of a guest that nobody protects
 protection       Protection: such a guest gets replicas
 replicacommands  ReplicaCommands: what can be asked of a replica

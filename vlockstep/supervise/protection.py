@@ -21,6 +21,7 @@ from vlockstep.machine.report import GuestError
 from vlockstep.machine.world import Outcome
 from vlockstep.supervise import parts
 from vlockstep.supervise.control import Command
+from vlockstep.supervise.followed import FollowedSnapshots
 from vlockstep.supervise.origin import LiveGuest
 from vlockstep.supervise.replica import channels_of, setting_of
 from vlockstep.supervise.replicacommands import ReplicaCommands
@@ -81,7 +82,8 @@ class Protection:
         setting = setting_of(spec, guest, live.console, live.identity)
         channels = channels_of(spec, keys)
         self._process = Process(setting, channels, register, self._observed)
-        self._commands = ReplicaCommands(self._process, keys is not None, guest.devices)
+        snapshots = FollowedSnapshots(live.name, live.files, guest.devices)
+        self._commands = ReplicaCommands(self._process, keys is not None, guest.devices, snapshots)
         self.commands: dict[str, Command] = self._commands.by_name()
         try:
             self._process.adopt(guest.config, generation, live.machine, live.world)
@@ -114,7 +116,10 @@ class Protection:
 
     def _run(self) -> None:
         try:
-            self._result = self._process.run_adopted()
+            try:
+                self._result = self._process.run_adopted()
+            finally:
+                self._commands.finish()
         except GuestError as error:
             self._result = error
         except VlockstepError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vlockstep.machine.config import MIB
-from vlockstep.machine.machine import Machine
+from vlockstep.machine.interface import GuestMachine
 from vlockstep.machine.memory import Memory
 
 _ROUNDS = 8
@@ -15,7 +15,7 @@ class RamCopy:
     """`approach`, hold the guest, and `complete`: then `memory` is what the guest's is. Rounds copy
     what was written in the round before, until that is little or they are many."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: GuestMachine) -> None:
         self.memory = Memory(machine.memory.size)
         try:
             self._pages = machine.track()

@@ -21,6 +21,7 @@ from vlockstep.protocol.messages import forbidden
 from vlockstep.protocol.timing import MILLISECOND, SECOND, Timing
 from vlockstep.supervise import parts, places
 from vlockstep.supervise.files import open_console, reserve_log
+from vlockstep.supervise.followed import FollowedSnapshots
 from vlockstep.supervise.replicacommands import ReplicaCommands
 from vlockstep.supervise.respawn import Respawner
 from vlockstep.supervise.running import ControlSocket
@@ -65,6 +66,7 @@ class Replica:
             generation = self._arbiter.start()
             return self.process.run_primary(self._config, generation, self._secondaries)
         finally:
+            self._commands.finish()
             if self._respawner is not None:
                 self._respawner.close()
             self._control.close()
@@ -130,7 +132,9 @@ class Replica:
                 spec.respawn, environment, lambda text: self._observed(Notice(text))
             )
         self.process = Process(setting, channels, self._arbiter, self._observed, status)
-        self._commands = ReplicaCommands(self.process, keys is not None, guest.devices)
+        used = files if spec.console is None else (*files, spec.console)
+        snapshots = FollowedSnapshots(self._control.name, used, guest.devices)
+        self._commands = ReplicaCommands(self.process, keys is not None, guest.devices, snapshots)
 
 
 def setting_of(

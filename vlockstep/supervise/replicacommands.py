@@ -17,6 +17,7 @@ from vlockstep.host.attach import Devices
 from vlockstep.protocol.timing import MILLISECOND
 from vlockstep.supervise.control import Answer, Command, Told
 from vlockstep.supervise.diskmoves import DiskMoves
+from vlockstep.supervise.followed import FollowedSnapshots
 from vlockstep.supervise.running import StatusCommand, reason_of
 from vlockstep.wire.endpoint import check_endpoint
 from vlockstep.wire.keys import Party
@@ -25,9 +26,12 @@ from vlockstep.wire.keys import Party
 class ReplicaCommands:
     """What can be asked of a replica. It happens in a turn of its own."""
 
-    def __init__(self, process: Process, keys: bool, devices: Devices) -> None:
+    def __init__(
+        self, process: Process, keys: bool, devices: Devices, snapshots: FollowedSnapshots
+    ) -> None:
         """`keys`: whether its channels have them."""
         self._process = process
+        self._snapshots = snapshots
         self._keys = keys
         self._swapping: list[Answer] = []
         self._moves = DiskMoves(devices, self._observe_later, partial(_refuse_shared, devices))
@@ -46,11 +50,16 @@ class ReplicaCommands:
     def close(self) -> None:
         self._moves.close()
 
+    def finish(self) -> None:
+        """The replica has gone: wait for what is still to be written."""
+        self._snapshots.finish()
+
     def _observe_later(self, event: Event) -> None:
         self._process.call(lambda _: self._process.observe(event))
 
     def observe(self, event: Event) -> None:
         """In a turn."""
+        self._snapshots.observe(event)
         if isinstance(event, SwitchoverAnswered):
             told = {"generation": event.generation} if event.generation else {"error": event.reason}
             self._answer_swaps(told)
@@ -77,7 +86,7 @@ class ReplicaCommands:
         self._process.call(stop)
 
     def _snapshot(self, request: Mapping[str, Any], answer: Answer) -> None:
-        answer({"error": "snapshots are of guests that run without replicas, and this has some"})
+        self._process.call(lambda replica: self._snapshots.take(replica, request, answer))
 
     def _migrate(self, request: Mapping[str, Any], answer: Answer) -> None:
         endpoint = request.get("to")

@@ -57,6 +57,13 @@ class Visit(Generic[_T]):
             "it computes without asking for anything; try it later"
         )
 
+    def give_up(self, error: Exception) -> None:
+        """Unless the guest has come: it never will, and that is why. From any thread."""
+        with self._lock:
+            if not self._seen.is_set():
+                self._over, self._problem = True, error
+                self._seen.set()
+
     def stay(self) -> None:
         """The guest never goes on."""
         self._stays = True
