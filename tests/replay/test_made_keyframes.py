@@ -34,7 +34,7 @@ from vlockstep.replay.entry import Entry, Kind
 from vlockstep.replay.keyframe import Keyframe
 from vlockstep.replay.keyframes import KeyframeMaker, Passing, begin_near
 from vlockstep.replay.logfile import LogReader, LogWriter
-from vlockstep.replay.recorder import Recorder
+from vlockstep.replay.recorder import Cadence, Recorder
 from vlockstep.replay.replayer import Divergence, Replayer
 from vlockstep.replay.script import Goal, Script, new_machine
 
@@ -212,3 +212,29 @@ def test_nothing_is_kept_at_the_end() -> None:
         maker = KeyframeMaker(machine, world, recorder)
         machine.run(recorder)
     assert seen == [(Kind.WALLTIME, False), (Kind.END, False)]
+
+
+def test_entries_tell_the_cadence(name: str) -> None:
+    """Of the Recorder that made them, and of another one that goes on in its place."""
+    image, config = config_of(name)
+    seen = 0
+    with machine_of(image, config) as machine:
+        cadence = Cadence()
+
+        def append(entry: Entry) -> None:
+            nonlocal cadence, seen
+            cadence = cadence.after(entry)
+            if entry[0] != Kind.END:
+                assert cadence == recorders[-1].cadence
+            seen += 1
+            if seen == 100:
+                machine.visit(go_on)
+
+        def go_on() -> None:
+            recorders.append(Recorder(world, machine, append))
+            machine.replace_world(recorders[-1])
+
+        world = SimulatedWorld(2, Console(), {1: MemoryDisk(1 << 16)})
+        recorders = [Recorder(world, machine, append)]
+        machine.run(recorders[0])
+    assert seen > 100 and len(recorders) == 2

@@ -13,7 +13,7 @@ from vlockstep.errors import HostError, StateError
 from vlockstep.host.live import LiveWorld
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
-from vlockstep.supervise.ramcopy import RamCopy
+from vlockstep.machine.ramcopy import RamCopy
 from vlockstep.supervise.visits import Visit
 
 RDTSC = b"\x0f\x31"

@@ -16,6 +16,7 @@ _OPTIONS: dict[Key, str] = {
     ("nic", "*", "mac"): "--net-mac {}=MAC",
     ("console",): "--console PATH",
     ("log",): "--log FILE",
+    ("keyframes",): "--keyframes SECONDS, --log FILE",
     ("cores",): "--dumpcore DIR",
     ("arbiter",): "--arbiter DIR",
     ("keys",): f"--keys DIR; {_NEW_KEYS}",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 DEFAULT_MEMORY_MB = 512
 DEFAULT_CPU = "westmere"
 STDOUT = "-"
+OFF = "off"
+MAX_SECONDS = 86400
 
 
 def bundled_guests(incomplete: str) -> list[str]:
@@ -172,6 +174,8 @@ def replica_spec(
         for name, value in ctx.params.items()
         if value is not None and _is_given(ctx, name)
     }
+    if "keyframes" in given:
+        given["keyframes"] = seconds_or_off("keyframes", given["keyframes"])
     fields = {"image": str(ctx.params.get("image")), **(base or {})}
     image = fields["image"]
     if base is None and image.endswith(SUFFIX):
@@ -196,6 +200,19 @@ def replica_spec(
         for part, names in (("timing", _TIMING), ("test", _TEST)):
             _replace(fields, part, {names[name]: given[name] for name in given.keys() & names})
         return ReplicaSpec(**fields)
+
+
+def seconds_or_off(option: str, text: str) -> float | None:
+    """Of an option that takes seconds, or `OFF`, for which it is None."""
+    if text == OFF:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds <= MAX_SECONDS:
+        raise UsageError(f"--{option} takes seconds, up to {MAX_SECONDS}, or {OFF}, not {text!r}")
+    return seconds
 
 
 NameOption = Annotated[
@@ -236,6 +253,7 @@ _FIELDS = {
     "awaits_at": "awaits_at",
     "secondaries": "secondaries",
     "respawn": "respawn",
+    "keyframes": "keyframes",
 }
 _PATHS = {
     "console": "console",

@@ -40,6 +40,16 @@ LogOption = Annotated[
         show_default=False,
     ),
 ]
+KeyframesOption = Annotated[
+    str,
+    typer.Option(
+        "--keyframes",
+        metavar="SECONDS",
+        rich_help_panel=FILES,
+        help="While it is a secondary, keep the guest's state in the log every so often, so that "
+        "`replay --until` need not begin at boot; or off.",
+    ),
+]
 SharedConsoleOption = Annotated[
     str,
     typer.Option(

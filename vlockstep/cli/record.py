@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from vlockstep.replay.logfile import LogWriter
 
 
-OFF = "off"
-_MAX_SECONDS = 86400
-
-
 class LogInProgress:
     """A log that the guest's thread appends to while the main thread sees to it that it gets to
     the file: from time to time, and in the end. `maker` makes a keyframe every `interval` seconds,
@@ -94,7 +90,7 @@ def record(
     cpu: options.CpuOption = options.DEFAULT_CPU,
     cpu_limit: options.CpuLimitOption = None,
     dumpcore: options.DumpcoreOption = None,
-    keyframes: Annotated[
+    every: Annotated[
         str,
         typer.Option(
             "--keyframes",
@@ -103,7 +99,7 @@ def record(
             help="Keep the guest's state in the log every so often, so that `replay --until` need "
             "not begin at boot; or off.",
         ),
-    ] = OFF,
+    ] = options.OFF,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -127,7 +123,7 @@ def record(
     from vlockstep.supervise.specfile import naming
 
     spec = options.replica_spec(ctx, None)
-    interval = _parse_interval(keyframes)
+    interval = options.seconds_or_off("keyframes", every)
     with naming(spec.source, spec.elsewhere):
         if spec.role is not None:
             raise UsageError("a recording is of a guest that is no replica", key=("role",))
@@ -167,16 +163,3 @@ def record(
                 f"{seconds:.2f} s; {ending or 'the guest had not ended'}"
             )
     raise typer.Exit(output.exit_status(ending.status or 0))
-
-
-def _parse_interval(text: str) -> float | None:
-    """Seconds from one keyframe to the next; None for none."""
-    if text == OFF:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0
-    if not 0 < seconds <= _MAX_SECONDS:
-        raise UsageError(f"--keyframes takes seconds, up to {_MAX_SECONDS}, or {OFF}, not {text!r}")
-    return seconds

@@ -18,6 +18,7 @@ migration   Migration, Phase, Report: a guest on its way to another host
 handoff     EntryOutbox, Received: entries between the guest's thread and the protocol's
 outputs     OutputQueue, ProtectedWorld: outputs, held back until they may leave
 keptlog     KeptLog: a replica's log file
+keyframing  Keyframing: keyframes for that, made while the replica follows
 standby     StandbyNics: what a secondary's NIC has heard and the log has not shown
 lead        ClockLead: how far the guest's clock is ahead of the host's
 rejections  Rejections: what was rejected, counted, and told if anybody reads it

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from vlockstep.ft.gueststate import GuestState
-from vlockstep.ft.handoff import EntryOutbox, Received, Visiting
+from vlockstep.ft.handoff import EntryOutbox, Received, Telling, Visiting
 from vlockstep.ft.lead import ClockLead
 from vlockstep.ft.outputs import Inputs, OutputQueue, ProtectedWorld
 from vlockstep.ft.places import Fault, Place, Stage
@@ -24,7 +24,9 @@ from vlockstep.machine.position import Position
 from vlockstep.machine.report import GuestError
 from vlockstep.machine.world import Outcome, World, WorldChanged
 from vlockstep.replay.entry import Entry, Kind
-from vlockstep.replay.recorder import Recorder
+from vlockstep.replay.keyframe import Keyframe
+from vlockstep.replay.keyframes import state_before
+from vlockstep.replay.recorder import Cadence, Recorder
 from vlockstep.replay.replayer import Replayer, Source
 
 
@@ -51,6 +53,9 @@ class Guest:
         """Why it could not go on."""
         self.live = False
         """It has executed all that was received, and meets this host."""
+        self.taken: Callable[[Entry, int], None] | None = None
+        """Told, in its thread, of each entry that it is about to execute while it follows, with
+        its number. Before it runs."""
         self._setting = setting
         self._host = host
         self._queue = queue
@@ -191,6 +196,12 @@ class Guest:
         state = GuestState(self._replayer.sequence, machine, clock, self._queue.printed, outputs)
         return state, waited
 
+    def keyframe_before(self, entry: Entry, sequence: int, cadence: Cadence) -> Keyframe | None:
+        """As `state_before`, where it is about to execute that entry. In its thread."""
+        assert self._replayer is not None
+        clock, printed = self._replayer.clock, self._queue.printed
+        return state_before(entry, self.machine, sequence, cadence, clock, printed)
+
     def feed(self, entries: list[Entry]) -> None:
         """Let it execute these, too."""
         self._compare_clocks(entries)
@@ -291,7 +302,9 @@ class Guest:
     def _following_world(self, next: int, clock: tuple[int, int]) -> World:
         source: Source = self._received
         if self._watches_entries():
-            source = Visiting(self._received, next, self._visit)
+            source = Visiting(source, next, self._visit)
+        if self.taken is not None:
+            source = Telling(source, next, self.taken)
         self._replayer = Replayer(
             source,
             self.machine,

@@ -264,6 +264,22 @@ class Received:
             self._condition.notify_all()
 
 
+class Telling:
+    """A Source that tells of each entry that was taken, before it is executed."""
+
+    def __init__(self, source: Source, next: int, taken: Callable[[Entry, int], None]) -> None:
+        self._source = source
+        self._next = next
+        self._taken = taken
+        self.peek = source.peek
+
+    def take(self) -> Entry:
+        entry = self._source.take()
+        self._taken(entry, self._next)
+        self._next += 1
+        return entry
+
+
 class Visiting:
     """A Source that tells before each entry is taken."""
 

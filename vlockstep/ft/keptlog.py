@@ -1,8 +1,13 @@
-"""The log file of a replica."""
+"""The log file of a replica.
+
+A keyframe belongs before one of the entries, and is there only when the guest has come to that; a
+secondary gets entries, and keeps them, before its guest does. So they are held back meanwhile.
+"""
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -11,6 +16,8 @@ from vlockstep.host.background import Background
 from vlockstep.machine.config import GuestConfig
 from vlockstep.protocol.journal import Batch
 from vlockstep.protocol.timing import MILLISECOND
+from vlockstep.replay import codec
+from vlockstep.replay.keyframe import Keyframe
 from vlockstep.replay.logfile import LogWriter
 
 _FLUSH = 100 * MILLISECOND
@@ -21,6 +28,8 @@ _OVERHEAD = 256
 """Bytes of memory that a batch takes besides its content, about."""
 _MUCH = 1 << 18
 """So many bytes do not wait for company."""
+_HELD = LIMIT // 2
+"""When so much waits, nothing is held back for a keyframe."""
 _PATIENCE = 10.0
 """Seconds that the file has for the rest in the end."""
 
@@ -52,12 +61,23 @@ class KeptLog:
         self._lost = False
         self._closed = False
         self._flush_at = 0
+        self._holding = False
+        self._held: deque[tuple[Batch, int]] | None = None
+        """In the background: what is held back, each batch with the bytes that wait with it."""
+        self._keyframe: Keyframe | None = None
+        """That belongs among them, or behind them."""
+        self._placed: Callable[[bool], None] = lambda placed: None
         self._submit(self._open)
 
     @property
     def written(self) -> int:
         """Bytes in the file; 0 if it was lost."""
         return 0 if self._writer is None or self._lost else self._writer.written
+
+    @property
+    def lost(self) -> bool:
+        """The file has ended before the guest."""
+        return self._lost
 
     def keep(self, now: int, batches: Iterable[Batch]) -> None:
         """Write these as they are, a little later."""
@@ -68,12 +88,46 @@ class KeptLog:
             self._batches.append(batch)
             self._bytes += _OVERHEAD + len(batch.content)
         with self._lock:
-            full = self._waiting + self._bytes > LIMIT
-        if full:
+            waiting = self._waiting + self._bytes
+        if self._holding and waiting > _HELD:
+            self.release()
+        if waiting > LIMIT:
             self._lose(f"{self._path} takes less than the guest gives")
         elif now >= self._flush_at or self._bytes >= _MUCH:
             self._flush_at = now + _FLUSH
             self._hand_over()
+
+    def hold(self, held: Callable[[int | None], None]) -> None:
+        """Write no entries any more, for a keyframe before one of them, until that is placed, or
+        they are released. `held` is told, in the background, from which on; None if it is not to
+        be."""
+        self._holding = True
+
+        def begin() -> None:
+            assert self._writer is not None
+            if self._holding:
+                self._held = deque()
+            held(self._writer.next if self._holding else None)
+
+        self._submit(begin)
+
+    def place(self, keyframe: Keyframe, placed: Callable[[bool], None]) -> None:
+        """Write this where it belongs, and what was held back; `placed` is told, in the background,
+        whether it was: not if they are released before."""
+
+        def begin() -> None:
+            if self._held is None:
+                placed(False)
+                return
+            self._keyframe, self._placed = keyframe, placed
+            self._flow()
+
+        self._submit(begin)
+
+    def release(self) -> None:
+        """Write what was held back, without a keyframe."""
+        self._holding = False
+        self._submit(self._let_go)
 
     def close(self) -> None:
         """Wait for the rest, but not for long."""
@@ -82,6 +136,7 @@ class KeptLog:
         self._closed = True
         if not self._lost:
             self._hand_over()
+        self.release()
         self._submit(self._complete)
         if not self._background.drain(_PATIENCE):
             self._lose(f"{self._path} does not take what the guest gave")
@@ -110,10 +165,45 @@ class KeptLog:
         self._writer = LogWriter(self._path, self._config, self._image)
 
     def _write(self, batches: list[Batch], size: int) -> None:
+        if self._held is None:
+            self._put(batches, size)
+        elif batches:
+            self._held.extend((batch, 0) for batch in batches[:-1])
+            self._held.append((batches[-1], size))
+            self._flow()
+
+    def _put(self, batches: Iterable[Batch], size: int) -> None:
         assert self._writer is not None
         self._writer.write((batch.first, batch.end, batch.content) for batch in batches)
         with self._lock:
             self._waiting -= size
+
+    def _flow(self) -> None:
+        """Write what comes before the keyframe, if it is known where that belongs; then all."""
+        keyframe, held = self._keyframe, self._held
+        if keyframe is None or held is None:
+            return
+        assert self._writer is not None
+        while held and held[0][0].first < keyframe.sequence:
+            batch, size = held.popleft()
+            if batch.end > keyframe.sequence:
+                batch, rest = _split(batch, keyframe.sequence)
+                held.appendleft((rest, size))
+                size = 0
+            self._put([batch], size)
+        if self._writer.next == keyframe.sequence:
+            self._writer.keyframe(keyframe)
+            self._keyframe, self._holding = None, False
+            self._let_go()
+            self._placed(True)
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, None
+        for batch, size in held or ():
+            self._put([batch], size)
+        if self._keyframe is not None:
+            self._keyframe = None
+            self._placed(False)
 
     def _complete(self) -> None:
         assert self._writer is not None
@@ -124,4 +214,15 @@ class KeptLog:
             if self._lost:
                 return
             self._lost = True
+        self._held = self._keyframe = None
         self._tell_loss(f"{why}; the log file ends here")
+
+
+def _split(batch: Batch, at: int) -> tuple[Batch, Batch]:
+    """Before the entry `at`, which is one of it and not its first."""
+    first, entries = codec.decode(batch.content)
+    before, behind = entries[: at - first], entries[at - first :]
+    return (
+        batch._replace(end=at, content=codec.encode(first, before)),
+        batch._replace(first=at, content=codec.encode(at, behind)),
+    )

@@ -21,6 +21,7 @@ from vlockstep.ft import events
 from vlockstep.ft.diskcopies import DiskCopies, DiskLoading
 from vlockstep.ft.guest import Guest
 from vlockstep.ft.keptlog import KeptLog
+from vlockstep.ft.keyframing import Keyframing
 from vlockstep.ft.links import Links
 from vlockstep.ft.loading import Loading
 from vlockstep.ft.migration import Migration, Report
@@ -98,6 +99,7 @@ class Replica:
         self._config: GuestConfig | None = None
         self._guest: Guest | None = None
         self._log: KeptLog | None = None
+        self._keyframing: Keyframing | None = None
         self.transfer: Transfer | None = None
         """Of the guest's state, to a replica that joins."""
         self._migration: Migration | None = None
@@ -198,6 +200,8 @@ class Replica:
             times.append(self._migration.deadline())
         if self.transfer is not None:
             times.append(self.transfer.deadline())
+        if self._keyframing is not None:
+            times.append(self._keyframing.deadline())
         return min(times)
 
     def arrived(self, peer: bytes, data: bytes) -> None:
@@ -319,6 +323,8 @@ class Replica:
             self._stop(self._leaving, orderly=False)
         self._go_on_sending()
         self._go_on_loading()
+        if self._keyframing is not None:
+            self._keyframing.turn(self._host.now())
         if self._migration is not None:
             self._migration.look(self._host.now())
             if self._migration.over:
@@ -373,6 +379,8 @@ class Replica:
             self._closed = True
             for place in self._guest.unreached:
                 self._notice(f"this replica never came to {place.text}")
+        if self._keyframing is not None:
+            self._keyframing.stop()
         if self._log is not None:
             self._log.close()
         self._end_transfer()
@@ -840,6 +848,16 @@ class Replica:
                 self._notice,
                 self._setting.image.path,
             )
+            if self._setting.keyframes is not None:
+                self._begin_keyframes(self._log, self._setting.keyframes)
+
+    def _begin_keyframes(self, log: KeptLog, interval: int) -> None:
+        background = self._host.background("keyframes")
+        made = Keyframing(self._running, log, background, interval, self._notice)
+        self._running.taken = made.taken
+        if isinstance(self.role, Secondary):
+            made.follow(self._host.now())
+        self._keyframing = made
 
     def _generation(self) -> int:
         return (self._going_live or self.role).generation
@@ -850,6 +868,8 @@ class Replica:
         """Let the guest execute what was received, and then meet this host."""
         assert isinstance(self.role, Secondary)
         self._going_live = action
+        if self._keyframing is not None:
+            self._keyframing.stop()
         self._running.go_live(self.role.received_entries, action.not_before)
         self._host.wake()
 
@@ -870,6 +890,8 @@ class Replica:
         assert isinstance(self.role, Primary)
         self._flush_at = NEVER
         self.role = self._roles.following(action, self.role)
+        if self._keyframing is not None:
+            self._keyframing.follow(self._host.now())
         self._running.follow(action.next)
         self._host.observe(events.Following(action.generation))
         self._do(lambda: self.role.connected(self._host.now(), action.owner))

@@ -94,7 +94,8 @@ class Setting:
     guest starts afresh here, before any output. `guest` is the arbiter's name for it. `shared` are
     the locks on the files that both replicas write, by what they are to the guest. `disk_counters`
     count, by name, what becomes of the disks. Of more than `cpu_limit`, a CPU model, no guest is
-    followed."""
+    followed. While this replica follows, its `log` gets a keyframe each `keyframes` ns, if that is
+    set."""
 
     image: Image
     console: Console
@@ -106,6 +107,7 @@ class Setting:
     timing: Timing = field(default_factory=Timing)
     transfer: TransferLimits = field(default_factory=TransferLimits)
     log: Path | None = None
+    keyframes: int | None = None
     core_directory: Path | None = None
     fault: Fault | None = None
     stops: Sequence[Place] = ()

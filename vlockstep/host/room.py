@@ -15,13 +15,13 @@ _MIB = 1 << 20
 _SYSTEM = Path("/")
 
 
-def expect_room(size: int, system: Path = _SYSTEM) -> None:
-    """For `size` bytes of RAM more. Raises `HostError` if there is none, as far as can be found out
-    below the root of the file `system`."""
+def expect_room(size: int, system: Path = _SYSTEM, what: str = "the guest") -> None:
+    """For `size` bytes of RAM more, which `what` takes. Raises `HostError` if there is none, as far
+    as can be found out below the root of the file `system`."""
     available = min(_of_computer(system), _of_groups(system))
     if size > available:
         raise HostError(
-            f"the guest needs {size / _MIB:.0f} MiB of memory, and {available / _MIB:.0f} MiB are "
+            f"{what} needs {size / _MIB:.0f} MiB of memory, and {available / _MIB:.0f} MiB are "
             "available here: end something else, or run it on another host",
         )
 

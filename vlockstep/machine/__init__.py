@@ -28,6 +28,7 @@ Its execution
     nativecode      machine code for this host
     memory          Memory, BadPointer: guest RAM, as the engine and Python both see it
     dirty           DirtyPages, track: which of its pages were written since the last look
+    ramcopy         RamCopy: a copy of RAM, most of which is made while the guest runs
     paging          build, translate, read: page tables
     registers       Registers: all that a guest can set, with a readable difference
     exceptions      deliver, TripleFault: exceptions and interrupts, through the guest's IDT

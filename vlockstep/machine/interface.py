@@ -21,6 +21,9 @@ class GuestMemory(Protocol):
     @property
     def size(self) -> int: ...
 
+    @property
+    def used(self) -> int: ...
+
     def extents(self) -> Iterable[tuple[int, int]]: ...
 
     def peek(self, address: int, length: int) -> bytes: ...
@@ -60,6 +63,9 @@ class GuestMachine(Probe, Protocol):
     core_directory: Path | None
     outcome: Outcome | None
     exits: int
+
+    @property
+    def counting(self) -> bool: ...
 
     def run(self, world: World) -> Outcome | Stop: ...
 

@@ -129,6 +129,11 @@ class Memory:
             if address < high and low < end:
                 raise BadPointer(f"{length} bytes at {address:#x} are read-only in this image")
 
+    @property
+    def used(self) -> int:
+        """Bytes that may be anything but zeros."""
+        return sum(end - start for start, end in self.extents())
+
     def extents(self) -> Iterator[tuple[int, int]]:
         """`(start, end)` of the ranges that may hold anything but zeros, in order."""
         if self._fd < 0:

@@ -105,6 +105,12 @@ class Checkpoint:
         return cls(Registers({n: found.get(n, 0) for n in like}), address, digest)
 
 
+def slice_of(checkpoint: bytes) -> int | None:
+    """The address of the slice of RAM that a packed checkpoint digests; None if it digests none."""
+    *_, address, digest = msgpack.unpackb(checkpoint)
+    return int(address) if digest else None
+
+
 def _to_bytes(value: int) -> int | bytes:
     return value if value < 1 << 64 else value.to_bytes(_WIDEST, "little")
 

@@ -7,13 +7,14 @@ keyframe before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from vlockstep.errors import LogError, StateError
-from vlockstep.machine.dirty import DirtyPages
+from vlockstep.machine.interface import GuestMachine
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.memory import Memory
 from vlockstep.machine.position import Position
@@ -22,7 +23,7 @@ from vlockstep.machine.state import MachineState
 from vlockstep.replay.entry import Entry, Kind
 from vlockstep.replay.keyframe import Keyframe
 from vlockstep.replay.logfile import LogReader
-from vlockstep.replay.pieces import PIECE, Piece, Unpacker, pack
+from vlockstep.replay.pieces import PIECE, Unpacker, pack
 from vlockstep.replay.recorder import Cadence, Recorder
 from vlockstep.replay.replayer import Divergence
 from vlockstep.replay.script import Goal, Script
@@ -49,32 +50,56 @@ class KeyframeMaker:
 
     def before(self, entry: Entry, sequence: int) -> Keyframe | None:
         """That before an entry that is being made, with this sequence number; None where there can
-        be none. A guest that counts blocks has exact states between them."""
-        kind, *_, checkpoint = entry
-        if kind == _END or checkpoint or (self._machine.counting and kind != _INTERRUPT):
-            return None
-        machine = self._machine
-        try:
-            state = machine.capture(memory=False)
-        except StateError:
-            return None
+        be none."""
+        world = self._world
         left, *others = self._recorder.cadence  # behind the entry
-        return Keyframe(
-            sequence,
-            machine.position,
-            state.pack(),
-            self._world.clock(),
-            self._world.console_offset,
-            Cadence(left + 1, *others),
-            machine.registers().digest(),
-            tuple(pack(_written(self._pages, machine.memory.size))),
+        cadence = Cadence(left + 1, *others)
+        found = state_before(
+            entry, self._machine, sequence, cadence, world.clock(), world.console_offset
         )
+        if found is None:
+            return None
+        return replace(found, memory=memory_of(self._pages.scan(), self._pages.read))
 
 
-def _written(pages: DirtyPages, size: int) -> Iterator[Piece]:
-    for start, end in pages.scan():
-        for at in range(start, end, PIECE):
-            yield at, pages.read(at, min(at + PIECE, end))
+def state_before(
+    entry: Entry,
+    machine: GuestMachine,
+    sequence: int,
+    cadence: Cadence,
+    clock: tuple[int, int],
+    console: int,
+) -> Keyframe | None:
+    """A keyframe without RAM before an entry that the guest makes, or is fed; None where there can
+    be none. A guest that counts blocks has exact states between them."""
+    kind, *_, checkpoint = entry
+    if kind == _END or checkpoint or (machine.counting and kind != _INTERRUPT):
+        return None
+    try:
+        state = machine.save()
+    except StateError:
+        return None
+    return Keyframe(
+        sequence,
+        machine.position,
+        state,
+        clock,
+        console,
+        cadence,
+        machine.registers().digest(),
+    )
+
+
+def memory_of(
+    ranges: Iterable[tuple[int, int]], read: Callable[[int, int], bytes]
+) -> tuple[bytes, ...]:
+    """What RAM holds there, `(start, end)`, for a keyframe."""
+    pieces = (
+        (at, read(at, min(at + PIECE, end)))
+        for start, end in ranges
+        for at in range(start, end, PIECE)
+    )
+    return tuple(pack(pieces))
 
 
 def begin_near(path: Path, machine: Machine, goal: Goal) -> tuple[Keyframe, int] | None:

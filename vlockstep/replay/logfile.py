@@ -63,6 +63,11 @@ class LogWriter:
         """Bytes in the file."""
         return self._file.written
 
+    @property
+    def next(self) -> int:
+        """The entry that is to come next."""
+        return self._next + len(self._entries)
+
     def append(self, entry: Entry) -> None:
         entries = self._entries
         entries.append(entry)
@@ -105,7 +110,7 @@ class LogWriter:
 
     def keyframe(self, keyframe: Keyframe) -> None:
         """Keep the state before the entry that is to be appended next."""
-        assert keyframe.sequence == self._next + len(self._entries)
+        assert keyframe.sequence == self.next
         self.flush()
         content = keyframe.pack()
         if len(content) > MAX_CONTENT:

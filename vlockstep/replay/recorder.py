@@ -18,6 +18,7 @@ from vlockstep.replay.entry import (
     block_write_digest,
     output_digest,
     slice_digest,
+    slice_of,
 )
 
 # Looking up a member of an enumeration takes 0.1 µs; these are looked up for every entry.
@@ -50,6 +51,19 @@ class Cadence(NamedTuple):
     """Checkpoints."""
     slice: int = 0
     """Address of the slice of RAM that was digested last."""
+
+    def after(self, entry: Entry) -> Cadence:
+        """Where the Recorder stands that has made this entry next; another one than before, if it
+        made a checkpoint that this one would not have made."""
+        checkpoint = entry[4]
+        left, until_memory, slice = self
+        if not checkpoint:
+            return Cadence(max(1, left - 1), until_memory, slice)
+        before = MEMORY_INTERVAL if left > 1 else until_memory
+        address = slice_of(checkpoint)
+        if address is not None:
+            return Cadence(CHECKPOINT_INTERVAL, MEMORY_INTERVAL, address)
+        return Cadence(CHECKPOINT_INTERVAL, before - 1, 0 if left > 1 else slice)
 
 
 _START = Cadence()

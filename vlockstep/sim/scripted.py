@@ -78,6 +78,10 @@ class ScriptedMachine:
     def position(self) -> Position:
         return Position(self.exits, self._blocks)
 
+    @property
+    def counting(self) -> bool:
+        return self._timer[0] > 0
+
     def registers(self) -> Registers:
         return Registers({**_ZERO, "rip": self.exits, "rax": self.chain})
 
@@ -290,6 +294,10 @@ class _Memory:
 
     def digest(self) -> bytes:
         return struct.pack("<Q", self._machine.chain) + self.content
+
+    @property
+    def used(self) -> int:
+        return self.size
 
     def extents(self) -> list[tuple[int, int]]:
         return []

@@ -10,7 +10,6 @@ respawn          Respawner: starts another replica by a command
 origin           boot, Origin, LiveGuest: a guest that nobody protects, from its start on
 restoring        restore: such a start from a snapshot
 visits           Visit: holding a guest that runs, to look at it
-ramcopy          RamCopy: a copy of RAM, made while the guest runs
 snapshotfiles    SnapshotFiles, take: the file of a snapshot of a guest that goes on
 snapshots        SnapshotCommand: snapshots of a guest that nobody protects
 followed         FollowedSnapshots: snapshots of a protected one, at its secondary

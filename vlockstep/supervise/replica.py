@@ -112,6 +112,7 @@ class Replica:
         setting = replace(
             setting_of(spec, guest, console, name),
             log=spec.log,
+            keyframes=None if spec.keyframes is None else round(spec.keyframes * SECOND),
             core_directory=spec.cores,
             fault=places.fault(spec.test, settle),
             stops=places.stops(spec.test),

@@ -13,14 +13,15 @@ from typing import Any, Protocol
 from vlockstep.errors import UsageError, VlockstepError
 from vlockstep.files.atomicfile import AtomicFile
 from vlockstep.host.devices import Disk
+from vlockstep.host.room import expect_room
 from vlockstep.machine.config import MIB
 from vlockstep.machine.interface import GuestMachine
 from vlockstep.machine.memory import Memory
+from vlockstep.machine.ramcopy import RamCopy
 from vlockstep.replay.pieces import Piece
 from vlockstep.replay.snapshot import DiskState, Snapshot, encode
 from vlockstep.supervise.control import Answer
 from vlockstep.supervise.files import refuse_overwriting
-from vlockstep.supervise.ramcopy import RamCopy
 from vlockstep.supervise.visits import Visit
 
 HELD_DISKS = 16 * MIB
@@ -138,6 +139,7 @@ class SnapshotFiles:
 
 def take(subject: Subject, file: AtomicFile, tell: Teller) -> Facts:
     """Most of the RAM is copied before the guest is held, and the file is made afterwards."""
+    expect_room(subject.machine.memory.used, what="a copy of the guest's RAM")
     with closing(RamCopy(subject.machine)) as copy:
         copy.approach()
         with subject.visit() as visit:

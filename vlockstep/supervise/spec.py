@@ -22,6 +22,7 @@ ROLES: tuple[Role, ...] = ("primary", "secondary")
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:7700"
 HOUR_MS = 3_600_000
 YEAR_S = 31_536_000
+DAY_S = 86_400
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -87,6 +88,8 @@ class ReplicaSpec:
     for; if there are several, each listens at `reached_at` for the others. One that `awaits_at` an
     endpoint connects to no primary: it waits there for the guest to be moved to it.
 
+    While a replica follows, its log gets a keyframe every so many seconds, if `keyframes` says so.
+
     `respawn` is a command that starts another replica when the guest has lost its own.
 
     `name` is what the running guest is called in its `run_directory`; by default it gets one made
@@ -105,6 +108,7 @@ class ReplicaSpec:
     nics: tuple[NicSpec, ...] = ()
     console: Path | None = None
     log: Path | None = None
+    keyframes: float | None = None
     cores: Path | None = None
     arbiter: Path | None = None
     endpoint: str = DEFAULT_ENDPOINT
@@ -152,6 +156,8 @@ class ReplicaSpec:
             )
         if self.respawn is not None:
             self._check_respawn(self.respawn)
+        if self.keyframes is not None:
+            self._check_keyframes(self.keyframes)
 
     def _check_respawn(self, command: str) -> None:
         from vlockstep.supervise.respawn import words
@@ -161,6 +167,17 @@ class ReplicaSpec:
             raise UsageError(
                 "nobody can join a replica that listens nowhere, as the command is to let somebody",
                 key=("respawn",),
+            )
+
+    def _check_keyframes(self, seconds: float) -> None:
+        if not 0 < seconds <= DAY_S:
+            raise UsageError(
+                f"{seconds:g} is not a time between keyframes: give seconds, up to {DAY_S}",
+                key=("keyframes",),
+            )
+        if self.log is None:
+            raise UsageError(
+                "keyframes are kept in a log, and there is none: name its file", key=("keyframes",)
             )
 
     @property
@@ -175,6 +192,7 @@ class ReplicaSpec:
             "timing": self.timing != TimingSpec(),
             "test": self.test != TestSpec(),
             "respawn": self.respawn is not None,
+            "keyframes": self.keyframes is not None,
         }
         for key, there in given.items():
             if there:

@@ -130,6 +130,7 @@ class _Reader:
             "nic": self._nics,
             "console": self._path,
             "log": self._path,
+            "keyframes": _number,
             "cores": self._path,
             "arbiter": self._path,
             "endpoint": _text,
@@ -211,6 +212,12 @@ _integer = _typed(int, "a whole number")
 _truth = _typed(bool, "true or false")
 _table = _typed(dict, "a table")
 _list = _typed(list, "a list of texts")
+
+
+def _number(value: Any, key: Key) -> float:
+    if type(value) not in (int, float):
+        raise UsageError(f"{_toml_of(value)} is not a number", key=key)
+    return float(value)
 
 
 def _text(value: Any, key: Key) -> str:
