@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vlockstep.errors import HostError, UsageError
-from vlockstep.ft.rounds import Precopy, Round, SentRest, Throttle
+from vlockstep.ft.rounds import CopiedRest, Precopy, Round, SentRest, Throttle
 from vlockstep.protocol.actions import NEVER
 from vlockstep.protocol.timing import MILLISECOND as MS
 from vlockstep.protocol.timing import SECOND
@@ -107,3 +107,26 @@ def test_a_throttled_guest_stands_for_that_part_of_the_time() -> None:
             now = later
         assert total * 100 // (now - 7) == pytest.approx(throttle.percent, abs=1)
     assert throttle.percent == 99
+
+
+def copied(*sizes: int) -> list[bool]:
+    """Whether rounds that leave so many MB are the last, of a guest that has 100 and may be held
+    for no time at all."""
+    some = CopiedRest(0, 30, 100 * MB)
+    return [
+        some.over(0, Round(100 * MB, SECOND, size * MB, number))
+        for number, size in enumerate(sizes)
+    ]
+
+
+def test_rounds_that_shrink_go_on() -> None:
+    assert copied(79, 60, 40, 10) == [False] * 4
+
+
+def test_two_in_a_row_that_do_not_are_enough() -> None:
+    assert copied(50, 45, 30, 28, 27) == [False, False, False, False, True]
+
+
+def test_so_is_the_first_in_which_most_of_it_was_written_again() -> None:
+    """As much would be in any other."""
+    assert copied(81) == [True]

@@ -21,7 +21,7 @@ DOWNTIME_MS = 300
 _SHRUNK = 0.8
 _STUBBORN = 2
 """So many rounds in a row that shrink less than to `_SHRUNK` of the one before, and there is no
-use in another one."""
+use in another one; nor if it is the first, the longest."""
 _FIRST_RATE = 2_000_000_000
 """Bytes a second that are copied in memory, as long as that was not measured."""
 _LONGEST = 60 * SECOND
@@ -134,7 +134,8 @@ class CopiedRest:
         """Bytes that were copied, and nanoseconds that it took."""
 
     def over(self, now: int, last: Round) -> bool:
-        self._stubborn = self._stubborn + 1 if last.left > self._size * _SHRUNK else 0
+        shrunk = last.left <= self._size * _SHRUNK
+        self._stubborn = 0 if shrunk else self._stubborn + (_STUBBORN if last.number == 0 else 1)
         self._size = last.left
         return last.left <= self._limit or self._useless(last.number)
 
