@@ -228,9 +228,8 @@ def test_where_nothing_can_be_locked_it_is_said_and_goes_on(
             opened = Disk(image, "guest")
         with closing(opened) as secondary:
             assert secondary.lock.token is None
-            setting = Setting(
-                sample("ledger"), ConsoleStream(), {}, {}, shared={"disk 'disk'": secondary.lock}
-            )
+            locked = {"disk 'disk'": secondary.lock}
+            setting = Setting(sample("ledger"), ConsoleStream(), {}, {}, shared=lambda: locked)
             doubt = f"it cannot be verified that the disk {image} is the primary's disk 'disk'"
             for token in (primary.lock.token, None):
                 [text] = setting.verify_shared({"disk 'disk'": token})

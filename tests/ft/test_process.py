@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -47,7 +47,12 @@ class Arbiter:
         self.ended: list[int] = []
 
     def claim(
-        self, owner: str, expected: int, leave_out: frozenset[str], take_in: frozenset[str]
+        self,
+        owner: str,
+        expected: int,
+        leave_out: frozenset[str],
+        take_in: frozenset[str],
+        moved: Mapping[str, str] | None = None,
     ) -> Record:
         answer = next(self._answers)
         if isinstance(answer, Exception):

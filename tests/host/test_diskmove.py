@@ -88,7 +88,7 @@ def test_it_moves_while_it_is_written(disk: Disk, old: Path, tmp_path: Path) -> 
     assert new.read_bytes() == written(writer.count)
     assert old.read_bytes() == before
     assert disk.path == new
-    assert [*dict.fromkeys(phases)] == [*Phase]
+    assert [*dict.fromkeys(phases)] == [p for p in Phase if p is not Phase.AGREEING]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new.img", "old.img"]
 
 

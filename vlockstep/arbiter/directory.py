@@ -16,6 +16,7 @@ import os
 import re
 import socket
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -31,7 +32,7 @@ _GUEST = "guest"
 _GUEST_NAME = re.compile(r"[0-9a-f]{32}")
 _DRAFT = re.compile(r"\.(claim|guest)-[0-9a-f]{32}")
 _OF_THE_FILESYSTEM = re.compile(r"lost\+found|\.nfs[0-9a-f]+")
-_FIELDS = get_type_hints(Record) | {"members": list}
+_FIELDS = get_type_hints(Record) | {"members": list, "disks": dict}
 _RESET = "vlockstep arbiter reset"
 
 
@@ -85,9 +86,14 @@ class DirectoryArbiter:
         return generation
 
     def claim(
-        self, owner: str, expected: int, leave_out: frozenset[str], take_in: frozenset[str]
+        self,
+        owner: str,
+        expected: int,
+        leave_out: frozenset[str],
+        take_in: frozenset[str],
+        moved: Mapping[str, str] | None = None,
     ) -> Record:
-        return rule.claim(self, self._record(expected + 1, owner), leave_out, take_in)
+        return rule.claim(self, self._record(expected + 1, owner), leave_out, take_in, moved)
 
     def _record(self, generation: int, owner: str) -> Record:
         pid = os.getpid()
@@ -327,6 +333,8 @@ def _parse(text: str) -> Record:
         raise ValueError("fields of wrong types")
     if {type(member) for member in record.members} != {str} or record.owner not in record.members:
         raise ValueError("an owner who is no member")
+    if {type(path) for path in record.disks.values()} - {str}:
+        raise ValueError("a disk without a path")
     return Record(**{**fields, "members": tuple(record.members)})
 
 

@@ -301,7 +301,7 @@ class Process:
             problem = ""
             try:
                 record = self._arbiter.claim(
-                    self._instance, claim.expected, claim.leave_out, claim.take_in
+                    self._instance, claim.expected, claim.leave_out, claim.take_in, claim.moved
                 )
             except ArbiterError as error:
                 problem = str(error)

@@ -10,7 +10,7 @@ each action has its place here; what can be told apart from them has modules of 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -29,7 +29,8 @@ from vlockstep.ft.outputs import OutputQueue
 from vlockstep.ft.places import Stage
 from vlockstep.ft.roles import Role, Roles
 from vlockstep.ft.rounds import Precopy
-from vlockstep.ft.runtime import Runtime, Setting
+from vlockstep.ft.runtime import DiskMover, Runtime, Setting
+from vlockstep.ft.shareddisks import SharedDisks
 from vlockstep.ft.standby import StandbyNics
 from vlockstep.ft.transfer import Transfer
 from vlockstep.ft.watch import NetworkWatch, ProtectionWatch
@@ -107,7 +108,12 @@ class Replica:
         """The peer to which the guest migrates."""
         self._loading: Loading | None = None
         self._disk_work: Background | None = None
-        """Where disks are read or filled for a join."""
+        """Where disks are opened, and read or filled for a join."""
+        self._shared = SharedDisks(
+            setting.shared_disks, setting.open_copy, self._disk_background, host.wake
+        )
+        self._mover: DiskMover | None = None
+        """Who moves one of them, and waits to be told something."""
         self._links = Links(instance, host.send, lambda: self.role.known)
         self._due: deque[Callable[[], list[Action]]] = deque()
         """Events of the role, each to be told when the actions of those before are carried out."""
@@ -291,6 +297,33 @@ class Replica:
         """Let the guest stay here; false if it migrates no more, or can stay no longer."""
         return self._migration is not None and self._migration.cancel(reason)
 
+    def move_disk(self, since: Role, disk: str, path: str, token: int, mover: DiskMover) -> None:
+        """Let a shared disk move to the file `path`, which is equal to it and is written as it is,
+        since before this replica had any role but `since`. `mover` is told what comes of it."""
+        role = self.role
+        if not isinstance(role, Primary) or role is not since or self.result is not None:
+            mover.kept("this replica is not the primary any more")
+            return
+        self._mover = mover
+        self._do(lambda: role.move_disk(self._host.now(), disk, path, token))
+
+    def decide_disk(self) -> None:
+        """After `DiskMover.agreed`: what is written is in both files from now on."""
+        role = self.role
+        if isinstance(role, Primary):
+            self._do(lambda: role.decide_disk(self._host.now()))
+
+    def keep_disk(self, reason: str) -> None:
+        """The disk is to stay where it is, unless that is being decided."""
+        role = self.role
+        if isinstance(role, Primary):
+            self._do(lambda: role.keep_disk(reason))
+
+    def disk_moved(self) -> None:
+        """After `DiskMover.moved`: the old file is not used here any more."""
+        if isinstance(self.role, Primary) and self._config is not None:
+            self.role.disk_moved(self._roles.offer(self._config))
+
     def leave(self, reason: str) -> None:
         """Let another replica have the guest, or end it if there is none, and leave; without either
         if that takes too long."""
@@ -321,6 +354,7 @@ class Replica:
             self._do(lambda: self.role.tick(self._host.now()))
         if self.result is None and self._host.now() >= self._leave_by:
             self._stop(self._leaving, orderly=False)
+        self._see_opened()
         self._go_on_sending()
         self._go_on_loading()
         if self._keyframing is not None:
@@ -384,6 +418,11 @@ class Replica:
         if self._log is not None:
             self._log.close()
         self._end_transfer()
+        if self._mover is not None and isinstance(self.role, Primary):
+            asked = self.role.moving is not None and self.role.moving.claimed
+            told = self._mover.undecided if asked else self._mover.kept
+            told("this replica has ended")
+            self._mover = None
 
     def fall_silent(self) -> None:
         """Begin no other output."""
@@ -602,8 +641,16 @@ class Replica:
                 self._begin_transfer(to)
             case actions.StopTransfer(reason):
                 self._give_up_transfer(reason)
-            case actions.Load(config):
-                self._load(config)
+            case actions.Load(config, disks):
+                self._load(config, disks)
+            case actions.OpenDisk():
+                self._shared.open(action)
+            case actions.UseDisks(disks):
+                self._use_disks(disks)
+            case actions.Agreed() if self._mover is not None:
+                self._mover.agreed()
+            case actions.KeepDisk(reason):
+                self._keep_disk(reason)
             case actions.Announce():
                 self._nics.announce()
             case actions.Claim():
@@ -763,14 +810,17 @@ class Replica:
                 disks.close()
             self._uncaptured(primary, error)
 
+    def _disk_background(self) -> Background:
+        if self._disk_work is None:
+            self._disk_work = self._host.background("disks")
+        return self._disk_work
+
     def _disk_copies(self, kind: Callable[..., _Disks]) -> _Disks | None:
         """Of the disks that are copies of each replica's own, if there are any."""
         copies = self._setting.copies
         if not copies:
             return None
-        if self._disk_work is None:
-            self._disk_work = self._host.background("disk copies")
-        return kind(copies, self._disk_work, self._host.wake)
+        return kind(copies, self._disk_background(), self._host.wake)
 
     def _go_on_sending(self) -> None:
         role, transfer = self.role, self.transfer
@@ -819,13 +869,45 @@ class Replica:
             self.transfer.close()
             self.transfer = None
 
-    def _load(self, data: dict[str, Any]) -> None:
+    # Disks that move
+
+    def _see_opened(self) -> None:
+        """Whether a file is open that may be a shared disk's soon."""
+        role, opened = self.role, self._shared.look()
+        if opened is not None and isinstance(role, Secondary):
+            sent, problem = opened
+            self._do(lambda: role.opened(sent, problem))
+
+    def _use_disks(self, disks: Mapping[str, str]) -> None:
+        """The arbiter says where those are that have moved."""
+        if isinstance(self.role, Primary):
+            assert self._mover is not None, "nobody but its primary moves a disk"
+            self._shared.at = dict(disks)
+            self._mover.moved()
+            self._mover = None
+            return
+        try:
+            for name, path, before in self._shared.use(disks):
+                self._host.observe(events.DiskMoved(name, path, before))
+        except VlockstepError as error:
+            self._host.observe(events.Stopped(str(error)))
+            self._fail(error)
+
+    def _keep_disk(self, reason: str) -> None:
+        if self._mover is not None:
+            self._mover.kept(reason)
+            self._mover = None
+
+    # Loading
+
+    def _load(self, data: dict[str, Any], disks: Mapping[str, str]) -> None:
         assert isinstance(self.role, Secondary)
         try:
             self._make_offered(data, runs=True)
         except VlockstepError as error:
             self._fail(error)
             return
+        self._shared.at = dict(disks)
         self._host.observe(events.Loading())
         if self._setting.log is not None:
             self._notice(
@@ -889,6 +971,7 @@ class Replica:
         """The guest is held, and goes on as a secondary's."""
         assert isinstance(self.role, Primary)
         self._flush_at = NEVER
+        self._keep_disk("another replica takes over")
         self.role = self._roles.following(action, self.role)
         if self._keyframing is not None:
             self._keyframing.follow(self._host.now())

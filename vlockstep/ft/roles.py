@@ -28,7 +28,7 @@ class Roles:
             self._setting.timing,
             generation,
             self._setting.image.digest,
-            self._offer(config),
+            self.offer(config),
             self._host.now(),
             guest=self._setting.guest,
             secondaries=secondaries,
@@ -59,7 +59,7 @@ class Roles:
             self._setting.timing,
             action.generation,
             self._setting.image.digest,
-            self._offer(config),
+            self.offer(config),
             self._host.now(),
             guest=self._setting.guest,
             endpoint=self._host.endpoint,
@@ -71,6 +71,7 @@ class Roles:
             journal=secondary.journal,
             outputs=secondary.outputs,
             ended=secondary.ended,
+            disks=action.disks,
         )
 
     def following(self, action: Follow, primary: Primary) -> Secondary:
@@ -89,8 +90,9 @@ class Roles:
             stands=action.stands,
             stable=primary.stable,
             journal=primary.journal,
+            disks=primary.disks,
         )
 
-    def _offer(self, config: GuestConfig) -> dict[str, Any]:
+    def offer(self, config: GuestConfig) -> dict[str, Any]:
         """What a secondary has to know of the guest, and of the files that it is to share."""
         return config.to_dict() | {"tokens": self._setting.tokens()}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from vlockstep.errors import UsageError
+from vlockstep.errors import HostError, UsageError
 from vlockstep.files.locks import FileLock
 from vlockstep.ft.events import Event
 from vlockstep.ft.handoff import Condition
@@ -17,7 +17,7 @@ from vlockstep.ft.transfer import TransferLimits
 from vlockstep.host.background import Background
 from vlockstep.host.devices import DiskCounters
 from vlockstep.host.live import BlockDevice, Console, Continuation, NetDevice
-from vlockstep.host.mirror import MirroredDisk
+from vlockstep.host.mirror import MirroredDisk, Storage
 from vlockstep.machine.config import BlockConfig, GuestConfig, NetConfig
 from vlockstep.machine.cpumodels import check_limit
 from vlockstep.machine.image import Image
@@ -82,6 +82,27 @@ class Runtime(Protocol):
         """Something happened."""
 
 
+def _no_copies(disk: str, path: Path, token: int) -> Storage:
+    raise HostError("no disk of this replica can move")
+
+
+class DiskMover(Protocol):
+    """Who moves a disk that replicas share, of a primary. It is told one of these in a turn: waits
+    for nothing."""
+
+    def agreed(self) -> None:
+        """All others have the new file. Let no write be made but to both, then `decide_disk`."""
+
+    def moved(self) -> None:
+        """The new file is the disk: use that alone, then `disk_moved`."""
+
+    def kept(self, reason: str) -> None:
+        """The old file is the disk, and nobody uses the new one any more."""
+
+    def undecided(self, reason: str) -> None:
+        """Only the arbiter knows."""
+
+
 CONSOLE = "console file"
 """What a console is among the files that replicas share."""
 
@@ -92,7 +113,8 @@ class Setting:
     `local` are the handles of disks of which each replica has its own copy. At `stops` the guest
     calls `Runtime.look_around`, at `diverge` a bit of its RAM is flipped. `begin` is called when a
     guest starts afresh here, before any output. `guest` is the arbiter's name for it. `shared` are
-    the locks on the files that both replicas write, by what they are to the guest. `disk_counters`
+    the locks on the files that both replicas write, by what they are to the guest. `open_copy`
+    opens a file that is to be a shared disk's, as `Devices.open_copy`. `disk_counters`
     count, by name, what becomes of the disks. Of more than `cpu_limit`, a CPU model, no guest is
     followed. While this replica follows, its `log` gets a keyframe each `keyframes` ns, if that is
     set."""
@@ -114,7 +136,8 @@ class Setting:
     diverge: Place | None = None
     begin: Callable[[], None] = lambda: None
     guest: str = ""
-    shared: Mapping[str, FileLock] = field(default_factory=dict)
+    shared: Callable[[], Mapping[str, FileLock]] = dict
+    open_copy: Callable[[str, Path, int], Storage] = _no_copies
     disk_counters: Mapping[str, DiskCounters] = field(default_factory=dict)
     cpu_limit: str | None = None
 
@@ -132,7 +155,15 @@ class Setting:
 
     def tokens(self) -> dict[str, int | None]:
         """Those of the locks of shared files, for the other replica."""
-        return {name: lock.token for name, lock in self.shared.items()}
+        return {name: lock.token for name, lock in self.shared().items()}
+
+    @property
+    def shared_disks(self) -> dict[str, MirroredDisk]:
+        """Those of which there is one for all replicas, by name, as far as they can move."""
+        devices = ((d.name, self.disks.get(d.handle)) for d in self.image.devices)
+        found = {name: disk for name, disk in devices if isinstance(disk, MirroredDisk)}
+        own = self.copies.values()
+        return {name: disk for name, disk in found.items() if disk not in own}
 
     @property
     def copies(self) -> dict[int, MirroredDisk]:
@@ -175,16 +206,16 @@ class Setting:
     def verify_shared(self, tokens: object) -> list[str]:
         """The files that both replicas write must be the same files: the primary, whose `tokens`
         these are, has locked what is open here. For people, what of it could not be found out."""
-        found = tokens if isinstance(tokens, dict) else {}
-        if (CONSOLE in self.shared) != (CONSOLE in found):
-            sides = ("here", "at the primary")[:: 1 if CONSOLE in self.shared else -1]
+        found, shared = tokens if isinstance(tokens, dict) else {}, self.shared()
+        if (CONSOLE in shared) != (CONSOLE in found):
+            sides = ("here", "at the primary")[:: 1 if CONSOLE in shared else -1]
             raise UsageError(
                 "the guest's console is a file {} and none {}: after a failover its text would be "
                 "torn; give both the same file, or neither one".format(*sides),
                 key=("console",),
             )
         doubts = []
-        for name, lock in self.shared.items():
+        for name, lock in shared.items():
             if name not in found:
                 continue  # the primary has no such file
             token = found[name]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vlockstep.errors import HostError, UsageError
 from vlockstep.files.locks import FileLock
-from vlockstep.host.devices import Disk, DiskCounters
+from vlockstep.host.devices import Disk, DiskCounters, DiskFile
 from vlockstep.machine.config import BlockConfig
 from vlockstep.machine.image import Device, DeviceKind, Image
 
@@ -42,6 +42,23 @@ class Devices:
     @property
     def by_name(self) -> dict[str, Disk]:
         return dict(zip(self.blocks, self.disks.values(), strict=True))
+
+    def open_copy(self, name: str, path: Path, token: int) -> DiskFile:
+        """The file at `path`, which may take the place of a shared disk's. Raises `VlockstepError`
+        if it is not the one that another replica of the guest has locked with this `token`."""
+        disk = self.by_name[name]
+        if not path.exists():
+            raise HostError(f"{path} is not there: name a file as all replicas reach it")
+        file = DiskFile(path, disk.group)
+        try:
+            if file.capacity != disk.capacity:
+                raise UsageError(f"{path} has {file.capacity} bytes, the disk {disk.capacity}")
+            if not file.lock.sees(token):
+                raise HostError(f"{path} is not seen to be the primary's here")
+        except BaseException:
+            file.close()
+            raise
+        return file
 
     @property
     def counters(self) -> dict[str, DiskCounters]:

@@ -14,7 +14,8 @@ not change while it is made. Who writes elsewhere waits for nobody.
 
 A hole is not read, and a piece of zeros not written: a copy begins with zeros everywhere. A mirror
 whose target fails has ended, with its `failure`, and the disk is what it was: a guest's write is
-made on the disk first, and nothing that becomes of a mirror is told to the guest.
+made on the disk first, and nothing that becomes of a mirror is told to the guest, unless it is
+*bound*: then either may be the disk soon, and who cannot write to both must not go on.
 """
 
 from __future__ import annotations
@@ -128,6 +129,8 @@ class MirroredDisk:
             self.storage.write(offset, data)
             for mirror in self._mirrors:
                 mirror.written(offset, data)
+                if mirror.bound and mirror.failure is not None:
+                    raise mirror.failure
 
     def mirror(self, target: Target) -> Mirror:
         """A new one; its steps are for the caller. Raises `UsageError` while it is filled."""
@@ -143,19 +146,39 @@ class MirroredDisk:
         with self._all_held():
             self._mirrors = tuple(m for m in self._mirrors if m is not mirror)
 
+    def bind(self, mirror: Mirror) -> None:
+        """From now on what is written is in both, or a write raises. The mirror has copied
+        everything. Raises its failure."""
+        with self._all_held():
+            _check(mirror)
+            mirror.bound = True
+
     def switch(self, mirror: Mirror, storage: Storage) -> Storage:
         """Go on with the storage to which the mirror has copied everything, and with that alone;
         what was used until now. Raises the failure of the mirror."""
         with self._all_held():
-            if mirror.failure is not None:
-                raise mirror.failure
-            assert mirror.over
-            before, self.storage = self.storage, storage
+            _check(mirror)
             self._mirrors = tuple(m for m in self._mirrors if m is not mirror)
+            return self._replace(storage)
+
+    def go_on_with(self, storage: Storage) -> Storage:
+        """With what another replica has made equal, and alone uses; what was used until now. Nobody
+        writes here meanwhile."""
+        with self._all_held():
+            return self._replace(storage)
+
+    def _replace(self, storage: Storage) -> Storage:
+        before, self.storage = self.storage, storage
         return before
 
     def _all_held(self) -> AbstractContextManager[None]:
         return self.ranges.held(0, self.capacity)
+
+
+def _check(mirror: Mirror) -> None:
+    if mirror.failure is not None:
+        raise mirror.failure
+    assert mirror.over
 
 
 class Mirror:
@@ -166,6 +189,8 @@ class Mirror:
         """Below it the target equals the disk."""
         self.copied = 0
         """Bytes read."""
+        self.bound = False
+        """What the disk gets is not written before the target has it, too."""
         self.failure: VlockstepError | None = None
         """Why the target does not equal the disk, and will not."""
         self._disk = disk

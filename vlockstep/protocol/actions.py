@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from vlockstep.machine.position import BOOT, Position
@@ -69,11 +70,13 @@ class Forget:
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Ask the arbiter for the generation after `expected`, whose members are those of `expected`
-    but for who is left out and who is taken in; answer with `arbiter_answered`."""
+    but for who is left out and who is taken in, and whose disks are where they were but for those
+    that have `moved`; answer with `arbiter_answered`."""
 
     expected: int
     leave_out: frozenset[str] = frozenset()
     take_in: frozenset[str] = frozenset()
+    moved: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +103,13 @@ class Follow:
 @dataclass(frozen=True, slots=True)
 class GoLive:
     """Secondary: become primary after the last entry received, with these other `members`. No
-    interrupt may come before `not_before`: the guest of one of them stands there."""
+    interrupt may come before `not_before`: the guest of one of them stands there. `disks` are the
+    files of those disks that have moved."""
 
     generation: int
     members: frozenset[str]
     not_before: Position = BOOT
+    disks: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +130,42 @@ class StopTransfer:
 @dataclass(frozen=True, slots=True)
 class Load:
     """Newcomer: make the guest with this configuration of the state that comes; tell with `loaded`
-    when it is there."""
+    when it is there. `disks` are the files of those disks that have moved."""
 
     config: dict[str, Any]
+    disks: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDisk:
+    """Secondary: open the file `path`, which the primary has locked with this `token`, as what
+    `disk` may be soon; tell with `opened`. It takes the place of any that was opened before."""
+
+    sent: int
+    disk: str
+    path: str
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class UseDisks:
+    """Either: the arbiter says that those disks that have moved are in these files: go on with the
+    one that was opened, if it is among them, and else let go of it."""
+
+    disks: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """Primary: every other member has opened the file to which the disk is to move. Once each write
+    is made to both files or fails, tell with `decide_disk`."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepDisk:
+    """Primary: the disk that was to move stays where it is, for this reason."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,5 +198,6 @@ class Stop:
 
 Action = (
     Send | Dial | Start | Announce | Deliver | Release | Forget | Claim | Hold | Resume | Follow
-    | GoLive | Transfer | StopTransfer | Load | Notice | Reply | Done | Stop
+    | GoLive | Transfer | StopTransfer | Load | OpenDisk | UseDisks | Agreed | KeepDisk | Notice
+    | Reply | Done | Stop
 )  # fmt: skip

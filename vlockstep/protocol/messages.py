@@ -9,13 +9,13 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from vlockstep.wire.codec import MAX_MESSAGE, Codec, MessageError
 from vlockstep.wire.keys import Party
 
-PROTOCOL = 6
+PROTOCOL = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,13 @@ class Refuse:
 class Ruling:
     """Either: `generation` is ruled by `owner`. `members` are all who may claim the next one, each
     with where it is reached. Said by the owner when it begins to rule and when somebody follows
-    it, and to whoever speaks of an older generation."""
+    it, and to whoever speaks of an older generation. From the owner `disks` are the files of those
+    disks that have moved."""
 
     generation: int
     owner: str
     members: dict[str, str]
+    disks: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +181,11 @@ class EndGuest:
 @dataclass(frozen=True, slots=True)
 class Join:
     """Primary: the guest runs, and its state follows: RAM, while it runs on, then the rest.
-    `config` is as in `Welcome`."""
+    `config` is as in `Welcome`, `disks` as in `Ruling`."""
 
     generation: int
     config: dict[str, Any]
+    disks: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,10 +243,33 @@ class Rest:
     content: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class MoveDisk:
+    """Primary: open the file `path`, to which `disk` may move, and which I have locked with the
+    token `token`; the arbiter will say whether it does. Nothing is to be opened, and the disk stays
+    where it is, if there is no `path`. `sent` is my clock when I was asked for it, `disks` are as
+    in `Ruling`."""
+
+    sent: int
+    disk: str
+    path: str
+    token: int
+    disks: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Secondary: I have the file of the `MoveDisk` that was `sent` then, or cannot, because of this
+    `problem`."""
+
+    sent: int
+    problem: str
+
+
 Message = (
     Iam | Who | Hello | Welcome | Refuse | Ruling | Batch | Query | Answer | Have | Handover
     | Finished | Ended | Goodbye | Switchover | SwitchoverDone | EndGuest
-    | Join | Later | Pages | Took | Rest | Invite | Blocks
+    | Join | Later | Pages | Took | Rest | Invite | Blocks | MoveDisk | Opened
 )  # fmt: skip
 _KINDS: tuple[type[Message], ...] = get_args(Message)
 _CODEC = Codec[Message](dict(enumerate(_KINDS)))

@@ -7,6 +7,7 @@ secondaries and its outputs is in `followers` and `outputs`.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from vlockstep.arbiter.rule import Record
@@ -14,11 +15,13 @@ from vlockstep.machine.position import Position
 from vlockstep.protocol.actions import (
     NEVER,
     Action,
+    Agreed,
     Announce,
     Claim,
     Done,
     Follow,
     Hold,
+    KeepDisk,
     Notice,
     Release,
     Reply,
@@ -28,8 +31,10 @@ from vlockstep.protocol.actions import (
     Stop,
     StopTransfer,
     Transfer,
+    UseDisks,
 )
 from vlockstep.protocol.admission import MOST, Admission
+from vlockstep.protocol.diskmove import OPEN_LIMIT, DiskMove
 from vlockstep.protocol.follower import Follower
 from vlockstep.protocol.followers import Followers
 from vlockstep.protocol.joiner import Joiner
@@ -46,6 +51,7 @@ from vlockstep.protocol.messages import (
     Join,
     Later,
     Message,
+    Opened,
     Query,
     Refuse,
     Ruling,
@@ -54,7 +60,7 @@ from vlockstep.protocol.messages import (
 from vlockstep.protocol.messages import Batch as BatchMessage
 from vlockstep.protocol.outputs import Outputs
 from vlockstep.protocol.role import Role, on
-from vlockstep.protocol.states import Event, State
+from vlockstep.protocol.states import TABLE, Event, State
 from vlockstep.protocol.timing import SECOND, Timing
 from vlockstep.replay.entry import Entry
 from vlockstep.wire.codec import MessageError
@@ -96,6 +102,10 @@ class Primary(Role):
         self.followers = Followers(timing)
         self.joiner: Joiner | None = None
         """Who joins the guest that runs; among the followers, too, once it is waited for."""
+        self.moving: DiskMove | None = None
+        """Of a disk that all share, until who asked for it has done it, or it is called off."""
+        self.disks: dict[str, str] = {}
+        """The files of disks that have moved."""
         self.crowded = False
         """The guest waits for the newcomer's disks."""
         self._former: set[str] = set()
@@ -145,13 +155,16 @@ class Primary(Role):
         journal: Journal,
         outputs: Iterable[int],
         ended: int | None,
+        disks: Mapping[str, str] | None = None,
     ) -> Primary:
         """A secondary that has gone live, from entry `next` on. The other `members`, by where they
         are reached, all have the entries before `stable`; `journal` has the rest. It has to release
-        `outputs` first; the guest has already ended with the entry `ended`."""
+        `outputs` first; the guest has already ended with the entry `ended`. `disks` are the files
+        of those that have moved."""
         primary = cls(me, timing, generation, image, config, now, guest=guest, endpoint=endpoint)
         primary.state = State.PROTECTED if members else State.ALONE
         primary.next = next
+        primary.disks = dict(disks or {})
         primary.owns = primary._running = True
         primary._outputs.go_on(outputs, next, ended)
         primary._permitted = primary.released
@@ -236,10 +249,10 @@ class Primary(Role):
             case State.CLAIMING:
                 times.append(self._retry)
             case State.PROTECTED | State.HOLDING | State.BINDING | State.TAKING_IN:
-                times += [self._hold_until, self._retry]
+                times += [self._hold_until, self._retry, self._move_deadline]
                 times += [self._look_at(follower) for follower in followers]
             case State.ALONE:
-                return min(times, default=NEVER)
+                return min([*times, self._move_deadline])
             case State.HANDED_OVER:
                 times.append(self.followers[self._target].hearing.next_look(self._dead))
                 times.append(self._hold_until)
@@ -335,6 +348,8 @@ class Primary(Role):
                 return self._outdated(now, sender, generation)
             case Handover():
                 return self._handed(now, sender)
+            case Opened() if follower is not None:
+                return self._opened(now, sender, message)
             case EndGuest(reason) if follower is not None:
                 return self.end(now, reason)
         return []
@@ -383,11 +398,11 @@ class Primary(Role):
         if sender in self._former or hello.next:
             reason = "it was left out; start it anew"
             return [*self._tell_who_rules(sender, 0), Send(Refuse(reason), sender)]
-        join = Send(Join(self.generation, self._config), sender)
+        join = Send(Join(self.generation, self._config, self.disks), sender)
         if self._joins(sender):
             return [join]  # if it gets that twice, it heeds the first
         able = self._running and self.state in (State.ALONE, State.PROTECTED)
-        if not able or self.joiner is not None or self._leaving:
+        if not able or self.joiner is not None or self.moving is not None or self._leaving:
             return [Send(Later(), sender)]
         self.joiner = Joiner(sender, hello.endpoint, self.timing, now)
         return [join]
@@ -529,6 +544,7 @@ class Primary(Role):
             return self._superseded(max(record.generation, self.generation + 1))
         self.generation, self.owns = record.generation, True
         self._handed_over, self._held = False, None
+        settled = self._settle_move(record)
         self.journal.mark(self.next, self.generation)
         self._former |= self.followers.keys() - self._unasked
         self.followers.rule(now, record.members)
@@ -540,14 +556,15 @@ class Primary(Role):
         if left := self.followers.left:  # while this replica waited for the arbiter
             notices = [Notice(f"the secondary has left: {reason}") for reason in left.values()]
             on = self._go_on(now, "another replica was lost")
-            return [*gone, *notices, *on, *self._claim(frozenset(left))]
+            return [*settled, *gone, *notices, *on, *self._claim(frozenset(left))]
         if self.followers:
-            return [*gone, *self._go_on_protected(now)]
+            return [*settled, *gone, *self._go_on_protected(now)]
         self._to(State.ALONE)
         self._trim()
         if self._leaving or self._ending:
-            return [*gone, *self._end_guest(now, self._ending or self._leaving)]
-        return [*gone, *self._start(), *self._announce(now), *self._resume(), *self._release(now)]
+            return [*settled, *gone, *self._end_guest(now, self._ending or self._leaving)]
+        started = [*self._start(), *self._announce(now)]
+        return [*settled, *gone, *started, *self._resume(), *self._release(now)]
 
     def _swapped(self, generation: int, owner: str) -> list[Action]:
         """Whoever has taken over counts on this one; its guest stands still where it was handed
@@ -631,7 +648,9 @@ class Primary(Role):
             case State.WAITING:
                 return [*self._say_all(Goodbye(reason)), *self._stop(reason, orderly=True)]
             case State.PROTECTED | State.HOLDING:
-                actions = [*self._call_off(reason), *self._give_up(now, reason)]
+                actions = [
+                    *self._call_off(reason), *self._give_up(now, reason), *self._keep_disk(reason)
+                ]  # fmt: skip
                 actions += self._go_on(now, reason)
                 self._to(State.ENDING)
                 self._finished_at = now
@@ -642,7 +661,7 @@ class Primary(Role):
 
     def _end_guest(self, now: int, reason: str) -> list[Action]:
         """As asked; nobody else has it."""
-        actions = self._give_up(now, reason)
+        actions = [*self._give_up(now, reason), *self._keep_disk(reason)]
         self._to(State.FINISHED)
         orderly = bool(self._ending)
         return [*actions, Stop(f"{reason}; the guest ends here, no other replica has it", orderly)]
@@ -658,11 +677,12 @@ class Primary(Role):
             case State.WAITING:
                 return self._wait(now)
             case State.PROTECTED | State.HOLDING | State.BINDING:
-                return [*self._look_after_newcomer(now), *self._look(now)]
+                looks = [*self._look_after_newcomer(now), *self._look(now)]
+                return [*looks, *self._go_on_moving(now)]
             case State.TAKING_IN:
                 return [*self._look(now), *self._retry_claim(now)]
             case State.ALONE:
-                return self._look_after_newcomer(now)
+                return [*self._look_after_newcomer(now), *self._go_on_moving(now)]
             case State.HANDED_OVER:
                 target = self.followers[self._target]
                 if target.hearing.silent(now, self._dead) or now >= self._hold_until:
@@ -718,6 +738,7 @@ class Primary(Role):
             if len(self.followers) > 1 and self.owns and member not in self._joining:
                 beats.append(Send(self.ruling(), member))  # the others are to find each other
             beats.append(Send(self._query(now, follower), member))
+            beats += self._request_disk([member])
         return beats
 
     @property
@@ -733,7 +754,7 @@ class Primary(Role):
 
     def ruling(self) -> Ruling:
         members = {m: f.endpoint for m, f in self.followers.items() if m not in self._joining}
-        return Ruling(self.generation, self.me, {self.me: self._endpoint, **members})
+        return Ruling(self.generation, self.me, {self.me: self._endpoint, **members}, self.disks)
 
     def _rule(self) -> list[Action]:
         return self._say_all(self.ruling())
@@ -852,14 +873,16 @@ class Primary(Role):
             self._to(State.HANDED_OVER)
             self._hold_until = now + max(TAKEOVER_LIMIT, 4 * self.timing.dead)
             return [*self._hand_over()]
+        reason = "the guest has ended"
         if self.state is State.ALONE:
-            actions = self._give_up(now, "the guest has ended")
+            actions = [*self._give_up(now, reason), *self._keep_disk(reason)]
             self._to(State.FINISHED)
             return [*actions, Done()]
         if self.state not in (State.PROTECTED, State.HOLDING):
             return []
-        reason = "the guest has ended"
-        actions = [*self._call_off(reason), *self._give_up(now, reason)]
+        actions = [
+            *self._call_off(reason), *self._give_up(now, reason), *self._keep_disk(reason)
+        ]  # fmt: skip
         self._to(State.FINISHING)
         self._finished_at = now
         for follower in self.followers.values():
@@ -1012,6 +1035,106 @@ class Primary(Role):
         waiting = [f.received for f in self._listeners.values()]
         self.journal.trim(min(waiting, default=self.next))
 
+    # Disks that move; see `diskmove`
+
+    def move_disk(self, now: int, disk: str, path: str, token: int) -> list[Action]:
+        """Let a disk that all share, of which `path` is a copy, move there: each write is made to
+        both from now on. What comes of it is `Agreed` or `KeepDisk`, at once or later; until then,
+        and until `disk_moved`, nobody joins."""
+        assert self.moving is None
+        if not self._running or self._leaving or self._ending or not self._may_move:
+            return [KeepDisk(f"the primary is: {self.state.value}")]
+        return self._move_disk(now, disk, path, token)
+
+    @property
+    def _may_move(self) -> bool:
+        return Event.MOVE in TABLE[self.NAME][self.state]
+
+    @on(Event.MOVE)
+    def _move_disk(self, now: int, disk: str, path: str, token: int) -> list[Action]:
+        self.moving = DiskMove(disk, path, token, now)
+        return self._go_on_moving(now)
+
+    def decide_disk(self, now: int) -> list[Action]:
+        """After `Agreed`: each write is made to both files, or fails."""
+        return self._decide(now) if self.moving is not None and self.moving.agreed else []
+
+    @on(Event.DECIDE)
+    def _decide(self, now: int) -> list[Action]:
+        assert self.moving is not None
+        self.moving.wanted = True
+        return self._go_on_moving(now)
+
+    def keep_disk(self, reason: str) -> list[Action]:
+        """The disk is not to move any more, unless the arbiter is asked already."""
+        return self._keep_disk(reason)
+
+    def disk_moved(self, config: dict[str, Any]) -> None:
+        """The file that the arbiter's record names is the only one that is used here;
+        newcomers get this configuration."""
+        self.moving, self._config = None, config
+
+    @on(Event.OPENED)
+    def _opened(self, now: int, sender: str, answer: Opened) -> list[Action]:
+        if self.moving is None:
+            return []
+        self.moving.answered(sender, answer)
+        return self._go_on_moving(now)
+
+    def _go_on_moving(self, now: int) -> list[Action]:
+        """Ask the others, let it be decided, or ask the arbiter: whatever is next, unless
+        something else is to come to its end first."""
+        move = self.moving
+        if move is None or self.joiner is not None or move.claimed:
+            return []
+        if self.state not in (State.ALONE, State.PROTECTED):
+            return []
+        if move.refusal:
+            return self._keep_disk(move.refusal)
+        if move.wanted:
+            move.claimed = True
+            return self._claim(moved={move.disk: move.path})
+        if move.agreed:
+            return []
+        if not move.lacking(self.followers):
+            move.agreed, move.until = True, NEVER
+            return [Agreed()]
+        if move.until == NEVER:
+            move.until = now + OPEN_LIMIT
+            return self._request_disk(self.followers)
+        if now >= move.until:
+            return self._keep_disk(f"no answer from a replica within {OPEN_LIMIT // SECOND} s")
+        return []
+
+    @property
+    def _move_deadline(self) -> int:
+        move = self.moving
+        if move is None or move.claimed or self.joiner is not None:
+            return NEVER
+        waits = move.agreed or move.lacking(self.followers)
+        return 0 if move.refusal or move.wanted or not waits else move.until
+
+    def _request_disk(self, members: Iterable[str]) -> list[Action]:
+        """Those of them that have not opened it are asked to."""
+        move = self.moving
+        if move is None or move.until == NEVER:
+            return []
+        request = move.request(self.disks)
+        return [Send(request, member) for member in sorted(move.lacking([*members]))]
+
+    def _keep_disk(self, reason: str) -> list[Action]:
+        move = self.moving
+        if move is None or move.claimed:
+            return []
+        self.moving = None
+        kept = replace(move.request(self.disks), path="")
+        return [KeepDisk(reason), *self._say_all(kept)]
+
+    def _settle_move(self, record: Record) -> list[Action]:
+        """Where the disks are under the generation that this replica owns."""
+        before, self.disks = self.disks, dict(record.disks)
+        return [UseDisks(self.disks)] if self.disks != before else []
+
     # Switchovers
 
     def _swap(self, now: int, wanted: str = "") -> list[Action]:
@@ -1020,7 +1143,8 @@ class Primary(Role):
         if all(follower.parted is not None for follower in targets):
             return []
         self._wanted = wanted
-        actions = self._give_up(now, "another replica takes over")
+        reason = "another replica takes over"
+        actions = [*self._give_up(now, reason), *self._keep_disk(reason)]
         self._to(State.HOLDING)
         self._target, self._stands_until = "", NEVER
         self._hold_until = now + HOLD_LIMIT

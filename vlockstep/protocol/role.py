@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import ClassVar, Concatenate, ParamSpec, TypeVar, cast
 
@@ -66,11 +66,14 @@ class Role:
         return self.timing.dead if self.isolated else 0
 
     def _claim(
-        self, leave_out: frozenset[str] = frozenset(), take_in: frozenset[str] = frozenset()
+        self,
+        leave_out: frozenset[str] = frozenset(),
+        take_in: frozenset[str] = frozenset(),
+        moved: Mapping[str, str] | None = None,
     ) -> list[Action]:
         if self.state is not State.CLAIMING:
             self._to(State.CLAIMING)
-        self._claimed = Claim(self.generation, leave_out, take_in)
+        self._claimed = Claim(self.generation, leave_out, take_in, moved or {})
         self._retry = NEVER
         return [self._claimed]
 

@@ -21,8 +21,10 @@ from vlockstep.protocol.actions import (
     GoLive,
     Load,
     Notice,
+    OpenDisk,
     Send,
     Start,
+    UseDisks,
 )
 from vlockstep.protocol.candidacy import Candidacy
 from vlockstep.protocol.hearing import Hearing
@@ -42,6 +44,8 @@ from vlockstep.protocol.messages import (
     Join,
     Later,
     Message,
+    MoveDisk,
+    Opened,
     Query,
     Refuse,
     Ruling,
@@ -65,7 +69,7 @@ class Secondary(Role):
     `endpoint` is where other members reach this one; if it `awaits` a guest, a primary invites it
     there. With `next` it continues as the replica that was primary until that entry, whose guest
     `stands` somewhere behind it, and follows `owner`; every member has the entries before `stable`,
-    `journal` has the rest.
+    `journal` has the rest; `disks` are the files of those that have moved.
     """
 
     NAME = "secondary"
@@ -87,6 +91,7 @@ class Secondary(Role):
         stands: Position = BOOT,
         stable: int = 0,
         journal: Journal | None = None,
+        disks: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(me, timing, State.PARTED if generation else State.JOINING, generation)
         self.owner = owner
@@ -110,6 +115,14 @@ class Secondary(Role):
         self.journal = journal or Journal()
         self.outputs: deque[int] = deque()
         """Entries with outputs that the primary is not known to have released."""
+        self.disks = dict(disks or {})
+        """The files of disks that have moved, as its owner or the arbiter told last."""
+        self._move: MoveDisk | None = None
+        """What was told last to open, until it is known what became of it."""
+        self._mover = ""
+        """By whom."""
+        self._answer: Opened | None = None
+        """What was answered."""
         self.ended: int | None = None
         """The entry with which the guest ends."""
         self.asked_to_swap = False
@@ -233,6 +246,8 @@ class Secondary(Role):
                 return self._query(now, message)
             case Handover():
                 return self._handover(now, message)
+            case MoveDisk():
+                return self._move_disk(now, message)
             case Finished(sent):
                 return self._finished(now, sent)
             case Ended(sent, reason):
@@ -261,8 +276,9 @@ class Secondary(Role):
     def _join(self, now: int, message: Join) -> list[Action]:
         self.generation = message.generation
         self._hearing = Hearing(now, self.timing.starting_interval)
+        self.disks = dict(message.disks)
         self._to(State.LOADING)
-        return [Load(message.config), self._tell(now, 0, 0)]
+        return [Load(message.config, self.disks), self._tell(now, 0, 0)]
 
     @on(Event.LATER)
     def _wait(self, now: int) -> list[Action]:
@@ -314,7 +330,8 @@ class Secondary(Role):
             self.generation, self.members = generation, dict(members)
             if self.state is State.PARTED and sender == owner:
                 self._still_until = max(self._still_until, now + self.timing.dead)
-            return self._dial_others()
+            disks = self._learn_disks(message.disks) if sender == owner else []
+            return [*disks, *self._dial_others()]
         if self.state is State.LIVE or self.me not in members:
             return self._left_out(generation)
         return self._follow(now, generation, owner, members)
@@ -395,6 +412,38 @@ class Secondary(Role):
         self._to(State.TAKING_OVER)
         return [*self._learn(message.next, 0), *self._take_over()]  # it has released everything
 
+    @on(Event.MOVE_DISK)
+    def _move_disk(self, now: int, message: MoveDisk) -> list[Action]:
+        """A disk that all share may move soon; the arbiter's record, of which the owner's ruling
+        tells, or the answer to a claim, says whether it does."""
+        if message == self._move and self._mover == self.owner:
+            return [Send(self._answer, self.owner)] if self._answer is not None else []
+        before = self._use_disks(message.disks)
+        if not message.path:
+            return before
+        self._move, self._mover, self._answer = message, self.owner, None
+        return [*before, OpenDisk(message.sent, message.disk, message.path, message.token)]
+
+    def opened(self, sent: int, problem: str) -> list[Action]:
+        """The file of the `OpenDisk` that was `sent` then is open, or cannot be."""
+        if self._move is None or self._move.sent != sent:
+            return []
+        self._answer = Opened(sent, problem)
+        return [Send(self._answer, self._mover)]
+
+    def _learn_disks(self, disks: Mapping[str, str]) -> list[Action]:
+        """From the owner. It may still move a disk that it has told to open; nobody else's move
+        will come about any more."""
+        may_come = self._move is None or self._mover == self.owner
+        return [] if may_come and disks == self.disks else self._use_disks(disks)
+
+    def _use_disks(self, disks: Mapping[str, str]) -> list[Action]:
+        """The move that was told last has come about, or never will."""
+        if disks == self.disks and self._move is None:
+            return []
+        self.disks, self._move = dict(disks), None
+        return [UseDisks(self.disks)]
+
     @on(Event.FINISHED)
     def _finished(self, now: int, sent: int) -> list[Action]:
         if self.state is State.DRAINED:
@@ -468,8 +517,10 @@ class Secondary(Role):
         self.former = frozenset(self.members) - {self.me}
         self.generation, self.owner = record.generation, self.me
         self.members = {member: self.members.get(member, "") for member in record.members}
-        live = GoLive(self.generation, self.others, self._not_before)
-        return [*(Send(self.ruling(), member) for member in sorted(self.others)), live]
+        disks = self._use_disks(record.disks)
+        live = GoLive(self.generation, self.others, self._not_before, self.disks)
+        rulings = (Send(self.ruling(), member) for member in sorted(self.others))
+        return [*disks, *rulings, live]
 
     def _not_taken_in(self, now: int) -> list[Action]:
         """No generation takes this replica in yet, as far as can be seen, but one was asked for.
@@ -610,7 +661,7 @@ class Secondary(Role):
 
     def ruling(self) -> Ruling:
         """Who rules, as far as is known."""
-        return Ruling(self.generation, self.owner, self.members)
+        return Ruling(self.generation, self.owner, self.members, self.disks)
 
     def _dial(self, member: str) -> list[Action]:
         where = self.members.get(member, "")

@@ -56,6 +56,8 @@ class Event(Enum):
     JOIN = "Join"
     LATER = "Later"
     INVITE = "Invite"
+    MOVE_DISK = "MoveDisk"
+    OPENED = "Opened"
     # Connections and time
     CONNECTED = "a connection stands"
     LOST = "a connection was lost"
@@ -73,6 +75,8 @@ class Event(Enum):
     # People
     SWITCHOVER = "asked to swap roles"
     DROP = "asked to drop a replica"
+    MOVE = "asked to move a disk"
+    DECIDE = "a disk is to move now"
     LEAVE = "asked to leave"
     END = "asked to end the guest"
 
@@ -105,34 +109,35 @@ _PRIMARY: dict[State, Row] = {
     ),
     _S.PROTECTED: _row(
         _E.QUERY, _E.HAVE, _E.HANDOVER, _E.CONNECTED, _E.LOST, _E.APPEND, _E.HELD, _E.CAPTURED,
+        _E.OPENED, _E.MOVE,
         HELLO=(_S.CLAIMING,), ANSWER=(_S.FINISHING, _S.BINDING), GOODBYE=(_S.CLAIMING,),
         RULING=(_S.STOPPED,), TICK=(_S.CLAIMING, _S.STOPPED, _S.FINISHING),
         PERFORMED=(_S.FINISHING,), SWITCHOVER=(_S.HOLDING,), DROP=(_S.CLAIMING,),
-        LEAVE=(_S.HOLDING, _S.STOPPED), END=(_S.ENDING,),
+        LEAVE=(_S.HOLDING, _S.STOPPED), END=(_S.ENDING,), DECIDE=(_S.CLAIMING,),
     ),
     _S.CLAIMING: _row(
         _E.HELLO, _E.QUERY, _E.ANSWER, _E.HAVE, _E.GOODBYE, *_LINKS, _E.APPEND, _E.PERFORMED,
-        _E.HELD, _E.CAPTURED, _E.SWITCHOVER, _E.LEAVE, _E.END,
+        _E.HELD, _E.CAPTURED, _E.SWITCHOVER, _E.LEAVE, _E.END, _E.OPENED, _E.MOVE, _E.DECIDE,
         RULING=(_S.SWAPPED, _S.STOPPED), TICK=(_S.STOPPED,),
         VERDICT=(_S.PROTECTED, _S.ALONE, _S.FINISHING, _S.FINISHED, _S.HOLDING, _S.ENDING,
                  _S.SWAPPED, _S.STOPPED),
     ),
     _S.ALONE: _row(
-        _E.HELLO, _E.QUERY, _E.BATCH, _E.HAVE, _E.HANDOVER, *_LINKS, _E.TICK, _E.APPEND, _E.HELD,
-        _E.CAPTURED, _E.GOODBYE, _E.SWITCHOVER, _E.DROP,
+        _E.HELLO, _E.QUERY, _E.BATCH, _E.HAVE, _E.HANDOVER, *_LINKS, _E.APPEND, _E.HELD,
+        _E.CAPTURED, _E.GOODBYE, _E.SWITCHOVER, _E.DROP, _E.MOVE,
         ANSWER=(_S.BINDING,), RULING=(_S.STOPPED,), PERFORMED=(_S.FINISHED,), LEAVE=(_S.FINISHED,),
-        END=(_S.FINISHED,),
+        END=(_S.FINISHED,), TICK=(_S.CLAIMING,), DECIDE=(_S.CLAIMING,),
     ),
     _S.BINDING: _row(
         _E.HELLO, _E.QUERY, _E.BATCH, _E.HAVE, _E.HANDOVER, _E.CONNECTED, _E.APPEND, _E.HELD,
-        _E.PERFORMED, _E.SWITCHOVER,
+        _E.PERFORMED, _E.SWITCHOVER, _E.MOVE,
         ANSWER=(_S.TAKING_IN,), RULING=(_S.STOPPED,), **_UNBOUND,
         LEAVE=(_S.ALONE, _S.PROTECTED, _S.HOLDING, _S.FINISHING, _S.FINISHED, _S.STOPPED),
         END=(_S.ALONE, _S.PROTECTED, _S.ENDING, _S.FINISHING, _S.FINISHED),
     ),
     _S.TAKING_IN: _row(
         _E.HELLO, _E.QUERY, _E.BATCH, _E.HAVE, _E.HANDOVER, *_LINKS, _E.ANSWER, _E.APPEND, _E.HELD,
-        _E.PERFORMED, _E.SWITCHOVER, _E.LEAVE, _E.END,
+        _E.PERFORMED, _E.SWITCHOVER, _E.LEAVE, _E.END, _E.MOVE,
         GOODBYE=(_S.CLAIMING,), RULING=(_S.STOPPED,), TICK=(_S.CLAIMING, _S.STOPPED),
         VERDICT=(_S.PROTECTED, _S.ALONE, _S.CLAIMING, _S.FINISHING, _S.FINISHED, _S.HOLDING,
                  _S.ENDING, _S.STOPPED),
@@ -186,6 +191,7 @@ _SECONDARY: dict[State, Row] = {
     ),
     _S.FOLLOWING: _row(
         _E.QUERY, _E.WELCOME, _E.HAVE, _E.CONNECTED, _E.PROGRESS, _E.SWITCHOVER, _E.END,
+        _E.MOVE_DISK,
         BATCH=(_S.STOPPED,), HANDOVER=(_S.TAKING_OVER, _S.CLAIMING),
         FINISHED=(_S.DRAINED, _S.FINISHED), GOODBYE=(_S.CANDIDATE, _S.CLAIMING),
         ENDED=(_S.STOPPED,), RULING=(_S.PARTED, _S.STOPPED), LOST=(_S.PARTED,),

@@ -56,7 +56,11 @@ class SimulatedArbiter:
             claimant = Record(claim.expected + 1, host.name, (host.name,))
             try:
                 record = rule.claim(
-                    _Access(self, host.name), claimant, claim.leave_out, claim.take_in
+                    _Access(self, host.name),
+                    claimant,
+                    claim.leave_out,
+                    claim.take_in,
+                    claim.moved,
                 )
             except ArbiterError:
                 record = None

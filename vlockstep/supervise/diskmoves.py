@@ -15,7 +15,7 @@ from vlockstep.supervise.control import Answer, Command
 
 if TYPE_CHECKING:
     from vlockstep.ft.events import Event
-    from vlockstep.host.diskmove import DiskMove, HowFar
+    from vlockstep.host.diskmove import Agreement, DiskMove, HowFar
 
 MOVING = "a disk of the guest is being moved: wait for that, or call it off"
 _TELL_EVERY = 0.1
@@ -24,17 +24,17 @@ _END_SECONDS = 5.0
 
 class DiskMoves:
     """One move at a time, each in a thread of its own; `observe` is told events, from there.
-    `refuse` raises for a disk that cannot be moved."""
+    `agreement` makes that of the replicas which share a disk, if any do."""
 
     def __init__(
         self,
         devices: Devices,
         observe: Callable[[Event], None],
-        refuse: Callable[[str], None] = lambda disk: None,
+        agreement: Callable[[str], Agreement | None] = lambda disk: None,
     ) -> None:
         self._devices = devices
         self._observe = observe
-        self._refuse = refuse
+        self._agreement = agreement
         self._lock = threading.Lock()
         self._move: DiskMove | None = None
         self._told: _Telling | None = None
@@ -57,7 +57,7 @@ class DiskMoves:
         with self._lock:
             move, thread = self._move, self._thread
         if move is not None and thread is not None:
-            move.cancel()
+            move.abandon()
             thread.join(_END_SECONDS)
 
     def _begin(self, request: Mapping[str, Any], answer: Answer) -> None:
@@ -65,12 +65,12 @@ class DiskMoves:
 
         try:
             name, disk, path, rate = self._understand(request)
-            self._refuse(name)
         except VlockstepError as error:
             answer({"error": str(error)})
             return
         told = _Telling(name, path, self._observe)
-        move = DiskMove(disk, path, told.tell, rate, request.get("force") is True)
+        may_replace, agreement = request.get("force") is True, self._agreement(name)
+        move = DiskMove(disk, path, told.tell, rate, may_replace, agreement)
         with self._lock:
             if self._move is not None:
                 answer({"error": MOVING})
@@ -101,6 +101,7 @@ class DiskMoves:
 
     def _run(self, move: DiskMove, name: str, disk: Disk, path: Path, answer: Answer) -> None:
         from vlockstep.ft.events import DiskMoved
+        from vlockstep.host.diskmove import Undecided
 
         before, began = str(disk.path), time.monotonic()
         told: dict[str, Any] = {}
@@ -113,6 +114,11 @@ class DiskMoves:
                 "before": before,
                 "bytes": move.copied,
                 "total_ms": 1000 * (time.monotonic() - began),
+            }
+        except Undecided as error:
+            told = {
+                "error": f"whether the disk {name!r} is {before} or {path} only the arbiter knows: "
+                f"{error}"
             }
         except VlockstepError as error:
             told = {"error": f"the disk {name!r} is still {before}: {error}"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from vlockstep.arbiter import DirectoryArbiter
 from vlockstep.errors import UsageError
@@ -154,7 +155,8 @@ def setting_of(
         timing=_timing(spec.timing),
         transfer=_limits(spec.timing),
         guest=name,
-        shared=_shared_locks(guest.devices, console),
+        shared=partial(_shared_locks, guest.devices, console),
+        open_copy=guest.devices.open_copy,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from vlockstep.errors import UsageError, VlockstepError
@@ -15,6 +14,7 @@ from vlockstep.ft.process import Process
 from vlockstep.ft.rounds import DOWNTIME_MS, METHODS, PRECOPY, Precopy
 from vlockstep.host.attach import Devices
 from vlockstep.protocol.timing import MILLISECOND
+from vlockstep.supervise.agreement import Agreement
 from vlockstep.supervise.control import Answer, Command, Told
 from vlockstep.supervise.diskmoves import DiskMoves
 from vlockstep.supervise.followed import FollowedSnapshots
@@ -34,7 +34,8 @@ class ReplicaCommands:
         self._snapshots = snapshots
         self._keys = keys
         self._swapping: list[Answer] = []
-        self._moves = DiskMoves(devices, self._observe_later, partial(_refuse_shared, devices))
+        self._devices = devices
+        self._moves = DiskMoves(devices, self._observe_later, self._agreement)
 
     def by_name(self) -> dict[str, Command]:
         return {
@@ -53,6 +54,9 @@ class ReplicaCommands:
     def finish(self) -> None:
         """The replica has gone: wait for what is still to be written."""
         self._snapshots.finish()
+
+    def _agreement(self, disk: str) -> Agreement | None:
+        return Agreement(self._process, disk) if disk in self._devices.shared else None
 
     def _observe_later(self, event: Event) -> None:
         self._process.call(lambda _: self._process.observe(event))
@@ -125,11 +129,3 @@ def _precopy(request: Mapping[str, Any]) -> Precopy | None:
     if method not in METHODS or type(downtime) is not int or type(throttled) is not bool:
         raise UsageError(f"a migration is by {' or '.join(METHODS)}, with a downtime in whole ms")
     return Precopy(downtime * MILLISECOND, throttled) if method == PRECOPY else None
-
-
-def _refuse_shared(devices: Devices, disk: str) -> None:
-    if disk in devices.shared:
-        raise UsageError(
-            f"the disk {disk!r} is one file for all replicas, and cannot be moved under them; end "
-            "the guest, move the file, and start it anew, or give each replica its own copy"
-        )
