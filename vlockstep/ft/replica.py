@@ -773,11 +773,16 @@ class Replica:
         else:
             self._running.run_following()
 
-    def _make_offered(self, data: dict[str, Any], runs: bool = False) -> None:
+    def _make_offered(
+        self,
+        data: dict[str, Any],
+        runs: bool = False,
+        moved: Mapping[str, str] | None = None,
+    ) -> None:
         """The primary's guest, if the devices of this replica are those that it has."""
         config = GuestConfig.from_dict(data)
         self._setting.check(config, runs)
-        for doubt in self._setting.verify_shared(data.get("tokens")):
+        for doubt in self._setting.verify_shared(data.get("tokens"), moved):
             self._notice(doubt)
         self._make_guest(config)
 
@@ -903,7 +908,7 @@ class Replica:
     def _load(self, data: dict[str, Any], disks: Mapping[str, str]) -> None:
         assert isinstance(self.role, Secondary)
         try:
-            self._make_offered(data, runs=True)
+            self._make_offered(data, runs=True, moved=disks)
         except VlockstepError as error:
             self._fail(error)
             return

@@ -203,9 +203,11 @@ class Setting:
                     key=("nic", name, "mac"),
                 )
 
-    def verify_shared(self, tokens: object) -> list[str]:
+    def verify_shared(self, tokens: object, moved: Mapping[str, str] | None = None) -> list[str]:
         """The files that both replicas write must be the same files: the primary, whose `tokens`
-        these are, has locked what is open here. For people, what of it could not be found out."""
+        these are, has locked what is open here; disks that have `moved` are in those files. For
+        people, what of it could not be found out."""
+        now = {f"disk {name!r}": path for name, path in (moved or {}).items()}
         found, shared = tokens if isinstance(tokens, dict) else {}, self.shared()
         if (CONSOLE in shared) != (CONSOLE in found):
             sides = ("here", "at the primary")[:: 1 if CONSOLE in shared else -1]
@@ -222,8 +224,9 @@ class Setting:
             if type(token) is int and lock.sees(token):
                 continue
             if type(token) is int and lock.seen_everywhere:
+                where = f", which has moved to {now[name]}" if name in now else ""
                 raise UsageError(
-                    f"{lock.name} is not the primary's {name}; give both the same file"
+                    f"{lock.name} is not the primary's {name}{where}; give both the same file"
                 )
             doubts.append(
                 f"it cannot be verified that {lock.name} is the primary's {name}: "
