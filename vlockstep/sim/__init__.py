@@ -11,6 +11,7 @@ What one execution is made of
     arbiter     SimulatedArbiter: slow, out of reach, failing halfway, or stale
     background  SimulatedBackground: what a host does in the background
     sinks       SharedConsole, SharedDisk, SimulatedNic: what all replicas reach
+    moving      SimulatedMove: a disk that all share, on its way to another file
     client      Client: sends numbered requests to the guest `tally`
     coroutine   make, current: calls that can be left in their midst
     task        GuestTask: a guest's thread, which runs only when it is told to

@@ -83,7 +83,7 @@ def _composure(simulation: Simulation, schedule: Schedule) -> Iterator[str]:
     leaving = {fault.target for fault in faults if fault.kind == "leave"}
     if leaving >= set(HOSTS[: schedule.replicas]) or any(f.kind not in HARMLESS for f in faults):
         return
-    changes = sum(fault.kind in ("switchover", "join") for fault in faults)
+    changes = sum(fault.kind in ("switchover", "join", "move") for fault in faults)
     if not leaving and simulation.arbiter.generation > 1 + changes:
         yield f"generation {simulation.arbiter.generation}, and nobody was dead"
     began = simulation.arbiter.records[1].members

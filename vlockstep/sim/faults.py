@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from vlockstep.sim import moving
 from vlockstep.sim.schedule import Fault
 from vlockstep.sim.simulation import ALL, MICROSECOND, Simulation
 
@@ -44,6 +45,8 @@ def _effects(
             return lambda: host.do("end", lambda: host.replica.end_guest("asked to end it")), None
         case "switchover":
             return lambda: host.do("switchover", host.replica.switch_over), None
+        case "move":
+            return lambda: host.do("move", lambda: moving.begin(host)), None
         case "diverge":
             return lambda: simulation.diverge(target), None
         case "drop":

@@ -15,6 +15,7 @@ from vlockstep.ft.runtime import Setting
 from vlockstep.host.background import Background
 from vlockstep.host.eventwriter import EventWriter
 from vlockstep.host.live import Continuation, NetDevice
+from vlockstep.host.mirror import MirroredDisk
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.interface import GuestMachine, Probe
@@ -85,6 +86,10 @@ class SimulatedHost:
         self.fault: Fault | None = None
         """A crash at a place."""
         self.nics: dict[int, SimulatedNic] = {}
+        self.disks: dict[str, MirroredDisk] = {}
+        """Those that all replicas share, by name."""
+        self.moving = False
+        """One of them is on its way to another file."""
         self.task = GuestTask()
         self.replica: Replica
         self.simulation = simulation
@@ -99,6 +104,7 @@ class SimulatedHost:
         self._late = 0
 
     def equip(self, setting: Setting) -> None:
+        self.disks = setting.shared_disks
         self.replica = Replica(setting, self, self.name, self.entries.extend)
 
     def start(self, start: Callable[[], None]) -> None:

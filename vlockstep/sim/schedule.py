@@ -25,6 +25,7 @@ ONCE = {
     "leave": ALL,
     "end": ALL,
     "switchover": ALL,
+    "move": ALL,
     "diverge": ALL[1:],
     "drop": (),
     "join": NEWCOMERS,
@@ -32,7 +33,8 @@ ONCE = {
 }
 """Faults that strike, and whom. `power` is a crash that no connection tells of; who is to leave was
 asked to stop, and does so in order; where the guest is to end, it is on all replicas. By `precopy`
-the primary moves to a newcomer, which otherwise joins."""
+the primary moves to a newcomer, which otherwise joins. Who is to `move` the guest's disk to another
+file does so if it is the primary."""
 PAIRS = tuple(f"{one}-{other}" for one, other in combinations(ALL, 2))
 STALLS = {"stall-outputs": ALL, "stall-log": ALL, "stall-events": ALL}
 """What a host writes stands still: its console and disks, its log, what it tells."""
@@ -56,7 +58,7 @@ bit among others, `unplug` whose NIC has no network. An arbiter that is deaf doe
 but its answers get lost; one that is flaky fails now and then, in the midst of a claim, too; with
 one that is stale nobody sees what others have written."""
 TARGETS = ONCE | LASTING
-HARMLESS = frozenset(STALLS) | {"slow", "unplug", "switchover", "leave", "join"} | {
+HARMLESS = frozenset(STALLS) | {"slow", "unplug", "switchover", "leave", "join", "move"} | {
     kind for kind in LASTING if kind.startswith("arbiter-")
 }  # fmt: skip
 """Faults of which nobody is dead, nor seems to be."""

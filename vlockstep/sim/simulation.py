@@ -40,7 +40,14 @@ from vlockstep.sim.arbiter import SimulatedArbiter
 from vlockstep.sim.host import SimulatedHost
 from vlockstep.sim.network import Network
 from vlockstep.sim.sides import Direction, receivers
-from vlockstep.sim.sinks import OwnDisk, SharedConsole, SharedDisk, SimulatedNic, Watched
+from vlockstep.sim.sinks import (
+    OwnDisk,
+    SharedConsole,
+    SharedDisk,
+    SimulatedNic,
+    Watched,
+    WatchedDisk,
+)
 from vlockstep.sim.world import NetworkedWorld
 
 __tracebackhide__ = hide
@@ -139,6 +146,8 @@ class Simulation:
         disks = [d for d in image.devices if d.kind is DeviceKind.BLOCK]
         nics = [d for d in image.devices if d.kind is DeviceKind.NET]
         self.disks = {d.handle: SharedDisk(disk_size) for d in disks}
+        self.files: dict[str, SharedDisk] = {}
+        """Those to which a disk was to move, by path."""
         self.own_disks: dict[str, dict[int, OwnDisk]] = {}
         """By host and handle, if each has a copy of its own."""
         self._handles = {d.name: d.handle for d in disks}
@@ -165,7 +174,7 @@ class Simulation:
             host.equip(
                 Setting(
                     image,
-                    self._watched(host, self.console),
+                    Watched(self.console, *self._watching(host)),
                     self._disks_of(host),
                     blocks,
                     local=frozenset(self.own_disks.get(host.name, ())),
@@ -175,6 +184,7 @@ class Simulation:
                     transfer=self.conditions.transfer,
                     log=None if host.name in NEWCOMERS else log,
                     fault=host.fault,
+                    open_copy=partial(self._open_copy, host),
                 )
             )
         self.primary.start(lambda: self.primary.replica.start_primary(config, 0, replicas - 1))
@@ -190,13 +200,15 @@ class Simulation:
         return bytes(self.console.content)
 
     def disk(self, name: str = "disk") -> bytes:
-        """What it holds; of those that each replica has for itself, who has come to the guest's
-        end."""
+        """What it holds, wherever the arbiter says that it is; of those that each replica has for
+        itself, who has come to the guest's end."""
         handle = self._handles[name]
         for host in self.hosts if self.own_disks else ():
             if isinstance(host.outcome, Outcome):
                 return bytes(self.own_disks[host.name][handle].content)
-        return bytes(self.disks[handle].content)
+        record = self.arbiter.records.get(self.arbiter.generation)
+        moved = record.disks.get(name) if record is not None else None
+        return bytes((self.disks[handle] if moved is None else self.files[moved]).content)
 
     @property
     def emitters(self) -> list[str]:
@@ -375,19 +387,28 @@ class Simulation:
     def _disks_of(self, host: SimulatedHost) -> Mapping[int, BlockDevice]:
         if self.own_disks:
             return {h: MirroredDisk(disk) for h, disk in self.own_disks[host.name].items()}
-        return {h: self._watched(host, disk) for h, disk in self.disks.items()}
+        return {h: MirroredDisk(self.opened(host, disk)) for h, disk in self.disks.items()}
 
     def _new_disks(self, host: SimulatedHost) -> dict[int, OwnDisk]:
         """Equal ones, but for those of newcomers, which hold something else."""
         first = host.name.encode() if host.name in NEWCOMERS else b""
         return {h: OwnDisk(first.ljust(len(d.content), b"\0")) for h, d in self.disks.items()}
 
-    def _watched(self, host: SimulatedHost, sink: SharedConsole | SharedDisk) -> Watched:
+    def opened(self, host: SimulatedHost, disk: SharedDisk) -> WatchedDisk:
+        """What makes the outputs of `host` there."""
+        return WatchedDisk(disk, *self._watching(host))
+
+    def _open_copy(self, host: SimulatedHost, disk: str, path: Path, token: int) -> WatchedDisk:
+        return self.opened(host, self.files[str(path)])
+
+    def _watching(self, host: SimulatedHost) -> tuple[Callable[[], None], Callable[[], None]]:
+        """What is called before an output, and in its midst."""
+
         def begin() -> None:
             host.point("output")
             self._emitted(host)
 
-        return Watched(sink, begin, lambda: host.point("half of an output"))
+        return begin, partial(host.point, "half of an output")
 
     def _emitted(self, host: SimulatedHost) -> None:
         generation = host.generation if host.live else None

@@ -7,20 +7,11 @@ from collections.abc import Callable
 
 from vlockstep.net.nic import Counters
 
-
-class SharedDisk:
-    def __init__(self, size: int) -> None:
-        self.content = bytearray(size)
-
-    def read(self, offset: int, length: int) -> bytes | None:
-        return bytes(self.content[offset : offset + length])
-
-    def write(self, offset: int, data: bytes) -> None:
-        self.content[offset : offset + len(data)] = data
+_BLOCK = 512
 
 
-class OwnDisk:
-    """What holds the bytes of a disk that one replica has for itself."""
+class SimulatedDisk:
+    """What holds the bytes of a disk."""
 
     def __init__(self, content: bytes) -> None:
         self.content = bytearray(content)
@@ -36,12 +27,27 @@ class OwnDisk:
         self.content[offset : offset + len(data)] = data
 
     def extent(self, offset: int) -> tuple[int, int] | None:
-        return (offset, self.capacity) if offset < self.capacity else None
+        """A block that is not all zeros is none of a hole."""
+        for start in range(offset - offset % _BLOCK, self.capacity, _BLOCK):
+            if any(self.content[start : start + _BLOCK]):
+                return max(offset, start), start + _BLOCK
+        return None
 
     def clear(self) -> None:
         self.content[:] = bytes(self.capacity)
 
     def close(self) -> None: ...
+
+
+class OwnDisk(SimulatedDisk):
+    """Of one that a replica has for itself."""
+
+
+class SharedDisk(SimulatedDisk):
+    """Of one that all replicas reach."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(bytes(size))
 
 
 class SharedConsole:
@@ -74,15 +80,25 @@ class Watched:
         self._begin = begin
         self._halfway = halfway
 
-    def read(self, offset: int, length: int) -> bytes | None:
-        assert isinstance(self._sink, SharedDisk)
-        return self._sink.read(offset, length)
-
     def write(self, offset: int, data: bytes) -> None:
         self._begin()
         self._sink.write(offset, data[: len(data) // 2])
         self._halfway()
         self._sink.write(offset, data)
+
+
+class WatchedDisk(Watched):
+    """A `Storage`."""
+
+    def __init__(
+        self, disk: SharedDisk, begin: Callable[[], None], halfway: Callable[[], None]
+    ) -> None:
+        super().__init__(disk, begin, halfway)
+        self.capacity = disk.capacity
+        self.read = disk.read
+        self.extent = disk.extent
+        self.clear = disk.clear
+        self.close = disk.close
 
 
 class SimulatedNic:
