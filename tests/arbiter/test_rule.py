@@ -116,6 +116,35 @@ def test_only_the_owner_takes_somebody_in() -> None:
     assert names(ask(asked, "a", 1, take_in="c")) == (2, "a", "abc")
 
 
+def move(asked: MemoryRegister, owner: str, expected: int, path: str) -> Record:
+    claimant = Record(expected + 1, owner, (owner,))
+    return claim(asked, claimant, moved={"disk": path})
+
+
+def test_only_the_owner_moves_a_disk_and_it_stays_there() -> None:
+    asked = register(of(1, "a", "b"))
+    with pytest.raises(AssertionError):
+        move(asked, "b", 1, "/new")
+    assert move(asked, "a", 1, "/new").disks == {"disk": "/new"}
+    assert ask(asked, "b", 2, leave_out="a").disks == {"disk": "/new"}
+    assert move(asked, "b", 3, "/newer").disks == {"disk": "/newer"}
+    assert ask(asked, "a", 1).disks == {"disk": "/newer"}
+
+
+def test_who_takes_over_first_has_the_disk_where_it_was() -> None:
+    asked = register(of(1, "a", "b"))
+    assert names(ask(asked, "b", 1)) == (2, "b", "ab")
+    assert move(asked, "a", 1, "/new") == asked.records[2]
+    assert asked.records[2].disks == {}
+
+
+def test_who_starts_afresh_has_its_disks_where_it_says() -> None:
+    asked = register(of(1, "a"))
+    move(asked, "a", 1, "/new")
+    asked.end(2)
+    assert ask(asked, "x", 2, take_in="y").disks == {}
+
+
 def test_nobody_leaves_itself_out() -> None:
     with pytest.raises(AssertionError):
         ask(register(of(1, "a", "b")), "b", 1, leave_out="b")

@@ -215,12 +215,21 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         yield opened
 
 
-def _target(tmp_path: Path, disk: Disk) -> DiskFile:
+class Unreliable(DiskFile):
+    full = False
+
+    def write(self, offset: int, data: bytes) -> None:
+        if self.full:
+            raise HostError("it is full")
+        super().write(offset, data)
+
+
+def _target(tmp_path: Path, disk: Disk) -> Unreliable:
     path = tmp_path / "target"
     path.touch()
     with path.open("ab") as file:
         file.truncate(disk.capacity)
-    return DiskFile(path)
+    return Unreliable(path)
 
 
 def test_what_is_thin_stays_thin(disk: Disk, tmp_path: Path) -> None:
@@ -260,3 +269,32 @@ def test_threads_that_write_while_it_is_copied(disk: Disk, tmp_path: Path) -> No
         disk.write(0, b"n" * 512)
         assert disk.read(0, 512) == target.read(0, 512) == b"n" * 512 != before.read(0, 512)
         before.close()
+
+
+def test_who_writes_to_a_bound_mirror_that_fails_is_told(disk: Disk, tmp_path: Path) -> None:
+    with closing(_target(tmp_path, disk)) as target:
+        mirror = disk.mirror(target)
+        while not mirror.over:
+            mirror.step()
+        disk.bind(mirror)
+        disk.write(0, b"a" * 512)
+        target.full = True
+        for _ in range(2):
+            with pytest.raises(HostError, match="it is full"):
+                disk.write(0, b"b" * 512)
+        with pytest.raises(HostError, match="it is full"):
+            disk.switch(mirror, target)
+        disk.end(mirror)
+        disk.write(0, b"c" * 512)
+
+
+def test_a_mirror_that_has_failed_is_not_bound(disk: Disk, tmp_path: Path) -> None:
+    with closing(_target(tmp_path, disk)) as target:
+        mirror = disk.mirror(target)
+        while not mirror.over:
+            mirror.step()
+        target.full = True
+        disk.write(0, b"a" * 512)
+        with pytest.raises(HostError, match="it is full"):
+            disk.bind(mirror)
+        disk.write(0, b"b" * 512)

@@ -3,20 +3,24 @@ the disk that the arbiter names."""
 
 from __future__ import annotations
 
+import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from signal import SIGINT
 
 import pytest
+from commands import run_command
 
 from vlockstep.arbiter import DirectoryArbiter
+from vlockstep.sim.ledger import inspect_unfinished_ledger
 from vlockstep.supervise.rundir import RunDirectory
-from vlockstep.testing import Pair, check_ledger
+from vlockstep.testing import Pair
 from vlockstep.testing.plugin import MakePair
 from vlockstep.testing.process import ReplicaProcess
 
-LINES = 100
-GUEST = (f"--lines={LINES}", "--pause=30", "--work=500")
+GUEST = ("--lines=2000", "--pause=30", "--work=500")
+"""Writes until it is stopped."""
 PATIENT = 400
 """Milliseconds from one heartbeat to the next, so that nobody who stands still counts as dead."""
 
@@ -51,11 +55,17 @@ class Moving:
         return Path(record.disks.get("disk", str(self.old)))
 
     def check(self, disk: Path, *finish: str, parts: int = 0) -> None:
-        """These come to the guest's end, and all that it wrote is on this disk alone."""
+        """These have the guest, which goes on, and all that it ever wrote is on this disk alone."""
+        lines = self.pair.transcript.count(b"\n")
+        while self.pair.transcript.count(b"\n") < lines + 10:
+            assert self.pair.process(finish[0]).exit_status is None, self.pair._explain()
+        stopped = run_command("stop", finish[0], "--run-dir", self._run.path)
+        assert stopped.returncode == 0, stopped.stderr
         for name in finish:
             assert self.pair.process(name).wait_exit() == 0, self.pair.process(name).report()
         assert self.named() == disk
-        check_ledger(self.pair.transcript, disk.read_bytes(), LINES)
+        report = inspect_unfinished_ledger(self.pair.transcript, disk.read_bytes())
+        assert report.ok, report
         other = self.old if disk == self.new else self.new
         assert not other.exists() or other.read_bytes() != disk.read_bytes()
         assert len([*self.pair.directory.glob(".*.part")]) == parts
@@ -187,7 +197,6 @@ def test_of_three_any_two_may_die(quick: Moving) -> None:
     moving.begin()
     assert moving.command.wait_exit() == 0, moving.command.report()
     pair.crash("primary")
-    pair.wait_live("secondary")
     pair.crash("secondary")
     moving.check(moving.new, "third")
 
@@ -249,3 +258,33 @@ def test_a_primary_that_is_replaced_meanwhile_moves_nothing(moving: Moving) -> N
     moving.check(moving.old, "primary", "secondary")
     assert moving.command.wait_exit() == 1
     assert not moving.new.exists()
+
+
+ELSEWHERE = 'mount -t tmpfs none "$0" && {} && exec "$@"'
+"""The folder $0 is another one for the command."""
+
+
+@pytest.mark.external("unshare", "mount")
+@pytest.mark.parametrize(
+    ("file", "problem"),
+    [
+        ("true", "is not there: name a file as all replicas reach it"),
+        ('truncate -s 1M "$0/new.img"', "is not seen to be the primary's here"),
+        ('truncate -s 2M "$0/new.img"', f"has {2 << 20} bytes, the disk {1 << 20}"),
+    ],
+)
+def test_a_file_that_is_another_one_elsewhere(
+    make_pair: MakePair, tmp_path: Path, file: str, problem: str
+) -> None:
+    """The secondary does not find at that path what the primary has made there."""
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
+        (pytest.fail if "CI" in os.environ else pytest.skip)("needs a mount namespace")
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    under = ["unshare", "-rm", "/bin/sh", "-c", ELSEWHERE.format(file), folder]
+    moving = Moving(make_pair("ledger", GUEST, under={"secondary": under}, heartbeat_ms=PATIENT))
+    moving.begin(to=folder / "new.img")
+    assert moving.command.wait_exit() == 1
+    assert any("is still" in line and problem in line for line in moving.command.text)
+    moving.check(moving.old, "primary", "secondary")
+    assert not [*folder.iterdir()]

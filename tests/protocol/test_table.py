@@ -32,6 +32,7 @@ from vlockstep.protocol.actions import (
     Done,
     Follow,
     Hold,
+    KeepDisk,
     Release,
     Resume,
     Send,
@@ -112,6 +113,14 @@ words: st.SearchStrategy[Message] = st.one_of(
     st.builds(messages.Ended, numbers, st.just("why")),
     st.builds(Goodbye, st.just("why")),
     st.builds(messages.EndGuest, st.just("why")),
+    st.builds(
+        messages.MoveDisk,
+        numbers,
+        st.just("disk"),
+        st.sampled_from(["", "x", "y"]),
+        numbers,
+        st.just({}),
+    ),
 )
 
 
@@ -208,7 +217,10 @@ class AnyRole(RuleBasedStateMachine):
             else:
                 owner = "c" if winner == "me" else winner
                 members -= set() if kept else {self.me}
-            self.records[generation] = Record(generation, owner, (*sorted({owner, *members}),))
+            disks = {} if before is None else {**before.disks}
+            disks |= claim.moved if owner == self.me else {}
+            names = (*sorted({owner, *members}),)
+            self.records[generation] = Record(generation, owner, names, disks=disks)
         newest = self.records[max(self.records)] if winner else None
         self.heed(self.role.arbiter_answered(self.now, newest))
 
@@ -230,6 +242,16 @@ class AnyPrimary(AnyRole):
         self.lease: dict[str, int] = defaultdict(int)
         """Until when it has promised to keep still."""
         self.lease |= dict.fromkeys(secondaries if met else "", START + 1)
+        self.opened: set[str] = set()
+        """Who has the file to which a disk is to move."""
+
+    def heed(self, actions: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Claim) and action.moved:
+                others = {*self.records[action.expected].members} - {"a"}
+                assert others <= self.opened
+                assert not any(isinstance(a, KeepDisk) for a in actions)
+        super().heed(actions)
 
     def see(self, action: Action) -> None:
         match action:
@@ -290,6 +312,34 @@ class AnyPrimary(AnyRole):
         if self.role.state is State.HOLDING:
             self.held = True
             self.heed(self.role.held(self.now, Position(self.role.next)))
+
+    @precondition(lambda self: not self.over and self.role.moving is None)
+    @rule()
+    def a_disk_is_to_move(self) -> None:
+        self.opened.clear()
+        self.heed(self.role.move_disk(self.now, "disk", "there", 1))
+
+    @precondition(lambda self: not self.over and self.role.moving is not None)
+    @rule(what=st.sampled_from(["decide", "decide", "keep"]))
+    def who_moves_it_goes_on(self, what: str) -> None:
+        moving = self.role.moving
+        assert moving is not None
+        if self.role.disks.get("disk") == "there" and moving.claimed:
+            self.role.disk_moved({})
+        elif what == "keep":
+            self.heed(self.role.keep_disk("why"))
+        else:
+            self.heed(self.role.decide_disk(self.now))
+
+    @precondition(lambda self: not self.over and self.role.moving is not None)
+    @rule(sender=replicas, problem=st.sampled_from(["", "", "", "why"]), late=st.booleans())
+    def somebody_has_opened_it(self, sender: str, problem: str, late: bool) -> None:
+        assert self.role.moving is not None
+        sent = self.role.moving.request({}).sent
+        if not problem and not late:
+            self.opened.add(sender)
+        answer = messages.Opened(sent - late, problem)
+        self.heed(self.role.received(self.now, sender, answer))
 
     @precondition(lambda self: not self.over and self.released > self.role.released)
     @rule()
@@ -376,6 +426,11 @@ class AnySecondary(AnyRole):
         content = codec.encode(max(0, role.received_entries - lacks), entries)
         word = messages.Batch(role.generation, 1, lease, 0, 0, origin, content)
         self.hear(sender or role.owner or "a", word)
+
+    @precondition(lambda self: not self.over)
+    @rule(sent=numbers, problem=st.sampled_from(["", "why"]))
+    def a_file_is_open(self, sent: int, problem: str) -> None:
+        self.heed(self.role.opened(sent, problem))
 
     @precondition(lambda self: not self.over and self.role.executed < self.role.received_entries)
     @rule()

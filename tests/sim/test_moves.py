@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from vlockstep.ft import replica
-from vlockstep.ft.shareddisks import SharedDisks
+from vlockstep.ft.diskpaths import SharedDisks
 from vlockstep.host.mirror import Mirror
 from vlockstep.protocol.actions import Action
 from vlockstep.protocol.diskmove import DiskMove

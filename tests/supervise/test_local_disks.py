@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commands import run_command
 from test_protect import PATIENT, House
 
 from vlockstep.sim.ledger import inspect_unfinished_ledger
@@ -189,14 +190,23 @@ def test_a_guest_that_ends_takes_the_unfinished_copy_with_it(house: Apart) -> No
     assert house.nothing_of_it()
 
 
-def test_a_disk_that_replicas_share_stays_where_it_is(tmp_path: Path) -> None:
+def test_a_disk_that_replicas_share_moves_before_there_are_others(tmp_path: Path) -> None:
+    """Who joins then has it where it is."""
     house = House(tmp_path)
     try:
-        house.run_ledger()
+        guest = house.run_ledger()
         assert house.protect().returncode == 0
-        done = house.call("disk", "move", "books", f"disk={tmp_path}/new.img")
-        assert done.returncode == 1
-        assert "is one file for all replicas" in done.stderr
+        new = tmp_path / "new.img"
+        done = house.call("disk", "move", "books", f"disk={new}")
+        assert (done.returncode, done.stderr) == (0, "")
+        shown = run_command("arbiter", "show", house.directory / "arbiter")
+        assert f"disk 'disk' {new}" in shown.stdout
+        house.disk = new
+        house.join("heir")
+        house.wait_event("books", "joined")
+        guest.send_signal(signal.SIGKILL)
+        house.wait_event("heir", "live")
+        house.check_that_it_goes_on("heir")
     finally:
         for process in house.started:
             process.kill()

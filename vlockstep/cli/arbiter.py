@@ -30,7 +30,10 @@ _RUNS: dict[bool | None, str] = {True: "runs", False: "dead", None: "unknown"}
 
 @arbiter.command(cls=Command, epilog="Example: vlockstep arbiter show /tmp/pair")
 def show(directory: DirectoryArgument, as_json: JsonOption = False) -> None:
-    """Show who has ruled, generation by generation, and whether that process still runs."""
+    """Show who has ruled, generation by generation, and whether that process still runs.
+
+    Of a disk that has moved while the guest ran it shows the file that is the disk now.
+    """
     from vlockstep.arbiter import DirectoryArbiter
 
     found = DirectoryArbiter(directory, "show")
@@ -38,7 +41,9 @@ def show(directory: DirectoryArgument, as_json: JsonOption = False) -> None:
     if as_json:
         output.emit({"guest": guest, "generations": [_facts(reign) for reign in reigns]})
         return
-    output.fields([("guest", guest or "none yet")])
+    moved = reigns[-1].record.disks if reigns else {}
+    disks = [(f"disk {name!r}", path) for name, path in moved.items()]
+    output.fields([("guest", guest or "none yet"), *disks])
     headers = ("generation", "owner", "host", "process", "now", "protection", "guest")
     output.table(headers, [_row(reign) for reign in reigns])
 
@@ -80,6 +85,7 @@ def _facts(reign: Reign) -> dict[str, Any]:
         "runs": reign.runs,
         "alone": reign.alone,
         "ended": reign.ended,
+        "disks": dict(record.disks),
     }
 
 

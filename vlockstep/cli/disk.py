@@ -201,6 +201,9 @@ def move(
     Whatever fails on the way, the guest goes on with the old file. Ctrl-C calls it off, and so
     does --cancel elsewhere. Holes stay holes. The old file is left as it is then, and nobody uses
     it.
+
+    A disk that replicas share is moved by their primary, under all of them at once: PATH names a
+    file on storage that all reach, by that path. `vlockstep arbiter show` tells where it is.
     """
     from vlockstep.program.progress import Progress
 

@@ -10,6 +10,7 @@ links       Links: which replica is at the other end of which connection
 events      Event: what happens to a replica, for programs and for people
 guest       Guest: the machine, its World, and its thread
 gueststate  GuestState: what a guest's state is made of besides its RAM
+diskpaths   SharedDisks: files of disks that all replicas share, when one of them moves
 diskcopies  DiskCopies, DiskLoading: disks on their way to who joins
 rounds      Precopy, CopiedRest, SentRest: when the rounds of its RAM are over, and a throttle
 transfer    Transfer: a running guest's state on its way to a replica that joins

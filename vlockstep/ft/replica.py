@@ -30,7 +30,7 @@ from vlockstep.ft.places import Stage
 from vlockstep.ft.roles import Role, Roles
 from vlockstep.ft.rounds import Precopy
 from vlockstep.ft.runtime import DiskMover, Runtime, Setting
-from vlockstep.ft.shareddisks import SharedDisks
+from vlockstep.ft.diskpaths import SharedDisks
 from vlockstep.ft.standby import StandbyNics
 from vlockstep.ft.transfer import Transfer
 from vlockstep.ft.watch import NetworkWatch, ProtectionWatch

@@ -8,6 +8,7 @@
     followers   Followers: all of them
     admission   Admission: who may follow
     joiner      Joiner: the primary's side of who joins a guest that runs
+    diskmove    DiskMove: the primary's side of a disk that moves under all of them
     outputs     Outputs: which outputs a primary has still to release
     secondary   Secondary: who replays, and goes live when the primary is dead
     candidacy   Candidacy: when a secondary that suspects its primary is to claim
@@ -92,6 +93,10 @@ and before it acknowledges it: it never counted for anything that it could not e
 *Standing.* A guest that is to move without a log stands where its state was taken, so there are no
 entries from there: the newcomer is taken in, and a switchover hands the guest over to it. If that
 takes too long, or anything fails before, the guest goes on where it was.
+
+*Disks that move.* Replicas share a disk that may move to another file. The primary makes every output
+to both until the others have opened the new one; then its claim of the next generation names that,
+with all members. So the record that makes somebody primary tells where its disk is. See `diskmove`.
 
 *Switchover.* The primary holds its guest, waits until every output is released and says `Handover`
 to a secondary. That one executes to the same entry, claims the next generation with all members and

@@ -16,6 +16,7 @@ followed         FollowedSnapshots: snapshots of a protected one, at its seconda
 unprotected      UnprotectedCommands: what can be asked of a guest that nobody protects
 protection       Protection: such a guest gets replicas
 replicacommands  ReplicaCommands: what can be asked of a replica
+agreement        Agreement: a primary and the thread that moves a disk which replicas share
 diskmoves        DiskMoves: moves disks of a guest of this process
 running          ControlSocket: a running guest, its name and its commands
 control          ControlServer, EventRing: serves the clients of a control socket
