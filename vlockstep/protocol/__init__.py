@@ -94,9 +94,9 @@ and before it acknowledges it: it never counted for anything that it could not e
 entries from there: the newcomer is taken in, and a switchover hands the guest over to it. If that
 takes too long, or anything fails before, the guest goes on where it was.
 
-*Disks that move.* Replicas share a disk that may move to another file. The primary makes every output
-to both until the others have opened the new one; then its claim of the next generation names that,
-with all members. So the record that makes somebody primary tells where its disk is. See `diskmove`.
+*Disks that move.* A disk that replicas share may move to another file. The primary makes every
+output to both until the others have opened the new one; then its claim of the next generation names
+that. So the record that makes somebody primary tells where its disk is. See `diskmove`.
 
 *Switchover.* The primary holds its guest, waits until every output is released and says `Handover`
 to a secondary. That one executes to the same entry, claims the next generation with all members and
