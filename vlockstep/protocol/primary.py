@@ -1085,7 +1085,7 @@ class Primary(Role):
         """Ask the others, let it be decided, or ask the arbiter: whatever is next, unless
         something else is to come to its end first."""
         move = self.moving
-        if move is None or self.joiner is not None or move.claimed:
+        if move is None or self.joiner is not None or self.stands or move.claimed:
             return []
         if self.state not in (State.ALONE, State.PROTECTED):
             return []
@@ -1109,7 +1109,7 @@ class Primary(Role):
     @property
     def _move_deadline(self) -> int:
         move = self.moving
-        if move is None or move.claimed or self.joiner is not None:
+        if move is None or move.claimed or self.joiner is not None or self.stands:
             return NEVER
         waits = move.agreed or move.lacking(self.followers)
         return 0 if move.refusal or move.wanted or not waits else move.until
