@@ -138,6 +138,11 @@ class Replica:
         return 0 if self._guest is None else self._guest.outbox.next
 
     @property
+    def moved(self) -> Mapping[str, str]:
+        """The files of those shared disks that have moved, as they are in use here."""
+        return self._shared.at
+
+    @property
     def emitting(self) -> int | None:
         """The entry of the output that is being made."""
         return self._queue.making

@@ -351,6 +351,8 @@ class SimulatedHost:
     def observe(self, event: Event) -> None:
         told = event.to_dict()
         self.events.append(told)
+        if told["event"] == "loading":
+            self.simulation.give_disks(self)
         if told["event"] == "started":
             self.simulation.started(self)
         self._teller.observe(told)

@@ -398,6 +398,11 @@ class Simulation:
         """What makes the outputs of `host` there."""
         return WatchedDisk(disk, *self._watching(host))
 
+    def give_disks(self, host: SimulatedHost) -> None:
+        """Who joins has its disks where they have moved, or would be refused."""
+        for name, path in host.replica.moved.items():
+            host.disks[name].go_on_with(self.opened(host, self.files[path]))
+
     def _open_copy(self, host: SimulatedHost, disk: str, path: Path, token: int) -> WatchedDisk:
         return self.opened(host, self.files[str(path)])
 
