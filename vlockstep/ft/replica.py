@@ -19,6 +19,7 @@ from vlockstep.arbiter.rule import Record
 from vlockstep.errors import HostError, Left, VlockstepError
 from vlockstep.ft import events
 from vlockstep.ft.diskcopies import DiskCopies, DiskLoading
+from vlockstep.ft.diskpaths import SharedDisks
 from vlockstep.ft.guest import Guest
 from vlockstep.ft.keptlog import KeptLog
 from vlockstep.ft.keyframing import Keyframing
@@ -30,7 +31,6 @@ from vlockstep.ft.places import Stage
 from vlockstep.ft.roles import Role, Roles
 from vlockstep.ft.rounds import Precopy
 from vlockstep.ft.runtime import DiskMover, Runtime, Setting
-from vlockstep.ft.diskpaths import SharedDisks
 from vlockstep.ft.standby import StandbyNics
 from vlockstep.ft.transfer import Transfer
 from vlockstep.ft.watch import NetworkWatch, ProtectionWatch
