@@ -114,6 +114,7 @@ EXAMPLES = [
                 }
             },
             "rejected": 0,
+            "moves": [],
         },
     ),
     (

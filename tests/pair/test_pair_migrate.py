@@ -6,9 +6,8 @@ from signal import SIGINT
 
 import pytest
 from commands import wait_until
-from pair_checks import KILLED, check_output, said
+from pair_checks import KILLED, check_ends, said
 
-from vlockstep.arbiter import DirectoryArbiter
 from vlockstep.testing import Pair
 from vlockstep.testing.plugin import MakePair
 
@@ -34,15 +33,7 @@ def moving(
 
 
 def check(pair: Pair, *names: str) -> None:
-    """Nobody waits any more, and all who have the guest to its end saw the same."""
-    ends = [pair.process(name) for name in names or ("primary", "secondary", "there")]
-    for process in ends:
-        assert process.wait_exit() in (0, 1, KILLED), process.report()
-    check_output(pair, LINES)
-    finished = [process for process in ends if process.count("finished")]
-    assert len({process.snapshot().memory_digest for process in finished}) == 1
-    assert all(p.snapshot().registers == finished[0].snapshot().registers for p in finished)
-    assert DirectoryArbiter(pair.arbiter, "test").reigns()[-1].ended
+    check_ends(pair, names or ("primary", "secondary", "there"), LINES)
 
 
 @pytest.mark.parametrize("lone", [False, True], ids=["pair", "lone"])

@@ -32,6 +32,8 @@ from vlockstep.protocol.messages import (
     Join,
     Later,
     Message,
+    MoveDisk,
+    Opened,
     Pages,
     Query,
     Refuse,
@@ -175,6 +177,8 @@ SAYS: list[Message] = [
     Rest(0, 0, 0, b""),
     Invite(""),
     Blocks(0, 1, 0, 0, b""),
+    MoveDisk(0, "", "", 0, {}),
+    Opened(0, ""),
 ]
 
 
