@@ -17,7 +17,7 @@ import re
 import socket
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -107,6 +107,13 @@ class DirectoryArbiter:
             process=identity(pid),
         )
 
+    def moved(self) -> Mapping[str, str]:
+        """The files of those disks that had moved when it was last told who rules, by the guest's
+        names for them."""
+        generation = self.current()
+        record = self.read(generation) if generation else None
+        return {} if record is None else record.disks
+
     def current(self) -> int:
         """The generation that rules, as far as can be seen from here; 0 before the first."""
         return self._scan()[0]
@@ -154,7 +161,8 @@ class DirectoryArbiter:
         generation, ended = self._scan()
         if generation and not ended:
             self._check_gone(self._reign(generation), force)
-        if not self.create(self._record(generation + 1, uuid.uuid4().hex)):
+        record = self._record(generation + 1, uuid.uuid4().hex)
+        if not self.create(replace(record, disks=self.moved())):
             raise HostError(f"another replica has just gone live by the arbiter {self.path}")
         try:
             self._draft_guest().replace(self.path / _GUEST)

@@ -21,7 +21,7 @@ DEFAULT_MEMORY_MB = 512
 DEFAULT_CPU = "westmere"
 STDOUT = "-"
 OFF = "off"
-MAX_SECONDS = 86400
+MAX_SECONDS = 86_400
 
 
 def bundled_guests(incomplete: str) -> list[str]:

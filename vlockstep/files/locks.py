@@ -101,6 +101,13 @@ class FileLock:
         except OSError as error:
             raise HostError(f"cannot look for locks on {self.name}: {error.strerror}") from error
 
+    def is_on(self, path: Path) -> bool:
+        """Whether it is the lock of the file that is there."""
+        try:
+            return os.path.samestat(os.fstat(self._fd), path.stat())
+        except OSError:
+            return False
+
     @property
     def seen_everywhere(self) -> bool:
         """Whether another one would surely see this lock on the same file, if on another host."""

@@ -162,7 +162,7 @@ class DiskLoading:
         """How many disks are still to be emptied."""
         for disk in disks.values():
             disk.filled = False
-            background.submit(partial(self._do, disk.storage.clear, 0, 1))
+            background.submit(partial(self._do, disk.empty, 0, 1))
 
     @property
     def emptied(self) -> bool:
@@ -177,7 +177,7 @@ class DiskLoading:
         if (blocks.content and len(blocks.content) != blocks.size) or blocks.size > PIECE:
             raise MessageError("blocks of a disk that are not as long as they say")
         content = blocks.content or bytes(blocks.size)
-        write = partial(disk.storage.write, blocks.offset, content)
+        write = partial(_fill, disk, blocks.offset, content)
         self._background.submit(partial(self._do, write, 1))
 
     def complete(self) -> None:
@@ -198,3 +198,7 @@ class DiskLoading:
         self.written += blocks
         self._full -= emptied
         self._wake()
+
+
+def _fill(disk: MirroredDisk, offset: int, content: bytes) -> None:
+    disk.storage.write(offset, content)

@@ -65,7 +65,6 @@ class Guest:
         self.outbox = EntryOutbox(host.wake, host.hurry, host.condition())
         self._replayer: Replayer | None = None
         self._inputs: Inputs | None = None
-        self._world: ProtectedWorld | None = None
         self._lead = ClockLead()
         self._idle_since = 0
         self._visits: list[Fault] = []
@@ -287,7 +286,7 @@ class Guest:
     def _live_world(self, start: Continuation) -> World:
         outbox = self.outbox
         self._inputs = self._host.inputs(self._nics.by_handle, outbox.pause, start)
-        world = self._world = ProtectedWorld(self._inputs, self._queue, outbox, self._local)
+        world = ProtectedWorld(self._inputs, self._queue, outbox, self._local)
         append = outbox.append
         if self._watches_entries():
 

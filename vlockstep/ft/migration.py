@@ -218,7 +218,8 @@ class Migration:
             return
         joined = self._target in primary.ruling().members and primary.state is State.PROTECTED
         stood = self._precopy is not None and self._has_state(primary)
-        if stood and not primary.stands:
+        swaps = primary.state in (State.HOLDING, State.HANDED_OVER)
+        if stood and not primary.stands and not swaps:
             reason = "it had to go on before it was taken over there"
             self._fail(reason)
             self._replica.drop(self._target, reason)

@@ -223,7 +223,8 @@ class Setting:
             token = found[name]
             if type(token) is int and lock.sees(token):
                 continue
-            if type(token) is int and lock.seen_everywhere:
+            elsewhere = name in now and not lock.is_on(Path(now[name]))
+            if elsewhere or (type(token) is int and lock.seen_everywhere):
                 where = f", which has moved to {now[name]}" if name in now else ""
                 raise UsageError(
                     f"{lock.name} is not the primary's {name}{where}; give both the same file"

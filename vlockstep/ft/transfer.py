@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
@@ -18,7 +18,7 @@ from vlockstep.errors import StateError, VlockstepError
 from vlockstep.ft.diskcopies import DiskCopies, Piece
 from vlockstep.ft.gueststate import GuestState
 from vlockstep.ft.rounds import CopiedRest, Precopy, Round, Rounds, SentRest
-from vlockstep.machine.dirty import DirtyPages
+from vlockstep.machine.dirty import DirtyPages, Ranges, merged, size_of
 from vlockstep.machine.interface import GuestMachine, GuestMemory
 from vlockstep.protocol.actions import NEVER
 from vlockstep.protocol.messages import Blocks, Message, Pages, Rest
@@ -51,9 +51,6 @@ class TransferLimits:
     rounds: int = 30
     """After so many the guest is held, whatever it has written, or does not move if it would stand
     for too long."""
-
-
-Ranges = list[tuple[int, int]]
 
 
 class Running(Protocol):
@@ -126,7 +123,7 @@ class Transfer:
         """Why the state cannot be taken."""
         self.precopy = precopy
         self._rounds: Rounds = (
-            CopiedRest(limits.pause, limits.rounds, _size(self._ranges))
+            CopiedRest(limits.pause, limits.rounds, size_of(self._ranges))
             if precopy is None
             else SentRest(precopy, limits.rounds)
         )
@@ -304,7 +301,7 @@ class Transfer:
     def _left(self, ranges: Ranges) -> int:
         """Bytes that are to be copied, or sent, where the guest is held."""
         blocks = self._disks.waiting if self._disks is not None and self._rounds.stays else 0
-        return _size(ranges) + blocks
+        return size_of(ranges) + blocks
 
     def _begin_round(self, ranges: Ranges) -> None:
         self.rounds += 1
@@ -342,7 +339,7 @@ class Transfer:
 
     def _take(self) -> _Stage:
         before = self._now()
-        ranges = self._pending = _merged(self._pending, self._dirty.scan())
+        ranges = self._pending = merged([*self._pending, *self._dirty.scan()])
         if self._rounds.too_much(self._left(ranges), self.rounds):
             return _Stage.TOO_MUCH
         self.state = self._guest.capture()
@@ -357,7 +354,7 @@ class Transfer:
         return _Stage.TAKEN
 
     def _copy(self, ranges: Ranges) -> None:
-        size = _size(ranges)
+        size = size_of(ranges)
         room = self._room if size <= len(self._room) else bytearray(size)
         free, self._room = memoryview(room), bytearray()
         for start, end in ranges:
@@ -389,18 +386,3 @@ def expect_pieces() -> None:
 def _touched(size: int) -> bytearray:
     """Memory that the system has really given, so that writing to it does not wait for that."""
     return bytearray(b"\1") * size
-
-
-def _size(ranges: Iterable[tuple[int, int]]) -> int:
-    return sum(end - start for start, end in ranges)
-
-
-def _merged(one: Ranges, other: Ranges) -> Ranges:
-    """Both, in order and without overlaps."""
-    merged: Ranges = []
-    for start, end in sorted(one + other):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = merged[-1][0], max(end, merged[-1][1])
-        else:
-            merged.append((start, end))
-    return merged

@@ -122,9 +122,10 @@ class DiskFile:
             os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def close(self) -> None:
+        """Raises `OSError` once: it is closed then."""
         if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            descriptor, self._fd = self._fd, -1
+            os.close(descriptor)
 
 
 class Disk(MirroredDisk):

@@ -32,7 +32,7 @@ from typing import Protocol
 from vlockstep.errors import HostError
 from vlockstep.files.appearing import appearing
 from vlockstep.host.devices import Disk, DiskFile
-from vlockstep.host.mirror import Mirror
+from vlockstep.host.mirror import Mirror, Storage
 
 _PIECE = 1 << 20
 _CALLED_OFF = "the move was called off"
@@ -128,7 +128,8 @@ class DiskMove:
             self._agreement.abandon()
 
     def run(self) -> None:
-        """To the end. Raises `VlockstepError`, and then the guest is where it was."""
+        """To the end. Raises `VlockstepError`, and then the guest is where it was, unless that is
+        `Undecided`."""
         target: DiskFile | None = None
         mirror: Mirror | None = None
         try:
@@ -174,10 +175,11 @@ class DiskMove:
             self._unlink()
             raise
         try:
-            self._disk.switch(mirror, target).close()
+            before = self._disk.switch(mirror, target)
         except HostError as error:
             raise Undecided(f"it is to be {self._path}, which fails: {error}") from error
         agreement.done()
+        _let_go(before)
 
     def _copy(self, mirror: Mirror) -> None:
         began = time.monotonic()
@@ -224,8 +226,14 @@ class DiskMove:
         except BaseException:
             self._unlink()
             raise
-        before.close()
+        _let_go(before)
 
     def _unlink(self) -> None:
         with suppress(OSError):
             self._path.unlink()
+
+
+def _let_go(before: Storage) -> None:
+    """Nobody uses it any more, whatever becomes of that."""
+    with suppress(OSError):
+        before.close()

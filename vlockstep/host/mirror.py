@@ -132,6 +132,14 @@ class MirroredDisk:
                 if mirror.bound and mirror.failure is not None:
                     raise mirror.failure
 
+    def empty(self) -> None:
+        """Let it hold zeros, to be filled with something else: mirrors of what it held have failed.
+        Raises `VlockstepError`."""
+        with self._all_held():
+            for mirror in self._mirrors:
+                mirror.failure = mirror.failure or HostError("the disk was emptied meanwhile")
+            self.storage.clear()
+
     def mirror(self, target: Target) -> Mirror:
         """A new one; its steps are for the caller. Raises `UsageError` while it is filled."""
         if not self.filled:
@@ -190,7 +198,7 @@ class Mirror:
         self.copied = 0
         """Bytes read."""
         self.bound = False
-        """What the disk gets is not written before the target has it, too."""
+        """A write that the target has not got, too, raises."""
         self.failure: VlockstepError | None = None
         """Why the target does not equal the disk, and will not."""
         self._disk = disk

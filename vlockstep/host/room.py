@@ -41,9 +41,10 @@ def _of_groups(system: Path) -> float:
             continue
         top = system / "sys/fs/cgroup"
         group = top / path[1:]
-        while group != top and top in group.parents:
-            least = min(least, _of_group(group))
-            group = group.parent
+        for each in (group, *group.parents):
+            least = min(least, _of_group(each))
+            if each == top:
+                break
     return least
 
 

@@ -42,6 +42,9 @@ _PROTECT_MATCHING, _CHECK_ASYNCHRONOUS = 1, 2
 _ALL, _WRITTEN = 0, 1 << 1
 _REGION_WORDS, _REGIONS = 3, 4096
 
+Ranges = list[tuple[int, int]]
+"""`(start, end)` of each."""
+
 
 class DirtyPages(Protocol):
     """The pages of one `Memory` that are written. For one thread, beside the guest's."""
@@ -215,3 +218,19 @@ def _joined(pieces: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             joined.append((start, end))
     return joined
+
+
+def size_of(ranges: Iterable[tuple[int, int]]) -> int:
+    """Bytes."""
+    return sum(end - start for start, end in ranges)
+
+
+def merged(ranges: Ranges) -> Ranges:
+    """In order and without overlaps."""
+    found: Ranges = []
+    for start, end in sorted(ranges):
+        if found and start <= found[-1][1]:
+            found[-1] = found[-1][0], max(end, found[-1][1])
+        else:
+            found.append((start, end))
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vlockstep.machine.config import MIB
+from vlockstep.machine.dirty import Ranges, merged, size_of
 from vlockstep.machine.interface import GuestMachine
 from vlockstep.machine.memory import Memory
 
@@ -10,17 +11,16 @@ _ROUNDS = 8
 _LITTLE = 4 * MIB
 _STEP = MIB
 
-Ranges = list[tuple[int, int]]
-
 
 class RamCopy:
     """`approach`, hold the guest, and `complete`: then `memory` is what the guest's is. Rounds copy
     what was written in the round before, until that is little or they are many. It can be brought
-    up to date so again and again; `changed` is what was copied since `forget`."""
+    up to date so again and again; `changed` is what was copied since `forget`, and in the beginning
+    all that may be anything but zeros."""
 
     def __init__(self, machine: GuestMachine) -> None:
         self.memory = Memory(machine.memory.size)
-        self._ranges: Ranges = []
+        self._ranges: Ranges = [*machine.memory.extents()]
         self._pending: Ranges = []
         """Told by a scan, and not copied yet."""
         try:
@@ -39,7 +39,7 @@ class RamCopy:
         """The guest stands still. False if it has written more than `limit` bytes: then the copy is
         not what its RAM is, and is to approach that anew."""
         self._scan()
-        if limit is not None and _size(self._pending) > limit:
+        if limit is not None and size_of(self._pending) > limit:
             return False
         self._copy()
         return True
@@ -57,7 +57,7 @@ class RamCopy:
         self.memory.close()
 
     def _scan(self) -> None:
-        self._pending = _merged(self._pending + self._pages.scan())
+        self._pending = merged(self._pending + self._pages.scan())
 
     def _copy(self) -> int:
         """How many bytes."""
@@ -65,20 +65,5 @@ class RamCopy:
         for start, end in ranges:
             for at in range(start, end, _STEP):
                 self.memory.write(at, self._pages.read(at, min(at + _STEP, end)))
-        self._ranges = _merged(self._ranges + ranges)
-        return _size(ranges)
-
-
-def _size(ranges: Ranges) -> int:
-    return sum(end - start for start, end in ranges)
-
-
-def _merged(ranges: Ranges) -> Ranges:
-    """In order and without overlaps."""
-    merged: Ranges = []
-    for start, end in sorted(ranges):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = merged[-1][0], max(end, merged[-1][1])
-        else:
-            merged.append((start, end))
-    return merged
+        self._ranges = merged(self._ranges + ranges)
+        return size_of(ranges)

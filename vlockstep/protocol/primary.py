@@ -219,7 +219,8 @@ class Primary(Role):
         """Whether the guest has to wait for a secondary."""
         full = self.logs and self._full
         if self.joiner is not None:
-            return self.joiner.slows(now, full) or self.followers.slow(now)
+            mine = full and self.joiner.captured
+            return self.joiner.slows(now, mine) or (full and not mine) or self.followers.slow(now)
         return full or self.followers.slow(now)
 
     @property
@@ -869,6 +870,8 @@ class Primary(Role):
             able = [name for name in self.followers.able if self._wanted in ("", name)]
             if self.state is not State.HOLDING or self._held is None or not able:
                 return []
+            if self.moving is not None:
+                return []  # it may still use the old file, and the other one does not
             self._target = able[-1]
             self._to(State.HANDED_OVER)
             self._hold_until = now + max(TAKEOVER_LIMIT, 4 * self.timing.dead)
@@ -997,7 +1000,7 @@ class Primary(Role):
         joiner = self.joiner
         if joiner is None or joiner.asked:
             return []
-        if failure := joiner.failure(now, self._full, self.crowded):
+        if failure := joiner.failure(now, self._full and joiner.captured, self.crowded):
             return self._give_up(now, failure)
         follower = joiner.follower
         if now - follower.asked < self.timing.interval:
@@ -1079,7 +1082,7 @@ class Primary(Role):
         if self.moving is None:
             return []
         self.moving.answered(sender, answer)
-        return self._go_on_moving(now)
+        return [] if self.moving.agreed else self._go_on_moving(now)
 
     def _go_on_moving(self, now: int) -> list[Action]:
         """Ask the others, let it be decided, or ask the arbiter: whatever is next, unless

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vlockstep.errors import HostError, Key, UsageError
@@ -56,3 +56,18 @@ def refuse_overwriting(path: Path, what: str, files: Iterable[Path], key: Key) -
         both = path.exists() and file.exists()
         if path.samefile(file) if both else path.absolute() == file.absolute():
             raise UsageError(f"the {what} {path} is used otherwise here: name another", key=key)
+
+
+def check_moved(disks: Iterable[DiskSpec], moved: Mapping[str, str]) -> None:
+    """For a fresh start: a disk that had moved while the guest ran before is in that file, not in
+    the one from which it had begun. Raises `UsageError` for one that is given there."""
+    for disk in disks:
+        path = Path(moved.get(disk.name, ""))
+        if disk.name not in moved or disk.local or not path.exists():
+            continue
+        if not (disk.path.exists() and disk.path.samefile(path)):
+            raise UsageError(
+                f"the disk {disk.name!r} had moved to {path} when the guest ran last: give that; "
+                f"to begin with {disk.path} all the same, use a new directory for the arbiter",
+                key=("disk", disk.name),
+            )

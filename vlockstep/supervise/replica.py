@@ -21,7 +21,7 @@ from vlockstep.machine.world import Outcome
 from vlockstep.protocol.messages import forbidden
 from vlockstep.protocol.timing import MILLISECOND, SECOND, Timing
 from vlockstep.supervise import parts, places
-from vlockstep.supervise.files import open_console, reserve_log
+from vlockstep.supervise.files import check_moved, open_console, reserve_log
 from vlockstep.supervise.followed import FollowedSnapshots
 from vlockstep.supervise.replicacommands import ReplicaCommands
 from vlockstep.supervise.respawn import Respawner
@@ -65,6 +65,7 @@ class Replica:
             if self._config is None:
                 return self.process.run_secondary()
             generation = self._arbiter.start()
+            check_moved(self._disks, self._arbiter.moved())
             return self.process.run_primary(self._config, generation, self._secondaries)
         finally:
             self._commands.finish()
@@ -121,7 +122,7 @@ class Replica:
             begin=console.truncate if isinstance(console, ConsoleFile) else lambda: None,
             cpu_limit=spec.cpu_limit,
         )
-        self._secondaries = spec.secondaries
+        self._secondaries, self._disks = spec.secondaries, spec.disks
         channels = channels_of(spec, keys)
         if spec.respawn is not None:
             environment = {
