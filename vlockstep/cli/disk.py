@@ -208,7 +208,7 @@ def move(
     from vlockstep.program.progress import Progress
 
     if cancel:
-        _MOVE.call_off(directory, name)
+        _MOVE.call_off(directory, name, as_json)
         return
     device, found, path = (disk_and_path or "").partition("=")
     if not found or not device or not path:

@@ -79,7 +79,7 @@ def migrate(
     destination: Annotated[
         str,
         typer.Argument(
-            metavar="DESTINATION", help="Where `vlockstep receive` waits.", show_default=False
+            metavar="DESTINATION", help="Where `vlockstep receive` waits.", show_default=True
         ),
     ] = DEFAULT_ENDPOINT,
     method: Annotated[
@@ -125,7 +125,7 @@ def migrate(
     """
     how = _how(method, downtime, no_throttle)
     if cancel:
-        _MIGRATION.call_off(directory, name)
+        _MIGRATION.call_off(directory, name, as_json)
         return
     progress = Progress()
     tell = output.emit if as_json else partial(_tell, progress)
@@ -166,6 +166,8 @@ def _how(method: Method, downtime: int | None, no_throttle: bool) -> dict[str, A
 
 
 def _tell(progress: Progress, event: dict[str, Any]) -> None:
+    if event["phase"] == "failed":
+        return  # why, the answer tells
     text = f"{event['text']}: {event['bytes'] / 1e6:.0f} MB"
     if event["lag_entries"]:
         text += f", {event['lag_entries']} entries behind"

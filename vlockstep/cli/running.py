@@ -254,7 +254,7 @@ class Move:
 
     def _call_off_in_time(self, directory: Path | None, name: str) -> None:
         try:
-            self.call_off(directory, name)
+            self._ask_to_cancel(directory, name)
         except VlockstepError as error:
             output.note(str(error))
 
@@ -270,8 +270,15 @@ class Move:
         said = guest.read(0) if guest in ready else None
         return said if said is not None and said.get("answer") == self.command else None
 
-    def call_off(self, directory: Path | None, name: str) -> None:
-        """Raises `UsageError` if nothing moves, or it is too late."""
+    def call_off(self, directory: Path | None, name: str, as_json: bool) -> None:
+        """From another terminal. Raises `UsageError` if nothing moves, or it is too late."""
+        self._ask_to_cancel(directory, name)
+        if as_json:
+            output.emit({"name": name, "cancelled": True})
+        else:
+            print(f"what moved of {name} is called off")
+
+    def _ask_to_cancel(self, directory: Path | None, name: str) -> None:
         with closing(connect(directory, name)) as guest:
             if not guest.ask(self.cancel)["cancelled"]:
                 raise UsageError(f"nothing of {name} moves that could still be called off")

@@ -116,6 +116,10 @@ def _ask(name: str, path: Path, directory: Path | None, suspend: bool) -> dict[s
         try:
             absolute = str(path.absolute())
             told = guest.request("snapshot", progress.tell, path=absolute, suspend=suspend)
+        except KeyboardInterrupt:
+            progress.clear()
+            output.note(f"{name} goes on with it: {path} is there when it is done")
+            raise
         finally:
             progress.clear()
         if suspend and not guest.wait_end(_END_SECONDS):
@@ -210,9 +214,9 @@ def start(
 ) -> None:
     """Run a guest from a snapshot, as often as you like.
 
-    It is told another generation each time. Its clocks go on: the cycle counter where it stood, the
-    wall clock with the host's. A console file is emptied, as `run` does. The exit status is the
-    guest's, and 1 after a guest error.
+    Of one that was suspended it needs a copy of each disk. It is told another generation each time.
+    Its clocks go on: the cycle counter where it stood, the wall clock with the host's. A console
+    file is emptied, as `run` does. The exit status is the guest's, and 1 after a guest error.
     """
     _start(ctx, path, image, as_json, append=False)
 
@@ -256,7 +260,7 @@ def _start(
             "cpu": config.cpu,
         }
         spec = options.replica_spec(ctx, None, fields)
-        run_guest(spec, as_json, lambda tell: restore(spec, reader, found, tell), append)
+        run_guest(spec, as_json, lambda tell: restore(spec, reader, found, tell, append), append)
 
 
 def _find_image(reader: SnapshotReader, reference: str | None) -> Image:

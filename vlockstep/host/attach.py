@@ -11,6 +11,7 @@ from pathlib import Path
 from vlockstep.errors import HostError, UsageError
 from vlockstep.files.locks import FileLock
 from vlockstep.host.devices import Disk, DiskCounters, DiskFile
+from vlockstep.host.diskformats import RAW, recognise
 from vlockstep.machine.config import BlockConfig
 from vlockstep.machine.image import Device, DeviceKind, Image
 
@@ -137,9 +138,20 @@ def _block_device(image: Image, name: str) -> Device:
 def _open(spec: DiskSpec, guest: str) -> Disk:
     group = f"{guest} disk {spec.name}" if guest and not spec.local else ""
     try:
+        _expect_raw(spec.path)
         return Disk(spec.path, group)
     except (HostError, UsageError) as error:
         raise error.about(f"device {spec.name!r}", "disk", spec.name) from error
+
+
+def _expect_raw(path: Path) -> None:
+    """A guest would take the format for its disk's content, and write over it."""
+    try:
+        found = recognise(path) if path.is_file() else RAW
+    except OSError:
+        return  # who opens it will tell
+    if found is not RAW:
+        raise UsageError(f"{path} is a disk of the format {found.name}: convert it to raw")
 
 
 def _identity(path: Path) -> tuple[int, ...] | Path:

@@ -45,6 +45,7 @@ class ReplicaCommands:
             "switchover": self._switch_over,
             "migrate": self._migrate,
             "cancel-migration": self._cancel_migration,
+            "protect": _protected_already,
             **self._moves.by_name(),
         }
 
@@ -129,3 +130,7 @@ def _precopy(request: Mapping[str, Any]) -> Precopy | None:
     if method not in METHODS or type(downtime) is not int or type(throttled) is not bool:
         raise UsageError(f"a migration is by {' or '.join(METHODS)}, with a downtime in whole ms")
     return Precopy(downtime * MILLISECOND, throttled) if method == PRECOPY else None
+
+
+def _protected_already(request: Mapping[str, Any], answer: Answer) -> None:
+    answer({"error": "it is a replica, which others join where its primary listens"})

@@ -30,16 +30,21 @@ _CHANCE_BITS = 20
 
 
 def restore(
-    spec: ReplicaSpec, reader: SnapshotReader, image: Image, tell: Callable[[str], None]
+    spec: ReplicaSpec,
+    reader: SnapshotReader,
+    image: Image,
+    tell: Callable[[str], None],
+    resumes: bool,
 ) -> Origin:
     """From the snapshot that `reader` reads; `spec` names disks and NICs. Disks that the snapshot
-    holds are written to new files; others must be as they were."""
+    holds are written to new files; others must be as they were, and are where they lay if this
+    `resumes` the guest, which then cannot be resumed again."""
     snapshot = reader.snapshot
     config = snapshot.config
     nics = tuple(_with_address(nic, config) for nic in spec.nics)
     stations, nets = parts.connect(replace(spec, nics=nics), image, "", parts.load_keys(spec))
     check_devices(image, replace(config, nets=nets))
-    disks = _disks(spec.disks, snapshot)
+    disks = _disks(spec.disks, snapshot, resumes)
     new = {disk.name: disk.path for disk in disks if not snapshot.disks[disk.name].digest}
     machine = Machine(image, config)
     machine.load(snapshot.machine)
@@ -81,10 +86,16 @@ def _with_address(nic: NicSpec, config: GuestConfig) -> NicSpec:
     return replace(nic, mac=net.mac)
 
 
-def _disks(given: Iterable[DiskSpec], snapshot: Snapshot) -> tuple[DiskSpec, ...]:
+def _disks(given: Iterable[DiskSpec], snapshot: Snapshot, resumes: bool) -> tuple[DiskSpec, ...]:
     """Those that are given, and the others where they lay."""
     found = {disk.name: disk for disk in given}
     for name, disk in snapshot.disks.items():
+        if disk.digest and name not in found and not resumes:
+            raise UsageError(
+                f"the guest was suspended, with its disk {name!r} in {disk.path}: resume it, or "
+                "name a copy of that file, so that it can still be resumed",
+                key=("disk", name),
+            )
         if disk.digest:
             found.setdefault(name, DiskSpec(name, disk.path))
         elif name not in found:
