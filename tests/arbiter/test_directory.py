@@ -166,3 +166,17 @@ def test_directory_that_is_gone(tmp_path: Path) -> None:
     (tmp_path / "arbiter").write_text("a file")
     with pytest.raises(ArbiterError):
         arbiter.start()
+
+
+def test_where_disks_have_moved_outlives_a_reset(tmp_path: Path) -> None:
+    register = DirectoryArbiter(tmp_path / "arbiter", "test")
+    register.guest()
+    assert register.moved() == {}
+    register.claim("a", register.start(), frozenset(), frozenset({"b"}))
+    register.claim("a", 1, frozenset(), frozenset(), {"disk": "/new"})
+    assert register.moved() == {"disk": "/new"}
+    register.end(2)
+    register.reset()
+    assert register.moved() == {"disk": "/new"}
+    register.claim("c", register.start(), frozenset(), frozenset({"d"}))
+    assert register.moved() == {}, "who starts afresh has named its files"

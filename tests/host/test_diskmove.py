@@ -255,3 +255,20 @@ def test_wherever_it_is_killed_there_is_one_file_to_go_on_from(
     assert new.exists() == (point in ("named", "switched", "done"))
     found = (new if new.exists() else old).read_bytes()
     assert found in (written(count), written(count + 1))
+
+
+def test_an_old_file_that_cannot_be_closed_costs_nothing(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new one is the disk by then."""
+    before, close = disk.storage, DiskFile.close
+
+    def fail(self: DiskFile) -> None:
+        close(self)
+        if self is before:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(DiskFile, "close", fail)
+    DiskMove(disk, tmp_path / "new.img").run()
+    assert disk.path == tmp_path / "new.img"
+    disk.write(0, bytes(512))

@@ -298,3 +298,14 @@ def test_a_mirror_that_has_failed_is_not_bound(disk: Disk, tmp_path: Path) -> No
         with pytest.raises(HostError, match="it is full"):
             disk.bind(mirror)
         disk.write(0, b"b" * 512)
+
+
+def test_a_disk_that_is_emptied_to_be_filled_fails_its_mirrors(disk: Disk, tmp_path: Path) -> None:
+    """What fills it goes past them."""
+    with closing(_target(tmp_path, disk)) as target:
+        mirror = disk.mirror(target)
+        while not mirror.over:
+            mirror.step()
+        disk.empty()
+        with pytest.raises(HostError, match="emptied meanwhile"):
+            disk.switch(mirror, target)

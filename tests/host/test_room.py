@@ -57,3 +57,11 @@ def test_this_computer_has_room_for_a_guest_and_not_for_any() -> None:
     expect_room(MIB)
     with pytest.raises(HostError, match="are available here"):
         expect_room(1 << 50)
+
+
+def test_a_group_that_is_all_a_process_sees_counts_too(tmp_path: Path) -> None:
+    """In a namespace of its own, as in a container."""
+    root = system(tmp_path, 300, {".": (str(100 * MIB), 0, 0)})
+    (root / "proc/self/cgroup").write_text("0::/\n")
+    with pytest.raises(HostError, match="and 100 MiB are"):
+        expect_room(200 * MIB, root)

@@ -11,13 +11,14 @@ from signal import SIGINT
 
 import pytest
 from commands import run_command
+from pair_checks import said
 
 from vlockstep.arbiter import DirectoryArbiter
 from vlockstep.sim.ledger import inspect_unfinished_ledger
 from vlockstep.supervise.rundir import RunDirectory
 from vlockstep.testing import Pair
 from vlockstep.testing.plugin import MakePair
-from vlockstep.testing.process import ReplicaProcess
+from vlockstep.testing.process import PairError, ReplicaProcess
 
 GUEST = ("--lines=2000", "--pause=30", "--work=500")
 """Writes until it is stopped."""
@@ -82,6 +83,8 @@ def test_both_go_on_with_the_new_file(moving: Moving) -> None:
     moved = moving.pair.process("secondary").wait_event("disk-moved")
     assert moved["path"] == str(moving.new)
     moving.check(moving.new, "primary", "secondary")
+    with pytest.raises(PairError, match=f"had moved to {moving.new} .*: give that"):
+        moving.pair.start()
 
 
 def test_it_moves_while_it_is_copied_by_and_by_and_back_again(moving: Moving) -> None:
@@ -240,6 +243,12 @@ def test_it_cannot_be_called_off_while_it_is_decided(moving: Moving) -> None:
     moving.let_arbiter(reached=True)
     assert moving.command.wait_exit() == 0, moving.command.report()
     moving.check(moving.new, "primary", "secondary")
+
+
+def test_nothing_moves_to_the_arbiter(moving: Moving) -> None:
+    moving.begin(to=moving.pair.arbiter / "generation-0000000003")
+    assert moving.command.wait_exit() == 1
+    assert said(moving.pair, "move", "which holds nothing else")
 
 
 def test_only_the_primary_moves_it(moving: Moving) -> None:

@@ -8,6 +8,7 @@ import pytest
 from protocol.roles import (
     LINE,
     START,
+    TIMING,
     alone,
     answer,
     append,
@@ -22,17 +23,19 @@ from protocol.roles import (
 )
 
 from vlockstep.arbiter.rule import Record
+from vlockstep.machine.position import Position
 from vlockstep.protocol.actions import (
     Agreed,
     Claim,
     GoLive,
+    Hold,
     KeepDisk,
     OpenDisk,
     Send,
     UseDisks,
 )
 from vlockstep.protocol.diskmove import OPEN_LIMIT
-from vlockstep.protocol.messages import Goodbye, Join, Later, MoveDisk, Opened, Ruling
+from vlockstep.protocol.messages import Goodbye, Handover, Join, Later, MoveDisk, Opened, Ruling
 from vlockstep.protocol.primary import Primary
 from vlockstep.protocol.secondary import Secondary
 from vlockstep.protocol.states import State
@@ -255,3 +258,15 @@ def test_who_goes_live_goes_on_where_the_arbiter_says(disks: dict[str, str]) -> 
     assert actions[0] == UseDisks(disks)
     assert isinstance(actions[-1], GoLive) and actions[-1].disks == disks
     assert secondary.ruling().disks == disks
+
+
+def test_nobody_takes_over_while_the_old_file_may_still_be_used() -> None:
+    """The record stands, and the thread that is to let go of the old file is late."""
+    primary = deciding()
+    primary.arbiter_answered(START, with_disks(record(2, "a", "b")))
+    assert primary.switchover(START) == [Hold()]
+    now = START + TIMING.interval
+    assert not sent(primary.held(START, Position(1)), Handover)
+    assert not sent(primary.tick(now), Handover) and primary.state is State.HOLDING
+    primary.disk_moved({})
+    assert sent(answer(primary, now, "b", 0), Handover)

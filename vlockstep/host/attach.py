@@ -47,7 +47,9 @@ class Devices:
     def open_copy(self, name: str, path: Path, token: int) -> DiskFile:
         """The file at `path`, which may take the place of a shared disk's. Raises `VlockstepError`
         if it is not the one that another replica of the guest has locked with this `token`."""
-        disk = self.by_name[name]
+        disk = self.by_name.get(name)
+        if disk is None:
+            raise UsageError(f"there is no disk {name!r} here")
         if not path.exists():
             raise HostError(f"{path} is not there: name a file as all replicas reach it")
         file = DiskFile(path, disk.group)

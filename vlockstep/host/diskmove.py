@@ -172,7 +172,8 @@ class DiskMove:
             raise
         except BaseException as error:
             agreement.keep(str(error))
-            self._unlink()
+            if target.lock.is_on(self._path):
+                self._unlink()
             raise
         try:
             before = self._disk.switch(mirror, target)

@@ -24,17 +24,20 @@ _END_SECONDS = 5.0
 
 class DiskMoves:
     """One move at a time, each in a thread of its own; `observe` is told events, from there.
-    `agreement` makes that of the replicas which share a disk, if any do."""
+    `agreement` makes that of the replicas which share a disk, if any do. Nothing moves to the
+    `arbiter`, a directory."""
 
     def __init__(
         self,
         devices: Devices,
         observe: Callable[[Event], None],
         agreement: Callable[[str], Agreement | None] = lambda disk: None,
+        arbiter: Path | None = None,
     ) -> None:
         self._devices = devices
         self._observe = observe
         self._agreement = agreement
+        self._arbiter = arbiter
         self._lock = threading.Lock()
         self._move: DiskMove | None = None
         self._told: _Telling | None = None
@@ -91,6 +94,8 @@ class DiskMoves:
             raise UsageError("a disk moves to a file that is named from the root on")
         if rate is not None and (type(rate) is not int or rate <= 0):
             raise UsageError("a rate is a number of bytes a second")
+        if self._arbiter is not None and Path(to).parent.resolve() == self._arbiter.resolve():
+            raise UsageError(f"{to} lies in the arbiter's directory, which holds nothing else")
         return name, disks[name], Path(to), rate
 
     def _cancel(self, request: Mapping[str, Any], answer: Answer) -> None:

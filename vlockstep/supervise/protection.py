@@ -83,7 +83,9 @@ class Protection:
         channels = channels_of(spec, keys)
         self._process = Process(setting, channels, register, self._observed)
         snapshots = FollowedSnapshots(live.name, live.files, guest.devices)
-        self._commands = ReplicaCommands(self._process, keys is not None, guest.devices, snapshots)
+        self._commands = ReplicaCommands(
+            self._process, keys is not None, guest.devices, snapshots, spec.arbiter
+        )
         self.commands: dict[str, Command] = self._commands.by_name()
         try:
             self._process.adopt(guest.config, generation, live.machine, live.world)

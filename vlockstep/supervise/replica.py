@@ -11,7 +11,7 @@ from vlockstep.arbiter import DirectoryArbiter
 from vlockstep.errors import UsageError
 from vlockstep.files.locks import FileLock
 from vlockstep.ft.channels import Channels
-from vlockstep.ft.events import Event, Notice, Protected, Unprotected
+from vlockstep.ft.events import DiskMoved, Event, Notice, Protected, Unprotected
 from vlockstep.ft.process import Process
 from vlockstep.ft.runtime import CONSOLE, Setting
 from vlockstep.ft.transfer import TransferLimits
@@ -52,6 +52,12 @@ class Replica:
         self._observe = observe
         self._control = ControlSocket(spec)
         self._respawner: Respawner | None = None
+        self._respawned_with: dict[str, str] = {}
+        """In the environment of its command."""
+        self._shared: frozenset[str] = frozenset()
+        """Disks that all replicas share, by name."""
+        self._moved: dict[str, str] = {}
+        """Where those of them are that have moved."""
         try:
             self._open(spec, status, tell, settle)
         except BaseException:
@@ -77,6 +83,10 @@ class Replica:
         self._control.observe(event)
         self._commands.observe(event)
         self._observe(event)
+        if isinstance(event, DiskMoved) and event.disk in self._shared:
+            self._moved[event.disk] = event.path
+            moved = (f"{disk}={path}" for disk, path in self._moved.items())
+            self._respawned_with["VLOCKSTEP_MOVED"] = "\n".join(moved)
         if self._respawner is not None:
             if isinstance(event, Unprotected):
                 self._respawner.unprotected()
@@ -123,21 +133,24 @@ class Replica:
             cpu_limit=spec.cpu_limit,
         )
         self._secondaries, self._disks = spec.secondaries, spec.disks
+        self._shared = frozenset(guest.devices.shared)
         channels = channels_of(spec, keys)
         if spec.respawn is not None:
-            environment = {
+            self._respawned_with = {
                 "VLOCKSTEP_JOIN": channels.endpoint.partition(" ")[2],
                 "VLOCKSTEP_ARBITER": str(spec.arbiter),
                 "VLOCKSTEP_IMAGE": spec.image,
                 "VLOCKSTEP_NAME": self._control.name,
             }
             self._respawner = Respawner(
-                spec.respawn, environment, lambda text: self._observed(Notice(text))
+                spec.respawn, self._respawned_with, lambda text: self._observed(Notice(text))
             )
         self.process = Process(setting, channels, self._arbiter, self._observed, status)
         used = files if spec.console is None else (*files, spec.console)
         snapshots = FollowedSnapshots(self._control.name, used, guest.devices)
-        self._commands = ReplicaCommands(self.process, keys is not None, guest.devices, snapshots)
+        self._commands = ReplicaCommands(
+            self.process, keys is not None, guest.devices, snapshots, spec.arbiter
+        )
 
 
 def setting_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from vlockstep.errors import UsageError, VlockstepError
@@ -27,7 +28,12 @@ class ReplicaCommands:
     """What can be asked of a replica. It happens in a turn of its own."""
 
     def __init__(
-        self, process: Process, keys: bool, devices: Devices, snapshots: FollowedSnapshots
+        self,
+        process: Process,
+        keys: bool,
+        devices: Devices,
+        snapshots: FollowedSnapshots,
+        arbiter: Path,
     ) -> None:
         """`keys`: whether its channels have them."""
         self._process = process
@@ -35,7 +41,7 @@ class ReplicaCommands:
         self._keys = keys
         self._swapping: list[Answer] = []
         self._devices = devices
-        self._moves = DiskMoves(devices, self._observe_later, self._agreement)
+        self._moves = DiskMoves(devices, self._observe_later, self._agreement, arbiter)
 
     def by_name(self) -> dict[str, Command]:
         return {
@@ -127,7 +133,8 @@ def _precopy(request: Mapping[str, Any]) -> Precopy | None:
     """How a guest is to move, if not by its log. Raises `UsageError` for what is no way."""
     method, downtime = request.get("method", "log"), request.get("downtime_ms", DOWNTIME_MS)
     throttled = request.get("throttle", True)
-    if method not in METHODS or type(downtime) is not int or type(throttled) is not bool:
+    whole = type(downtime) is int and 0 < downtime < 1 << 32
+    if method not in METHODS or not whole or type(throttled) is not bool:
         raise UsageError(f"a migration is by {' or '.join(METHODS)}, with a downtime in whole ms")
     return Precopy(downtime * MILLISECOND, throttled) if method == PRECOPY else None
 
