@@ -264,7 +264,7 @@ def test_the_guest_waits_for_a_newcomer_for_a_part_of_the_time_and_not_for_ever(
     """The guest makes an entry each millisecond in which it need not wait; when the newcomer begins
     to execute them it is 5 s behind."""
     primary, now, waited, executed = captured(alone()), NOW, 0, 0.0
-    first = primary.next
+    first, longest, at_once = primary.next, 0, 0
     for _ in range(5000):
         now += MS
         append(primary, now, CLOCK)
@@ -273,13 +273,17 @@ def test_the_guest_waits_for_a_newcomer_for_a_part_of_the_time_and_not_for_ever(
         now += MS
         if primary.slowed(now):
             waited += MS
+            at_once += 1
         else:
+            at_once = 0
             append(primary, now, CLOCK)
+        longest = max(longest, at_once)
         executed = min(executed + speed, primary.next - first)
         says(primary, primary.next, first + int(executed), now=now)
         primary.tick(now)
     assert (primary.state is State.BINDING) == joins
     assert 0 < waited <= 500 * MS + (now - NOW) // 5 + MS
+    assert longest <= 26, "ms at once"
     assert now - began < 2 * TIMING.patience
 
 

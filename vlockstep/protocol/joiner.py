@@ -9,6 +9,9 @@ _GRACE = 500 * MILLISECOND
 _SHARE = 5
 """The guest waits for a newcomer for a moment, and then for a fifth of the time that the join
 takes, at the most."""
+_SLICE = 25 * MILLISECOND
+"""It waits for so long at once, unless the log is full, and runs for as long before it waits again.
+"""
 
 
 class Joiner:
@@ -36,6 +39,8 @@ class Joiner:
         """By how many nanoseconds its execution was behind when that was least."""
         self._began = self._looked = now
         self._slows = False
+        self._changed = 0
+        """When that was the other way."""
         self._waited = 0
         """Nanoseconds for which the guest has waited for it."""
 
@@ -62,7 +67,10 @@ class Joiner:
             self._waited += now - self._looked
         self._looked = now
         late = self.follower.ready and self.follower.slow(now)
-        self._slows = (late or full) and not self._spent(now)
+        turns = now >= self._changed + _SLICE
+        wanted = full or (late and turns != self._slows)
+        if (wanted and not self._spent(now)) != self._slows:
+            self._slows, self._changed = not self._slows, now
         return self._slows
 
     def _spent(self, now: int) -> bool:
@@ -100,5 +108,7 @@ class Joiner:
     def next_look(self) -> int:
         """When to look after it."""
         look = self.follower.hearing.next_look(self._silence)
+        if self._slows:
+            look = min(look, max(self._changed + _SLICE, self._looked + 1))
         beat = self.follower.asked + self._timing.interval
         return min(look, beat, self._moved + self._timing.patience)
