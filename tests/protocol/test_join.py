@@ -73,6 +73,8 @@ from vlockstep.protocol.timing import Timing
 from vlockstep.replay.entry import Entry, Kind
 
 NOW = START + MS
+EARLIER = NOW - TIMING.dead
+"""So long ago that an entry behind a state is not awaited any more."""
 JOIN = "n"
 HELD = Position(9, 7)
 
@@ -96,7 +98,7 @@ def captured(primary: Primary) -> Primary:
     if primary.joiner is None:
         greeted(primary)
     append(primary, NOW, CLOCK, LINE)
-    assert primary.captured(NOW, primary.next) == []
+    assert primary.captured(EARLIER, primary.next) == []
     return primary
 
 
@@ -305,6 +307,30 @@ def test_nor_while_a_member_lacks_what_it_could_not_send() -> None:
     assert primary.state is State.PROTECTED
     answer(primary, NOW, "c", 2)
     says(primary, 2)
+    assert primary.state is State.BINDING
+
+
+def test_nor_for_a_moment_while_an_entry_behind_its_state_may_come() -> None:
+    """Without that another member might interrupt its guest before that state."""
+    primary = greeted(protected())
+    primary.captured(NOW, primary.next)
+    answer(primary, NOW, "b", primary.next)
+    says(primary, primary.next)
+    assert primary.state is State.PROTECTED
+    append(primary, NOW, CLOCK)
+    says(primary, primary.next)
+    assert primary.state is State.PROTECTED, "the other member lacks it"
+    answer(primary, NOW, "b", primary.next)
+    says(primary, primary.next)
+    assert primary.state is State.BINDING
+
+
+def test_but_not_for_long() -> None:
+    primary = greeted(alone())
+    primary.captured(NOW, primary.next)
+    says(primary, primary.next, now=NOW + TIMING.dead - MS)
+    assert primary.state is State.ALONE
+    says(primary, primary.next, now=NOW + TIMING.dead)
     assert primary.state is State.BINDING
 
 
@@ -528,7 +554,7 @@ def test_who_comes_no_nearer_is_given_up(primary: Primary) -> None:
             answer(primary, now, member, primary.next)
         primary.received(now, JOIN, Query(0, now, 0, 0, 0))
         actions = primary.tick(now)
-    assert given_up(primary, actions) and now - NOW == TIMING.patience
+    assert given_up(primary, actions) and now - EARLIER == TIMING.patience
 
 
 def test_who_takes_more_of_the_state_comes_nearer() -> None:
@@ -549,6 +575,7 @@ def test_the_guest_waits_a_little_for_a_log_that_is_full_and_no_longer() -> None
     text = (*LINE[:3], bytes(1 << 16), b"")
     append(primary, NOW, text)
     answer(primary, NOW, "b", 3, 3)
+    primary.transferred(NOW)
     assert primary.slowed(NOW)
     primary.tick(NOW + timing.dead - MS)
     assert primary.joiner is not None
@@ -585,7 +612,7 @@ def test_a_member_that_leaves_is_left_out_and_the_join_goes_on(
     actions = primary.arbiter_answered(NOW, record(2, "a", "b"))
     assert primary.state is State.PROTECTED and not sent(actions, Ruling, JOIN)
     if state is greeted:
-        primary.captured(NOW, primary.next)
+        primary.captured(EARLIER, primary.next)
     answer(primary, NOW, "b", primary.next)
     says(primary, primary.next)
     assert primary.state is State.BINDING
@@ -595,7 +622,7 @@ def test_the_guest_goes_on_though_its_state_is_taken_while_the_arbiter_is_asked(
     primary = greeted(protected("b", "c"))
     primary.received(NOW, "c", Goodbye("gone"))
     append(primary, NOW, CLOCK)
-    primary.captured(NOW, 1)
+    primary.captured(EARLIER, 1)
     append(primary, NOW, CLOCK)
     assert says(primary, 1) == []
     primary.arbiter_answered(NOW, record(2, "a", "b"))
@@ -903,7 +930,7 @@ def test_it_is_reached_where_it_has_said() -> None:
 def test_who_still_loads_the_state_before_the_first_entry_is_not_bound() -> None:
     """Of a guest that was adopted, and has asked for nothing since."""
     primary = greeted(went_live(3, next=0))
-    primary.captured(NOW, 0)
+    primary.captured(EARLIER, 0)
     newcomer = loading()
     (told,) = sent(newcomer.received(NOW, "a", Query(3, NOW, 0, 0, 0)), Answer)
     assert primary.received(NOW, JOIN, told) == [] and primary.state is State.ALONE

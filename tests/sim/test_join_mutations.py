@@ -172,7 +172,7 @@ def test_a_permission_without_the_newcomers_promise_is_missed(
 
 
 def who_joined_is_left_at_its_state() -> list[str]:
-    """The others die before the guest has made another entry, and with outputs that wait."""
+    """The others die when the guest has made one more entry, and with outputs that wait."""
     schedule = Schedule("ledger", 30, 1, (Fault("crash", "primary"),), newcomers=1)
     with simulation(schedule) as pair:
         newcomer, pair.primary.slowness = pair.host("newcomer"), 10_000
@@ -184,7 +184,7 @@ def who_joined_is_left_at_its_state() -> list[str]:
         pair.join("newcomer")
         pair.primary.slowness = 10_000
         pair.run(lambda: newcomer.state == "FOLLOWING" and pair.arbiter.generation == 2)
-        assert newcomer.received == newcomer.joined_at
+        assert newcomer.received == newcomer.joined_at + 1
         pair.crash("secondary")
         pair.crash("primary")
         pair.run()

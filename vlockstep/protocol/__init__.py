@@ -83,7 +83,8 @@ nobody waits for it but as for a secondary that lags, and the primary gives it u
 for it. Then outputs need it, too; and when it has every entry whose output may have been made, the
 primary claims the next generation with it as a member. Until the arbiter has answered it may be one
 or not, so outputs need it and its promise, also those that were permitted before and are not begun.
-What it lacks to serve other members, the entries before its state, they must all have.
+What it lacks to serve other members, the entries before its state, they must all have, and for a
+moment the one behind it is awaited, too.
 
 *Places between entries.* A guest that was held for a switchover, or whose state was taken, stands
 somewhere behind the last entry that all have. Who goes live without having been told where may

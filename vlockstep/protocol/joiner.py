@@ -26,8 +26,9 @@ class Joiner:
         """It can take the state: its devices are those that the guest has."""
         self.captured = False
         """Its state was taken: the entries from there on are for it."""
-        self.least = 0
-        """It and all members must have the entries before this one."""
+        self._next = 0
+        """It gets the state before this entry."""
+        self._awaits_until = now
         self.asked = False
         """The arbiter was asked to take it in: it may be a member."""
         self.bound: int | None = None
@@ -47,9 +48,11 @@ class Joiner:
     def moved(self, now: int) -> None:
         self._moved = now
 
-    def capture(self, now: int, next: int) -> None:
-        """It gets the state before entry `next`."""
-        self.captured, self.least = True, next
+    def capture(self, now: int, next: int, stands: bool) -> None:
+        """It gets the state before entry `next`. Unless the guest `stands` there, that entry is
+        awaited for a moment: who has it does not interrupt the guest before that state."""
+        self.captured, self._next = True, next
+        self._awaits_until = now if stands else now + self._timing.dead
         self.follower.received = self.follower.executed = next
         self.moved(now)
 
@@ -81,7 +84,8 @@ class Joiner:
         follow each other. The members have the entries before `stable`."""
         follower = self.follower
         near = follower.ready and not follower.slow(now)
-        return near and min(stable, follower.received) >= self.least
+        least = self._next + (now < self._awaits_until)
+        return near and min(stable, follower.received) >= least
 
     def failure(self, now: int, full: bool, crowded: bool) -> str:
         """Why it is to be given up, or "". The guest waits while the log that is kept for it is

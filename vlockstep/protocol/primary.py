@@ -931,7 +931,7 @@ class Primary(Role):
         it were appended, and none behind it. The guest `stands` there for so many nanoseconds at
         the most; it runs on if that is 0."""
         assert self.joiner is not None and next == self.next
-        self.joiner.capture(now, next)
+        self.joiner.capture(now, next, stands > 0)
         self._stands_until = now + stands if stands else NEVER
         return []
 
