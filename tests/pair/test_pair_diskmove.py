@@ -10,7 +10,7 @@ from pathlib import Path
 from signal import SIGINT
 
 import pytest
-from commands import run_command
+from commands import run_command, wait_until
 from pair_checks import said
 
 from vlockstep.arbiter import DirectoryArbiter
@@ -74,7 +74,10 @@ class Moving:
 
 @pytest.fixture
 def moving(make_pair: MakePair) -> Moving:
-    return Moving(make_pair("ledger", GUEST, reachable=True, heartbeat_ms=PATIENT))
+    """Its guest runs."""
+    pair = make_pair("ledger", GUEST, reachable=True, heartbeat_ms=PATIENT)
+    wait_until(lambda: pair.transcript)
+    return Moving(pair)
 
 
 def test_both_go_on_with_the_new_file(moving: Moving) -> None:

@@ -191,7 +191,7 @@ def test_whoever_calls_it_off_is_too_late_when_the_arbiter_is_asked(how: str) ->
 def test_no_disk_moves_before_the_guest_runs() -> None:
     primary = Primary("a", protected().timing, 0, "image", {}, START)
     [kept] = primary.move_disk(START, "disk", "/new", 7)
-    assert isinstance(kept, KeepDisk) and "waiting for secondaries" in kept.reason
+    assert isinstance(kept, KeepDisk) and "does not run yet" in kept.reason
 
 
 # A secondary

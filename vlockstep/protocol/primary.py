@@ -1045,7 +1045,9 @@ class Primary(Role):
         both from now on. What comes of it is `Agreed` or `KeepDisk`, at once or later; until then,
         and until `disk_moved`, nobody joins."""
         assert self.moving is None
-        if not self._running or self._leaving or self._ending or not self._may_move:
+        if not self._running:
+            return [KeepDisk("the guest does not run yet")]
+        if self._leaving or self._ending or not self._may_move:
             return [KeepDisk(f"the primary is: {self.state.value}")]
         return self._move_disk(now, disk, path, token)
 

@@ -133,7 +133,7 @@ def _precopy(request: Mapping[str, Any]) -> Precopy | None:
     """How a guest is to move, if not by its log. Raises `UsageError` for what is no way."""
     method, downtime = request.get("method", "log"), request.get("downtime_ms", DOWNTIME_MS)
     throttled = request.get("throttle", True)
-    whole = type(downtime) is int and 0 < downtime < 1 << 32
+    whole = type(downtime) is int and abs(downtime) < 1 << 32
     if method not in METHODS or not whole or type(throttled) is not bool:
         raise UsageError(f"a migration is by {' or '.join(METHODS)}, with a downtime in whole ms")
     return Precopy(downtime * MILLISECOND, throttled) if method == PRECOPY else None
