@@ -177,7 +177,7 @@ class DiskLoading:
         if (blocks.content and len(blocks.content) != blocks.size) or blocks.size > PIECE:
             raise MessageError("blocks of a disk that are not as long as they say")
         content = blocks.content or bytes(blocks.size)
-        write = partial(_fill, disk, blocks.offset, content)
+        write = partial(disk.fill, blocks.offset, content)
         self._background.submit(partial(self._do, write, 1))
 
     def complete(self) -> None:
@@ -198,7 +198,3 @@ class DiskLoading:
         self.written += blocks
         self._full -= emptied
         self._wake()
-
-
-def _fill(disk: MirroredDisk, offset: int, content: bytes) -> None:
-    disk.storage.write(offset, content)

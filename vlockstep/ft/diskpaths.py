@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from vlockstep.errors import HostError, VlockstepError
 from vlockstep.host.background import Background
-from vlockstep.host.mirror import MirroredDisk, Storage
+from vlockstep.host.mirror import MirroredDisk, Storage, let_go
 from vlockstep.protocol.actions import OpenDisk
 
 Open = Callable[[str, Path, int], Storage]
@@ -102,7 +101,7 @@ class SharedDisks:
 
     def _close(self, file: Storage | None) -> None:
         if file is not None:
-            self._background().submit(partial(_let_go, file))
+            self._background().submit(partial(let_go, file))
 
     # In the background
 
@@ -116,9 +115,3 @@ class SharedDisks:
             problem = f"cannot open {request.path}: {error.strerror}"
         self._done.append(_Opened(request, file, problem))
         self._wake()
-
-
-def _let_go(file: Storage) -> None:
-    """Nobody uses it any more, whatever becomes of that."""
-    with suppress(OSError):
-        file.close()

@@ -32,7 +32,7 @@ from typing import Protocol
 from vlockstep.errors import HostError
 from vlockstep.files.appearing import appearing
 from vlockstep.host.devices import Disk, DiskFile
-from vlockstep.host.mirror import Mirror, Storage
+from vlockstep.host.mirror import Mirror, let_go
 
 _PIECE = 1 << 20
 _CALLED_OFF = "the move was called off"
@@ -180,7 +180,7 @@ class DiskMove:
         except HostError as error:
             raise Undecided(f"it is to be {self._path}, which fails: {error}") from error
         agreement.done()
-        _let_go(before)
+        let_go(before)
 
     def _copy(self, mirror: Mirror) -> None:
         began = time.monotonic()
@@ -227,14 +227,8 @@ class DiskMove:
         except BaseException:
             self._unlink()
             raise
-        _let_go(before)
+        let_go(before)
 
     def _unlink(self) -> None:
         with suppress(OSError):
             self._path.unlink()
-
-
-def _let_go(before: Storage) -> None:
-    """Nobody uses it any more, whatever becomes of that."""
-    with suppress(OSError):
-        before.close()

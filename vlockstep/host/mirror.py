@@ -23,7 +23,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import takewhile
 from typing import Any, Protocol
 
@@ -53,6 +53,12 @@ class Storage(Protocol):
         """Let all of it be zeros, and a hole where there can be one. Raises `VlockstepError`."""
 
     def close(self) -> None: ...
+
+
+def let_go(storage: Storage) -> None:
+    """Nobody uses it any more, whatever becomes of that."""
+    with suppress(OSError):
+        storage.close()
 
 
 class Target(Protocol):
@@ -139,6 +145,10 @@ class MirroredDisk:
             for mirror in self._mirrors:
                 mirror.failure = mirror.failure or HostError("the disk was emptied meanwhile")
             self.storage.clear()
+
+    def fill(self, offset: int, data: bytes) -> None:
+        """After `empty`, with what it is to hold. Raises `VlockstepError`."""
+        self.storage.write(offset, data)
 
     def mirror(self, target: Target) -> Mirror:
         """A new one; its steps are for the caller. Raises `UsageError` while it is filled."""
