@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from vlockstep.host.diskfiles import DiskInfo
     from vlockstep.host.diskformats import DiskFormat
     from vlockstep.host.qemuimg import QemuImg
-    from vlockstep.program.progress import Progress
 
 disk = typer.Typer(
     cls=Group,
@@ -205,8 +203,6 @@ def move(
     A disk that replicas share is moved by their primary, under all of them at once: PATH names a
     file on storage that all reach, by that path. `vlockstep arbiter show` tells where it is.
     """
-    from vlockstep.program.progress import Progress
-
     if cancel:
         _MOVE.call_off(directory, name, as_json)
         return
@@ -217,13 +213,7 @@ def move(
     wanted = {"disk": device, "to": str(Path(path).absolute()), "force": force}
     if rate is not None:
         wanted["rate"] = _rate(rate)
-    progress = Progress()
-    tell = output.emit if as_json else partial(_tell_move, progress)
-    try:
-        with running.failures_as_json(as_json):
-            report = _MOVE.follow(directory, name, tell, **wanted)
-    finally:
-        progress.clear()
+    report = _MOVE.follow(directory, name, as_json, _text_of_move, **wanted)
     if as_json:
         output.emit({"event": "disk-moved", **report})
         return
@@ -237,9 +227,9 @@ def move(
     )
 
 
-def _tell_move(progress: Progress, event: dict[str, Any]) -> None:
+def _text_of_move(event: dict[str, Any]) -> str:
     percent = 100 * event["bytes"] // max(1, event["total"])
-    progress.tell(f"{event['text']}: {percent} % of {event['total'] / 1e6:.0f} MB")
+    return f"{event['text']}: {percent} % of {event['total'] / 1e6:.0f} MB"
 
 
 def _rate(text: str) -> int:

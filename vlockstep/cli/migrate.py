@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import StrEnum
-from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -12,9 +11,8 @@ import typer
 from vlockstep.cli import options, output, pairoptions
 from vlockstep.cli.command import OTHER, PAIR
 from vlockstep.cli.pair import replicate
-from vlockstep.cli.running import DirectoryOption, Move, NameArgument, failures_as_json
+from vlockstep.cli.running import DirectoryOption, Move, NameArgument
 from vlockstep.errors import UsageError
-from vlockstep.program.progress import Progress
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:7720"
 _MIGRATION = Move("migrate", "migrating", "cancel-migration")
@@ -127,13 +125,7 @@ def migrate(
     if cancel:
         _MIGRATION.call_off(directory, name, as_json)
         return
-    progress = Progress()
-    tell = output.emit if as_json else partial(_tell, progress)
-    try:
-        with failures_as_json(as_json):
-            report = _MIGRATION.follow(directory, name, tell, to=destination, **how)
-    finally:
-        progress.clear()
+    report = _MIGRATION.follow(directory, name, as_json, _text, to=destination, **how)
     if as_json:
         output.emit({"event": "migrated", **report})
         return
@@ -165,12 +157,12 @@ def _how(method: Method, downtime: int | None, no_throttle: bool) -> dict[str, A
     return {"method": method, "throttle": not no_throttle, **asked}
 
 
-def _tell(progress: Progress, event: dict[str, Any]) -> None:
+def _text(event: dict[str, Any]) -> str | None:
     if event["phase"] == "failed":
-        return  # why, the answer tells
+        return None  # why, the answer tells
     text = f"{event['text']}: {event['bytes'] / 1e6:.0f} MB"
     if event["lag_entries"]:
         text += f", {event['lag_entries']} entries behind"
     if event["throttle"]:
         text += f", the guest slowed by {event['throttle']} %"
-    progress.tell(text)
+    return text

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +14,7 @@ import typer
 
 from vlockstep.cli import output
 from vlockstep.errors import HostError, UsageError, VlockstepError
+from vlockstep.program.progress import Progress
 
 if TYPE_CHECKING:
     from vlockstep.supervise.client import GuestClient
@@ -227,11 +228,38 @@ class Move:
         self,
         directory: Path | None,
         name: str,
-        tell: Callable[[dict[str, Any]], None],
+        as_json: bool,
+        text_of: Callable[[dict[str, Any]], str | None],
         **details: Any,
     ) -> dict[str, Any]:
-        """What it took; `tell` is told each event. Ctrl-C calls it off, and where that comes too
-        late a second one waits no longer for its end."""
+        """What it took. How far it is, and its failure, are told as JSON, or each event by its text
+        if that has one. Ctrl-C calls it off, and where that comes too late a second one waits no
+        longer for its end."""
+        progress = Progress()
+
+        def tell(event: dict[str, Any]) -> None:
+            text = None if as_json else text_of(event)
+            if as_json:
+                output.emit(event)
+            elif text is not None:
+                progress.tell(text)
+
+        try:
+            return self._follow(directory, name, tell, details)
+        except VlockstepError as error:
+            if as_json:
+                output.emit({"event": "failed", "reason": str(error)})
+            raise
+        finally:
+            progress.clear()
+
+    def _follow(
+        self,
+        directory: Path | None,
+        name: str,
+        tell: Callable[[dict[str, Any]], None],
+        details: Mapping[str, Any],
+    ) -> dict[str, Any]:
         from vlockstep.supervise.client import facts
 
         with (
@@ -282,14 +310,3 @@ class Move:
         with closing(connect(directory, name)) as guest:
             if not guest.ask(self.cancel)["cancelled"]:
                 raise UsageError(f"nothing of {name} moves that could still be called off")
-
-
-@contextmanager
-def failures_as_json(as_json: bool) -> Iterator[None]:
-    """Tell a failure as an event, too, to who reads nothing else."""
-    try:
-        yield
-    except VlockstepError as error:
-        if as_json:
-            output.emit({"event": "failed", "reason": str(error)})
-        raise
