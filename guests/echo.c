@@ -1,6 +1,7 @@
 /* Sends back what it receives, on TCP and UDP port 7.
  *
- * Options: --ipv4=ADDRESS/LENGTH, --ipv4-gateway=ADDRESS. */
+ * Options: --ipv4=ADDRESS/LENGTH, --ipv4-gateway=ADDRESS, --tcp-keepalive=S,
+ * --tcp-timeout=S. */
 #include "boot.h"
 #include "manifest.h"
 #include "net.h"

@@ -3,7 +3,8 @@
  *
  *   --port=N     TCP port (7007)
  *
- * And --ipv4=ADDRESS/LENGTH, --ipv4-gateway=ADDRESS. */
+ * And --ipv4=ADDRESS/LENGTH, --ipv4-gateway=ADDRESS, --tcp-keepalive=S,
+ * --tcp-timeout=S. */
 #include "boot.h"
 #include "manifest.h"
 #include "net.h"

@@ -14,6 +14,11 @@ struct bytes {
     size_t length;
 };
 
+static inline struct bytes bytes_of(const char *text)
+{
+    return (struct bytes){(const uint8_t *)text, strlen(text)};
+}
+
 #define LITERAL(TEXT) ((struct bytes){(const uint8_t *)(TEXT), sizeof(TEXT) - 1})
 
 static inline bool bytes_equal(struct bytes a, struct bytes b)
@@ -26,12 +31,22 @@ static inline uint8_t upper_case(uint8_t c)
     return c >= 'a' && c <= 'z' ? (uint8_t)(c - 'a' + 'A') : c;
 }
 
-/* `word` in capitals; letters of `text` in either case. */
+/* As a C string: up to a NUL, or what there is room for. Returns the length. */
+static inline size_t bytes_copy(char *to, size_t room, struct bytes text)
+{
+    size_t length = 0;
+    for (; length < text.length && length + 1 < room && text.at[length]; length++)
+        to[length] = (char)text.at[length];
+    to[length] = '\0';
+    return length;
+}
+
+/* Letters of both in either case. */
 static inline bool bytes_spell(struct bytes text, const char *word)
 {
     size_t at = 0;
     for (; at < text.length && word[at]; at++)
-        if (upper_case(text.at[at]) != (uint8_t)word[at])
+        if (upper_case(text.at[at]) != upper_case((uint8_t)word[at]))
             return false;
     return at == text.length && !word[at];
 }

@@ -131,6 +131,26 @@ bool change_remove(struct client *client, struct entry *entry)
     return true;
 }
 
+bool change_rename(struct client *client, struct entry *entry, struct bytes key)
+{
+    struct bytes value = entry_value(entry);
+    if (!key_fits(client, key))
+        return false;
+    struct entry *new = store_new(key, value.length, entry->expires);
+    if (!new)
+        return no_memory(client);
+    if (!journal_reserve(2, key.length + value.length + entry->key_length)) {
+        store_drop(new);
+        return no_disk(client);
+    }
+    journal_write(RECORD_SET | RECORD_MORE, key, value, entry->expires);
+    journal_write(RECORD_DELETE, entry_key(entry), none, 0);
+    fill(new, value);
+    store_put(new);
+    store_remove(entry);
+    return true;
+}
+
 bool change_clear(struct client *client)
 {
     if (!journal_record(RECORD_CLEAR, none, none, 0))

@@ -14,6 +14,8 @@ bool change_set_all(struct client *client, const struct bytes *pairs, size_t cou
 bool change_append(struct client *client, struct entry *entry, struct bytes value);
 bool change_expiry(struct client *client, struct entry *entry, uint64_t expires);
 bool change_remove(struct client *client, struct entry *entry);
+/* To another key, in place of what it holds. */
+bool change_rename(struct client *client, struct entry *entry, struct bytes key);
 bool change_clear(struct client *client);
 
 #endif

@@ -32,9 +32,12 @@ static bool one_matches(struct bytes pattern, size_t *at, uint8_t c)
     return symbol == c;
 }
 
-/* A later star makes it needless to try an earlier one again. */
+/* A later star makes it needless to try an earlier one again. As with redis, a single star is all
+ * that matches what is empty. */
 bool glob_match(struct bytes pattern, struct bytes text)
 {
+    if (!text.length)
+        return !pattern.length || (pattern.length == 1 && pattern.at[0] == '*');
     size_t at = 0, behind_star = 0, retry = 0;
     bool star = false;
     for (size_t i = 0; i < text.length;) {

@@ -22,6 +22,8 @@ static const struct bytes none;
 
 static bool active;
 static uint64_t chain, sequence;
+static bool together; /* between journal_begin and journal_end ... */
+static bool any;      /* ... and there are records */
 
 static uint64_t checksum_of(const struct record *record, struct bytes key, struct bytes value)
 {
@@ -34,6 +36,9 @@ void journal_write(unsigned kind, struct bytes key, struct bytes value, uint64_t
 {
     if (!active)
         return;
+    if (together)
+        kind |= RECORD_MORE;
+    any = true;
     struct record record = {
         .sequence = ++sequence,
         .expires = expires,
@@ -56,16 +61,16 @@ static void write_entry(struct entry *entry, void *context)
         journal_write(RECORD_SET, entry_key(entry), entry_value(entry), entry->expires);
 }
 
+/* Becomes valid when it is committed. */
 static void write_anew(void)
 {
-    log_replace_begin();
+    log_replace();
     chain = log_seed();
     sequence = 0;
     uint64_t position = 0;
     do
         position = store_walk(position, write_entry, NULL);
     while (position != STORE_END);
-    log_replace_end();
 }
 
 /* What the log would hold if it were written anew. */
@@ -76,6 +81,7 @@ static uint64_t live_bytes(void)
 
 static bool make_room(uint64_t size)
 {
+    size += sizeof(struct record); /* of RECORD_END */
     if (log_position() + size > log_capacity())
         write_anew();
     return log_position() + size <= log_capacity();
@@ -97,6 +103,19 @@ bool journal_record(enum record_kind kind, struct bytes key, struct bytes value,
         return false;
     journal_write(kind, key, value, expires);
     return true;
+}
+
+void journal_begin(void)
+{
+    together = true;
+    any = false;
+}
+
+void journal_end(void)
+{
+    together = false;
+    if (any)
+        journal_write(RECORD_END, none, none, 0);
 }
 
 void journal_commit(void)

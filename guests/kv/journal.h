@@ -15,6 +15,7 @@ enum record_kind {
     RECORD_EXPIRE,
     RECORD_DELETE,
     RECORD_CLEAR,
+    RECORD_END, /* of several that count only together */
     RECORD_MORE = 0x80, /* added to a kind: counts only together with the next record */
 };
 
@@ -29,6 +30,10 @@ bool journal_record(enum record_kind kind, struct bytes key, struct bytes value,
  * keys and values have so many bytes together. */
 bool journal_reserve(size_t records, uint64_t bytes);
 void journal_write(unsigned kind, struct bytes key, struct bytes value, uint64_t expires);
+
+/* All records in between count only together. Does not nest; no commit in between. */
+void journal_begin(void);
+void journal_end(void);
 
 void journal_commit(void);
 

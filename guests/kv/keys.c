@@ -1,4 +1,4 @@
-/* Commands about keys and how long they live. */
+/* Commands about keys. */
 #include "change.h"
 #include "commands.h"
 
@@ -28,70 +28,74 @@ void command_type(struct client *client, const struct bytes *arguments, size_t c
     reply_text(&client->reply, store_find(arguments[1]) ? "+string\r\n" : "+none\r\n");
 }
 
-static void expire(struct client *client, const struct bytes *arguments, int64_t unit)
+void command_randomkey(struct client *client, const struct bytes *arguments, size_t count)
 {
-    int64_t time;
-    if (!argument_number(client, arguments[2], &time))
+    (void)arguments;
+    (void)count;
+    const struct entry *entry = store_any();
+    if (entry)
+        reply_value(&client->reply, entry_key(entry));
+    else
+        reply_nil(&client->reply);
+}
+
+/* False after an error reply, where there is nothing to rename. */
+static bool rename(struct client *client, const struct bytes *arguments)
+{
+    struct entry *entry = store_find(arguments[1]);
+    if (!entry)
+        reply_error(&client->reply, "ERR no such key");
+    return entry && (bytes_equal(arguments[1], arguments[2]) ||
+                     change_rename(client, entry, arguments[2]));
+}
+
+void command_rename(struct client *client, const struct bytes *arguments, size_t count)
+{
+    (void)count;
+    if (rename(client, arguments))
+        reply_ok(&client->reply);
+}
+
+void command_renamenx(struct client *client, const struct bytes *arguments, size_t count)
+{
+    (void)count;
+    bool taken = store_find(arguments[1]) && store_find(arguments[2]);
+    if (taken || rename(client, arguments))
+        reply_integer(&client->reply, !taken);
+}
+
+static bool parse_copy(struct client *client, const struct bytes *arguments, size_t count,
+                       bool *replace)
+{
+    for (size_t i = 3; i < count; i++) {
+        if (bytes_spell(arguments[i], "REPLACE")) {
+            *replace = true;
+        } else if (bytes_spell(arguments[i], "DB") && i + 1 < count) {
+            if (!argument_database(client, arguments[++i]))
+                return false;
+        } else {
+            reply_syntax_error(&client->reply);
+            return false;
+        }
+    }
+    return true;
+}
+
+void command_copy(struct client *client, const struct bytes *arguments, size_t count)
+{
+    bool replace = false;
+    if (!parse_copy(client, arguments, count, &replace))
         return;
-    if (__builtin_mul_overflow(time, unit, &time) ||
-        __builtin_add_overflow(time, (int64_t)store_time(), &time)) {
-        reply_error(&client->reply, "ERR invalid expire time in '%s' command",
-                    unit == 1 ? "pexpire" : "expire");
+    if (bytes_equal(arguments[1], arguments[2])) {
+        reply_error(&client->reply, "ERR source and destination objects are the same");
         return;
     }
-    struct entry *entry = store_find(arguments[1]);
-    bool past = time <= (int64_t)store_time();
-    if (!entry)
+    const struct entry *from = store_find(arguments[1]);
+    struct entry *to = store_find(arguments[2]);
+    if (!from || (to && !replace))
         reply_integer(&client->reply, 0);
-    else if (past ? change_remove(client, entry) : change_expiry(client, entry, (uint64_t)time))
+    else if (change_set(client, to, arguments[2], entry_value(from), from->expires))
         reply_integer(&client->reply, 1);
-}
-
-void command_expire(struct client *client, const struct bytes *arguments, size_t count)
-{
-    (void)count;
-    expire(client, arguments, 1000);
-}
-
-void command_pexpire(struct client *client, const struct bytes *arguments, size_t count)
-{
-    (void)count;
-    expire(client, arguments, 1);
-}
-
-void command_persist(struct client *client, const struct bytes *arguments, size_t count)
-{
-    (void)count;
-    struct entry *entry = store_find(arguments[1]);
-    if (!entry || !entry->expires)
-        reply_integer(&client->reply, 0);
-    else if (change_expiry(client, entry, 0))
-        reply_integer(&client->reply, 1);
-}
-
-/* -2: no such key; -1: it never expires. */
-static void time_left(struct client *client, struct bytes key, uint64_t unit)
-{
-    const struct entry *entry = store_find(key);
-    if (!entry)
-        reply_integer(&client->reply, -2);
-    else if (!entry->expires)
-        reply_integer(&client->reply, -1);
-    else
-        reply_integer(&client->reply,
-                      (int64_t)((entry->expires - store_time() + unit / 2) / unit));
-}
-
-void command_ttl(struct client *client, const struct bytes *arguments, size_t count)
-{
-    (void)count;
-    time_left(client, arguments[1], 1000);
-}
-
-void command_pttl(struct client *client, const struct bytes *arguments, size_t count)
-{
-    (void)count;
-    time_left(client, arguments[1], 1);
 }
 
 void command_flushall(struct client *client, const struct bytes *arguments, size_t count)
@@ -99,7 +103,7 @@ void command_flushall(struct client *client, const struct bytes *arguments, size
     bool how = count == 2 &&
                (bytes_spell(arguments[1], "SYNC") || bytes_spell(arguments[1], "ASYNC"));
     if (count > 1 && !how)
-        reply_error(&client->reply, "ERR syntax error");
+        reply_syntax_error(&client->reply);
     else if (change_clear(client))
         reply_ok(&client->reply);
 }

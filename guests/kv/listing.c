@@ -12,6 +12,7 @@ enum {
 /* Two walks: the first measures the reply, the second writes it. */
 struct listing {
     struct bytes pattern;
+    bool none; /* lists no key */
     struct reply *reply; /* NULL: measure */
     size_t visited, matching, size;
 };
@@ -27,7 +28,7 @@ static void visit(struct entry *entry, void *context)
 {
     struct listing *listing = context;
     listing->visited++;
-    if (store_expired(entry) || !glob_match(listing->pattern, entry_key(entry)))
+    if (listing->none || store_expired(entry) || !glob_match(listing->pattern, entry_key(entry)))
         return;
     listing->matching++;
     listing->size += entry->key_length + REPLY_HEAD_MAX;
@@ -59,13 +60,34 @@ void command_keys(struct client *client, const struct bytes *arguments, size_t c
         write(client, &listing, 0, STORE_END);
 }
 
+/* Any number that fits into 64 bits, as strtoul reads it. */
+static bool parse_cursor(struct bytes text, uint64_t *cursor)
+{
+    bool negative = text.length && *text.at == '-';
+    size_t at = negative || (text.length && *text.at == '+');
+    *cursor = 0;
+    if (at && at == text.length)
+        return false;
+    for (; at < text.length; at++) {
+        uint64_t digit = (uint64_t)text.at[at] - '0';
+        if (digit > 9 || __builtin_mul_overflow(*cursor, 10, cursor) ||
+            __builtin_add_overflow(*cursor, digit, cursor))
+            return false;
+    }
+    if (negative)
+        *cursor = -*cursor;
+    return true;
+}
+
 static bool parse_scan(struct client *client, const struct bytes *arguments, size_t count,
-                       struct bytes *pattern, int64_t *limit)
+                       struct listing *listing, int64_t *limit)
 {
     for (size_t i = 2; i < count; i += 2) {
         bool more = i + 1 < count;
         if (more && bytes_spell(arguments[i], "MATCH")) {
-            *pattern = arguments[i + 1];
+            listing->pattern = arguments[i + 1];
+        } else if (more && bytes_spell(arguments[i], "TYPE")) {
+            listing->none |= !bytes_spell(arguments[i + 1], "string");
         } else if (more && bytes_spell(arguments[i], "COUNT")) {
             if (!argument_number(client, arguments[i + 1], limit))
                 return false;
@@ -73,25 +95,27 @@ static bool parse_scan(struct client *client, const struct bytes *arguments, siz
             *limit = 0;
         }
         if (*limit < 1) {
-            reply_error(&client->reply, "ERR syntax error");
+            reply_syntax_error(&client->reply);
             return false;
         }
     }
-    return pattern_fits(client, *pattern);
+    return pattern_fits(client, listing->pattern);
 }
 
-/* The cursor is a position of store_walk. */
+/* The cursor is a position of store_walk; only its lowest 32 bits count. */
 void command_scan(struct client *client, const struct bytes *arguments, size_t count)
 {
-    int64_t cursor, limit = SCAN_COUNT;
+    uint64_t cursor;
+    int64_t limit = SCAN_COUNT;
     struct listing listing = {.pattern = LITERAL("*"), .size = 3 * REPLY_HEAD_MAX};
-    if (!number_parse(arguments[1], &cursor) || cursor < 0 || cursor > UINT32_MAX) {
+    if (!parse_cursor(arguments[1], &cursor)) {
         reply_error(&client->reply, "ERR invalid cursor");
         return;
     }
-    if (!parse_scan(client, arguments, count, &listing.pattern, &limit))
+    if (!parse_scan(client, arguments, count, &listing, &limit))
         return;
-    uint64_t position = (uint64_t)cursor;
+    cursor = (uint32_t)cursor;
+    uint64_t position = cursor;
     int64_t walked = 0;
     do
         position = store_walk(position, visit, &listing);
@@ -102,7 +126,7 @@ void command_scan(struct client *client, const struct bytes *arguments, size_t c
     struct bytes next = {(const uint8_t *)text, number_print(text, (int64_t)position)};
     reply_array(&client->reply, 2);
     reply_bulk(&client->reply, next);
-    write(client, &listing, (uint64_t)cursor, position);
+    write(client, &listing, cursor, position);
 }
 
 void command_dbsize(struct client *client, const struct bytes *arguments, size_t count)

@@ -30,6 +30,7 @@ static uint64_t base;  /* of the buffer in the half, a multiple of BLOCK */
 static size_t used;    /* bytes of the stream in the buffer */
 static size_t read_to; /* bytes of these that were read */
 static bool dirty;
+static bool replacing; /* the header does not name this stream yet */
 
 static void transfer(bool write, uint64_t offset, void *data, uint64_t length)
 {
@@ -142,7 +143,7 @@ uint64_t log_position(void)
 }
 
 /* A block that is not full stays in the buffer, to be written again when there is more in it. */
-void log_commit(void)
+static void flush(void)
 {
     if (!dirty)
         return;
@@ -159,6 +160,14 @@ void log_commit(void)
     dirty = false;
 }
 
+void log_commit(void)
+{
+    flush();
+    if (replacing)
+        write_header();
+    replacing = false;
+}
+
 void log_append(const void *data, size_t length)
 {
     while (length) {
@@ -169,19 +178,15 @@ void log_append(const void *data, size_t length)
         data = (const uint8_t *)data + piece;
         length -= piece;
         if (used == BUFFER)
-            log_commit();
+            flush();
     }
 }
 
-void log_replace_begin(void)
+/* A stream that is given up before it was valid leaves its half, but not its seed, to the next. */
+void log_replace(void)
 {
-    header.epoch++;
+    header.epoch += replacing ? 2 : 1;
+    replacing = true;
     base = used = 0;
     dirty = false;
-}
-
-void log_replace_end(void)
-{
-    log_commit();
-    write_header();
 }

@@ -32,9 +32,8 @@ void log_append(const void *data, size_t length);
 /* Everything appended is on the device when this returns. */
 void log_commit(void);
 
-/* From here on appends go to a new stream in the other half ... */
-void log_replace_begin(void);
-/* ... which this commits and makes the valid one, in one block write. */
-void log_replace_end(void);
+/* From here on appends go to a new stream in the other half, which the next commit makes the valid
+ * one, in one block write. */
+void log_replace(void);
 
 #endif

@@ -1,7 +1,8 @@
 #include "request.h"
 
+#include "words.h"
+
 enum {
-    INLINE_MAX = 64 << 10,
     BODY_MAX = 512 << 20, /* what is longer is not even skipped */
     COUNT_MAX = 1 << 20,
 };
@@ -87,21 +88,21 @@ static void add_argument(struct request *request, struct bytes *arguments, struc
         refuse(request, "ERR too many arguments");
 }
 
-static void split_line(struct request *request, const uint8_t *line, size_t length,
-                       struct bytes *arguments)
+static enum progress split_line(struct request *request, struct bytes line,
+                                struct bytes *arguments)
 {
-    for (size_t at = 0; at < length;) {
-        size_t start = at;
-        while (at < length && line[at] > ' ')
-            at++;
-        if (at > start)
-            add_argument(request, arguments, (struct bytes){line + start, at - start});
-        else
-            at++;
+    static uint8_t words[WORDS_LINE_MAX];
+    size_t used = 0, length;
+    bool balanced = true;
+    while (words_next(&line, words + used, &length, &balanced)) {
+        add_argument(request, arguments, (struct bytes){words + used, length});
+        used += length;
     }
+    return balanced ? PROGRESS_COMPLETE
+                    : broken(request, "ERR Protocol error: unbalanced quotes in request");
 }
 
-/* Takes bytes up to the end of the line; returns how many. */
+/* Takes bytes up to the end of the line; returns how many. Only a line in one piece is split. */
 static size_t inline_bytes(struct request *request, const uint8_t *data, size_t length,
                            struct bytes *arguments, enum progress *progress)
 {
@@ -109,13 +110,12 @@ static size_t inline_bytes(struct request *request, const uint8_t *data, size_t 
     while (end < length && data[end] != '\n')
         end++;
     *progress = PROGRESS_MORE;
-    if (request->size + end > INLINE_MAX) {
+    if (request->size + end > WORDS_LINE_MAX)
         *progress = broken(request, "ERR Protocol error: too big inline request");
-    } else if (end < length) {
-        split_line(request, data, end++, arguments);
-        *progress = PROGRESS_COMPLETE;
-    }
-    return end;
+    else if (end < length)
+        *progress = request->size ? PROGRESS_COMPLETE
+                                  : split_line(request, (struct bytes){data, end}, arguments);
+    return end + (end < length);
 }
 
 static size_t body_bytes(struct request *request, const uint8_t *data, size_t length,

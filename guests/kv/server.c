@@ -10,10 +10,10 @@
 #include "manifest.h"
 #include "net.h"
 #include "options.h"
+#include "settings.h"
 #include "store.h"
 
 enum {
-    PORT = 6379,
     STACK = 1 << 20,
     PIECES_MIN = 1024,
     NS_PER_MS = 1000000,
@@ -30,7 +30,7 @@ static struct client *client_of(const struct tcp *connection)
     return &clients[tcp_index(connection)];
 }
 
-const struct client *client_at(unsigned index)
+struct client *client_at(unsigned index)
 {
     return clients[index].id ? &clients[index] : NULL;
 }
@@ -79,16 +79,25 @@ static void collect(struct client *client, const uint8_t *data, size_t length)
     client->pieces_used += length;
 }
 
+static void break_off(struct client *client)
+{
+    reply_error(&client->reply, "%s", client->request.refusal);
+    client->quit = true;
+}
+
 static void execute(struct client *client, struct bytes *arguments)
 {
     struct request *request = &client->request;
+    enum progress progress = PROGRESS_COMPLETE;
     if (!request->refusal && client->pieces_used) {
         size_t length = client->pieces_used;
         *request = (struct request){0};
-        request_feed(request, client->pieces, &length, arguments);
+        progress = request_feed(request, client->pieces, &length, arguments);
     }
-    if (request->refusal)
-        reply_error(&client->reply, "%s", request->refusal);
+    if (progress == PROGRESS_BROKEN)
+        break_off(client);
+    else if (request->refusal)
+        command_refuse(client, request->refusal);
     else if (request->count)
         command_run(client, arguments, request->count);
     *request = (struct request){0};
@@ -101,8 +110,7 @@ static void take(struct client *client, const uint8_t *data, size_t length)
     static struct bytes arguments[ARGUMENTS_MAX];
     enum progress progress = request_feed(&client->request, data, &length, arguments);
     if (progress == PROGRESS_BROKEN) {
-        reply_error(&client->reply, "%s", client->request.refusal);
-        client->quit = true;
+        break_off(client);
     } else {
         if (progress == PROGRESS_MORE || client->pieces_used)
             collect(client, data, length);
@@ -120,15 +128,21 @@ static void serve(struct client *client)
         const uint8_t *data = tcp_peek(connection, &length);
         if (!length)
             break;
+        client->active = net_now();
         take(client, data, length);
     }
     if (!client->reply.waiting && (client->quit || tcp_at_end(connection)))
         tcp_close(connection);
 }
 
+uint64_t wall_clock(void)
+{
+    return wall_offset + net_now();
+}
+
 static void set_time(void)
 {
-    store_set_time((wall_offset + net_now()) / NS_PER_MS);
+    store_set_time(wall_clock() / NS_PER_MS);
 }
 
 static void opened(struct tcp *connection)
@@ -136,6 +150,9 @@ static void opened(struct tcp *connection)
     *client_of(connection) = (struct client){
         .reply.connection = connection,
         .id = ++clients_ever,
+        .opened = net_now(),
+        .active = net_now(),
+        .authenticated = !settings_password().length,
     };
     clients_open++;
 }
@@ -153,6 +170,7 @@ static void closed(struct tcp *connection)
     struct client *client = client_of(connection);
     reply_drop(&client->reply);
     drop_pieces(client);
+    transaction_drop(&client->transaction);
     client->id = 0;
     clients_open--;
 }
@@ -170,9 +188,10 @@ static void print_greeting(void)
 
 int guest_main(const struct boot_info *boot)
 {
-    static const struct tcp_service service = {opened, ready, closed};
+    static const struct tcp_service service = {.opened = opened, .ready = ready, .closed = closed};
 
-    OPTIONS_ALLOW(NET_OPTIONS);
+    OPTIONS_ALLOW(NET_OPTIONS, "requirepass");
+    settings_start();
     net_start(boot, "net");
     uint64_t wall = hypercall_walltime();
     wall_offset = wall - net_now();

@@ -2,6 +2,7 @@
 
 #include "expiry.h"
 #include "heap.h"
+#include "watch.h"
 
 /* Linear hashing: bucket `b` of `buckets` holds the hashes whose low bits are b, as many bits as it
  * takes to count to `buckets`, or one bit less where the bucket with the higher bit set does not
@@ -24,6 +25,7 @@ static size_t count;
 static uint64_t bytes_stored;
 static uint64_t hash_seed;
 static size_t reserve; /* memory left to requests and replies */
+static uint64_t limit;  /* of memory in use; 0: none */
 static uint64_t time_now;
 
 static struct entry **bucket_at(uint32_t bucket)
@@ -61,6 +63,16 @@ void store_keep_reserve(void)
     reserve = quarter < RESERVE ? quarter : RESERVE;
 }
 
+void store_set_limit(uint64_t bytes)
+{
+    limit = bytes;
+}
+
+uint64_t store_limit(void)
+{
+    return limit;
+}
+
 void store_set_time(uint64_t now)
 {
     time_now = now;
@@ -76,9 +88,14 @@ bool store_expired(const struct entry *entry)
     return entry->expires && entry->expires <= time_now;
 }
 
-static uint32_t hash_of(struct bytes key)
+uint32_t store_hash(struct bytes key)
 {
     return (uint32_t)hash_bytes(hash_seed, key.at, key.length);
+}
+
+static void touch(const struct entry *entry)
+{
+    watch_touch(entry->hash, entry_key(entry));
 }
 
 static struct entry **link_to(uint32_t hash, struct bytes key)
@@ -92,6 +109,7 @@ static struct entry **link_to(uint32_t hash, struct bytes key)
 static void unlink(struct entry **link)
 {
     struct entry *entry = *link;
+    touch(entry);
     *link = entry->next;
     expiry_change(entry->expires, 0);
     bytes_stored -= weight(entry);
@@ -109,7 +127,7 @@ static struct entry **link_of(const struct entry *entry)
 
 struct entry *store_find(struct bytes key)
 {
-    struct entry **link = link_to(hash_of(key), key);
+    struct entry **link = link_to(store_hash(key), key);
     if (*link && store_expired(*link)) {
         unlink(link);
         return NULL;
@@ -119,7 +137,9 @@ struct entry *store_find(struct bytes key)
 
 static void *allocate(size_t size)
 {
-    return heap_left() < size + reserve ? NULL : heap_allocate(size);
+    bool fits = heap_left() >= size + reserve &&
+                (!limit || heap_total() - heap_left() + size <= limit);
+    return fits ? heap_allocate(size) : NULL;
 }
 
 struct entry *store_new(struct bytes key, size_t value_length, uint64_t expires)
@@ -129,7 +149,7 @@ struct entry *store_new(struct bytes key, size_t value_length, uint64_t expires)
         return NULL;
     *entry = (struct entry){
         .expires = expires,
-        .hash = hash_of(key),
+        .hash = store_hash(key),
         .key_length = (uint32_t)key.length,
         .value_length = (uint32_t)value_length,
         .room = (uint32_t)(heap_usable(entry) - sizeof *entry - key.length),
@@ -174,6 +194,7 @@ void store_put(struct entry *entry)
     struct entry **link = link_to(entry->hash, entry_key(entry));
     if (*link)
         unlink(link);
+    touch(entry);
     entry->next = *link;
     *link = entry;
     expiry_change(0, entry->expires);
@@ -202,12 +223,14 @@ struct entry *store_make_room(struct entry *entry, size_t value_length)
 
 void store_set_length(struct entry *entry, size_t value_length)
 {
+    touch(entry);
     bytes_stored += value_length - entry->value_length;
     entry->value_length = (uint32_t)value_length;
 }
 
 void store_set_expiry(struct entry *entry, uint64_t expires)
 {
+    touch(entry);
     expiry_change(entry->expires, expires);
     entry->expires = expires;
 }
@@ -261,4 +284,27 @@ uint64_t store_walk(uint64_t position, store_visitor *visit, void *context)
     }
     uint64_t end = ((uint64_t)(uint32_t)position >> (32 - depth)) + 1;
     return (uint32_t)(end << (32 - depth));
+}
+
+static void choose(struct entry *entry, void *context)
+{
+    struct entry **chosen = context;
+    if (!store_expired(entry))
+        *chosen = entry;
+}
+
+static struct entry *first_from(uint64_t position)
+{
+    struct entry *chosen = NULL;
+    do
+        position = store_walk(position, choose, &chosen);
+    while (!chosen && position != STORE_END);
+    return chosen;
+}
+
+struct entry *store_any(void)
+{
+    static uint64_t draws;
+    struct entry *entry = first_from((uint32_t)mix(hash_seed + ++draws));
+    return entry ? entry : first_from(0);
 }

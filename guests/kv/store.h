@@ -17,10 +17,16 @@ void store_start(uint64_t seed);
 /* From now on leaves some memory to requests and replies. */
 void store_keep_reserve(void);
 
+/* Bytes of memory in use above which the store does not grow; 0: all that there are. */
+void store_set_limit(uint64_t bytes);
+uint64_t store_limit(void);
+
 /* What counts as now, in milliseconds since the epoch, for all that follows. */
 void store_set_time(uint64_t now);
 uint64_t store_time(void);
 bool store_expired(const struct entry *entry);
+
+uint32_t store_hash(struct bytes key);
 
 /* NULL if there is none. Removes one that has expired. */
 struct entry *store_find(struct bytes key);
@@ -64,6 +70,9 @@ static inline struct bytes entry_value(const struct entry *entry)
 typedef void store_visitor(struct entry *entry, void *context);
 uint64_t store_walk(uint64_t position, store_visitor *visit, void *context);
 enum { STORE_END = 0 };
+
+/* One by chance that has not expired; NULL if there is none. */
+struct entry *store_any(void);
 
 /* Removes some of the expired entries: call it now and then. True if there may be more. */
 bool store_sweep(void);

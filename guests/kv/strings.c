@@ -1,8 +1,7 @@
-/* Commands that read and write values. */
+/* Commands that read values, or parts of them, and that write parts or several. */
 #include "change.h"
 #include "commands.h"
 #include "heap.h"
-#include "number.h"
 
 void command_get(struct client *client, const struct bytes *arguments, size_t count)
 {
@@ -19,6 +18,34 @@ void command_strlen(struct client *client, const struct bytes *arguments, size_t
     (void)count;
     const struct entry *entry = store_find(arguments[1]);
     reply_integer(&client->reply, entry ? entry->value_length : 0);
+}
+
+/* Both ends of a range are positions, those below 0 from the end on. */
+static struct bytes range(struct bytes value, int64_t start, int64_t end)
+{
+    int64_t length = (int64_t)value.length;
+    if (start < 0 && end < 0 && start > end)
+        return LITERAL("");
+    if (start < 0)
+        start = start + length < 0 ? 0 : start + length;
+    if (end < 0)
+        end = end + length < 0 ? 0 : end + length;
+    if (end >= length)
+        end = length - 1;
+    if (start > end || !length)
+        return LITERAL("");
+    return (struct bytes){value.at + start, (size_t)(end - start + 1)};
+}
+
+void command_getrange(struct client *client, const struct bytes *arguments, size_t count)
+{
+    (void)count;
+    int64_t start, end;
+    if (!argument_number(client, arguments[2], &start) ||
+        !argument_number(client, arguments[3], &end))
+        return;
+    const struct entry *entry = store_find(arguments[1]);
+    reply_value(&client->reply, entry ? range(entry_value(entry), start, end) : LITERAL(""));
 }
 
 void command_mget(struct client *client, const struct bytes *arguments, size_t count)
@@ -40,100 +67,36 @@ void command_mget(struct client *client, const struct bytes *arguments, size_t c
     }
 }
 
-void command_mset(struct client *client, const struct bytes *arguments, size_t count)
+static bool pairs(struct client *client, size_t count)
 {
     if (count % 2 == 0)
-        reply_error(&client->reply, "ERR wrong number of arguments for 'mset' command");
-    else if (change_set_all(client, arguments + 1, count - 1))
+        reply_error(&client->reply, "ERR wrong number of arguments for '%s' command",
+                    client->command->name);
+    return count % 2;
+}
+
+void command_mset(struct client *client, const struct bytes *arguments, size_t count)
+{
+    if (pairs(client, count) && change_set_all(client, arguments + 1, count - 1))
         reply_ok(&client->reply);
 }
 
-struct set_options {
-    bool only_new, only_old, keep_expiry, get;
-    uint64_t expires;
-};
-
-static bool parse_expiry(struct client *client, struct bytes text, int64_t unit, uint64_t *expires)
+void command_msetnx(struct client *client, const struct bytes *arguments, size_t count)
 {
-    int64_t number;
-    if (!argument_number(client, text, &number))
-        return false;
-    if (number <= 0 || __builtin_mul_overflow(number, unit, &number) ||
-        __builtin_add_overflow(number, (int64_t)store_time(), &number)) {
-        reply_error(&client->reply, "ERR invalid expire time in 'set' command");
-        return false;
-    }
-    *expires = (uint64_t)number;
-    return true;
+    if (!pairs(client, count))
+        return;
+    bool found = false;
+    for (size_t i = 1; i < count; i += 2)
+        found |= store_find(arguments[i]) != NULL;
+    if (found || change_set_all(client, arguments + 1, count - 1))
+        reply_integer(&client->reply, !found);
 }
 
-static bool parse_set(struct client *client, const struct bytes *arguments, size_t count,
-                      struct set_options *options)
+static bool length_fits(struct client *client, uint64_t length)
 {
-    for (size_t i = 3; i < count; i++) {
-        bool seconds = bytes_spell(arguments[i], "EX");
-        if ((seconds || bytes_spell(arguments[i], "PX")) && i + 1 < count && !options->expires) {
-            if (!parse_expiry(client, arguments[++i], seconds ? 1000 : 1, &options->expires))
-                return false;
-        } else if (bytes_spell(arguments[i], "NX")) {
-            options->only_new = true;
-        } else if (bytes_spell(arguments[i], "XX")) {
-            options->only_old = true;
-        } else if (bytes_spell(arguments[i], "GET")) {
-            options->get = true;
-        } else if (bytes_spell(arguments[i], "KEEPTTL")) {
-            options->keep_expiry = true;
-        } else {
-            reply_error(&client->reply, "ERR syntax error");
-            return false;
-        }
-    }
-    bool conflict = (options->only_new && options->only_old) ||
-                    (options->keep_expiry && options->expires);
-    if (conflict)
-        reply_error(&client->reply, "ERR syntax error");
-    return !conflict;
-}
-
-static void set_and_get(struct client *client, struct entry *entry, const struct bytes *arguments,
-                        uint64_t expires)
-{
-    struct bytes old = entry_value(entry);
-    uint8_t *copy = heap_allocate(old.length);
-    if (!copy) {
-        reply_error(&client->reply, "OOM no memory for the old value");
-        return;
-    }
-    memcpy(copy, old.at, old.length);
-    old.at = copy;
-    if (reply_reserve(&client->reply, old.length + REPLY_SMALL) &&
-        change_set(client, entry, arguments[1], arguments[2], expires))
-        reply_bulk(&client->reply, old);
-    heap_free(copy);
-}
-
-void command_set(struct client *client, const struct bytes *arguments, size_t count)
-{
-    struct set_options options = {0};
-    if (count > 3 && !parse_set(client, arguments, count, &options))
-        return;
-    struct entry *entry = store_find(arguments[1]);
-    if (entry ? options.only_new : options.only_old) {
-        if (entry && options.get)
-            reply_value(&client->reply, entry_value(entry));
-        else
-            reply_nil(&client->reply);
-        return;
-    }
-    uint64_t expires = entry && options.keep_expiry ? entry->expires : options.expires;
-    if (entry && options.get)
-        set_and_get(client, entry, arguments, expires);
-    else if (!change_set(client, entry, arguments[1], arguments[2], expires))
-        return;
-    else if (options.get)
-        reply_nil(&client->reply);
-    else
-        reply_ok(&client->reply);
+    if (length > VALUE_MAX)
+        reply_error(&client->reply, "ERR string exceeds maximum allowed size (1 MiB)");
+    return length <= VALUE_MAX;
 }
 
 void command_append(struct client *client, const struct bytes *arguments, size_t count)
@@ -142,57 +105,40 @@ void command_append(struct client *client, const struct bytes *arguments, size_t
     struct entry *entry = store_find(arguments[1]);
     struct bytes value = arguments[2];
     size_t length = value.length + (entry ? entry->value_length : 0);
-    if (length > VALUE_MAX)
-        reply_error(&client->reply, "ERR string exceeds maximum allowed size (1 MiB)");
-    else if (entry ? change_append(client, entry, value)
-                   : change_set(client, NULL, arguments[1], value, 0))
+    if (length_fits(client, length) && (entry ? change_append(client, entry, value)
+                                              : change_set(client, NULL, arguments[1], value, 0)))
         reply_integer(&client->reply, (int64_t)length);
 }
 
-static void add(struct client *client, struct bytes key, int64_t amount)
+/* Zeros lie between the end of the old value and the offset. */
+static void overwrite(struct client *client, struct bytes key, size_t offset, struct bytes part)
 {
     struct entry *entry = store_find(key);
-    int64_t number = 0;
-    if (entry && !argument_number(client, entry_value(entry), &number))
-        return;
-    if (__builtin_add_overflow(number, amount, &number)) {
-        reply_error(&client->reply, "ERR increment or decrement would overflow");
+    struct bytes old = entry ? entry_value(entry) : LITERAL("");
+    size_t end = offset + part.length, length = end > old.length ? end : old.length;
+    uint8_t *value = heap_allocate(length);
+    if (!value) {
+        reply_error(&client->reply, "OOM no memory for the new value");
         return;
     }
-    char text[NUMBER_MAX];
-    struct bytes value = {(const uint8_t *)text, number_print(text, number)};
-    if (change_set(client, entry, key, value, entry ? entry->expires : 0))
-        reply_integer(&client->reply, number);
+    memcpy(value, old.at, old.length);
+    memset(value + old.length, 0, length - old.length);
+    memcpy(value + offset, part.at, part.length);
+    if (change_set(client, entry, key, (struct bytes){value, length}, entry ? entry->expires : 0))
+        reply_integer(&client->reply, (int64_t)length);
+    heap_free(value);
 }
 
-void command_incr(struct client *client, const struct bytes *arguments, size_t count)
+void command_setrange(struct client *client, const struct bytes *arguments, size_t count)
 {
     (void)count;
-    add(client, arguments[1], 1);
-}
-
-void command_decr(struct client *client, const struct bytes *arguments, size_t count)
-{
-    (void)count;
-    add(client, arguments[1], -1);
-}
-
-void command_incrby(struct client *client, const struct bytes *arguments, size_t count)
-{
-    (void)count;
-    int64_t amount;
-    if (argument_number(client, arguments[2], &amount))
-        add(client, arguments[1], amount);
-}
-
-void command_decrby(struct client *client, const struct bytes *arguments, size_t count)
-{
-    (void)count;
-    int64_t amount;
-    if (!argument_number(client, arguments[2], &amount))
+    int64_t offset;
+    if (!argument_number(client, arguments[2], &offset))
         return;
-    if (amount == INT64_MIN)
-        reply_error(&client->reply, "ERR decrement would overflow");
-    else
-        add(client, arguments[1], -amount);
+    if (offset < 0)
+        reply_error(&client->reply, "ERR offset is out of range");
+    else if (!arguments[3].length)
+        command_strlen(client, arguments, count);
+    else if (length_fits(client, (uint64_t)offset + arguments[3].length))
+        overwrite(client, arguments[1], (size_t)offset, arguments[3]);
 }

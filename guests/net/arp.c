@@ -5,6 +5,7 @@
 #include "counters.h"
 #include "device.h"
 #include "ethernet.h"
+#include "hash.h"
 #include "ipv4.h"
 #include "memory.h"
 #include "wire.h"
@@ -15,7 +16,8 @@
 #define LIFETIME (60 * 1000000000ull)
 
 enum {
-    ENTRIES = 256, /* indexed by the last byte of the address */
+    SETS = 512, /* an address has its place in one of them */
+    WAYS = 8,   /* places in each */
     WAITING = 16,
 };
 
@@ -24,8 +26,9 @@ static struct entry {
     bool known;
     uint8_t mac[MAC_SIZE];
     uint64_t seen; /* when it was learned */
+    uint64_t used;
     uint64_t asked;
-} entries[ENTRIES];
+} entries[SETS][WAYS];
 
 static struct waiting {
     uint32_t address; /* 0: free */
@@ -42,11 +45,32 @@ void arp_start(void)
     next_waiting = 0;
 }
 
+static struct entry *set_of(uint32_t address)
+{
+    return entries[mix(address) % SETS];
+}
+
+static struct entry *find(uint32_t address)
+{
+    struct entry *set = set_of(address);
+    for (struct entry *at = set; at < set + WAYS; at++)
+        if (at->address == address)
+            return at;
+    return NULL;
+}
+
+/* If there is none, the one used least recently is made one. */
 static struct entry *entry_of(uint32_t address)
 {
-    struct entry *entry = &entries[address % ENTRIES];
-    if (entry->address != address)
+    struct entry *set = set_of(address), *entry = find(address);
+    if (!entry) {
+        entry = set;
+        for (struct entry *at = set; at < set + WAYS; at++)
+            if (at->used < entry->used)
+                entry = at;
         *entry = (struct entry){.address = address};
+    }
+    entry->used = net_now();
     return entry;
 }
 
@@ -135,7 +159,7 @@ void arp_input(const uint8_t *data, size_t length)
         return;
     }
     bool for_us = target == ipv4_address();
-    if (!probe && (for_us || entries[sender % ENTRIES].address == sender))
+    if (!probe && (for_us || find(sender)))
         arp_learn(sender, packet->sender_mac);
     if (for_us && operation == ARP_REQUEST)
         emit(ARP_REPLY, packet->sender_mac, packet->sender_mac, sender);

@@ -1,6 +1,6 @@
 /* Handshakes that wait for their last ACK: SYN-RECEIVED. */
+#include "cookie.h"
 #include "counters.h"
-#include "hash.h"
 #include "memory.h"
 #include "tcp.h"
 #include "wire.h"
@@ -21,17 +21,16 @@ static struct handshake {
     unsigned tries;
     uint64_t begun, due; /* ns */
 } handshakes[HANDSHAKES];
-static uint64_t secret;
 
 void handshake_start(uint64_t seed)
 {
     memset(handshakes, 0, sizeof handshakes);
-    secret = mix(seed);
+    cookie_start(seed);
 }
 
 uint32_t handshake_sequence(tcp_key key)
 {
-    return (uint32_t)(net_now() >> 6) + (uint32_t)mix(key ^ secret);
+    return (uint32_t)(net_now() >> 6) + (uint32_t)cookie_hash(key, 0);
 }
 
 static struct handshake *find(tcp_key key)
@@ -40,15 +39,6 @@ static struct handshake *find(tcp_key key)
         if (at->key == key)
             return at;
     return NULL;
-}
-
-static struct handshake *oldest(void)
-{
-    struct handshake *found = handshakes;
-    for (struct handshake *at = handshakes; at < handshakes + HANDSHAKES; at++)
-        if (at->begun < found->begun)
-            found = at;
-    return found;
 }
 
 static void send_syn(struct handshake *handshake)
@@ -64,6 +54,23 @@ static void send_ack(const struct handshake *handshake)
                  RECEIVE_WINDOW, 0);
 }
 
+/* What is sent to a peer in one segment. */
+static uint16_t mss_of(const struct segment *syn)
+{
+    uint32_t mss = syn->mss ? syn->mss : DEFAULT_MSS;
+    uint32_t room = (uint32_t)(ipv4_room() - sizeof(struct tcp_header));
+    return (uint16_t)(mss < LEAST_MSS ? LEAST_MSS : smaller(mss, room));
+}
+
+/* Answers, and keeps nothing: the peer's ACK will say it all. */
+static void send_cookie(const struct segment *syn)
+{
+    struct segment known = *syn;
+    known.mss = mss_of(syn);
+    counters.tcp_cookies++;
+    segment_send_syn(syn->key, cookie_make(&known), syn->sequence + 1, syn->scaled);
+}
+
 void handshake_begin(const struct segment *syn, uint32_t sequence)
 {
     if (tcp_is_full()) {
@@ -72,17 +79,14 @@ void handshake_begin(const struct segment *syn, uint32_t sequence)
     }
     struct handshake *handshake = find(0);
     if (!handshake) {
-        counters.tcp_recycled++;
-        handshake = oldest();
+        send_cookie(syn);
+        return;
     }
-    uint32_t mss = syn->mss ? syn->mss : DEFAULT_MSS;
-    uint32_t room = (uint32_t)(ipv4_room() - sizeof(struct tcp_header));
-    mss = mss < LEAST_MSS ? LEAST_MSS : smaller(mss, room);
     *handshake = (struct handshake){
         .key = syn->key,
         .sequence = sequence + 1,
         .received = syn->sequence + 1,
-        .mss = (uint16_t)mss,
+        .mss = mss_of(syn),
         .scaled = syn->scaled,
         .scale = syn->scale,
         .begun = net_now(),
@@ -132,6 +136,23 @@ bool handshake_input(const struct segment *segment)
         else
             segment_refuse(segment);
     }
+    return true;
+}
+
+bool handshake_accept(const struct segment *ack)
+{
+    struct segment segment = *ack;
+    if ((ack->flags & (TCP_ACK | TCP_SYN | TCP_RST)) != TCP_ACK || !cookie_accept(&segment))
+        return false;
+    struct handshake handshake = {
+        .key = segment.key,
+        .sequence = segment.ack,
+        .received = segment.sequence,
+        .mss = mss_of(&segment),
+        .scaled = segment.scaled,
+        .scale = segment.scale,
+    };
+    complete(&handshake, &segment);
     return true;
 }
 

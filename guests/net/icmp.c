@@ -16,14 +16,15 @@ void icmp_input(const struct packet *packet)
         counters.bad_checksum++;
         return;
     }
-    if (request->type != ICMP_ECHO || request->code || packet->length > ipv4_room()) {
+    if (request->type != ICMP_ECHO || request->code) {
         counters.unknown_protocol++;
         return;
     }
     struct icmp_header *reply = (void *)ipv4_payload();
-    memcpy(reply, packet->data, packet->length);
+    size_t length = packet->length < ipv4_room() ? packet->length : ipv4_room();
+    memcpy(reply, packet->data, length); /* all that goes into a frame (RFC 1122 3.2.2.6) */
     reply->type = ICMP_ECHO_REPLY;
     reply->checksum = 0;
-    reply->checksum = checksum_end(checksum_add(0, reply, packet->length));
-    ipv4_send(packet->from, PROTOCOL_ICMP, packet->length);
+    reply->checksum = checksum_end(checksum_add(0, reply, length));
+    ipv4_send(packet->from, PROTOCOL_ICMP, length);
 }

@@ -4,6 +4,7 @@
 #include "checksum.h"
 #include "counters.h"
 #include "device.h"
+#include "fragments.h"
 #include "icmp.h"
 #include "tcp.h"
 #include "udp.h"
@@ -21,6 +22,7 @@ void ipv4_start(const struct config *config, size_t mtu)
     own = *config;
     room = mtu - sizeof(struct ipv4_header);
     next_id = 0;
+    fragments_start();
 }
 
 uint32_t ipv4_address(void)
@@ -52,50 +54,93 @@ bool ipv4_is_neighbour(uint32_t address)
     return is_peer(address) && on_link(address);
 }
 
-void ipv4_input(const uint8_t *data, size_t length, const uint8_t source_mac[6])
+/* Whether there are options, well formed, without a route to follow and to answer by, which hosts
+ * do not take any more (RFC 7126 4.3). What others ask of routers is nothing to a host. */
+static bool can_ignore(const uint8_t *options, size_t length)
 {
-    const struct ipv4_header *header = (const void *)data;
+    while (length && *options != IPV4_OPTION_END) {
+        size_t size = 1;
+        if (*options != IPV4_OPTION_NONE) {
+            if (length < 2 || options[1] < 2 || options[1] > length)
+                return false;
+            size = options[1];
+        }
+        if (*options == IPV4_OPTION_LOOSE_ROUTE || *options == IPV4_OPTION_STRICT_ROUTE)
+            return false;
+        options += size;
+        length -= size;
+    }
+    return true;
+}
+
+/* The header's size; 0 if the packet is malformed or not for this host, and counted. */
+static size_t check_header(const struct ipv4_header *header, size_t length)
+{
     if (length < sizeof *header) {
         counters.too_short++;
-        return;
+        return 0;
     }
-    size_t total = swap16(header->length);
-    if (header->version != IPV4_PLAIN || total < sizeof *header || total > length) {
+    size_t total = swap16(header->length), size = (size_t)(header->version & 15) * 4;
+    if (header->version >> 4 != 4 || size < sizeof *header || total < size || total > length) {
         counters.bad_header++;
-        return;
+        return 0;
     }
-    if (checksum_end(checksum_add(0, header, sizeof *header))) {
+    if (checksum_end(checksum_add(0, header, size))) {
         counters.bad_checksum++;
-        return;
+        return 0;
     }
     if (swap32(header->to) != own.address) {
         counters.not_for_us++;
-        return;
+        return 0;
     }
-    if (header->fragment & swap16(IPV4_FRAGMENT)) {
-        counters.fragment++;
-        return;
+    if (!can_ignore((const uint8_t *)(header + 1), size - sizeof *header)) {
+        counters.bad_header++;
+        return 0;
     }
-    struct packet packet = {swap32(header->from), data + sizeof *header, total - sizeof *header};
+    return size;
+}
+
+static void deliver(const struct packet *packet)
+{
+    switch (packet->protocol) {
+    case PROTOCOL_ICMP:
+        icmp_input(packet);
+        break;
+    case PROTOCOL_TCP:
+        tcp_input(packet);
+        break;
+    case PROTOCOL_UDP:
+        udp_input(packet);
+        break;
+    default:
+        counters.unknown_protocol++;
+    }
+}
+
+void ipv4_input(const uint8_t *data, size_t length, const uint8_t source_mac[6])
+{
+    const struct ipv4_header *header = (const void *)data;
+    size_t size = check_header(header, length);
+    if (!size)
+        return;
+    struct packet packet = {
+        .from = swap32(header->from),
+        .protocol = header->protocol,
+        .data = data + size,
+        .length = swap16(header->length) - size,
+    };
     if (!is_peer(packet.from)) {
         counters.bad_source++;
         return;
     }
     if (on_link(packet.from))
         arp_learn(packet.from, source_mac);
-    switch (header->protocol) {
-    case PROTOCOL_ICMP:
-        icmp_input(&packet);
-        break;
-    case PROTOCOL_TCP:
-        tcp_input(&packet);
-        break;
-    case PROTOCOL_UDP:
-        udp_input(&packet);
-        break;
-    default:
-        counters.unknown_protocol++;
-    }
+    uint16_t fragment = swap16(header->fragment);
+    size_t offset = (fragment & IPV4_OFFSET) * 8u;
+    bool more = fragment & IPV4_MORE;
+    if ((offset || more) && !fragments_add(&packet, header->id, offset, more))
+        return;
+    deliver(&packet);
 }
 
 uint8_t *ipv4_payload(void)

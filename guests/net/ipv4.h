@@ -1,4 +1,4 @@
-/* Packets to and from this host (RFC 791), without fragments and options. */
+/* Packets to and from this host (RFC 791); what it sends is whole, without options. */
 #ifndef NET_IPV4_H
 #define NET_IPV4_H
 
@@ -11,6 +11,7 @@
 /* A received packet that the checks of IPv4 have passed. */
 struct packet {
     uint32_t from;
+    uint8_t protocol;
     const uint8_t *data;
     size_t length;
 };

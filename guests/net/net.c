@@ -8,6 +8,7 @@
 #include "device.h"
 #include "ethernet.h"
 #include "ipv4.h"
+#include "options.h"
 #include "round.h"
 #include "runtime.h"
 #include "tcp.h"
@@ -16,7 +17,9 @@
 enum { FRAMES_IN_ROUND = 256 };
 
 #define MINIMUM_MTU 576 /* RFC 791: what every host must take */
-#define LONGEST_SLEEP (3600 * 1000000000ull)
+#define SECOND 1000000000ull
+#define LONGEST_SLEEP (3600 * SECOND)
+#define LONGEST_OPTION 1000000 /* seconds */
 
 struct net_counters counters;
 static uint64_t now;
@@ -41,6 +44,8 @@ void net_start(const struct boot_info *boot, const char *name)
     ipv4_start(&config, mtu < FRAME_MTU ? mtu : FRAME_MTU);
     udp_start();
     tcp_start(device_seed());
+    tcp_set_keepalive(option_number("tcp-keepalive", 300, LONGEST_OPTION) * SECOND);
+    tcp_set_timeout(option_number("tcp-timeout", 0, LONGEST_OPTION) * SECOND);
     arp_announce();
 }
 

@@ -1,12 +1,13 @@
 /* TCP as a server needs it (RFC 9293). What this host knows of a peer is in one of three tables:
  *
- *   handshake.c    SYN-RECEIVED: few bytes each, recycled, so that a flood of SYNs takes nothing
- *                  from who completes the handshake
+ *   handshake.c    SYN-RECEIVED: few bytes each, and none at all for more than it has room for, so
+ *                  that a flood of SYNs takes nothing from who completes the handshake
  *   tcp.c          connections, with buffers, from ESTABLISHED until both sides have closed
  *   time_wait.c    TIME-WAIT
  *
  * tcp_input.c takes segments in, tcp_output.c decides what to send, tcp_segment.c knows their
- * layout. A round ends with one call of tcp_round. */
+ * layout, ring.c buffers. A round ends with one call of tcp_round, and costs as much as there are
+ * connections with something to do. */
 #ifndef NET_TCP_H
 #define NET_TCP_H
 
@@ -15,12 +16,12 @@
 
 #include "ipv4.h"
 #include "net.h"
+#include "ring.h"
 
 enum {
-    SEND_RING = 128 * 1024,
-    RECEIVE_RING = 64 * 1024,
-    RECEIVE_WINDOW = RECEIVE_RING - 1, /* fits in the header without scaling */
+    RECEIVE_WINDOW = UINT16_MAX, /* without scaling */
     SPANS = 8,
+    KEEPALIVE_PROBES = 3, /* without an answer until giving up */
 };
 
 #define TCP_FIRST_RTO 200000000ull /* ns */
@@ -95,7 +96,6 @@ struct span {
     uint32_t start, end;
 };
 
-/* Byte `sequence` of a stream lies at `sequence` modulo the size of its ring. */
 struct tcp {
     enum tcp_state state;
     tcp_key key;
@@ -103,7 +103,10 @@ struct tcp {
     bool fresh;  /* `opened` is still to be called */
     bool event;  /* `ready` is still to be called */
     bool active; /* tcp_output is to look at it in this round */
+    bool queued; /* among those that this round is about */
     bool ack_due;
+    uint16_t chain; /* the next in the same bucket, counted from 1 */
+    uint16_t place; /* in the queue of timers, counted from 1; 0: not there */
 
     /* Sending. Ordered: acknowledged <= next <= sent <= end + 1, where the FIN follows `end`. */
     uint32_t acknowledged; /* SND.UNA */
@@ -123,6 +126,11 @@ struct tcp {
 
     /* Timer: retransmission, window probe, or the end of FIN-WAIT-2. 0: off. Times in ns. */
     uint64_t timer;
+    uint64_t alarm; /* when the service wants to be called; 0: off */
+    uint64_t due;   /* the earliest of these, keepalive and timeout; 0: none is on */
+    uint64_t heard_at;
+    uint64_t data_at; /* when data came, or were acknowledged */
+    unsigned probes; /* of keepalive, since then */
     uint64_t rto, rtt, rtt_variance; /* rtt 0: not measured yet */
     unsigned expiries;               /* without an answer */
     bool timing;                     /* waiting for the ACK of `timed`, sent at `timed_at` */
@@ -139,6 +147,8 @@ struct tcp {
     bool fin_received; /* without gaps */
     unsigned span_count;
     struct span spans[SPANS]; /* received after a gap; disjoint, in no order */
+
+    struct ring sending, receiving;
 };
 
 /* tcp.c */
@@ -146,22 +156,26 @@ struct tcp {
 extern struct tcp tcp_connections[TCP_CONNECTIONS];
 
 void tcp_start(uint64_t seed);
+/* For how long nothing is heard until the peer is asked whether it is there; 0: for ever. */
+void tcp_set_keepalive(uint64_t ns);
+/* For how long a connection stays open without data in either direction; 0: for ever. */
+void tcp_set_timeout(uint64_t ns);
 void tcp_input(const struct packet *packet);
 /* Timers, services, output. Returns when the next timer is due, or 0. */
 uint64_t tcp_round(void);
 
 struct tcp *tcp_find(tcp_key key);
 const struct tcp_service *tcp_service_of(uint16_t port);
-/* No connection is free or will soon be. */
+/* All connections are in use and none can make room. */
 bool tcp_is_full(void);
-/* A connection with the sequence numbers after both SYNs; NULL if all are in use. */
+/* A connection with the sequence numbers after both SYNs, in place of another if all are in use;
+ * NULL if none can make room. */
 struct tcp *tcp_open(tcp_key key, uint32_t sequence, uint32_t received);
 /* No more is sent or received. */
 void tcp_drop(struct tcp *connection);
 bool tcp_is_closing(const struct tcp *connection);
-
-uint8_t *tcp_send_ring(const struct tcp *connection);
-uint8_t *tcp_receive_ring(const struct tcp *connection);
+/* Something has changed: this round, or the next, is about this connection, too. */
+void tcp_touch(struct tcp *connection);
 
 /* tcp_input.c */
 
@@ -178,8 +192,18 @@ void tcp_reset(struct tcp *connection);
 /* What is left of the first segment that is not acknowledged. */
 void tcp_retransmit(struct tcp *connection);
 void tcp_expire(struct tcp *connection);
+/* Asks an idle peer for a sign of life. */
+void tcp_probe(struct tcp *connection);
 /* The threshold after a loss (RFC 5681 3.1). */
 uint32_t tcp_halved_flight(const struct tcp *connection);
+
+/* tcp_timers.c: the connections with a timer on, by when it is due */
+
+void timers_start(void);
+/* After a change of `due`. */
+void timers_update(struct tcp *connection);
+/* The connection that is due first, or NULL. */
+struct tcp *timers_first(void);
 
 /* tcp_segment.c */
 
@@ -202,6 +226,8 @@ uint32_t handshake_sequence(tcp_key key);
 void handshake_begin(const struct segment *syn, uint32_t sequence);
 /* False if the segment belongs to no handshake. */
 bool handshake_input(const struct segment *segment);
+/* Opens a connection if the segment acknowledges a SYN-ACK of which nothing was kept. */
+bool handshake_accept(const struct segment *segment);
 /* Repeats SYN-ACKs. Returns when the next is due, or 0. */
 uint64_t handshake_round(void);
 

@@ -1,6 +1,5 @@
 /* Segments that arrive for a connection (RFC 9293 3.10.7.4). */
 #include "counters.h"
-#include "ring.h"
 #include "tcp.h"
 #include "wire.h"
 
@@ -62,7 +61,7 @@ static void grow_window(struct tcp *connection, uint32_t acked)
         *window += acked;
     else
         *window += smaller(acked, connection->mss) * connection->mss / *window + 1;
-    *window = smaller(*window, 2 * SEND_RING);
+    *window = smaller(*window, 2 * RING_ROOM);
 }
 
 /* RFC 6582 3.2 */
@@ -83,6 +82,10 @@ static void advance(struct tcp *connection, uint32_t ack)
 {
     uint32_t acked = ack - connection->acknowledged;
     connection->acknowledged = ack;
+    connection->data_at = net_now();
+    ring_drop(&connection->sending, earlier(ack, connection->end));
+    if (!before(ack, connection->end))
+        ring_clear(&connection->sending, connection->end);
     connection->next = later(connection->next, ack);
     connection->duplicates = 0;
     connection->expiries = 0;
@@ -197,13 +200,17 @@ static void accept_data(struct tcp *connection, const struct segment *segment)
     uint32_t end = earlier(segment->sequence + segment->length, connection->edge);
     if (!before(start, end) || connection->fin_received)
         return;
+    end = ring_reserve(&connection->receiving, start, end);
+    if (start == end)
+        return; /* no room: it will come again */
+    connection->data_at = net_now();
     bool gap = start != connection->received;
     if (!gap)
         connection->received = end;
     else if (!add_span(connection, (struct span){start, end}))
         return;
-    ring_put(tcp_receive_ring(connection), RECEIVE_RING, start,
-             segment->data + (start - segment->sequence), end - start);
+    ring_put(&connection->receiving, start, segment->data + (start - segment->sequence),
+             end - start);
     absorb_spans(connection);
     if (gap)
         tcp_acknowledge(connection); /* one for each segment: RFC 5681 4.2 */
@@ -241,6 +248,7 @@ static void finish(struct tcp *connection)
 
 void tcp_accept(struct tcp *connection, const struct segment *segment)
 {
+    tcp_touch(connection);
     if (!is_acceptable(connection, segment)) {
         if (segment->flags & TCP_RST)
             return;
@@ -252,6 +260,8 @@ void tcp_accept(struct tcp *connection, const struct segment *segment)
         connection->active = true;
         return;
     }
+    connection->heard_at = net_now();
+    connection->probes = 0;
     if (segment->flags & TCP_RST && segment->sequence == tcp_expected(connection)) {
         counters.tcp_reset++;
         tcp_drop(connection);

@@ -1,6 +1,5 @@
 /* What a connection sends, and when it sends again. */
 #include "counters.h"
-#include "ring.h"
 #include "tcp.h"
 #include "wire.h"
 
@@ -58,7 +57,7 @@ static uint32_t transmit(struct tcp *connection, uint32_t sequence, uint32_t len
 {
     uint8_t flags = TCP_ACK;
     uint32_t after = sequence + length;
-    ring_get(tcp_send_ring(connection), SEND_RING, sequence, segment_data(), length);
+    ring_get(&connection->sending, sequence, segment_data(), length);
     if (length && after == connection->end)
         flags |= TCP_PSH;
     if (after == connection->end && tcp_is_closing(connection)) {
@@ -131,9 +130,18 @@ static void arm_timer(struct tcp *connection)
     }
 }
 
+/* What the service has read needs no pages. */
+static void trim(struct tcp *connection)
+{
+    ring_drop(&connection->receiving, connection->read);
+    if (connection->read == connection->received && !connection->span_count)
+        ring_clear(&connection->receiving, connection->read);
+}
+
 void tcp_output(struct tcp *connection)
 {
     connection->active = false;
+    trim(connection);
     send_new(connection);
     bool update = connection->read + RECEIVE_WINDOW - connection->edge >= 2 * WINDOW_STEP;
     if (connection->ack_due || update)
@@ -187,4 +195,15 @@ void tcp_expire(struct tcp *connection)
         connection->next = after; /* otherwise a probe of a closed window, to be sent once more */
     connection->timing = false;
     connection->active = true;
+}
+
+void tcp_probe(struct tcp *connection)
+{
+    if (connection->probes == KEEPALIVE_PROBES) {
+        give_up(connection);
+        return;
+    }
+    connection->probes++;
+    segment_send(connection->key, connection->next - 1, tcp_expected(connection), TCP_ACK,
+                 window_of(connection), 0); /* RFC 9293 3.8.4 */
 }

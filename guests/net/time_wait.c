@@ -57,7 +57,7 @@ bool time_wait_input(const struct segment *segment)
         return true;
     bool syn = (segment->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
     if (syn && before(wait->received, segment->sequence)) { /* RFC 1122 4.2.2.13 */
-        uint32_t sequence = wait->sequence + RECEIVE_RING;
+        uint32_t sequence = wait->sequence + RECEIVE_WINDOW + 1;
         *wait = (struct wait){0};
         if (tcp_service_of(key_port(segment->key)))
             handshake_begin(segment, sequence);

@@ -48,8 +48,14 @@ enum {
     PROTOCOL_UDP = 17,
 
     IPV4_PLAIN = 0x45, /* version 4, no options */
-    IPV4_FRAGMENT = 0x3fff, /* more fragments, or an offset */
+    IPV4_MORE = 0x2000,   /* fragments follow */
+    IPV4_OFFSET = 0x1fff, /* of a fragment, in 8 bytes */
     IPV4_TTL = 64,
+
+    IPV4_OPTION_END = 0,
+    IPV4_OPTION_NONE = 1,
+    IPV4_OPTION_LOOSE_ROUTE = 131,
+    IPV4_OPTION_STRICT_ROUTE = 137,
 };
 
 struct ipv4_header {

@@ -4,8 +4,9 @@
 
 struct headers {
     unsigned hosts;
-    bool has_length, close, keep_alive;
-    uint64_t body;
+    bool has_length, chunked, close, keep_alive, expects, conditional;
+    uint64_t length;
+    struct http_range range;
 };
 
 bool text_equal(struct text text, const char *other)
@@ -126,11 +127,45 @@ static int parse_length(struct text value, struct headers *headers)
         if (length <= BODY_MAX)
             length = length * 10 + (uint64_t)(value.at[i] - '0');
     }
-    if (!value.length || (headers->has_length && headers->body != length))
+    if (!value.length || (headers->has_length && headers->length != length))
         return 400;
     headers->has_length = true;
-    headers->body = length;
+    headers->length = length;
     return length > BODY_MAX ? 413 : 200;
+}
+
+static bool take_number(struct text *text, uint64_t *number)
+{
+    size_t digits = 0;
+    for (*number = 0; digits < text->length && is_digit(text->at[digits]); digits++)
+        if (*number < UINT64_MAX / 100)
+            *number = *number * 10 + (uint64_t)(text->at[digits] - '0');
+    *text = (struct text){text->at + digits, text->length - digits};
+    return digits;
+}
+
+/* One range of bytes. What is anything else is ignored (RFC 9110 14.2). */
+static struct http_range parse_range(struct text value)
+{
+    struct http_range range = {.last = UINT64_MAX};
+    if (!spells(cut(&value, '='), "bytes"))
+        return range;
+    bool from = take_number(&value, &range.first);
+    if (!value.length || *value.at != '-')
+        return range;
+    value = (struct text){value.at + 1, value.length - 1};
+    bool to = value.length && take_number(&value, &range.last);
+    range.suffix = !from;
+    range.given = !value.length && (from || to) && (!from || range.first <= range.last);
+    return range;
+}
+
+static int parse_coding(struct text value, struct headers *headers)
+{
+    if (headers->chunked || !spells(value, "chunked"))
+        return 501;
+    headers->chunked = true;
+    return 200;
 }
 
 static int parse_header(struct text line, struct headers *headers)
@@ -145,9 +180,14 @@ static int parse_header(struct text line, struct headers *headers)
     if (spells(name, "content-length"))
         return parse_length(value, headers);
     if (spells(name, "transfer-encoding"))
-        return 501;
-    if (spells(name, "expect"))
+        return parse_coding(value, headers);
+    if (spells(name, "range"))
+        headers->range = parse_range(value);
+    headers->conditional |= spells(name, "if-range");
+    if (spells(name, "expect")) {
+        headers->expects = true;
         return spells(value, "100-continue") ? 200 : 417;
+    }
     while (spells(name, "connection") && value.length) {
         struct text option = trim(cut(&value, ','));
         headers->close |= spells(option, "close");
@@ -165,8 +205,17 @@ static int parse(struct text head, struct http_request *request)
     if (status != 200)
         return status;
     bool version_0 = request->close;
-    request->close = headers.close || (version_0 && !headers.keep_alive);
-    request->body = headers.body;
+    if (headers.chunked && (headers.has_length || version_0))
+        return 400; /* RFC 9112 6.1 */
+    if (headers.chunked)
+        request->body.state = BODY_SIZE;
+    else if (headers.length)
+        request->body = (struct http_body){.state = BODY_PLAIN, .left = headers.length};
+    /* Whoever hears the reply instead of "100 Continue" may send no body. */
+    request->close = headers.close || (version_0 && !headers.keep_alive) ||
+                     (headers.expects && request->body.state != BODY_END);
+    if (!headers.conditional && text_equal(request->method, "GET"))
+        request->range = headers.range;
     return headers.hosts || version_0 ? 200 : 400;
 }
 
@@ -176,4 +225,18 @@ struct http_request http_parse(struct text head)
     request.status = parse(head, &request);
     request.close |= request.status != 200;
     return request;
+}
+
+bool http_range_of(const struct http_range *range, size_t page, size_t *first, size_t *length)
+{
+    if (range->suffix) {
+        *length = range->last < page ? (size_t)range->last : page;
+        *first = page - *length;
+        return *length;
+    }
+    if (range->first >= page)
+        return false;
+    *first = (size_t)range->first;
+    *length = (range->last < page ? (size_t)range->last + 1 : page) - *first;
+    return true;
 }

@@ -70,12 +70,18 @@ const char *status_text(int status)
     switch (status) {
     case 200:
         return "200 OK";
+    case 206:
+        return "206 Partial Content";
     case 404:
         return "404 Not Found";
     case 405:
         return "405 Method Not Allowed";
+    case 408:
+        return "408 Request Timeout";
     case 413:
         return "413 Content Too Large";
+    case 416:
+        return "416 Range Not Satisfiable";
     case 417:
         return "417 Expectation Failed";
     case 431:

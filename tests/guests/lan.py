@@ -55,6 +55,9 @@ class Lan(ScriptedWorld):
             self._waiting = list(frames)
         return 2 if self._waiting else 0
 
+    def generation(self, at: int) -> int:
+        return 0
+
     def net_read(self, at: int, handle: int, limit: int) -> bytes | None:
         return self._waiting.pop(0) if self._waiting else None
 
@@ -63,10 +66,10 @@ class Lan(ScriptedWorld):
         self._sent.append(frame)
 
 
-def run(name: str, script: Script, *options: str) -> Lan:
+def run(name: str, script: Script, *options: str, prefix: int = 24) -> Lan:
     """Runs the guest until the script ends."""
     image, lan = sample(name), Lan(script)
-    arguments = (f"--ipv4={GUEST}/24", "--ipv4-gateway=10.0.0.1", *options)
+    arguments = (f"--ipv4={GUEST}/{prefix}", "--ipv4-gateway=10.0.0.1", *options)
     config = config_for(image, *arguments, memory=32 * MIB, nets=net_config("net"))
     with machine_of(image, config) as machine:
         try:
@@ -92,22 +95,34 @@ def arp(operation: int, sender: str, target: str) -> bytes:
     return header + struct.pack("!6sI6sI", PEER_MAC, _number(sender), bytes(6), _number(target))
 
 
-def packet(protocol: int, payload: bytes, source: str = PEER, **wrong: int) -> bytes:
+def packet(
+    protocol: int, payload: bytes, source: str = PEER, *, options: bytes = b"", **wrong: int
+) -> bytes:
     """A frame to the guest; `wrong` replaces fields of the IPv4 header."""
+    size = 20 + len(options)
     fields = {
-        "version": 0x45, "service": 0, "length": 20 + len(payload), "id": 0, "fragment": 0,
-        "ttl": 64, "protocol": protocol, "checksum": 0, "source": _number(source),
+        "version": 0x40 + size // 4, "service": 0, "length": size + len(payload), "id": 0,
+        "fragment": 0, "ttl": 64, "protocol": protocol, "checksum": 0, "source": _number(source),
         "target": _number(GUEST),
     } | wrong  # fmt: skip
-    header = struct.pack("!BBHHHBBHII", *fields.values())
+    header = struct.pack("!BBHHHBBHII", *fields.values()) + options
     if "checksum" not in wrong:
         header = header[:10] + struct.pack("!H", checksum(header)) + header[12:]
     return struct.pack("!6s6sH", GUEST_MAC, PEER_MAC, 0x0800) + header + payload
 
 
-def ping(payload: bytes) -> bytes:
+def ping(payload: bytes, source: str = PEER, *, options: bytes = b"") -> bytes:
     message = struct.pack("!BBHI", 8, 0, 0, 7) + payload
-    return packet(1, message[:2] + struct.pack("!H", checksum(message)) + message[4:])
+    message = message[:2] + struct.pack("!H", checksum(message)) + message[4:]
+    return packet(1, message, source, options=options)
+
+
+def fragment(frame: bytes, start: int, end: int, number: int = 1) -> bytes:
+    """Bytes `start` to `end` of what is in the frame, as a packet of this number."""
+    payload = frame[34:]
+    source = str(ipaddress.IPv4Address(frame[26:30]))
+    more = 0x2000 * (end < len(payload))
+    return packet(frame[23], payload[start:end], source, id=number, fragment=more | start // 8)
 
 
 def _pseudo(source: int, target: int, protocol: int, length: int) -> bytes:
@@ -164,6 +179,7 @@ class Client:
     port: int = 4000
     sequence: int = 0xFFFFF000
     ack: int = 0
+    address: str = PEER
 
     def segment(
         self, flags: int = ACK, data: bytes = b"", *, window: int = 0xFFFF, options: bytes = b"",
@@ -176,11 +192,11 @@ class Client:
             self.ack + ack_shift & 0xFFFFFFFF, words, flags, window, 0, 0,
         )  # fmt: skip
         whole = head + options + data
-        check = checksum(_pseudo(_number(PEER), _number(GUEST), 6, len(whole)) + whole)
+        check = checksum(_pseudo(_number(self.address), _number(GUEST), 6, len(whole)) + whole)
         if not shift:
             self.sequence += len(data) + bool(flags & (SYN | FIN)) & 0xFFFFFFFF
             self.sequence &= 0xFFFFFFFF
-        return packet(6, whole[:16] + struct.pack("!H", check) + whole[18:])
+        return packet(6, whole[:16] + struct.pack("!H", check) + whole[18:], self.address)
 
     def open(self, window: int = 0xFFFF) -> Script:
         """To be called with `yield from`."""

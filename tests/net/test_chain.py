@@ -61,5 +61,5 @@ def test_chain(tmp_path: Path, rounds: int) -> None:
                 assert clients.get(key) == count
             for name in nets:
                 assert not pair.process(name).count("diverged")
-        reigns = DirectoryArbiter(pair.arbiter, "test").reigns()
+            reigns = DirectoryArbiter(pair.arbiter, "test").reigns()
         assert [len(r.record.members) for r in reigns] == [2, *[1, 2] * rounds]

@@ -67,6 +67,26 @@ def test_all_that_was_acknowledged_outlives_a_crash(disk: Path) -> None:
         assert caller.get("changed") == b"1"
 
 
+def test_each_kind_of_change_outlives_a_crash(disk: Path) -> None:
+    with server(disk) as guest, client() as caller:
+        caller.mset({"moved": 1, "kept": 2, "gone": 3, "part": "text", "sum": "0.1", "held": 4})
+        assert caller.expire("moved", 1_000_000) and caller.rename("moved", "there")
+        assert caller.copy("kept", "copied") and caller.getdel("gone") == b"3"
+        assert caller.setrange("part", 6, "more") == 10
+        assert caller.incrbyfloat("sum", "0.2") == 0.3
+        assert caller.getex("held", exat=4_000_000_000) == b"4"
+        pipeline = caller.pipeline().incr("kept").append("kept", "x").delete("copied")
+        assert pipeline.execute() == [3, 2, 1]
+        kill(guest)
+    with server(disk) as guest, client() as caller:
+        values = [None, b"1", b"3x", None, None, b"text\0\0more", b"0.3", b"4"]
+        keys = ["moved", "there", "kept", "copied", "gone", "part", "sum", "held"]
+        assert caller.mget(keys) == values
+        assert 0 < caller.ttl("there") <= 1_000_000 and caller.ttl("kept") == -1
+        assert caller.expiretime("held") == 4_000_000_000
+        kill(guest)
+
+
 @pytest.mark.external("qemu-img")
 def test_what_was_acknowledged_goes_through_other_formats(disk: Path, tmp_path: Path) -> None:
     """As an appliance that comes as a VMDK, and runs from what is made of it."""

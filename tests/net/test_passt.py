@@ -130,12 +130,36 @@ def test_a_passt_that_does_not_start(
 # passt itself
 
 
+def next_frame(nic: Passt) -> bytes:
+    poll = select.poll()
+    poll.register(nic.descriptors()[0], select.POLLIN)
+    while not nic.waiting():
+        assert poll.poll(TIMEOUT * 1000)
+    found = nic.read(1514)
+    assert found is not None
+    return found
+
+
+@passt
+def test_a_segment_may_be_as_long_as_the_guest_takes() -> None:
+    """What passt offers a guest of any MTU in the SYN of a connection to it."""
+    port = free_port()
+    nic = Passt(PasstNetwork.parse(DEFAULT_GUEST, DEFAULT_GATEWAY, [f"{port}:80"]))
+    try:
+        nic.introduce(parse_mac(A))
+        with socket.create_connection(("127.0.0.1", port), TIMEOUT):
+            while (segment := next_frame(nic))[12:14] != b"\x08\x00":
+                pass
+    finally:
+        nic.close()
+    options = segment[54:]
+    assert options[:2] == b"\2\4" and int.from_bytes(options[2:4], "big") >= 9000 - 40
+
+
 @passt
 def test_passt_answers_for_the_gateway() -> None:
     nic = Passt(NETWORK)
     try:
-        poll = select.poll()
-        poll.register(nic.descriptors()[0], select.POLLIN)
         nic.write(arp(B, 1, socket.inet_aton("10.0.2.16"), bytes(6), GATEWAY))  # another guest
         nic.write(arp(A, 1, GUEST, bytes(6), socket.inet_aton("10.0.2.16")))  # not for passt
         nic.write(frame(A, None))
@@ -144,10 +168,7 @@ def test_passt_answers_for_the_gateway() -> None:
         assert nic.counters.send_dropped == 1
         nic.write(arp(A, 1, GUEST, bytes(6), GATEWAY))
         assert nic.counters.sent == 1
-        while not nic.waiting():
-            assert poll.poll(TIMEOUT * 1000)
-        answer = nic.read(1514)
-        assert answer is not None
+        answer = next_frame(nic)
         assert (answer[:6], answer[20:22], answer[28:32]) == (parse_mac(A), b"\0\2", GATEWAY)
         assert nic.connected()
     finally:

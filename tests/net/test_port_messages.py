@@ -12,13 +12,19 @@ from vlockstep.net import portmessages
 from vlockstep.net.nic import MAX_FRAME
 from vlockstep.net.portmessages import (
     FRAME,
+    MAX_DEPTH,
+    MAX_GROUP,
     MAX_TEXT,
+    TAGGED,
     WINDOW,
     Frame,
     Hello,
     Message,
+    Probe,
     Refuse,
+    Tagged,
     Window,
+    check_group,
     decode,
     encode,
     format_mac,
@@ -27,15 +33,24 @@ from vlockstep.net.portmessages import (
 from vlockstep.wire.codec import MessageError
 
 texts = st.text(max_size=MAX_TEXT // 4)
+groups = st.text(max_size=MAX_GROUP // 4)
 macs = st.binary(min_size=6, max_size=6)
+numbers = st.integers(0, (1 << 64) - 1)
+paths = st.dictionaries(st.text(max_size=32), st.text(max_size=20), max_size=MAX_DEPTH)
 some_messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Frame, st.binary(max_size=100)),
-    st.builds(Hello, st.integers(0, (1 << 64) - 1), texts, macs, texts),
-    st.builds(portmessages.Welcome, st.integers(0, (1 << 64) - 1)),
+    st.builds(Hello, numbers, texts, macs, texts, groups),
+    st.builds(portmessages.Welcome, numbers),
     st.builds(Refuse, texts),
     st.builds(portmessages.Who),
     st.builds(portmessages.Ping),
-    st.builds(portmessages.Taken, st.integers(0, (1 << 64) - 1)),
+    st.builds(portmessages.Taken, numbers),
+    st.builds(Tagged, st.binary(max_size=MAX_GROUP), st.binary(max_size=100)),
+    st.builds(portmessages.TrunkHello, numbers, texts, texts, numbers),
+    st.builds(Probe, numbers, paths, texts),
+    st.builds(portmessages.Verdict, numbers, paths, texts),
+    st.builds(portmessages.Attach, groups, macs, texts),
+    st.builds(portmessages.Detach, groups, macs),
 )
 
 
@@ -71,7 +86,7 @@ def test_any_content_is_a_message_or_an_error(number: int, content: object) -> N
 @given(some_messages, st.data())
 def test_a_truncated_message_is_noticed(message: Message, data: st.DataObject) -> None:
     wire = encode(message)
-    if not wire.startswith(FRAME):
+    if not wire.startswith((FRAME, TAGGED)):
         with pytest.raises(MessageError):
             decode(wire[: data.draw(st.integers(0, len(wire) - 1))])
 
@@ -81,8 +96,19 @@ def test_a_truncated_message_is_noticed(message: Message, data: st.DataObject) -
     [
         b"",
         FRAME + bytes(MAX_FRAME + 1),
-        b"\x01" + msgpack.packb([1, "guest", b"12345", "name"]),
-        b"\x01" + msgpack.packb([True, "guest", b"123456", "name"]),
+        TAGGED,
+        TAGGED + b"\1",
+        TAGGED + bytes((MAX_GROUP + 1,)) + bytes(100),
+        TAGGED + b"\0" + bytes(MAX_FRAME + 1),
+        b"\x01" + msgpack.packb([1, "guest", b"12345", "name", ""]),
+        b"\x01" + msgpack.packb([True, "guest", b"123456", "name", ""]),
+        b"\x01" + msgpack.packb([1, "guest", b"123456", "name", "x" * (MAX_GROUP + 1)]),
+        b"\x01" + msgpack.packb([1, "guest", b"123456", "name"]),
+        b"\x09" + msgpack.packb([1, {str(n): "" for n in range(MAX_DEPTH + 1)}, ""]),
+        b"\x09" + msgpack.packb([1, {"x" * (MAX_TEXT + 1): ""}, ""]),
+        b"\x09" + msgpack.packb([1, {"x": b""}, ""]),
+        b"\x0b" + msgpack.packb(["", b"12345", ""]),
+        b"\x0d\x90",
         b"\x03" + msgpack.packb(["x" * (MAX_TEXT + 1)]),
         b"\x03" + msgpack.packb(["x"]) + b"\xc0",
         b"\x03" + b"\x91" * 100_000,
@@ -133,3 +159,16 @@ def test_addresses_as_text(mac: bytes) -> None:
 def test_texts_that_are_no_addresses(text: str) -> None:
     with pytest.raises(UsageError, match="no MAC address"):
         parse_mac(text)
+
+
+@pytest.mark.parametrize("name", ["", "blue", "blå", "two words", "x" * MAX_GROUP])
+def test_names_of_port_groups(name: str) -> None:
+    check_group(name)
+    message = Hello(1, "guest", bytes(6), "name", name)
+    assert decode(encode(message)) == message
+
+
+@pytest.mark.parametrize("name", ["x" * (MAX_GROUP + 1), "\n", "\udcff", "å" * MAX_GROUP])
+def test_texts_that_name_no_port_group(name: str) -> None:
+    with pytest.raises(UsageError, match="port group"):
+        check_group(name)

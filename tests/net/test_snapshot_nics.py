@@ -50,7 +50,7 @@ def test_a_guest_on_a_switch(tmp_path: Path) -> None:
     with running() as switch:
         endpoint = switch.wait_endpoint()
         net = ["--net", f"net=switch:{endpoint}"]
-        first = ["run", "tally", *net, "--net-mac", f"net={GUEST}"]
+        first = ["run", "tally", *net[:1], f"{net[1]},mtu=9000", "--net-mac", f"net={GUEST}"]
         with port_at(endpoint, CLIENT) as port:
             with tally(*first, directory=directory) as process:
                 while run_command("status", "tally", *here).returncode:
@@ -62,6 +62,7 @@ def test_a_guest_on_a_switch(tmp_path: Path) -> None:
             for wrong, problem in (
                 ([], "needs the device 'net'"),
                 ([*net, "--net-mac", f"net={CLIENT}"], f"has the address {GUEST}, and keeps it"),
+                ([*net[:1], f"{net[1]},mtu=1500"], "has the MTU 9000, and keeps it"),
                 (["--net", f"red=switch:{endpoint}"], "declares no NIC 'red'"),
             ):
                 refused = run_command("resume", file, *wrong, *here)

@@ -69,6 +69,15 @@ def frame(payload: bytes) -> bytes:
     return ALL + MAC + struct.pack("!H", TYPE) + payload
 
 
+def test_the_mtu_is_the_devices(tap: Tap) -> None:
+    assert tap.mtu == 9000
+    ip("link", "set", "tap0", "mtu", 1400)
+    assert tap.mtu == 1400
+    ip("link", "delete", "tap0")
+    with pytest.raises(HostError, match="cannot read the MTU of tap0: No such device"):
+        print(tap.mtu)
+
+
 def test_frames_both_ways(tap: Tap, kernel: socket.socket) -> None:
     sizes = (0, 1, 46, 1500, 9000)
     frames = [frame(os.urandom(size)) for size in sizes]

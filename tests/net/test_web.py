@@ -110,6 +110,12 @@ def test_curl(how: str, tmp_path: Path) -> None:
         assert "\r\nConnection: close\r\n" in said and '"generation": ' in said
         said = program(*CURL, "--include", "--data", "x=1", status)
         assert said.startswith("HTTP/1.1 405 ") and "Allow: GET, HEAD\r\n" in said
+        codes_only = [*codes[:2], "-w", "%{http_code} "]
+        assert len(program(*CURL, "--range", "5-24", page)) == 20
+        assert program(*CURL, *codes_only, "--range", "0-1", page) == "206 "
+        assert program(*CURL, *codes_only, "--range", "99999-", page) == "416 "
+        chunked = [*codes_only, "--header", "Transfer-Encoding: chunked", "--data", "x=1"]
+        assert program(*CURL, *chunked, page, *codes[:2], page) == "405 405 "
         assert (
             program(*CURL, *codes, "--parallel", *[page, *codes[:2]] * 20, page).count("200") == 21
         )

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from vlockstep.errors import HostError, Key, UsageError
 from vlockstep.host.background import Background
+from vlockstep.machine.config import MAX_MTU, MTU, check_mtu
 from vlockstep.net.nic import Nic
 from vlockstep.net.pcap import Capture
+from vlockstep.net.portmessages import check_group
 from vlockstep.net.portmessages import parse_mac as to_bytes
 from vlockstep.net.station import Station
 from vlockstep.net.tap import Tap
@@ -27,13 +29,16 @@ _KINDS = ("tap", "switch")
 @dataclass(frozen=True)
 class NicSpec:
     """What a NIC is connected to: `backend` is `tap:IFACE`, an existing tap device, or
-    `switch:ENDPOINT`. `capture` is a file for its traffic. Without a `mac` it gets one that is made
-    from the guest's name."""
+    `switch:ENDPOINT`, where it is in the port group `group`. `capture` is a file for its traffic.
+    Without a `mac` it gets one that is made from the guest's name. Without an `mtu` it has that of
+    the tap device, or the usual one at a switch; a secondary's guest has that of the primary's."""
 
     name: str
     backend: str
     capture: Path | None = None
     mac: str = ""
+    group: str = ""
+    mtu: int | None = None
 
     def __post_init__(self) -> None:
         key = ("nic", self.name)
@@ -46,9 +51,20 @@ class NicSpec:
             f"{self.name}{self.backend}".encode()
         except UnicodeEncodeError as error:
             raise UsageError(f"the network {self.backend!r} is not valid UTF-8", key=key) from error
+        if self.group and self.kind != "switch":
+            raise UsageError(
+                f"{self.backend} has no port groups, which are of a switch", key=(*key, "group")
+            )
+        try:
+            check_group(self.group)
+        except UsageError as error:
+            error.key = (*key, "group")
+            raise
         if self.mac:
             object.__setattr__(self, "mac", self.mac.lower())
             check_mac(self.mac, (*key, "mac"))
+        if self.mtu is not None:
+            check_mtu(self.mtu, (*key, "mtu"))
 
     @property
     def kind(self) -> str:
@@ -108,13 +124,12 @@ def connect(
         for spec in specs:
             mac = macs[spec.name]
             try:
-                stations[spec.name] = Station(
-                    _open(spec, mac, guest, keys, background), to_bytes(mac)
-                )
+                stations[spec.name] = _connect(spec, mac, guest, keys, background)
             except (HostError, UsageError) as error:
                 located = error.about(f"NIC {spec.name!r}")
                 if error.key != ("keys",):
-                    located.key = ("nic", spec.name, "mac" if error.key == ("mac",) else "backend")
+                    what = error.key if error.key in (("mac",), ("mtu",)) else ("backend",)
+                    located.key = ("nic", spec.name, *what)
                 raise located from error
     except BaseException:
         for station in stations.values():
@@ -123,24 +138,37 @@ def connect(
     return stations
 
 
-def _open(
+def _connect(
     spec: NicSpec,
     mac: str,
     guest: str,
     keys: Keys | None,
     background: Callable[[str], Background],
-) -> Nic:
+) -> Station:
     nic: Nic
     if spec.kind == "tap":
         nic = Tap(spec.target)
     else:
         from vlockstep.net.port import SwitchPort  # brings ZeroMQ, which few guests need
 
-        nic = SwitchPort.connect(spec.target, keys, guest, mac)
-    if spec.capture is None:
-        return nic
+        nic = SwitchPort.connect(spec.target, keys, guest, mac, group=spec.group)
     try:
-        return Capture(nic, spec.capture, background("capture"))
+        usual, largest = (nic.mtu, nic.mtu) if isinstance(nic, Tap) else (MTU, MAX_MTU)
+        mtu = usual if spec.mtu is None else spec.mtu
+        check_room(mtu, largest, ("mtu",))
+        if spec.capture is not None:
+            nic = Capture(nic, spec.capture, background("capture"))
+        return Station(nic, to_bytes(mac), mtu, largest)
     except BaseException:
         nic.close()
         raise
+
+
+def check_room(mtu: int, largest: int, key: Key) -> None:
+    """`UsageError` if the network of a NIC takes no frames of this MTU."""
+    if mtu > largest:
+        raise UsageError(
+            f"an MTU of {mtu} is more than the {largest} of its network: raise that, with "
+            f"ip link set IFACE mtu {mtu} for a tap device and what it leads to",
+            key=key,
+        )

@@ -31,7 +31,6 @@ from vlockstep.net.nic import MAX_FRAME, MIN_FRAME, Counters
 
 DEFAULT_GUEST = "10.0.2.15/24"
 DEFAULT_GATEWAY = "10.0.2.2"
-MTU = 1500
 BUFFER = 1 << 20
 """Bytes that wait for passt at most."""
 _START_TIMEOUT = 5.0
@@ -102,7 +101,7 @@ class PasstNetwork:
         """passt in the foreground, on this socket."""
         options = ["--foreground", "--quiet", "--stderr", "--fd", str(descriptor), "--ipv4-only"]
         options += ["--address", str(self.guest.ip), "--netmask", str(self.guest.network.prefixlen)]
-        options += ["--gateway", str(self.gateway), "--mtu", str(MTU), "--dns", "none"]
+        options += ["--gateway", str(self.gateway), "--dns", "none"]
         options += ["--search", "none", "--no-dhcp", "--no-map-gw"]
         for option, protocol in (("--tcp-ports", "tcp"), ("--udp-ports", "udp")):
             ports = [

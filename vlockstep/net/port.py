@@ -31,6 +31,7 @@ from vlockstep.net.portmessages import (
     Welcome,
     Who,
     Window,
+    check_group,
     decode,
     encode,
     parse_mac,
@@ -65,15 +66,19 @@ _MONITORED = (
 
 
 class SwitchPort:
-    """A `Nic` at a port of the switch at `endpoint`. `mac` is text; `guest` tells whose NIC it is,
-    and is the same for both replicas. It connects again by itself, as long as it is not closed."""
+    """A `Nic` at a port of the switch at `endpoint`, in a port group. `mac` is text; `guest` tells
+    whose NIC it is, and is the same for both replicas. It connects again by itself, as long as it
+    is not closed."""
 
-    def __init__(self, endpoint: str, keys: Keys | None, guest: str, mac: str) -> None:
+    def __init__(
+        self, endpoint: str, keys: Keys | None, guest: str, mac: str, group: str = ""
+    ) -> None:
         check_endpoint(endpoint, keys is not None)
+        check_group(group)
         self.counters = Counters()
         self._keys = keys
         name = f"{platform.node()}:{os.getpid()}"
-        self._hello = encode(Hello(PROTOCOL, guest, parse_mac(mac), name))
+        self._hello = encode(Hello(PROTOCOL, guest, parse_mac(mac), name, group))
         self._lock = threading.Lock()
         self._window = Window()
         self._frames: deque[bytes] = deque()
@@ -83,7 +88,7 @@ class SwitchPort:
         self._failures = 0
         self._failure = ""
         self._closed = False
-        self._socket = _open(keys)
+        self._socket = dealer(keys)
         self._monitor = self._socket.get_monitor_socket(_MONITORED)
         self._bell, self._clapper = os.pipe()
         self._rung = False
@@ -97,7 +102,13 @@ class SwitchPort:
 
     @classmethod
     def connect(
-        cls, endpoint: str, keys: Keys | None, guest: str, mac: str, timeout: float = 5.0
+        cls,
+        endpoint: str,
+        keys: Keys | None,
+        guest: str,
+        mac: str,
+        timeout: float = 5.0,
+        group: str = "",
     ) -> SwitchPort:
         """A port that the switch has welcomed.
 
@@ -106,7 +117,7 @@ class SwitchPort:
         """
         check_endpoint(endpoint, keys is not None)
         look_before_connecting(endpoint, keys)
-        port = cls(endpoint, keys, guest, mac)
+        port = cls(endpoint, keys, guest, mac, group)
         try:
             port._wait_welcome(endpoint, timeout)
         except BaseException:
@@ -289,7 +300,8 @@ class SwitchPort:
                 self._ring()
 
 
-def _open(keys: Keys | None) -> zmq.Socket[bytes]:
+def dealer(keys: Keys | None) -> zmq.Socket[bytes]:
+    """A socket for a connection to a switch, which is not there yet."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
     socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
     try:
@@ -298,7 +310,7 @@ def _open(keys: Keys | None) -> zmq.Socket[bytes]:
     except BaseException:
         socket.close(0)
         raise
-    # One that stays: after a lost connection the switch takes this port for the same.
+    # One that stays: after a lost connection the switch takes this for the same.
     socket.setsockopt(zmq.ROUTING_ID, b"p" + uuid.uuid4().bytes)
     socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT)

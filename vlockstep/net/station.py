@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vlockstep.machine.config import MAX_MTU, MTU
 from vlockstep.net.nic import MAX_FRAME, Counters, Nic
 
 _BROADCAST = b"\xff" * 6
@@ -10,14 +11,17 @@ _MIN_ON_THE_WIRE = 60
 
 
 class Station:
-    """A `Nic` that receives only frames to its `mac` (6 bytes), to groups and to all.
+    """A `Nic` that receives only frames to its `mac` (6 bytes), to groups and to all. A guest that
+    starts here is told its `mtu`; its network takes frames of `largest_mtu`.
 
     It never hears itself: a hub brings it what the guest's other replica sent, from this address.
     """
 
-    def __init__(self, nic: Nic, mac: bytes) -> None:
+    def __init__(self, nic: Nic, mac: bytes, mtu: int = MTU, largest_mtu: int = MAX_MTU) -> None:
         self._nic = nic
         self._mac = mac
+        self.mtu = mtu
+        self.largest_mtu = largest_mtu
         self._next: bytes | None = None
         """A frame that `waiting` found."""
         self.counters: Counters = nic.counters

@@ -19,9 +19,11 @@ _TUNSETIFF = 0x400454CA
 _IFF_TAP = 0x0002
 _IFF_NO_PI = 0x1000
 _SIOCGIFFLAGS = 0x8913
+_SIOCGIFMTU = 0x8921
 _IFF_UP = 0x0001
 _IFF_RUNNING = 0x0040
 _REQUEST = "16sH22x"
+_NUMBER_REQUEST = "16si20x"
 _NAME_SIZE = 16
 _CARRIER = 1.0
 _LOOK = 0.001
@@ -127,6 +129,18 @@ class Tap:
         if not self._up():
             return f"the device is down; ip link set {interface} up"
         return f"the device has no carrier; ip link set {interface} carrier on"
+
+    @property
+    def mtu(self) -> int:
+        """Raises `HostError` if the device is not there any more."""
+        try:
+            request = struct.pack(_NUMBER_REQUEST, self._name, 0)
+            answer = fcntl.ioctl(self._control, _SIOCGIFMTU, request)
+        except OSError as error:
+            name = os.fsdecode(self._name)
+            raise HostError(f"cannot read the MTU of {name}: {error.strerror}") from error
+        mtu: int = struct.unpack(_NUMBER_REQUEST, answer)[1]
+        return mtu
 
     def close(self) -> None:
         self._control.close()

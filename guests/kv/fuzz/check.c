@@ -16,13 +16,14 @@ static void element_complete(struct replies *replies)
 static void line_complete(struct replies *replies)
 {
     bool has_number = replies->kind == ':' || replies->kind == '$' || replies->kind == '*' ||
-                      replies->kind == '%';
+                      replies->kind == '~' || replies->kind == '%';
     CHECK(!has_number || replies->line_length > replies->negative);
     if (replies->kind == '$' && !replies->negative) {
         replies->state = REPLY_BODY;
         replies->body_left = replies->number + 2;
-    } else if ((replies->kind == '*' || replies->kind == '%') && replies->number) {
-        CHECK(!replies->negative && replies->depth < DEPTH_MAX);
+    } else if ((replies->kind == '*' || replies->kind == '~' || replies->kind == '%') &&
+               replies->number && !replies->negative) {
+        CHECK(replies->depth < DEPTH_MAX);
         replies->elements_left[replies->depth++] = replies->number << (replies->kind == '%');
         replies->state = REPLY_KIND;
     } else {
@@ -65,7 +66,7 @@ void replies_check(struct replies *replies, const uint8_t *data, size_t length)
         case REPLY_KIND:
             replies->kind = data[i];
             CHECK(data[i] == '+' || data[i] == '-' || data[i] == ':' || data[i] == '$' ||
-                  data[i] == '*' || data[i] == '%' || data[i] == '_');
+                  data[i] == '*' || data[i] == '~' || data[i] == '%' || data[i] == '_');
             replies->state = REPLY_LINE;
             replies->line_length = replies->number = 0;
             replies->negative = replies->after_cr = false;

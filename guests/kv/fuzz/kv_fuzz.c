@@ -1,6 +1,7 @@
 /* Clients of the server, driven by the fuzzer: commands from a dictionary, raw bytes, slow readers,
- * time, restarts. Replies must be RESP2 and as many as commands; the store must be consistent, and
- * the same after a restart. */
+ * time, restarts, crashes. Replies must be RESP2 and as many as commands; the store must be
+ * consistent, and the same after a restart; after a crash the last command has happened altogether
+ * or not at all. */
 #include "check.h"
 #include "world.h"
 
@@ -14,23 +15,30 @@ enum action {
     ACT_READ,
     ACT_TIME,
     ACT_RESTART,
+    ACT_CRASH,
     ACTIONS,
 };
 
 enum {
     ARGUMENTS_MAX = 16,
     COMMAND_MAX = 256 << 10,
+    WRITES = 64, /* of one command to the disk, about */
 };
 
 static const char *const words[] = {
-    "APPEND", "CLIENT", "COMMAND", "CONFIG", "DBSIZE", "DECR", "DECRBY", "DEL", "ECHO", "EXISTS",
-    "EXPIRE", "FLUSHALL", "FLUSHDB", "GET", "HELLO", "INCR", "INCRBY", "INFO", "KEYS", "MGET",
-    "MSET", "PERSIST", "PEXPIRE", "PING", "PTTL", "SCAN", "SELECT", "SET", "STRLEN", "TTL", "TYPE",
+    "APPEND", "AUTH", "CLIENT", "COMMAND", "CONFIG", "COPY", "DBSIZE", "DECR", "DECRBY", "DEL",
+    "DISCARD", "ECHO", "EXEC", "EXISTS", "EXPIRE", "EXPIREAT", "EXPIRETIME", "FLUSHALL", "FLUSHDB",
+    "GET", "GETDEL", "GETEX", "GETRANGE", "GETSET", "HELLO", "INCR", "INCRBY", "INCRBYFLOAT",
+    "INFO", "KEYS", "MGET", "MSET", "MSETNX", "MULTI", "PERSIST", "PEXPIRE", "PEXPIREAT",
+    "PEXPIRETIME", "PING", "PSETEX", "PTTL", "RANDOMKEY", "RENAME", "RENAMENX", "RESET", "SCAN",
+    "SELECT", "SET", "SETEX", "SETNX", "SETRANGE", "STRLEN", "SUBSTR", "TIME", "TOUCH", "TTL",
+    "TYPE", "UNLINK", "UNWATCH", "WATCH",
     /* what they are given */
-    "EX", "PX", "NX", "XX", "KEEPTTL", "MATCH", "COUNT", "SETNAME", "GETNAME", "LIST", "ID",
-    "save", "append*", "", "0", "1", "2", "-1", "50", "9223372036854775807",
-    "-9223372036854775808", "12345678901234567890", "*", "?", "[a-c]", "[^a]*", "\\a*", "a", "b",
-    "c", "d", "key:1", "key:2", "key:3", "value", "keyspace",
+    "EX", "PX", "EXAT", "PXAT", "NX", "XX", "GT", "LT", "KEEPTTL", "REPLACE", "MATCH", "COUNT",
+    "SETNAME", "GETNAME", "LIST", "ID", "KILL", "DOCS", "GETKEYS", "save", "append*", "", "0", "1",
+    "2", "-1", "50", "200000", "9223372036854775807", "-9223372036854775808",
+    "12345678901234567890", "1e99", "-1e-4950", "3.0000001", "*", "?", "[a-c]", "[^a]*", "\\a*",
+    "a", "b", "c", "d", "key:1", "key:2", "key:3", "value", "keyspace",
 };
 enum { WORDS = sizeof words / sizeof *words };
 
@@ -133,6 +141,13 @@ static void act(struct input *input)
         check_peers();
         world_restart();
         memset(peers, 0, sizeof peers);
+        break;
+    case ACT_CRASH:
+        check_peers();
+        world_crash_at(1 + next(input) % WRITES);
+        send_command(peer, input);
+        if (world_crash())
+            memset(peers, 0, sizeof peers);
         break;
     default:
         send_command(peer, input);

@@ -33,6 +33,10 @@ static struct tcp peers[PEERS];
 static const struct tcp_service *service;
 static uint64_t now = NS_PER_MS;
 static uint8_t disk[LOG_DISK_MIN];
+static uint8_t crashed_disk[LOG_DISK_MIN];
+static unsigned writes_to_crash; /* 0: none is to come */
+static bool crashed;
+static uint64_t before_crash;
 static jmp_buf served;
 
 /* The network. */
@@ -90,7 +94,8 @@ size_t tcp_room(const struct tcp *connection)
 
 size_t tcp_write(struct tcp *connection, const void *data, size_t length)
 {
-    CHECK(!connection->closed);
+    if (connection->closed)
+        return 0;
     length = smaller(length, tcp_room(connection));
     for (size_t i = 0; i < length; i++)
         connection->send[(connection->send_start + connection->sent++) % SEND_RING] =
@@ -99,6 +104,11 @@ size_t tcp_write(struct tcp *connection, const void *data, size_t length)
 }
 
 void tcp_close(struct tcp *connection)
+{
+    connection->closed = true;
+}
+
+void tcp_abort(struct tcp *connection)
 {
     connection->closed = true;
 }
@@ -140,6 +150,11 @@ static bool in_disk(uint64_t offset, uint64_t length)
 int32_t hypercall_block_write(uint64_t handle, uint64_t offset, const void *data, uint64_t length)
 {
     CHECK(handle == 1 && in_disk(offset, length));
+    if (writes_to_crash && !--writes_to_crash) {
+        memcpy(crashed_disk, disk, sizeof disk);
+        memcpy(crashed_disk + offset, data, length / 1024 * 512);
+        crashed = true;
+    }
     memcpy(disk + offset, data, length);
     return RESULT_OK;
 }
@@ -268,6 +283,29 @@ void world_restart(void)
     close_peers();
     start_journal();
     CHECK(store_check() == before);
+}
+
+void world_crash_at(unsigned write)
+{
+    sweep();
+    before_crash = store_check();
+    writes_to_crash = write;
+    crashed = false;
+}
+
+bool world_crash(void)
+{
+    writes_to_crash = 0;
+    if (!crashed)
+        return false;
+    sweep();
+    uint64_t after = store_check();
+    close_peers();
+    memcpy(disk, crashed_disk, sizeof disk);
+    start_journal();
+    uint64_t found = store_check();
+    CHECK(found == before_crash || found == after);
+    return true;
 }
 
 void world_pass_time(uint64_t milliseconds)

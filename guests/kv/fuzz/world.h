@@ -12,6 +12,11 @@ void world_start(void);
 void world_reset(void);
 /* The guest starts again with the disk as it is; connections are lost. */
 void world_restart(void);
+/* The machine dies in the midst of this write to the disk, counted from 1 on; world_crash then
+ * starts the guest again, in which what has run in between happened altogether or not at all.
+ * False if there were not so many writes. */
+void world_crash_at(unsigned write);
+bool world_crash(void);
 void world_pass_time(uint64_t milliseconds);
 
 /* What a peer does; both let the server run. */

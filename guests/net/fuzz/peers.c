@@ -165,6 +165,29 @@ void peers_ping(unsigned number, size_t length)
     queue_packet(number, PROTOCOL_ICMP, total);
 }
 
+void peers_fragment(unsigned number, uint8_t id, uint16_t fragment, uint16_t options,
+                    size_t length)
+{
+    struct ipv4_header *header = (void *)(frame + sizeof(struct ethernet_header));
+    size_t size = sizeof *header + (options ? 4 : 0);
+    memset(frame + PAYLOAD, 0xff, 4 + length); /* has a right checksum */
+    if (options)
+        memcpy(header + 1, &options, sizeof options);
+    fill_ethernet(ETHERTYPE_IPV4);
+    *header = (struct ipv4_header){
+        .version = (uint8_t)(0x40 + size / 4),
+        .length = swap16((uint16_t)(size + length)),
+        .id = id,
+        .fragment = swap16(fragment),
+        .ttl = 3,
+        .protocol = PROTOCOL_ICMP,
+        .from = swap32(address_of(number)),
+        .to = swap32(OWN_ADDRESS),
+    };
+    header->checksum = checksum_end(checksum_add(0, header, size));
+    queue(sizeof(struct ethernet_header) + size + length);
+}
+
 void peers_arp(uint16_t operation, uint32_t sender, uint32_t target)
 {
     struct arp_packet *packet = (void *)(frame + sizeof(struct ethernet_header));

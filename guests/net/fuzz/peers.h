@@ -33,6 +33,9 @@ void peers_gaps(unsigned number, uint8_t length);
 void peers_syn(unsigned number);
 void peers_datagram(unsigned number, uint16_t port, size_t length);
 void peers_ping(unsigned number, size_t length);
+/* A packet with these fields, with two bytes of the header's options as given. */
+void peers_fragment(unsigned number, uint8_t id, uint16_t fragment, uint16_t options,
+                    size_t length);
 void peers_arp(uint16_t operation, uint32_t sender, uint32_t target);
 /* Changes a byte of the next frame. */
 void peers_corrupt(unsigned at, uint8_t change);

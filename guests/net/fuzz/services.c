@@ -127,11 +127,11 @@ static void lazy(struct tcp *connection)
 void services_start(void)
 {
     static const struct tcp_service services[SERVICE_PORTS] = {
-        {open_echo, echo, closed},
-        {opened, stream, closed},
-        {opened, brief, closed},
-        {opened, fussy, closed},
-        {opened, lazy, closed},
+        {open_echo, echo, closed, false},
+        {opened, stream, closed, false},
+        {opened, brief, closed, true},
+        {opened, fussy, closed, true},
+        {opened, lazy, closed, false},
     };
     memset(states, 0, sizeof states);
     for (unsigned i = 0; i < SERVICE_PORTS; i++)
