@@ -16,7 +16,7 @@ _TIMER, _ROUND, _TICKS, _ANSWER = DATA + 0x60, DATA + 0x80, DATA + 0x88, DATA + 
 _CONTROL_WORDS = {DATA + 0xA8: struct.pack("<I", 0x1F80)}  # MXCSR; x87's rounds up
 _HANDLER = 0x800
 _ROUNDS = 12
-_WRITE_EFER = bytes.fromhex("b9800000c031c00f30")
+_EFER = bytes.fromhex("800000c0")
 
 _BODIES = {
     # mov ss in every place of a block, pushf, cli, sti
@@ -28,6 +28,8 @@ _BODIES = {
         "000f324801042590002000b9000200000f324801042598002000b9020100c00f3248011425a00020"
         "00"
     ),
+    # EFER.NXE and SCE turned off and on again, on tables without NX
+    "efer": "b9800000c00f3235010800000f30eb000f324801042590002000",
     # fild, fsqrt, fldpi, fmul, fdiv, fstp, ffree, fincstp, with a rounding that changes
     "x87": (
         "d92c25a8002000df2c2580002000d9fad9ebd8c9dcf1dd1c2590002000eb00dd1c2598002000d9e8"
@@ -37,6 +39,11 @@ _BODIES = {
     "sse": (
         "0fae1425a8002000f2480f2a042580002000f20f51c8f20f5ed1f20f58d0eb00660f70da1b660ff5"
         "e3660ffee10f112425b0002000813425a8002000006000000fae1c25c0002000"
+    ),
+    # fprem, fsin, fpatan, phaddd, pcmpistri, cmpxchg8b, loope: what the engine is stopped for
+    "errata": (
+        "df2c2580002000d9ebd9f8d9fed9f3dd1c2590002000f30f7e0c2590002000660f3802c9660f3a63c90c"
+        "48010c259800200001c00fc70c25a00020009c5b48011c25b0002000b90500000039c0e1fc"
     ),
     # flags that live across blocks: adc, rcl, std, shl, lahf, setcc
     "flags": (
@@ -80,9 +87,10 @@ def program() -> Image:
 
 def noise(seed: int) -> Image:
     """Instructions of all kinds in a random order, and some that are none. None that would make
-    it depend on what its TLB holds: it keeps the page tables of boot, and its EFER."""
+    it depend on what its TLB holds: it keeps the page tables of boot, and its EFER, whose number is
+    not even in its code. A WRMSR can be executed alone, behind what has loaded another number."""
     chosen = random.Random(seed)
-    kept = [piece for piece in code.PIECES if _WRITE_EFER not in piece]
+    kept = [piece for piece in code.PIECES if _EFER not in piece]
     pieces = [*kept, *(chosen.randbytes(6) for _ in range(8)), *[code.SPIN] * 4]
     text = b"".join(chosen.sample(pieces, 24))
     return code.image_of(chosen.choice([code.HANDLERS, code.HANDLERS | code.TIMER]), text)

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 from support import (
     DATA,
+    RW,
+    RWX,
     ScriptedWorld,
     config_for,
     halt,
+    hypercall,
     machine_of,
     make_image,
     net_config,
@@ -20,8 +23,8 @@ from support import (
 
 from vlockstep.errors import UsageError, VlockstepError
 from vlockstep.machine import paging
-from vlockstep.machine.config import MIB, BlockConfig, GuestConfig
-from vlockstep.machine.image import DeviceKind
+from vlockstep.machine.config import MIB, BlockConfig, GuestConfig, NetConfig
+from vlockstep.machine.image import DeviceKind, Image
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.paging import PageFault
 from vlockstep.machine.position import Position
@@ -47,10 +50,15 @@ def test_registers_at_the_first_instruction_are_those_of_the_abi() -> None:
     assert all(registers[name] == 0 for name in (*others, *(f"xmm{i}" for i in range(16))))
 
 
-def test_boot_info_manifest_and_command_line() -> None:
+@pytest.mark.parametrize(("block_size", "mtu"), [(512, 1500), (32768, 65535)])
+def test_boot_info_manifest_and_command_line(block_size: int, mtu: int) -> None:
     image = make_image(b"\xf4", devices=DEVICES)
     config = config_for(
-        image, "--one", "two", blocks={"disk": BlockConfig(0x12345600)}, nets=net_config("service")
+        image,
+        "--one",
+        "two",
+        blocks={"disk": BlockConfig(0x12345600, block_size=block_size)},
+        nets={"service": NetConfig("02:00:00:00:00:01", mtu)},
     )
     with machine_of(image, config) as machine:
         ram = machine.memory.ram
@@ -65,9 +73,9 @@ def test_boot_info_manifest_and_command_line() -> None:
     reserved, disk, service = rows
     assert reserved == bytes(68) + struct.pack("<I", 0x40000000) + bytes(32)
     assert disk[:72] == b"disk".ljust(68, b"\0") + struct.pack("<I", 1)
-    assert struct.unpack_from("<QH", disk, 72) == (0x12345600, 512)
+    assert struct.unpack_from("<QH", disk, 72) == (0x12345600, block_size)
     assert service[:72] == b"service".ljust(68, b"\0") + struct.pack("<I", 2)
-    assert service[72:80] == bytes.fromhex("020000000001") + struct.pack("<H", 1500)
+    assert service[72:80] == bytes.fromhex("020000000001") + struct.pack("<H", mtu)
     assert all(row[88:] == bytes(8) + b"\1" + bytes(7) for row in (disk, service))
 
 
@@ -112,15 +120,57 @@ def test_page_tables_are_an_identity_map_with_the_permissions_of_the_abi(name: s
             assert access(address, write=True) == address
 
 
-def test_only_code_may_be_executed() -> None:
+@pytest.mark.parametrize("stack", [None, RW, RWX])
+def test_of_what_is_loaded_only_code_may_be_executed(stack: int | None) -> None:
     """jmp DATA: the page fault has the instruction fetch bit, and the IDT is empty."""
     jump = b"\xb8" + struct.pack("<I", DATA) + b"\xff\xe0"  # mov eax, DATA; jmp rax
-    image = make_image(jump)
+    image = make_image(jump, stack=stack)
     with (
         machine_of(image) as machine,
         pytest.raises(VlockstepError, match=r"page fault .* 0x200000, error code 0x11"),
     ):
         machine.run(ScriptedWorld())
+
+
+READS, ANSWERS = DATA + 0x100, DATA + 0x40
+
+
+def code_from_a_disk(address: int, stack: int | None) -> Image:
+    """Twice it reads a block to this address, calls it, and keeps what that leaves in EAX."""
+    call = b"\xb8" + struct.pack("<I", address) + b"\xff\xd0"  # mov eax, address; call rax
+    code = b"".join(
+        hypercall(5, READS)
+        + call
+        + b"\x89\x04\x25" + struct.pack("<I", ANSWERS + 4 * n)  # mov [ANSWERS + 4 * n], eax
+        for n in range(2)
+    )  # fmt: skip
+    request = struct.pack("<QQQQ", 1, 0, address, 512)
+    return make_image(code + halt(), {READS: request}, DEVICES[:1], stack)
+
+
+BLOCKS = [b"\xb8" + struct.pack("<I", number) + b"\xc3" + bytes(506) for number in (5, 7)]
+"""mov eax, number; ret"""
+
+
+@pytest.mark.parametrize("address", [0x210000, 6 * MIB, 8 * MIB - 4096])
+def test_heap_and_stack_may_be_executed_if_the_image_asks_for_it(address: int) -> None:
+    """What a device writes there is what runs, also where other code was before."""
+    image = code_from_a_disk(address, RWX)
+    config = config_for(image, blocks={"disk": BlockConfig(512)})
+    with machine_of(image, config) as machine:
+        machine.run(ScriptedWorld(block_read=list(BLOCKS)))
+        assert struct.unpack("<II", machine.memory.peek(ANSWERS, 8)) == (5, 7)
+
+
+@pytest.mark.parametrize("stack", [None, RW])
+def test_otherwise_they_may_not(stack: int | None) -> None:
+    image = code_from_a_disk(0x210000, stack)
+    config = config_for(image, blocks={"disk": BlockConfig(512)})
+    with (
+        machine_of(image, config) as machine,
+        pytest.raises(VlockstepError, match=r"page fault .* 0x210000, error code 0x11"),
+    ):
+        machine.run(ScriptedWorld(block_read=list(BLOCKS)))
 
 
 def test_devices_must_be_attached_and_declared() -> None:

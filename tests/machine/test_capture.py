@@ -274,8 +274,15 @@ def test_a_guest_that_has_ended_has_no_state() -> None:
             machine.capture()
 
 
-def test_a_guest_that_uses_the_breakpoints_of_its_cpu_is_refused() -> None:
-    image = make_image(bytes.fromhex("b803000000 0f23f8 eb00") + halt())  # mov eax, 3; mov dr7, rax
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        ("b803000000 0f23f8", "DR7"),  # mov eax, 3; mov dr7, rax
+        ("b9800000c0 0f32 80e4f7 0f30", "NXE"),  # mov ecx, EFER; rdmsr; and ah, ~8; wrmsr
+    ],
+)
+def test_a_guest_that_uses_what_no_state_holds_is_refused(code: str, what: str) -> None:
+    image = make_image(bytes.fromhex(code) + b"\xeb\x00" + halt())
     refused = []
 
     def take() -> None:
@@ -288,7 +295,7 @@ def test_a_guest_that_uses_the_breakpoints_of_its_cpu_is_refused() -> None:
         for blocks in (0, 1):
             machine.break_at(Position(0, blocks), take)
         machine.run(SimulatedWorld(1, Console()))
-    assert len(refused) == 1 and "DR7" in refused[0]
+    assert len(refused) == 1 and what in refused[0]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ EAX, EBX, ECX, EDX = range(4)
 WORDS: dict[tuple[int, int, int], dict[int, str]] = {
     (1, 0, ECX): {
         0: "sse3", 1: "pclmulqdq", 3: "monitor", 9: "ssse3", 13: "cx16", 19: "sse4.1",
-        20: "sse4.2", 23: "popcnt", 25: "aes", 26: "xsave", 31: "hypervisor",
+        20: "sse4.2", 23: "popcnt", 25: "aes", 26: "xsave", 30: "rdrand", 31: "hypervisor",
     },
     (1, 0, EDX): {
         0: "fpu", 2: "de", 3: "pse", 4: "tsc", 5: "msr", 6: "pae", 7: "mce", 8: "cx8", 9: "apic",
@@ -23,7 +23,7 @@ WORDS: dict[tuple[int, int, int], dict[int, str]] = {
         19: "clflush", 22: "acpi", 23: "mmx", 24: "fxsr", 25: "sse", 26: "sse2", 27: "ss",
     },
     (6, 0, EAX): {2: "arat"},
-    (7, 0, EBX): {},
+    (7, 0, EBX): {18: "rdseed"},
     (7, 0, ECX): {},
     (7, 0, EDX): {},
     (0xD, 1, EAX): {0: "xsaveopt"},
@@ -92,6 +92,8 @@ def test_the_order_of_models() -> None:
         ("nehalem", "westmere"),
         ("nehalem", "sandybridge"),
         ("westmere", "sandybridge"),
+        *((model, "ivybridge") for model in ("nehalem", "westmere", "sandybridge")),
+        *((model, "broadwell") for model in ("nehalem", "westmere", "sandybridge", "ivybridge")),
         ("qemu64", "opteron_g3"),
         ("qemu64", "phenom"),
         ("opteron_g3", "phenom"),

@@ -134,10 +134,24 @@ def frame_of(instruction: str, vector: int) -> tuple[int, ...]:
 
 def test_frames_are_those_of_long_mode() -> None:
     start, top = TEXT + len(LOAD_TABLES), 0x800000 - 8
-    assert frame_of("0f0b", 6)[:5] == (start, 8, 2, top, 16)
+    resume = 1 << 16 | 2
+    assert frame_of("0f0b", 6)[:5] == (start, 8, resume, top, 16)
     assert frame_of("cc", 3)[:5] == (start + 1, 8, 2, top, 16)
-    assert frame_of("488b042508000000", 14) == (0, start, 8, 2, top, 16)
+    assert frame_of("488b042508000000", 14) == (0, start, 8, resume, top, 16)
     assert frame_of("cd0e", 14)[:5] == (start + 2, 8, 2, top, 16)  # INT 14 has no error code
+
+
+def test_the_resume_flag_of_a_fault_is_gone_after_its_instruction() -> None:
+    """Ring 0, and blocks that Unicorn chains: it would keep the flag there."""
+    skip = bytes.fromhex("4883042402 48cf")  # add qword [rsp], 2; iretq
+    image = make_image(
+        {0: LOAD_TABLES + bytes.fromhex("0f0b 90 eb00 cc"), 0x400: halt(), 0x500: skip},
+        {HALT: struct.pack("<Qi", 0, 0), **trap_tables({6: TEXT + 0x500, 3: HANDLER})},
+    )
+    with machine_of(image) as machine:
+        outcome = machine.run(ScriptedWorld())
+        (pushed,) = struct.unpack_from("<Q", machine.memory.ram, outcome.registers["rsp"] + 16)
+    assert pushed == 2 and not outcome.registers["rflags"] & 1 << 16
 
 
 def test_gates_that_cannot_be_used_end_in_a_triple_fault() -> None:

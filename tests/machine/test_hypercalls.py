@@ -28,7 +28,7 @@ from support import (
 
 from vlockstep.host.live import LiveWorld
 from vlockstep.host.simulated import SimulatedWorld
-from vlockstep.machine.config import MIB, GuestConfig
+from vlockstep.machine.config import MIB, BlockConfig, GuestConfig
 from vlockstep.machine.image import DeviceKind
 from vlockstep.machine.report import GuestError
 from vlockstep.machine.world import World
@@ -42,14 +42,15 @@ DISK, NET0, NET1 = 1, 2, 3
 CAPACITY = 8192
 
 
-def ask(number: int, request: bytes, world: World, buffer: bytes = b"") -> tuple[bytes, bytes]:
+def ask(
+    number: int, request: bytes, world: World, buffer: bytes = b"", block_size: int = 512
+) -> tuple[bytes, bytes]:
     """Make one hypercall; the request and the buffer afterwards."""
     image = make_image(
         hypercall(number, REQUEST) + halt(), {REQUEST: request, BUFFER: buffer}, DEVICES
     )
-    config = config_for(
-        image, blocks=disk_config(CAPACITY), nets=net_config("net0", "net1"), memory=4 * MIB
-    )
+    blocks = {"disk": BlockConfig(CAPACITY, block_size=block_size)}
+    config = config_for(image, blocks=blocks, nets=net_config("net0", "net1"), memory=4 * MIB)
     with machine_of(image, config) as machine:
         machine.run(world)
         peek = machine.memory.peek
@@ -72,6 +73,19 @@ def fails(number: int, request: bytes, reason: str, address: int = REQUEST) -> N
 
 def block(handle: int, offset: int, data: int, length: int) -> bytes:
     return struct.pack("<QQQQI", handle, offset, data, length, UNTOUCHED)
+
+
+@pytest.mark.parametrize("number", [4, 5])
+def test_block_requests_are_of_whole_blocks(number: int) -> None:
+    def result(offset: int, length: int) -> int:
+        request = block(DISK, offset, BUFFER, length)
+        answer, _ = ask(number, request, ScriptedWorld(), block_size=4096)
+        return int.from_bytes(answer[32:36], "little")
+
+    for offset, length in ((0, 4096), (4096, 4096), (0, 8192)):
+        assert result(offset, length) == OK
+    for offset, length in ((0, 512), (512, 4096), (4096, 512), (0, 4608), (8192, 4096)):
+        assert result(offset, length) == EINVAL
 
 
 def net(handle: int, data: int, length: int) -> bytes:

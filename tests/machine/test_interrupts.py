@@ -86,6 +86,33 @@ def test_interrupt_waits_for_the_instruction_after_sti() -> None:
         assert bool(world.refused) == (blocks < 2)
 
 
+class Busy(ScriptedWorld):
+    """Wants to be asked a few blocks after it was asked where, and has one interrupt then."""
+
+    def stop_at(self, position: Position) -> int | None:
+        return position.blocks + 4
+
+    def interrupt(self, position: Position, enabled: bool) -> int | None:
+        first = not self.seen or self.seen[-1][0] != "interrupt"
+        if not (enabled and first):
+            return None
+        self.seen.append(("interrupt", position))
+        return VECTOR
+
+
+@pytest.mark.parametrize("stopping", ["d9fe", "cc"])
+def test_an_interrupt_comes_between_stops_of_the_engine(stopping: str) -> None:
+    """FSIN, which is executed in Unicorn's stead, and INT3: there is one in every few blocks."""
+    # mov ecx, 100; L: fsin or int3; dec ecx; jnz L
+    size = len(bytes.fromhex(stopping)) + 4
+    loop = bytes.fromhex(f"b964000000 {stopping} ffc9 75") + struct.pack("b", -size)
+    tables = trap_tables({3: HANDLER + 0x100, VECTOR: HANDLER})
+    code = {0: LOAD_TABLES + ARM + STI + loop + halt(), 0x400: INC + IRETQ, 0x500: IRETQ}
+    with machine_of(make_image(code, {ON: TIMER, **tables})) as machine:
+        machine.run(Busy())
+        assert word(machine, COUNT) == 1
+
+
 class Impatient(ScriptedWorld):
     def interrupt(self, position: Position, enabled: bool) -> int | None:
         if len(self.refused) > 1000:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import struct
 from collections.abc import Collection, Sequence
@@ -9,7 +10,16 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 import pytest
-from support import HALT, ScriptedWorld, config_for, halt, machine_of, make_image
+from support import (
+    DATA,
+    HALT,
+    ScriptedWorld,
+    config_for,
+    halt,
+    hypercall,
+    machine_of,
+    make_image,
+)
 from user_mode import MAP_FOR_USERS, MAPS, user_guest
 
 from vlockstep.machine.image import Image
@@ -18,6 +28,7 @@ from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.state import MachineState
 from vlockstep.machine.world import Outcome, Stop
+from vlockstep.testing.usage import Usage
 
 ROUNDS = 20
 # mov ecx, ROUNDS; L: mov [rip + 1], cl; mov al, 0; add ebx, eax; dec ecx; jnz L
@@ -164,3 +175,59 @@ def test_a_machine_restored_anywhere_goes_on_alike(program: str) -> None:
             waiting = [p for p in interrupts if p >= state.position]
             world = Watched(restored, waiting)
             assert (restored.run(world), world.at) == (alone.outcome, alone.end)
+
+
+def test_code_written_without_end_takes_little_memory_and_is_counted_as_ever() -> None:
+    """More of it is translated than is kept, and forgotten wherever it happens to be full."""
+    rounds = 6_000
+    body = REWRITING + bytes.fromhex("ffcd")  # dec ebp
+    program = b"\xbd" + struct.pack("<I", rounds) + body  # mov ebp, rounds
+    program += b"\x0f\x85" + struct.pack("<i", -len(body) - 6)  # jnz
+    code = MAP_FOR_USERS + b"\x31\xc0" + program + halt()
+    image = make_image(code, {**MAPS, HALT: struct.pack("<Qi", 0, 0)})
+    with machine_of(image, count_blocks=True) as machine:
+        world = Watched(machine)
+        before = Usage.of(os.getpid()).overhead
+        outcome = machine.run(world)
+        assert isinstance(outcome, Outcome)
+        grown = Usage.of(os.getpid()).overhead - before
+    assert outcome.registers["rbx"] == sum(range(ROUNDS + 1)) * rounds
+    assert world.at == Position(0, 61 * rounds + 2)
+    assert grown < 64e6
+
+
+HEAP = DATA + 0x20000
+FIRST, SECOND, TIME, TIMER = (DATA + 0x100 * n for n in (1, 2, 3, 4))
+
+
+def call_at_heap(code: int, size: int) -> bytes:
+    """Copy code to the heap, and call it."""
+    copy = b"\xbe" + struct.pack("<I", code) + b"\xbf" + struct.pack("<I", HEAP)  # mov esi; mov edi
+    copy += b"\xb9" + struct.pack("<I", size) + b"\xf3\xa4"  # mov ecx; rep movsb
+    return copy + b"\xb8" + struct.pack("<I", HEAP) + b"\xff\xd0"  # mov eax; call rax
+
+
+def test_what_was_executed_before_does_not_cut_blocks() -> None:
+    """An instruction that is executed in Unicorn's stead, and is overwritten by others: a machine
+    that has executed it, and one that has not, count blocks alike from the same place on."""
+    # inc ebx; fsin; jmp; ret. inc ebx; inc ebp; jmp; ret
+    first = hypercall(1, TIME) + bytes.fromhex("ffc3 d9fe eb00 c3")
+    second = hypercall(0x40, TIMER) + bytes.fromhex("ffc3 ffc5 eb00 c3")
+    # mov ecx, 20; dec ecx; jnz
+    loop = bytes.fromhex("b914000000 ffc9 75fc")
+    code = call_at_heap(FIRST, len(first)) + hypercall(1, TIME) + b"\xeb\x00"
+    code += call_at_heap(SECOND, len(second)) + loop + halt()
+    data = {FIRST: first, SECOND: second, TIMER: struct.pack("<QII", 1_000_000, 0x20, 0)}
+    image = make_image(code, {**data, HALT: struct.pack("<Qi", 0, 0)}, stack=7)
+    config = config_for(image)
+    with machine_of(image, config) as machine:
+        machine.break_at(Position(2, 0), machine.stop)
+        assert isinstance(machine.run(ScriptedWorld()), Stop)
+        state = machine.capture()
+        here = machine.run(ScriptedWorld())
+        assert isinstance(here, Outcome)
+    with closing(Machine.restore(image, config, state)) as other:
+        there = other.run(ScriptedWorld())
+        assert isinstance(there, Outcome)
+    assert (there.position, there.registers) == (here.position, here.registers)
+    assert here.position.exits == 3 and here.position.blocks > 20

@@ -6,6 +6,7 @@ What a guest starts from
     symbols         functions: the names in an image, for reports only
     bundled         open_image, names: the guests that come with vlockstep
     samples         Sample: what there is to know of each of them
+    basis           Basis, basis, disagreement: what results depend on besides inputs
     config          GuestConfig, BlockConfig, NetConfig: equal on every replica
     cpumodels       MODELS, missing, check_limit: CPU models, and the limit of a host
     boot            boot, check_devices: the state a guest starts from
@@ -21,7 +22,9 @@ Its execution
     position        Position: exits so far, and blocks since the last one
     engine          Engine: the CPU, and the only module that talks to Unicorn
     unicorncpu      open_cpu, RegisterBatch: what of Unicorn is called through ctypes
+    guard           guarded: a crash of Unicorn as a result of its call
     layout          find_layout, Layout: where Unicorn keeps what is none of its registers
+    errata          instructions that Unicorn gets wrong, and what they really do
     delivery        Delivery: who takes exceptions and interrupts in a guest
     blockcounter    BlockCounter: counts blocks, in machine code where the host allows it
     hostclock       stop_clock: the host's clock, as Unicorn sees it
@@ -32,6 +35,7 @@ Its execution
     paging          build, translate, read: page tables
     registers       Registers: all that a guest can set, with a readable difference
     exceptions      deliver, TripleFault: exceptions and interrupts, through the guest's IDT
+    randomness      RandomRead, decode: RDRAND and RDSEED
     hypercalls      Hypercalls: those of Solo5, and our own
 
 What is told of it

@@ -11,8 +11,6 @@ from vlockstep.machine.config import COMMAND_LINE_SIZE, CYCLE_FREQUENCY, MIB, Gu
 from vlockstep.machine.image import DeviceKind, Image
 from vlockstep.machine.memory import Memory
 
-BLOCK_SIZE = 512
-
 GDT = 0x1000
 CODE_SELECTOR, DATA_SELECTOR = 8, 16
 CODE_DESCRIPTOR = 0x00AF9B00_0000FFFF
@@ -26,12 +24,14 @@ _COMMAND_LINE = 0x13000
 
 @dataclass(frozen=True)
 class BootState:
-    """The registers that differ between images."""
+    """The registers that differ between images, and whether code may lie where the guest can write
+    with the tables that CR3 points to."""
 
     rip: int
     rsp: int
     rdi: int
     cr3: int
+    writable_code: bool
 
 
 def boot(image: Image, config: GuestConfig, memory: Memory) -> BootState:
@@ -46,9 +46,8 @@ def boot(image: Image, config: GuestConfig, memory: Memory) -> BootState:
         memory.write(segment.address, segment.data)
     memory.read_only = [(s.address, s.end) for s in image.segments if not s.writable]
     memory.packer("<QQQ")(GDT, 0, CODE_DESCRIPTOR, DATA_DESCRIPTOR)
-    cr3 = paging.build(
-        memory, [(s.address, s.end, s.writable, s.executable) for s in image.segments]
-    )
+    segments = [(s.address, s.end, s.writable, s.executable) for s in image.segments]
+    cr3 = paging.build(memory, segments, image.executable_heap)
     memory.packer("<QQQQQIIQ")(
         BOOT_INFO,
         config.memory,
@@ -65,7 +64,7 @@ def boot(image: Image, config: GuestConfig, memory: Memory) -> BootState:
     line = config.command_line
     assert len(line) < COMMAND_LINE_SIZE and len(manifest) <= _COMMAND_LINE - _MANIFEST
     memory.write(_COMMAND_LINE, line)
-    return BootState(image.entry, config.memory - 8, BOOT_INFO, cr3)
+    return BootState(image.entry, config.memory - 8, BOOT_INFO, cr3, image.executable_heap)
 
 
 def _manifest(image: Image, config: GuestConfig) -> bytes:
@@ -75,7 +74,8 @@ def _manifest(image: Image, config: GuestConfig) -> bytes:
     for device in image.devices:
         match device.kind:
             case DeviceKind.BLOCK:
-                detail = struct.pack("<QH6x", config.blocks[device.name].capacity, BLOCK_SIZE)
+                block = config.blocks[device.name]
+                detail = struct.pack("<QH6x", block.capacity, block.block_size)
             case DeviceKind.NET:
                 net = config.nets[device.name]
                 detail = struct.pack("<6sH8x", bytes.fromhex(net.mac.replace(":", "")), net.mtu)

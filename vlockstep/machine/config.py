@@ -6,13 +6,20 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
-from vlockstep.errors import LogError, UsageError
+from vlockstep.errors import Key, LogError, UsageError
 
 MIB = 1 << 20
 MEMORY_STEP = 2 * MIB
 MAX_MEMORY = 4096 * MIB
 DEFAULT_MEMORY = 512 * MIB
 COMMAND_LINE_SIZE = 8192
+BLOCK_SIZE = 512
+"""The usual one, and the least."""
+MAX_BLOCK_SIZE = 32768
+"""The greatest power of two in the 16 bits that the manifest has for it."""
+MTU = 1500
+"""The usual one."""
+MIN_MTU, MAX_MTU = 68, 65535
 _T = TypeVar("_T")
 _MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 CYCLE_FREQUENCY = 1_000_000_000
@@ -21,30 +28,55 @@ CYCLE_FREQUENCY = 1_000_000_000
 
 @dataclass(frozen=True)
 class BlockConfig:
-    """A block device as the guest sees it. `local`: each replica has its own identical copy,
-    whose content at the start has the digest `content`."""
+    """A block device as the guest sees it, in blocks of `block_size` bytes. `local`: each replica
+    has its own identical copy, whose content at the start has the digest `content`."""
 
     capacity: int
     local: bool = False
     content: str = ""
+    block_size: int = BLOCK_SIZE
 
     def __post_init__(self) -> None:
         if type(self.capacity) is not int or self.capacity < 0:
             raise UsageError(f"a disk of capacity {self.capacity!r}: it must be a number of bytes")
         if type(self.local) is not bool or type(self.content) is not str:
             raise UsageError("a disk is `local` or not, and its content's digest is a text")
+        check_block_size(self.block_size)
 
 
 @dataclass(frozen=True)
 class NetConfig:
     mac: str
-    mtu: int = 1500
+    mtu: int = MTU
 
     def __post_init__(self) -> None:
         if type(self.mac) is not str or not _MAC.fullmatch(self.mac):
             raise UsageError(f"{self.mac!r} is no MAC address: write it as 02:00:00:00:00:01")
-        if type(self.mtu) is not int or not 68 <= self.mtu <= 65535:
-            raise UsageError(f"an MTU of {self.mtu!r}: it must be from 68 to 65535")
+        check_mtu(self.mtu)
+
+
+def check_block_size(size: int, key: Key = ()) -> None:
+    """`UsageError` if a block device cannot have blocks of so many bytes."""
+    if type(size) is not int or size & (size - 1) or not BLOCK_SIZE <= size <= MAX_BLOCK_SIZE:
+        raise UsageError(
+            f"blocks of {size!r} bytes: give a power of two from {BLOCK_SIZE} to {MAX_BLOCK_SIZE}",
+            key=key,
+        )
+
+
+def check_mtu(mtu: int, key: Key = ()) -> None:
+    """`UsageError` if a NIC cannot have this MTU."""
+    if type(mtu) is not int or not MIN_MTU <= mtu <= MAX_MTU:
+        raise UsageError(f"an MTU of {mtu!r}: it must be from {MIN_MTU} to {MAX_MTU}", key=key)
+
+
+def check_memory(memory: int) -> None:
+    """`UsageError` if a guest cannot have so many bytes of RAM."""
+    if memory % MEMORY_STEP or not MEMORY_STEP <= memory <= MAX_MEMORY:
+        raise UsageError(
+            f"guest memory of {memory / MIB:g} MiB: give a multiple of 2 from 2 to 4096",
+            key=("memory",),
+        )
 
 
 @dataclass(frozen=True)
@@ -59,11 +91,7 @@ class GuestConfig:
     nets: dict[str, NetConfig] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.memory % MEMORY_STEP or not MEMORY_STEP <= self.memory <= MAX_MEMORY:
-            raise UsageError(
-                f"guest memory of {self.memory / MIB:g} MiB: give a multiple of 2 from 2 to 4096",
-                key=("memory",),
-            )
+        check_memory(self.memory)
         try:
             length = len(self.command_line)
         except UnicodeEncodeError as error:
@@ -84,8 +112,13 @@ class GuestConfig:
         return " ".join(self.arguments).encode()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types, for msgpack and JSON."""
-        return asdict(self) | {"arguments": list(self.arguments)}
+        """Plain types, for msgpack and JSON. The usual block size goes without saying: so logs and
+        digests are what they were before there were others."""
+        plain = asdict(self) | {"arguments": list(self.arguments)}
+        for block in plain["blocks"].values():
+            if block["block_size"] == BLOCK_SIZE:
+                del block["block_size"]
+        return plain
 
     @classmethod
     def from_dict(cls, data: Any) -> GuestConfig:

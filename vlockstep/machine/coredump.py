@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 
 from vlockstep.errors import HostError
+from vlockstep.files.locks import PRIVATE
 from vlockstep.machine.image import Image
 from vlockstep.machine.memory import READ_FLOOR, Memory
 from vlockstep.machine.registers import Registers
@@ -45,7 +46,8 @@ def write_core(directory: Path, image: Image, memory: Memory, registers: Registe
         offset += size
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with path.open("xb") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with os.fdopen(os.open(path, flags, PRIVATE), "wb") as file:
             file.writelines(headers)
             file.write(note)
             for low, high in extents:

@@ -26,6 +26,7 @@ GROUPS = {
     ),
     "system": ("de", "msr", "mce", "mca", "sep", "syscall", "apic", "arat", "acpi"),
     "time": ("tsc", "rdtscp"),
+    "randomness": ("rdrand", "rdseed"),
     "virtual": ("hypervisor", "svm", "npt"),
 }  # fmt: skip
 """All features that any model has, by what they are for."""
@@ -38,6 +39,7 @@ COMMON = frozenset({
 """What every model has."""
 _NEHALEM = COMMON | {"popcnt", "ssse3", "sse4.1", "sse4.2"}
 _WESTMERE = _NEHALEM | {"aes", "pclmulqdq", "arat"}
+_SANDYBRIDGE = _WESTMERE | {"xsave", "xsaveopt", "rdtscp"}
 _OPTERON_G3 = COMMON | {"popcnt", "abm", "sse4a", "monitor", "rdtscp", "svm"}
 
 MODELS: dict[str, frozenset[str]] = {
@@ -46,11 +48,18 @@ MODELS: dict[str, frozenset[str]] = {
     "nehalem": _NEHALEM,
     "opteron_g3": _OPTERON_G3,
     "westmere": _WESTMERE,
-    "sandybridge": _WESTMERE | {"xsave", "xsaveopt", "rdtscp"},
+    "sandybridge": _SANDYBRIDGE,
+    "ivybridge": _SANDYBRIDGE | {"rdrand"},
     "phenom": _OPTERON_G3 | {"mmxext", "3dnow", "3dnowext", "pdpe1gb", "npt"},
+    "broadwell": _SANDYBRIDGE | {"rdrand", "rdseed"},
 }
-"""The features of each model that a guest may be given, those with most of them last. None has
-RDRAND or RDSEED, whose answers no replica could repeat."""
+"""The features of each model that a guest may be given, those with most of them last."""
+
+UNICORNS = {"ivybridge": "sandybridge", "broadwell": "sandybridge"}
+"""Which of Unicorn's models each is that is not one of its own: without RDRAND and RDSEED, since
+Unicorn's answers could not be repeated. These two are `randomness`'s."""
+ANNOUNCED = {"rdrand": (1, "rcx", 30), "rdseed": (7, "rbx", 18)}
+"""Where CPUID tells of the features that Unicorn's models lack: leaf, register, bit."""
 
 
 def check_model(model: str, key: Key = ("cpu",)) -> None:

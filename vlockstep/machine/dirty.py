@@ -28,6 +28,8 @@ from typing import Protocol
 from vlockstep.errors import HostError
 from vlockstep.machine.memory import Memory
 
+PROTECTION = "asynchronous write protection"
+"""How pages are found where the guest hardly pays for that."""
 _PAGE = mmap.PAGESIZE
 _CHUNK = 1 << 16
 
@@ -78,7 +80,7 @@ class _Protection:
     """Pages are protected, and the kernel resolves the fault of whoever writes, the kernel itself
     included, by noting it in the page table. No thread and no signal takes part."""
 
-    way = "asynchronous write protection"
+    way = PROTECTION
 
     def __init__(self, memory: Memory) -> None:
         """Raises `OSError` where it cannot be done."""

@@ -7,6 +7,9 @@ OUT, batches of registers, a block hook that is machine code. Facts that shape t
   other hooks are silently skipped (RDTSC would read the host's counter). So exits are served
   inside their hook. A guest that stops there for good is abandoned; one that is to go on is left
   and what the rest of the block did is undone, see `Engine.leave`.
+- A stop within the hook of an instruction takes effect before that instruction. Within the one that
+  tells of a block just translated, it does so before that block is begun, or counted: so blocks can
+  be looked through for errata, and be translated once more with hooks.
 - Unicorn keeps QEMU's record of the exception in flight and never clears it, since it delivers no
   exception itself: the second page fault would come as a double fault. The record, and the error
   code, are not among its registers; they are found in a saved context.
@@ -15,6 +18,7 @@ OUT, batches of registers, a block hook that is machine code. Facts that shape t
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -31,8 +35,14 @@ from vlockstep.machine.boot import (
     BootState,
 )
 from vlockstep.machine.cpumodels import check_model
+from vlockstep.machine.errata.division import survive
+from vlockstep.machine.errata.finder import find, find_exchanges, find_in_block
+from vlockstep.machine.errata.vectors import ARITHMETIC_FLAGS
+from vlockstep.machine.guard import guarded
 from vlockstep.machine.layout import INHIBIT_INTERRUPTS, find_layout
 from vlockstep.machine.memory import Memory
+from vlockstep.machine.paging import read
+from vlockstep.machine.randomness import RandomRead
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.state import UNSAVED_MSRS, CpuState
 from vlockstep.machine.unicorncpu import (
@@ -42,7 +52,9 @@ from vlockstep.machine.unicorncpu import (
     RegisterBatch,
     Segment,
     Table,
+    announcements,
     check,
+    keep_open,
     open_cpu,
     register_number,
     write_batch,
@@ -61,15 +73,36 @@ _COUNTER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 _SYSCALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 _EXCEPTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
 
+
+_Wide = ctypes.c_uint64 * 2
+_WORD = (1 << 64) - 1
+
+
+_TRANSLATED = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
+)
+_BLOCK = struct.Struct("<QxxH")
+"""Of a translated block: address and size."""
+
 _CR0 = 1 << 31 | 1 << 16 | 1 << 5 | 1  # PG, WP, NE, PE
 _CR4 = 1 << 10 | 1 << 9 | 1 << 5  # OSXMMEXCPT, OSFXSR, PAE
+_FEATURES = 1
+"""CPUID's leaf of features, which has no subleaves."""
+_OSXSAVE = 1 << 27  # in its ECX
+_CR4_OSXSAVE = 1 << 18
+_PAGING = 1 << 31  # in CR0
 _NO_TABLES = 0xFF_FFFF_F000
 """A CR3 behind any RAM, where all that the CPU reads is zero."""
-_EFER_BOOT = 1 << 11 | 1 << 10 | 1 << 8  # NXE, LMA, LME
+_NO_EXECUTE = 1 << 11  # in EFER
+_EFER_BOOT = _NO_EXECUTE | 1 << 10 | 1 << 8  # NXE, LMA, LME
 # Of the hidden flags.
 _PRIVILEGE = 3
 _CODE32, _STACK32, _ADD_SEGMENTS, _CODE64 = 1 << 4, 1 << 5, 1 << 6, 1 << 15
 _BIG = 1 << 22  # of a segment: D/B
+_CARRY = 1  # of RFLAGS
+_LONGEST_BLOCK = 4096
+_MOST_ERRATA = 4096
+"""So many are watched at a time."""
 _MXCSR_BOOT, _FPCW_BOOT, _FPTAG_BOOT = 0x1F80, 0x37F, 0xFFFF
 
 
@@ -87,6 +120,9 @@ class Exits(NamedTuple):
     system_call: Callable[[], None]
     boundary: Callable[[], bool]
     """The block counter has reached its target, at the start of a block: whether to stop there"""
+    erratum: Callable[[int, bool], None]
+    """address of an instruction that Unicorn may get wrong, before it executes; whether its block
+    begins with it"""
 
 
 class Engine:
@@ -100,6 +136,7 @@ class Engine:
         self._uc, self._handle = open_cpu(model)
         self._memory = memory
         self._boot_tables = start.cr3
+        self._writable_code = start.writable_code
         check(
             uclib.uc_mem_map_ptr(
                 self._handle, 0, ctypes.c_uint64(memory.size), uc_const.UC_PROT_ALL, memory.address
@@ -117,8 +154,19 @@ class Engine:
         )
         self._block_hook: ctypes.c_size_t | None = None
         self._callbacks: list[Any] = []
+        self._start = guarded(uclib.uc_emu_start)
+        survive(uclib._name)  # behind that: a division that goes on is no crash
         self._left: tuple[CpuState, int] | None = None
+        self._errata: set[int] = set()
+        self._errata_hooks: list[ctypes.c_size_t] = []
+        self._outdated = False
+        """A hook stands where code was before that needs none any more."""
+        self._beginnings: set[int] = set()
+        self._begun: int | None = None
+        """Where a block has begun with an erratum that is still to come."""
+        self._ran = self._found = self._stopping = False
         self._exits = exits
+        self._announcements = announcements(model)
         self._install()
         self._boot(start)
 
@@ -135,22 +183,44 @@ class Engine:
     # Running
 
     def run(self) -> int:
-        """Execute from RIP until a stop, a HLT or an error; Unicorn's error code."""
+        """Execute from RIP until a stop, a HLT or an error; Unicorn's error code, or minus the
+        signal by which it crashed. Then all there is to do is to look at registers."""
         self.counter.stopped = False
-        status = int(uclib.uc_emu_start(self._handle, self["rip"], 0, 0, 0))
+        if not self._ran:
+            self._ran = True
+            code = self._read(self["rip"], _LONGEST_BLOCK)
+            self._watch_errata(self["rip"], code, find(code))
+        status = self._go()
+        while status >= 0 and self._found and not self._stopping:
+            status = self._go()
+        if status < 0:
+            keep_open(self._uc)
         if self._left is not None:
             state, self.words[COUNT] = self._left
             self._left = None
             self.load(state)
         return status
 
+    def _go(self) -> int:
+        if self._outdated:
+            self._forget_errata()
+        self._found = self._stopping = False
+        self._begun = None
+        return self._start(self._handle, self["rip"], 0, 0, 0)
+
     @property
     def at_block_boundary(self) -> bool:
         """Whether the last `run` ended because `Exits.boundary` asked for it."""
         return self.counter.stopped
 
+    @property
+    def long_mode(self) -> bool:
+        """A guest leaves it by switching paging off."""
+        return bool(self["cr0"] & _PAGING)
+
     def abandon(self) -> None:
         """Stop soon, and never run again: the rest of the block may execute without its hooks."""
+        self._stopping = True
         uclib.uc_emu_stop(self._handle)
 
     def leave(self) -> None:
@@ -193,26 +263,62 @@ class Engine:
         self._callbacks.append(callback)
         self._hook(uc_const.UC_HOOK_BLOCK, callback, first=address, last=address)
 
+    def _watch_errata(self, address: int, code: bytes, offsets: set[int]) -> bool:
+        """Call `Exits.erratum` before what is executed there, in blocks that are not translated
+        yet. Whether there are any that were not watched."""
+        found = {address + offset for offset in offsets} - self._errata
+        begun = {address + offset for offset in offsets & find_exchanges(code)} - self._beginnings
+        hooks = (
+            (uc_const.UC_HOOK_CODE, self._erratum_hook, found),
+            (uc_const.UC_HOOK_BLOCK, self._beginning_hook, begun),
+        )
+        for kind, hook, places in hooks:
+            self._errata_hooks += [self._hook(kind, hook, first=at, last=at) for at in places]
+        self._errata |= found
+        self._beginnings |= begun
+        return bool(found or begun)
+
+    def _forget_errata(self) -> None:
+        """Hooks cut blocks short: which there are must follow from the code alone, and not from
+        what was executed before. They come again as blocks are translated anew."""
+        for hook in self._errata_hooks:
+            check(uclib.uc_hook_del(self._handle, hook), "remove a hook")
+        self._errata_hooks.clear()
+        self._errata.clear()
+        self._beginnings.clear()
+        self._outdated = False
+        self._uc.ctl_flush_tb()
+
+    def _read(self, address: int, size: int) -> bytes:
+        """Fewer bytes where the mapping ends. The tables of boot map all to itself."""
+        tables = self["cr3"]
+        if tables == self._boot_tables:
+            return bytes(self._memory.ram[address : address + size])
+        return read(self._memory, tables, address, size)
+
     # State
 
     def __getitem__(self, register: str) -> int:
-        value = ctypes.c_uint64()
+        value = _Wide()
         uclib.uc_reg_read(self._handle, register_number(register), ctypes.byref(value))
-        return value.value
+        return value[0] | value[1] << 64
 
     def __setitem__(self, register: str, value: int) -> None:
         check(
             uclib.uc_reg_write(
-                self._handle, register_number(register), ctypes.byref(ctypes.c_uint64(value))
+                self._handle,
+                register_number(register),
+                ctypes.byref(_Wide(value & _WORD, value >> 64)),
             ),
             f"set {register}",
         )
 
     def write(self, address: int, content: bytes) -> None:
         """Store what a device gives. Unicorn does not notice that, and would go on to execute the
-        code that was there. On the tables of boot no code is writable; on others it may be."""
+        code that was there. On the tables of boot no code is writable, unless the heap is
+        executable; on others it may be."""
         self._memory.write(address, content)
-        if self["cr3"] != self._boot_tables:
+        if self._writable_code or self["cr3"] != self._boot_tables:
             self._uc.ctl_flush_tb()
 
     def give_counter(self, cycles: int, with_aux: bool) -> None:
@@ -222,6 +328,12 @@ class Engine:
         if with_aux:
             self["rcx"] = self.msr(TSC_AUX) & 0xFFFFFFFF
         write_batch(self._handle, self._low_high, self._low_high_values, 2)
+
+    def give_random(self, read: RandomRead, value: int) -> None:
+        """Complete the instruction at RIP, at a stop."""
+        self[read.register] = read.merge(self[read.register], value)
+        self["rflags"] = self["rflags"] & ~ARITHMETIC_FLAGS | _CARRY
+        self["rip"] += read.length
 
     def msr(self, number: int) -> int:
         value = Msr(number)
@@ -281,6 +393,22 @@ class Engine:
         flags = ctypes.c_uint32.from_address(self._save_context() + self._layout.hidden_flags)
         return bool(flags.value & INHIBIT_INTERRUPTS)
 
+    @property
+    def in_long_code(self) -> bool:
+        """Whether the code at RIP is 64-bit code."""
+        flags = ctypes.c_uint32.from_address(self._save_context() + self._layout.hidden_flags)
+        return bool(flags.value & _CODE64)
+
+    def lives_on_its_tlb(self) -> bool:
+        """Whether EFER.NXE was turned off on the tables of boot. On them all data has NX, so that
+        only what the TLB still holds of it can be reached: neither WRMSR empties that nor, in this
+        version of Unicorn, can it be hooked."""
+        return (
+            self["cr3"] == self._boot_tables
+            and bool(self["cr0"] & _PAGING)
+            and not self.msr(EFER) & _NO_EXECUTE
+        )
+
     def _save_context(self) -> int:
         """The address of a copy of the CPU's state."""
         if not self._context_pointer:
@@ -309,6 +437,18 @@ class Engine:
         self["mxcsr"], self["fpcw"], self["fptag"] = _MXCSR_BOOT, _FPCW_BOOT, _FPTAG_BOOT
         self["rip"], self["rsp"], self["rdi"] = start.rip, start.rsp, start.rdi
 
+    def _tell_features(self) -> bool:
+        """Within CPUID, answer if Unicorn is not to."""
+        leaf, subleaf = (self[name] & 0xFFFFFFFF for name in ("rax", "rcx"))
+        told = self._announcements.get(leaf)
+        if told is None or (leaf != _FEATURES and subleaf):
+            return False
+        for register, value in told.items():
+            self[register] = value
+        if leaf == _FEATURES and self["cr4"] & _CR4_OSXSAVE:
+            self["rcx"] |= _OSXSAVE
+        return True
+
     def _hook(
         self,
         kind: int,
@@ -336,7 +476,7 @@ class Engine:
         return hook
 
     def _install(self) -> None:
-        out, into, counter, exception, system_call, _ = self._exits
+        out, into, counter, exception, system_call, _, erratum = self._exits
 
         def on_out(_engine: int, port: int, width: int, value: int, _data: int) -> None:
             out(port, width, value)
@@ -359,6 +499,31 @@ class Engine:
         def on_system_call(_engine: int, _data: int) -> None:
             system_call()
 
+        def on_beginning(_engine: int, address: int, _size: int, _data: int) -> None:
+            self._begun = address
+
+        def on_erratum(_engine: int, address: int, _size: int, _data: int) -> None:
+            begun, self._begun = self._begun, None
+            erratum(address, begun == address)
+
+        def on_translated(_engine: int, block: int, _previous: int, _data: int) -> None:
+            address, size = _BLOCK.unpack(ctypes.string_at(block, _BLOCK.size))
+            code = self._read(address, size)
+            found = find_in_block(code)
+            watched = self._errata and self._errata.intersection(range(address, address + size))
+            gone = watched - {address + offset for offset in found}
+            if gone or len(self._errata) > _MOST_ERRATA:
+                self._outdated = self._found = True
+                uclib.uc_emu_stop(self._handle)
+            elif found and self._watch_errata(address, code, found):
+                self._found = True
+                self._uc.ctl_remove_cache(address, address + size)
+                uclib.uc_emu_stop(self._handle)
+
+        self._beginning_hook, self._erratum_hook = HOOK(on_beginning), HOOK(on_erratum)
+        translated = _TRANSLATED(on_translated)
+        self._callbacks += [self._beginning_hook, self._erratum_hook, translated]
+        self._hook(uc_const.UC_HOOK_EDGE_GENERATED, translated)
         for callback, instruction in (
             (_OUT(on_out), x86.UC_X86_INS_OUT),
             (_IN(on_in), x86.UC_X86_INS_IN),
@@ -369,6 +534,10 @@ class Engine:
         ):
             self._callbacks.append(callback)
             self._hook(uc_const.UC_HOOK_INSN, callback, 0, ctypes.c_int(instruction))
+        if self._announcements:
+            tell = _COUNTER(lambda _engine, _data: self._tell_features())
+            self._callbacks.append(tell)
+            self._hook(uc_const.UC_HOOK_INSN, tell, 0, ctypes.c_int(x86.UC_X86_INS_CPUID))
         handler = _EXCEPTION(on_exception)
         self._callbacks.append(handler)
         self._hook(uc_const.UC_HOOK_INTR, handler)

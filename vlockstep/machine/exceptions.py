@@ -15,11 +15,14 @@ from vlockstep.machine import paging
 from vlockstep.machine.engine import Engine
 from vlockstep.machine.memory import Memory
 from vlockstep.machine.paging import PageFault
+from vlockstep.machine.unicorncpu import RESUME
 
 DOUBLE_FAULT, INVALID_TSS, NOT_PRESENT = 8, 10, 11
 BREAKPOINT, STACK_FAULT, GENERAL_PROTECTION, PAGE_FAULT, INVALID_OPCODE = 3, 12, 13, 14, 6
 WITH_ERROR_CODE = frozenset({8, 10, 11, 12, 13, 14, 17})
 _CONTRIBUTORY = frozenset({0, 10, 11, 12, 13})
+_FAULTS = frozenset({0, 5, 6, 7, 10, 11, 12, 13, 14, 16, 17, 19})
+"""Those after which the instruction is executed again: the frame's RFLAGS have RF set."""
 
 _NAMES = {
     0: "divide error", 1: "debug exception", 3: "breakpoint", 4: "overflow", 5: "bound range",
@@ -28,7 +31,7 @@ _NAMES = {
     16: "x87 error", 17: "alignment check", 19: "SIMD exception",
 }  # fmt: skip
 
-_IF, _TF, _NT, _RF, _VM = 1 << 9, 1 << 8, 1 << 14, 1 << 16, 1 << 17
+_IF, _TF, _NT, _VM = 1 << 9, 1 << 8, 1 << 14, 1 << 17
 _INTERRUPT_GATE, _TRAP_GATE = 14, 15
 _EXTERNAL, _IDT = 1, 2
 _CONFORMING = 1 << 42
@@ -112,8 +115,9 @@ def _enter(engine: Engine, memory: Memory, vector: int, code: int | None, softwa
         stack = _tss_word(engine, memory, cr3, 4 + 8 * new_privilege)
     else:
         stack = rsp
+    again = RESUME if vector in _FAULTS and not software else 0
     words = [] if code is None else [code]
-    words += [rip, cs, rflags, rsp, ss]
+    words += [rip, cs, rflags & ~RESUME | again, rsp, ss]
     stack = (stack & ~15) - 8 * len(words) & _MASK
     for index in reversed(range(len(words))):
         _push(engine, memory, cr3, stack + 8 * index & _MASK, words[index])
@@ -123,7 +127,7 @@ def _enter(engine: Engine, memory: Memory, vector: int, code: int | None, softwa
     selector = gate.selector & ~3 | new_privilege
     if selector != cs:
         engine.enter_code(selector, descriptor, null_stack=new_privilege < privilege)
-    rflags &= ~(_TF | _NT | _RF | _VM)
+    rflags &= ~(_TF | _NT | RESUME | _VM)
     engine["rflags"] = rflags & ~_IF if gate.kind == _INTERRUPT_GATE else rflags
 
 

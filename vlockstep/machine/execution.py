@@ -7,6 +7,7 @@ registers and memory are exact. The engine itself stops only
 - at a block boundary, to deliver an interrupt: whether there is one is asked within the engine's
   hook, too, when the block counter reaches its target;
 - at an exception, an invalid instruction or a HLT;
+- before an instruction that Unicorn gets wrong, which is then done here;
 - in or behind an exit, if `Machine.run` is to return there: the exit's instruction is then executed
   again when the guest goes on, without being served twice;
 - for good.
@@ -25,6 +26,7 @@ import re
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 from vlockstep.errors import HostError, UsageError
@@ -34,19 +36,24 @@ from vlockstep.machine.boot import boot
 from vlockstep.machine.breakpoints import Breakpoints
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.coredump import write_core
+from vlockstep.machine.cpumodels import MODELS
 from vlockstep.machine.delivery import Delivery
 from vlockstep.machine.engine import INVALID_INSTRUCTION, OK, Engine, Exits
+from vlockstep.machine.errata.repair import Repair, Repairs
 from vlockstep.machine.hypercalls import Hypercalls
 from vlockstep.machine.image import Image
 from vlockstep.machine.memory import BadPointer, Memory
 from vlockstep.machine.position import Position
+from vlockstep.machine.randomness import decode
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.report import (
+    LONGEST_INSTRUCTION,
     GuestError,
     block_ends_without_exit,
     cut_short,
     disassemble,
     instruction_length,
+    length_of_block,
 )
 from vlockstep.machine.state import Where
 from vlockstep.machine.world import Cause, NoAnswer, Outcome, Stop, World, WorldChanged
@@ -78,7 +85,13 @@ class Execution:
         self.config = config
         self.memory = memory
         exits = Exits(
-            self._out, self._in, self._counter, self._exception, self._system_call, self._boundary
+            self._out,
+            self._in,
+            self._counter,
+            self._exception,
+            self._system_call,
+            self._boundary,
+            self._erratum,
         )
         start = boot(image, config, memory)
         self.engine = Engine(memory, config.cpu, start, exits, native)
@@ -88,6 +101,7 @@ class Execution:
                     self.engine.watch_block(segment.address + match.start(), self._spinning)
         self._by_port = Hypercalls(self, image, config).by_port
         self._delivery = Delivery(self.engine, memory)
+        self._repairs = Repairs(self.engine, MODELS[config.cpu], self._read_as_guest)
         self.world: World = NO_WORLD
         self.exits = 0
         self.outcome: Outcome | None = None
@@ -106,9 +120,10 @@ class Execution:
         self._timer: tuple[int, int] = (0, 0)
         self._always_count = count_blocks
         self._stopping = False
-        self._timed = False
+        self._timed = self._aimed = False
         self._invalid_at: int | None = None
         self._raised: int | None = None
+        self._repair: Repair | None = None
         self._pending: int | None = None
         self._breakpoints = Breakpoints()
         self._visitor: Callable[[], None] | None = None
@@ -142,6 +157,11 @@ class Execution:
     def read_virtual(self, address: int, length: int) -> bytes:
         return paging.read(self.memory, self.engine["cr3"], address & (1 << 64) - 1, length)
 
+    def _read_as_guest(self, address: int, length: int) -> bytes:
+        """Less where the guest may not read at its privilege."""
+        user = self.engine["cs"] & 3 == 3
+        return paging.read(self.memory, self.engine["cr3"], address, length, user)
+
     def break_at(
         self, position: Position, action: Callable[[], None], *, exact: bool = True
     ) -> None:
@@ -156,7 +176,7 @@ class Execution:
         if position < Position(self.exits, 0):
             raise UsageError(f"{position} has passed; the guest is at {self.position}")
         self._breakpoints.add(position, action, exact)
-        self._attentive = True
+        self._attentive, self._aimed = True, False
 
     def dump_core(self, registers: Registers) -> tuple[Path | None, str]:
         """Write a core file, if one is asked for: its path, or why there is none."""
@@ -174,7 +194,7 @@ class Execution:
         `GuestError` if the guest ends by an error of its own."""
         if self._over:
             raise UsageError("this machine has ended; make a new one")
-        self._stop = None
+        self._stop, self._aimed = None, False
         if world is not self.world:
             self.replace_world(world)
         if self._where is Where.BOUNDARY:
@@ -247,11 +267,14 @@ class Execution:
 
     def _run_on(self) -> None:
         """From a boundary to where the engine stops."""
+        timed, counting = self._timed, self.engine.counting
         self._timed = self._timer[0] > 0
         counted = self._always_count or self._timed
-        if counted != self.engine.counting:
+        if counted != counting:
             self.engine.counting = counted
-        if counted:
+        if (self._timed, counted) != (timed, counting):
+            self._aimed = False
+        if counted and not self._aimed:
             self._guarded(self._aim)
             if self._over or self._stop is not None:
                 return
@@ -271,8 +294,14 @@ class Execution:
         self._stopping = False
         self._where = Where.EXIT
         status = self.engine.run()
+        if status < 0 and not self._over:
+            self._fail(f"the CPU engine crashed ({Signals(-status).name})", exact=False)
+            return
         if self._over or (self._stop is not None and self._pending is None):
             return
+        self._aimed = self._repeats is None
+        if self._repeats is not None:  # an exit at which the engine stops
+            self.engine.words[COUNT] = self._blocks
         self._repeats, self._detour = None, False
         self._where = Where.BOUNDARY
         self._guarded(self._stopped, status)
@@ -372,6 +401,17 @@ class Execution:
         self._invalid_at = self.engine["rip"]
         self.engine.stop_after_block()
 
+    def _erratum(self, address: int, first: bool) -> None:
+        """It is repaired at the stop that follows at once, before it executes."""
+        if not self._left_alone:
+            self._guarded(self._find_repair, address, first)
+
+    def _find_repair(self, address: int, first: bool) -> None:
+        code = self.read_virtual(address, LONGEST_INSTRUCTION)
+        self._repair = self._repairs.find(address, code, first)
+        if self._repair is not None:
+            self.engine.stop_after_block()
+
     @property
     def _left_alone(self) -> bool:
         """What the engine still executes is of no account."""
@@ -420,14 +460,36 @@ class Execution:
         elif self._raised is not None:
             vector, self._raised = self._raised, None
             self._fail_if(self._delivery.deliver_exception(vector))
+        elif self._repair is not None:
+            repair, self._repair = self._repair, None
+            raised = repair()
+            if raised is not None:
+                self._deliver(raised)
         elif status == INVALID_INSTRUCTION:
-            self._deliver(exceptions.INVALID_OPCODE)
+            self._unknown_instruction()
         elif status != OK:
             self._fail("access to physical memory that does not exist")
         elif self.engine.at_block_boundary:
+            self._aimed = False
             self._take_interrupt()
         elif not self._stopping:
+            self._aimed = False
             self._halted()
+
+    def _unknown_instruction(self) -> None:
+        """#UD, unless the guest's CPU has the instruction though Unicorn's does not: then it is an
+        exit, served at a stop, behind which there is a boundary."""
+        code = self.read_virtual(self.engine["rip"], LONGEST_INSTRUCTION)
+        read = decode(code) if self.engine.in_long_code else None
+        if read is None or read.feature not in MODELS[self.config.cpu]:
+            self._deliver(exceptions.INVALID_OPCODE)
+            return
+        self._where = Where.EXIT
+        self.engine.give_random(read, self.world.random(self.exits))
+        self._where = Where.BOUNDARY
+        self.exits += 1
+        self.engine.words[COUNT], self._aimed = 0, False
+        self._guarded(self._check_breakpoints)
 
     def _boundary(self) -> bool:
         """The block counter has reached its target. Only an interrupt is a reason to stop, since
@@ -481,13 +543,16 @@ class Execution:
             self._deliver(vector)
 
     def _aim(self) -> None:
-        """Set the block counter's target."""
+        """Set the block counter's target, which stands until an exit or an interrupt, and is 0 if
+        somebody wants to be let in."""
         stop = self.world.stop_at(self.position) if self._timed else None
         blocks = self._breakpoints.blocks_behind(self.exits)
         if blocks is not None:
             stop = min(NEVER if stop is None else stop, blocks)
         if stop is not None:
             self.engine.words[TARGET] = stop
+        if self._visitor is not None:
+            self.kick()
 
     def _interruptible(self) -> bool:
         """Whether IF is set and the last instruction was no STI or MOV SS, which delay interrupts
@@ -521,22 +586,26 @@ class Execution:
         self._over = self._detour = True
         self.engine.abandon()
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str, exact: bool = True) -> None:
         """End the guest by an error. What is known of it is kept though the world may change
-        while it is told."""
+        while it is told; `exact` as in `Outcome`."""
         self._where, self._detour = None, True
         self.engine.abandon()
         try:
-            self._untold = self._failure(reason)
+            self._untold = self._failure(reason, exact)
         except BaseException as trouble:
             self._abandon(trouble)
         else:
             self._guarded(self._tell_failure)
 
-    def _failure(self, reason: str) -> GuestError:
+    def _failure(self, reason: str, exact: bool) -> GuestError:
         registers, digest = self._state()
-        outcome = Outcome(GUEST_ERROR_STATUS, reason, self._end_position, registers, digest)
-        code = disassemble(registers["rip"], self.read_virtual, self.image.symbol)
+        outcome = Outcome(
+            GUEST_ERROR_STATUS, reason, self._end_position, registers, digest, exact=exact
+        )
+        rip, read, long_mode = registers["rip"], self.read_virtual, self.engine.long_mode
+        shown = {} if exact else {"after": length_of_block(rip, read, long_mode=long_mode)}
+        code = disassemble(rip, read, self.image.symbol, **shown, long_mode=long_mode)
         return GuestError(outcome, code, *self.dump_core(registers))
 
     def _tell_failure(self) -> None:

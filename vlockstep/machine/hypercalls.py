@@ -6,7 +6,6 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from vlockstep.machine.boot import BLOCK_SIZE
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import DeviceKind, Image
 from vlockstep.machine.memory import BadPointer
@@ -40,10 +39,8 @@ class Hypercalls:
         self._memory = memory = machine.memory
         self._put_u64, self._put_i32 = memory.packer("<Q"), memory.packer("<i")
         self._put_u64_i32 = memory.packer("<Qi")
-        self._capacity = {
-            d.handle: config.blocks[d.name].capacity
-            for d in image.devices
-            if d.kind is DeviceKind.BLOCK
+        self._blocks = {
+            d.handle: config.blocks[d.name] for d in image.devices if d.kind is DeviceKind.BLOCK
         }
         self._frame_limit = {
             d.handle: config.nets[d.name].mtu + _ETHERNET_HEADER
@@ -80,10 +77,11 @@ class Hypercalls:
         handle, offset, data, length = self._request("<QQQQ", pointer, 36)
         if data + length > self._memory.size:
             raise BadPointer(f"{length} bytes at {data:#x} are outside guest memory")
-        capacity = self._capacity.get(handle, 0)
-        if length == 0 or length > _MAX_TRANSFER or offset % BLOCK_SIZE or length % BLOCK_SIZE:
+        block = self._blocks.get(handle)
+        if block is None or not 0 < length <= _MAX_TRANSFER or offset + length > block.capacity:
             return None
-        return (handle, offset, data, length) if offset + length <= capacity else None
+        aligned = offset % block.block_size == length % block.block_size == 0
+        return (handle, offset, data, length) if aligned else None
 
     def _block_write(self, at: int, pointer: int) -> None:
         request = self._block(pointer)

@@ -65,7 +65,8 @@ class Segment:
 @dataclass(frozen=True)
 class Image:
     """A checked image. `digest` is the SHA-256 of the whole file, in hex; `path` is where that
-    lies, None for a bundled guest."""
+    lies, None for a bundled guest. With an `executable_heap` code may lie in all memory behind the
+    last segment, which a PT_GNU_STACK asks for."""
 
     name: str
     content: bytes
@@ -73,6 +74,7 @@ class Image:
     segments: tuple[Segment, ...]
     devices: tuple[Device, ...]
     digest: str
+    executable_heap: bool = False
     path: Path | None = field(default=None, compare=False)
 
     @property
@@ -124,11 +126,14 @@ def parse(name: str, content: bytes) -> Image:
             )
         notes: dict[int, bytes] = {}
         segments = []
+        executable_heap = False
         unread = len(content)
         for row in _program_headers(name, elf):
             data = content[row["p_offset"] : row["p_offset"] + row["p_filesz"]]
             if row["p_type"] == "PT_NOTE":
                 notes.update(_solo5_notes(data))
+            elif row["p_type"] == "PT_GNU_STACK":
+                executable_heap |= bool(row["p_flags"] & _PF_X)
             elif row["p_type"] == "PT_LOAD" and row["p_memsz"]:
                 segments.append(_segment(name, row, data))
                 unread -= len(data)
@@ -151,7 +156,8 @@ def parse(name: str, content: bytes) -> Image:
     if not any(s.executable and s.address <= entry < s.end for s in segments):
         raise ImageError(f"{name}: the entry point {entry:#x} is not in an executable segment")
     digest = hashlib.sha256(content).hexdigest()
-    return Image(name, content, entry, tuple(segments), _devices(name, notes), digest)
+    devices = _devices(name, notes)
+    return Image(name, content, entry, tuple(segments), devices, digest, executable_heap)
 
 
 def _program_headers(name: str, elf: ELFFile) -> Iterator[dict[str, Any]]:

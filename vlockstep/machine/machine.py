@@ -63,6 +63,11 @@ class Machine(Execution):
             raise StateError(
                 "the guest uses its CPU's breakpoints (DR7); its state cannot be taken meanwhile"
             )
+        if self.engine.lives_on_its_tlb():
+            raise StateError(
+                "the guest has turned EFER.NXE off on page tables that have NX: what it reaches is "
+                "what its TLB happens to hold, which is no part of a state"
+            )
         if self._where is Where.BOUNDARY and self._rewrites_itself():
             raise StateError(
                 "the guest is overwriting the code that it executes; try it at another block"

@@ -69,6 +69,10 @@ class Memory:
         self._mapping.close()
         self._close_fd()
 
+    def __del__(self) -> None:
+        """Who was stopped in the midst of something may not have closed it."""
+        self._close_fd()
+
     def _close_fd(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)

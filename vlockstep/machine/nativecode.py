@@ -6,10 +6,22 @@ import ctypes
 import mmap
 import platform
 
+SA_SIGINFO = 4
 _NAMES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 
 
-def executable(*, x86_64: bytes, aarch64: bytes) -> mmap.mmap | None:
+class SignalAction(ctypes.Structure):
+    """`struct sigaction` of Linux's C libraries on x86-64."""
+
+    _fields_ = [
+        ("handler", ctypes.c_void_p),
+        ("mask", ctypes.c_uint64 * 16),
+        ("flags", ctypes.c_int),
+        ("restorer", ctypes.c_void_p),
+    ]
+
+
+def executable(*, x86_64: bytes, aarch64: bytes | None) -> mmap.mmap | None:
     """The code for this host's processor in executable memory, at its start; None for another
     processor, or where the host forbids such memory.
 

@@ -14,7 +14,7 @@ LARGE_PAGE = 0x200000
 _PML4, _PDPT, _PD = 0x2000, 0x3000, 0x4000
 _PT_FIRST, _PT_END = 0x8000, 0x10000
 
-PRESENT, WRITE = 1, 2
+PRESENT, WRITE, USER = 1, 2, 4
 _ACCESSED, _DIRTY, _LARGE = 0x20, 0x40, 0x80
 _NX = 1 << 63
 _FRAME = 0x000FFFFF_FFFFF000
@@ -24,6 +24,7 @@ _TABLE = PRESENT | WRITE | _ACCESSED
 _READ_ONLY = PRESENT | _ACCESSED | _DIRTY | _NX
 _READ_WRITE = _READ_ONLY | WRITE
 _EXECUTE = PRESENT | _ACCESSED | _DIRTY
+_ALL = _EXECUTE | WRITE
 
 
 class PageFault(Exception):
@@ -35,12 +36,16 @@ class PageFault(Exception):
         self.code = code
 
 
-def build(memory: Memory, segments: Iterable[tuple[int, int, bool, bool]]) -> int:
+def build(
+    memory: Memory, segments: Iterable[tuple[int, int, bool, bool]], executable_heap: bool = False
+) -> int:
     """Write an identity map of all memory and return its CR3.
 
-    `segments` are `(start, end, writable, executable)`. Whatever no segment covers above 1 MiB is
-    writable data. Only code is executable: Unicorn is twice as fast for stores to such pages.
+    `segments` are `(start, end, writable, executable)`. Whatever no segment covers above 1 MiB, the
+    heap and the stack, is writable. It is executable only where the image wants it so: Unicorn is
+    twice as fast for stores to other pages.
     """
+    heap = _ALL if executable_heap else _READ_WRITE
     flags: dict[int, int] = {}
     for start, end, writable, executable in segments:
         entry = _EXECUTE if executable else _READ_WRITE if writable else _READ_ONLY
@@ -61,10 +66,10 @@ def build(memory: Memory, segments: Iterable[tuple[int, int, bool, bool]]) -> in
     special = {page // (LARGE_PAGE // PAGE) for page in flags}
     for region in range(memory.size // LARGE_PAGE):
         if region not in special:
-            put(_PD + 8 * region, region * LARGE_PAGE | _READ_WRITE | _LARGE)
+            put(_PD + 8 * region, region * LARGE_PAGE | heap | _LARGE)
             continue
         first = region * (LARGE_PAGE // PAGE)
-        entries = [flags.get(page, _READ_WRITE) for page in range(first, first + 512)]
+        entries = [flags.get(page, heap) for page in range(first, first + 512)]
         if len(set(entries)) == 1:
             put(_PD + 8 * region, region * LARGE_PAGE | entries[0] | _LARGE)
             continue
@@ -80,10 +85,13 @@ def build(memory: Memory, segments: Iterable[tuple[int, int, bool, bool]]) -> in
     return _PML4
 
 
-def translate(memory: Memory, cr3: int, address: int, write: bool = False) -> int:
-    """The physical address of `address`, by a walk in supervisor mode with CR0.WP set.
+def translate(
+    memory: Memory, cr3: int, address: int, write: bool = False, user: bool = False
+) -> int:
+    """The physical address of `address`, by a walk with CR0.WP set, in supervisor mode if not as a
+    `user`.
 
-    Raises `PageFault` if it is not mapped, not canonical, not writable or beyond RAM.
+    Raises `PageFault` if it is not mapped, not canonical, not writable, not a user's or beyond RAM.
     """
     denied = WRITE if write else 0
     if not -(1 << 47) <= (address ^ (1 << 63)) - (1 << 63) < 1 << 47:
@@ -98,6 +106,8 @@ def translate(memory: Memory, cr3: int, address: int, write: bool = False) -> in
             raise PageFault(address, denied)
         if write and not entry & WRITE:
             raise PageFault(address, PRESENT | WRITE)
+        if user and not entry & USER:
+            raise PageFault(address, denied | PRESENT | USER)
         if shift == 12 or (entry & _LARGE and shift < 39):
             offset = (1 << shift) - 1
             physical: int = (entry & _FRAME & ~offset) | (address & offset)
@@ -108,13 +118,14 @@ def translate(memory: Memory, cr3: int, address: int, write: bool = False) -> in
     raise AssertionError("a walk ends at its last level")
 
 
-def read(memory: Memory, cr3: int, address: int, length: int) -> bytes:
-    """Up to `length` bytes at a virtual address: fewer where the mapping ends."""
+def read(memory: Memory, cr3: int, address: int, length: int, user: bool = False) -> bytes:
+    """Up to `length` bytes at a virtual address: fewer where the mapping ends, or for a `user`
+    where that is not a user's."""
     result = b""
     while len(result) < length:
         at = address + len(result) & (1 << 64) - 1
         try:
-            physical = translate(memory, cr3, at)
+            physical = translate(memory, cr3, at, user=user)
         except PageFault:
             break
         step = min(length - len(result), PAGE - at % PAGE)

@@ -18,6 +18,8 @@ LONGEST_INSTRUCTION = 15
 _WORD = 8
 _BEFORE, _AFTER = 6, 6
 _MAX_BACK = 4096
+_LONGEST_BLOCK = 512
+"""Instructions, in Unicorn."""
 
 Symbol = Callable[[int], tuple[int, str] | None]
 Read = Callable[[int, int], bytes]
@@ -45,17 +47,19 @@ class GuestError(VlockstepError):
         return "\n\n".join(filter(None, (head, str(self.registers), self.code, core)))
 
 
-def disassemble(rip: int, read: Read, symbol: Symbol) -> str:
-    """A few instructions around `rip`, which is marked; earlier ones where a symbol tells where
-    instructions begin."""
-    engine = _disassembler()
+def disassemble(
+    rip: int, read: Read, symbol: Symbol, after: int = _AFTER, *, long_mode: bool = True
+) -> str:
+    """A few instructions around `rip`, which is marked, and so many from there on; earlier ones
+    where a symbol tells where instructions begin."""
+    engine = _disassembler(long_mode)
     found = symbol(rip)
     rows: list[tuple[int, str]] = []
     if found is not None and rip - found[0] <= _MAX_BACK:
         code = read(found[0], rip - found[0])
         rows = [(i.address, _text(i)) for i in engine.disasm(code, found[0])][-_BEFORE:]
-    following = read(rip, LONGEST_INSTRUCTION * _AFTER)
-    rows += [(i.address, _text(i)) for i in engine.disasm(following, rip, _AFTER)]
+    following = read(rip, LONGEST_INSTRUCTION * after)
+    rows += [(i.address, _text(i)) for i in engine.disasm(following, rip, after)]
     if not any(address == rip for address, _ in rows):
         what = f"(bytes {following[:8].hex(' ')})" if following else "(not mapped)"
         rows.append((rip, what))
@@ -73,6 +77,18 @@ _ENDS_BLOCK = frozenset({"jump", "branch_relative", "call", "ret", "iret", "int"
 """Capstone's names of groups of instructions. LOOP is a `branch_relative`, and no `jump`."""
 _STORING = ("movs", "stos", "ins")
 _EXITS = frozenset({"in", "out", "rdtsc", "rdtscp", "hlt", "syscall", "sysenter"})
+
+
+def length_of_block(rip: int, read: Read, *, long_mode: bool = True) -> int:
+    """Instructions from `rip` to one that ends a block, at most as many as make one."""
+    engine = _disassembler(long_mode)
+    engine.detail = True
+    length = 0
+    for instruction in engine.disasm(read(rip, _MAX_BACK), rip, _LONGEST_BLOCK):
+        length += 1
+        if _ENDS_BLOCK.intersection(map(instruction.group_name, instruction.groups)):
+            break
+    return max(length, 1)
 
 
 def instruction_length(rip: int, read: Read) -> int:
@@ -120,8 +136,9 @@ def cut_short(registers: Registers, size: int, read: Read) -> bool:
     return False
 
 
-def _disassembler() -> capstone.Cs:
+def _disassembler(long_mode: bool = True) -> capstone.Cs:
     """Most guests never need one, and it takes 6 MB."""
     import capstone
 
-    return capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    mode = capstone.CS_MODE_64 if long_mode else capstone.CS_MODE_32
+    return capstone.Cs(capstone.CS_ARCH_X86, mode)

@@ -32,7 +32,17 @@ class Sample:
 _NET = (
     GuestOption("ipv4", "ADDRESS/LENGTH", "its address, which it needs"),
     GuestOption("ipv4-gateway", "ADDRESS", "the way to other networks"),
+    GuestOption(
+        "tcp-keepalive",
+        "S",
+        "seconds of silence until a client is asked whether it is there; 0 for never",
+        "300",
+    ),
+    GuestOption(
+        "tcp-timeout", "S", "seconds without data until a connection is closed; 0 for never", "0"
+    ),
 )
+_KV = (*_NET, GuestOption("requirepass", "TEXT", "the password that clients must give"))
 SAMPLES = {
     "abi": Sample(
         "calls every hypercall, rightly and wrongly, and prints what comes back",
@@ -60,9 +70,9 @@ SAMPLES = {
         (GuestOption("status", "N", "its exit status", "0"),),
         ("good", "morning"),
     ),
-    "kv": Sample("a server of the Redis protocol, on TCP port 6379", _NET, port=6379),
+    "kv": Sample("a server of the Redis protocol, on TCP port 6379", _KV, port=6379),
     "kv-disk": Sample(
-        "kv with a log on its disk, from which it recovers", _NET, disk="2M", port=6379
+        "kv with a log on its disk, from which it recovers", _KV, disk="2M", port=6379
     ),
     "ledger": Sample(
         "keeps a chained ledger on console and disk, so that any lost input shows",

@@ -17,7 +17,8 @@ At a boundary before an instruction that overwrites the block of which it is a p
 state to take: `Machine.capture` refuses it.
 
 A restored machine's TLB is empty. A guest that changes its page tables, or EFER.NXE, without INVLPG
-or a reload of CR3 depends on what its TLB holds, so it is not exact at all.
+or a reload of CR3 depends on what its TLB holds, so it is not exact at all, wherever its state is
+taken. It is refused where that can be seen: while NXE is off on the page tables of boot.
 """
 
 from __future__ import annotations

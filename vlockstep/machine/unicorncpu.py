@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from functools import cache
 from typing import Any
 
 import unicorn
@@ -11,11 +12,20 @@ from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
 
 from vlockstep.errors import HostError
+from vlockstep.machine.cpumodels import ANNOUNCED, MODELS, UNICORNS
 from vlockstep.machine.hostclock import stop_clock
 from vlockstep.machine.registers import Registers
 
 EFER = 0xC0000080
 TSC_AUX = 0xC0000103
+RESUME = 1 << 16
+"""RFLAGS.RF: Unicorn clears it at the end of a block instead of an instruction. `exceptions` makes
+what a guest sees of it, so that it is not read as a register."""
+_TRANSLATED = 32 << 20
+"""Bytes of a guest's code as translated, at most; Unicorn would keep 1 GiB of it. When they are
+full it begins anew, which no guest sees."""
+_PAGE = 4096
+_PAE = 1 << 5  # in CR4
 _IN_PAGES = 1 << 55
 """Of a segment: G."""
 _MSRS = {
@@ -102,6 +112,7 @@ class RegisterBatch:
             "read registers",
         )
         result = {n: v.value for n, v in self.words.items()}
+        result["rflags"] &= ~RESUME
         for name, table in self.tables.items():
             result[f"{name}_base"] = table.base
             result[f"{name}_limit"] = table.limit
@@ -113,9 +124,38 @@ class RegisterBatch:
 
 
 def open_cpu(model: str) -> tuple[Any, Any]:
-    """One of `cpumodels.MODELS`."""
+    """One of `cpumodels.MODELS`, as far as Unicorn knows it."""
     stop_clock(uclib)
     uc = unicorn.Uc(uc_const.UC_ARCH_X86, uc_const.UC_MODE_64)
-    uc.ctl_set_cpu_model(getattr(x86, f"UC_CPU_X86_{model.upper()}"))
+    name = UNICORNS.get(model, model)
+    uc.ctl_set_cpu_model(getattr(x86, f"UC_CPU_X86_{name.upper()}"))
+    uc.ctl_set_tcg_buffer_size(_TRANSLATED)
     uc.ctl_exits_enabled(True)  # with no exit addresses: jumping to 0 is a fault, not a stop
     return uc, uc._uch
+
+
+def keep_open(uc: Any) -> None:
+    """Never free it, not even when the process ends: it has crashed."""
+    uc._Uc__finalizer.detach()
+
+
+@cache
+def announcements(model: str) -> dict[int, dict[str, int]]:
+    """What CPUID answers instead of what Unicorn's model does, by leaf (subleaf 0) and register,
+    while CR4.OSXSAVE is off."""
+    told: dict[int, dict[str, int]] = {}
+    for feature in sorted(MODELS[model] & ANNOUNCED.keys()):
+        leaf, register, bit = ANNOUNCED[feature]
+        told.setdefault(leaf, _cpuid(model, leaf))[register] |= 1 << bit
+    return told
+
+
+def _cpuid(model: str, leaf: int) -> dict[str, int]:
+    uc, _ = open_cpu(model)
+    uc.mem_map(0, _PAGE)
+    uc.mem_write(0, b"\x0f\xa2")
+    uc.reg_write(x86.UC_X86_REG_EAX, leaf)
+    uc.reg_write(x86.UC_X86_REG_CR4, _PAE)
+    uc.ctl_set_exits([2])
+    uc.emu_start(0, 0)
+    return {name: uc.reg_read(register_number(name)) for name in ("rax", "rbx", "rcx", "rdx")}

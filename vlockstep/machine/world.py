@@ -15,12 +15,16 @@ from typing import Protocol
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 
+ABORT_STATUS = 255
+
 
 @dataclass(frozen=True)
 class Outcome:
     """How a guest ended: by a halt with a `status`, or by a guest error with a `reason`.
 
-    `trap` is the cookie of the halt: up to 512 bytes with which a guest describes a trap.
+    `trap` is the cookie of the halt: up to 512 bytes with which a guest describes a trap. Not
+    `exact` are registers and memory of the midst of a block, which depend on how that was
+    translated.
     """
 
     status: int
@@ -29,6 +33,12 @@ class Outcome:
     registers: Registers
     memory_digest: bytes
     trap: bytes = b""
+    exact: bool = True
+
+    @property
+    def aborted(self) -> bool:
+        """It ended itself as Solo5 guests do after a trap or a failed assertion."""
+        return self.status == ABORT_STATUS
 
 
 class Cause(Enum):
@@ -68,6 +78,9 @@ class World(Protocol):
 
     def generation(self, at: int) -> int:
         """Which primary rules: a number that rises with every failover; 0 if unprotected."""
+
+    def random(self, at: int) -> int:
+        """64 random bits, for RDRAND and RDSEED."""
 
     def poll(self, at: int, timeout: int) -> int:
         """Wait up to `timeout` ns for a frame; the set of ready handles, bit = handle."""
