@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import (
+    balance,
     dirty,
     events,
     exits,
@@ -63,8 +64,11 @@ BENCHMARKS = {
     "growth-ram": Benchmark(growth.over_ram, 4),
     "failover": Benchmark(pair.killed, 50),
     "failover-silent": Benchmark(pair.stopped, 10),
+    "balance": Benchmark(balance.quality, 2),
+    "balance-large": Benchmark(balance.speed, 3),
     "kv": Benchmark(network.throughput, 3, _NETWORK),
     "kv-latency": Benchmark(network.latency, 3, _NETWORK),
+    "kv-cost": Benchmark(network.cost, 3, _NETWORK),
     "kv-log": Benchmark(network.log, 1, _NETWORK),
     "kv-failover": Benchmark(network.failover, 20, _NETWORK),
 }

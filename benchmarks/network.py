@@ -23,6 +23,7 @@ from benchmarks.contest import Claim, Contestant, Report, interleave, ratio
 from benchmarks.pairs import protected
 from vlockstep.replay.entry import Kind, data_size
 from vlockstep.replay.logfile import LogReader
+from vlockstep.sim.sides import SIDES
 from vlockstep.testing import Pair
 from vlockstep.testing.counting import Counting
 from vlockstep.testing.network import (
@@ -33,14 +34,17 @@ from vlockstep.testing.network import (
     add_tap,
     namespace,
 )
+from vlockstep.testing.usage import Usage
 
 THROUGHPUT_TARGET = 0.8
-LATENCY_TARGET = 0.3
+LATENCY_TARGET, ROUND_TRIPS_TARGET = 0.3, 2.5
+COST_TARGET, CORE_EACH_TARGET = 1.4, 0.75
 PIPELINED_TARGET, SINGLE_TARGET = 25_000, 4_000
 GAP_TARGET = 150.0
 LOG_TARGET = 1.0
 
 _PIPELINED = ["-t", "set,get", "-P", "16", "-c", "50", "-n", "100000"]
+_PIPELINED_REQUESTS = 2 * 100_000
 _SINGLE = ["-t", "set,get", "-P", "1", "-c", "50", "-n", "20000"]
 _ONE_CLIENT = ["-t", "set,get", "-P", "1", "-c", "1", "-n", "4000"]
 
@@ -76,17 +80,66 @@ def latency(directory: Path, rounds: int) -> Report:
     """The median that one client waits, in milliseconds. A reply of a protected guest waits for a
     round trip to the secondary, so what that costs on this machine is measured, too."""
     single, primary = "kv, unprotected", "kv, primary with a live secondary"
+    bare = "a bare ZeroMQ round trip in Python"
     figures = interleave(
         [
             Contestant(single, lambda: _alone(_wait, _ONE_CLIENT)),
             Contestant(primary, lambda: _protected(directory, _wait, _ONE_CLIENT)),
-            Contestant("a bare ZeroMQ round trip in Python", _round_trip),
+            Contestant(bare, _round_trip),
         ],
         rounds,
     )
-    added = median(b - a for a, b in zip(figures[single], figures[primary], strict=True))
-    claim = Claim("added by protection", added, LATENCY_TARGET, at_least=False, unit="ms")
-    return Report("kv: latency (redis-benchmark -P 1 -c 1)", "ms", figures, [claim])
+    added = [b - a for a, b in zip(figures[single], figures[primary], strict=True)]
+    trips = median(wait / trip for wait, trip in zip(added, figures[bare], strict=True))
+    claims = [
+        Claim("added by protection", median(added), LATENCY_TARGET, at_least=False, unit="ms"),
+        Claim("the same, in bare round trips", trips, ROUND_TRIPS_TARGET, at_least=False),
+    ]
+    return Report("kv: latency (redis-benchmark -P 1 -c 1)", "ms", figures, claims)
+
+
+def cost(directory: Path, rounds: int) -> Report:
+    """CPU time for a request, in microseconds, by what the system has accounted to each replica.
+    Where client and replicas have a core each, the busier replica limits the rate."""
+
+    def alone() -> float:
+        with _lone_kv() as guest:
+            return _cpu([guest.pid])[0]
+
+    def together() -> dict[str, float]:
+        with kv_pair(directory) as pair:
+            replicas = pair.process("primary"), pair.process("secondary")
+            found = dict(zip(SIDES, _cpu([replica.pid for replica in replicas]), strict=True))
+            _check_protected(pair)
+            return found
+
+    single, both = "kv, unprotected", "kv, protected"
+    figures = interleave([Contestant(single, alone), Contestant(both, together)], rounds)
+    primary, secondary = (figures[f"{both}, {side}"] for side in SIDES)
+    busier = list(map(max, primary, secondary))
+    claims = [
+        Claim(
+            "CPU for a request: primary / unprotected",
+            ratio(figures, f"{both}, primary", single),
+            COST_TARGET,
+            at_least=False,
+        ),
+        Claim(
+            "protected / unprotected, by CPU time, with a core each",
+            ratio(figures | {"busier": busier}, single, "busier"),
+            CORE_EACH_TARGET,
+        ),
+    ]
+    return Report("kv: CPU for a request (redis-benchmark -P 16 -c 50)", "µs", figures, claims)
+
+
+def _cpu(pids: list[int]) -> list[float]:
+    """What each process uses for a request, in microseconds."""
+    _benchmark(_PIPELINED)  # so that all of it is translated
+    before = [Usage.of(pid).cpu_seconds for pid in pids]
+    _benchmark(_PIPELINED)
+    after = [Usage.of(pid).cpu_seconds for pid in pids]
+    return [(b - a) * 1e6 / _PIPELINED_REQUESTS for a, b in zip(before, after, strict=True)]
 
 
 def log(directory: Path, rounds: int) -> Report:
@@ -161,6 +214,13 @@ def _benchmark(arguments: list[str]) -> list[dict[str, str]]:
 
 
 def _alone(figure: Figure, arguments: list[str]) -> float:
+    with _lone_kv():
+        return figure(_benchmark(arguments))
+
+
+@contextmanager
+def _lone_kv() -> Iterator[subprocess.Popen[bytes]]:
+    """An unprotected `kv`, reached at `GUEST`, for as long as this thread is in a namespace."""
     with namespace():
         add_tap("tap0")
         command = [sys.executable, "-m", "vlockstep", "run", "kv", "--net", "net=tap:tap0", "--"]
@@ -168,7 +228,7 @@ def _alone(figure: Figure, arguments: list[str]) -> float:
         try:
             assert guest.stdout is not None
             guest.stdout.readline()  # it says that it serves
-            return figure(_benchmark(arguments))
+            yield guest
         finally:
             guest.kill()
             guest.communicate()
@@ -177,9 +237,13 @@ def _alone(figure: Figure, arguments: list[str]) -> float:
 def _protected(directory: Path, figure: Figure, arguments: list[str]) -> float:
     with kv_pair(directory) as pair:
         found = figure(_benchmark(arguments))
-        state = pair.process("primary").status["state"]
-        assert state == "protected", f"the primary is {state} in the end"
+        _check_protected(pair)
         return found
+
+
+def _check_protected(pair: Pair) -> None:
+    state = pair.process("primary").status["state"]
+    assert state == "protected", f"the primary is {state} in the end"
 
 
 @contextmanager

@@ -92,6 +92,8 @@ CONFIG = GuestConfig(
     nets={"net": NetConfig("02:00:00:00:00:01")},
 )
 
+BASIS = {"architecture": "x86_64", "unicorn": "2.1.4", "results": "5490de93df241a7b"}
+
 
 def entries() -> list[Entry]:
     registers = Registers({"rax": (1 << 64) - 1, "rbx": 0, "rip": 0x100000, "xmm0": 1 << 100})
@@ -114,7 +116,8 @@ def entries() -> list[Entry]:
         (Kind.INTERRUPT, 308, 70_000, 32, b""),
         (Kind.INTERRUPT, 308, 140_000, 255, checkpoint),
         (Kind.GENERATION, 309, 0, 2, b""),
-        (Kind.END, 310, 0, end, b""),
+        (Kind.RANDOM, 310, 0, (1 << 64) - 1, b""),
+        (Kind.END, 311, 0, end, b""),
     ]
 
 
@@ -125,7 +128,7 @@ KEYFRAME = Keyframe(
 
 
 def write_log(path: Path) -> None:
-    with logfile.LogWriter(path, CONFIG, IMAGE) as log:
+    with logfile.LogWriter(path, CONFIG, IMAGE, basis=BASIS) as log:
         log.extend(entries()[: KEYFRAME.sequence])
         log.keyframe(KEYFRAME)
         log.extend(entries()[KEYFRAME.sequence :])

@@ -30,7 +30,9 @@ is the bundled guest of that time; `nics` reads the NICs `red`, `blue` and `red`
 into one buffer, writes it to `blue`, and makes some other exits."""
 TEXT, DATA, DATA_SIZE = 0x100000, 0x200000, 0x10000
 GDT, IDT, POINTERS, HALT = DATA + 0xC000, DATA + 0xD000, DATA + 0xE000, DATA + 0xE100
-R, RX, RW = 4, 5, 6
+R, RX, RW, RWX = 4, 5, 6, 7
+GNU_STACK = 0x6474E551
+"""The type of a program header."""
 
 
 def some(usual: Sequence[object], *others: object) -> list[object]:
@@ -121,14 +123,44 @@ def make_image(
     code: bytes | Mapping[int, bytes],
     data: Mapping[int, bytes] | None = None,
     devices: Sequence[tuple[bytes, int]] = (),
+    stack: int | None = None,
 ) -> Image:
     """A guest that runs `code` at TEXT, where INT3 fills what is between pieces. `data` has
-    addresses in the 64 KiB from DATA on; at HALT lies the request of a halt with status 0."""
+    addresses in the 64 KiB from DATA on; at HALT lies the request of a halt with status 0. `stack`
+    are the flags of a PT_GNU_STACK, if there is one."""
     text = code if isinstance(code, bytes) else place(code, b"\xcc")
     words = {address - DATA: piece for address, piece in (data or {}).items()}
     segments = [Segment(TEXT, text, RX), Segment(DATA, place(words, b"\0"), RW, DATA_SIZE)]
+    if stack is not None:
+        segments.append(Segment(0, b"", stack, kind=GNU_STACK))
     content = Elf(segments, [abi_note(), manifest_note(devices)]).build()
     return images.parse("made.hvt", content)
+
+
+def crash(at: int = TEXT, before: bytes = b"") -> bytes:
+    """Code for the address `at` by which Unicorn aborts, behind the 32-bit code `before`: a gate to
+    ring 0, for which it looks for a stack in a TSS that there is not."""
+    return (
+        bytes.fromhex("0f0115")  # lgdt [gdtr]
+        + struct.pack("<I", 0x39 + len(before))
+        + bytes.fromhex(
+            "488d0505000000 6a08 50 48cb"  # far return to 32-bit code
+            "0f20c0 25ffffff7f 0f22c0"  # mov eax, cr0; and eax, 0x7fffffff; mov cr0, eax
+            "66b91000 8ed1 89e3 e800000000 5a 81c20e000000 6a23 53 6a1b 52 cb"  # to ring 3
+        )
+        + before
+        + bytes.fromhex("9a000000002b00")  # call 0x2b:0
+        + struct.pack("<HQ", 47, at + 0x4A + len(before))  # gdtr
+        + struct.pack(
+            "<6Q",
+            0,
+            0x00CF9B000000FFFF,
+            0x00CF93000000FFFF,
+            0x00CFFB000000FFFF,
+            0x00CFF3000000FFFF,
+            0x0000EC0000080000,
+        )
+    )
 
 
 def hypercall(number: int, request: int) -> bytes:
@@ -237,6 +269,9 @@ class ScriptedWorld:
 
     def walltime(self, at: int) -> int:
         return self._answer("walltime", 1 << 60)  # type: ignore[return-value]
+
+    def random(self, at: int) -> int:
+        return self._answer("random", 0)  # type: ignore[return-value]
 
     def poll(self, at: int, timeout: int) -> int:
         self.seen.append(("poll", at, timeout))

@@ -14,6 +14,8 @@ import typer
 from typer.main import get_command
 
 from vlockstep.cli.app import app
+from vlockstep.cli.command import DefaultGroup
+from vlockstep.cli.tender import translated
 
 ROOT = Path(__file__).parents[1]
 HIDDEN = {".venv", "build", "dist"}
@@ -84,9 +86,11 @@ def shown(text: str) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_commands_can_be_given(name: str) -> None:
-    for words in shown((ROOT / name).read_text()):
-        command = get_command(app)
+    for line in shown((ROOT / name).read_text()):
+        command, words = get_command(app), [part for word in line for part in translated(word)]
         for word in words:
+            if isinstance(command, DefaultGroup) and word not in command.commands:
+                command = next(iter(command.commands.values()))
             if isinstance(command, typer.core.TyperGroup) and word[0] != "-":
                 assert word in command.commands, words
                 command = command.commands[word]

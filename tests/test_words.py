@@ -13,13 +13,15 @@ import vlockstep
 
 ROOT = Path(vlockstep.__file__).parent
 PROGRAMS = {"cli", "sim", "testing"}
-"""Folders with command lines of their own."""
-GUESTS = {"machine/samples.py", "demo/plan.py"}
+"""Folders with command lines of their own, as each `__main__` is one."""
+GUESTS = {"machine/samples.py", "demo/plan.py", "demo/hosts/plan.py"}
 """What guests have as options."""
 BELOW = sorted(
     path
     for path in ROOT.rglob("*.py")
-    if path.relative_to(ROOT).parts[0] not in PROGRAMS and str(path.relative_to(ROOT)) not in GUESTS
+    if path.relative_to(ROOT).parts[0] not in PROGRAMS
+    and path.name != "__main__.py"
+    and str(path.relative_to(ROOT)) not in GUESTS
 )
 OPTION = re.compile(r"(?<![\w-])--[a-z]")
 ARGUMENT = re.compile(r"--[a-z][a-z0-9-]*")

@@ -51,6 +51,10 @@ class HostError(VlockstepError):
     """The host refused something a replica needs: a file, memory, a socket."""
 
 
+class NoRoom(HostError):
+    """Storage is full: who can wait tries again."""
+
+
 class LogError(VlockstepError):
     """A log is damaged, of another version, or of another image."""
 

@@ -18,8 +18,8 @@ ROUNDS = 50
 
 def owner(arbiter: DirectoryArbiter, replica: str, expected: int, *left_out: str) -> str:
     """Who owns the newest generation after `replica` has tried to; it takes all others in."""
-    everybody = frozenset({"a", "b", "t0", "t1", "t2", "t3", "p0", "p1"}) - {replica}
-    take_in = everybody if expected == 0 else frozenset()
+    everybody = {"a", "b", "t0", "t1", "t2", "t3", "p0", "p1"} - {replica}
+    take_in = dict.fromkeys(everybody if expected == 0 else (), "")
     return arbiter.claim(replica, expected, frozenset(left_out), take_in).owner
 
 
@@ -78,8 +78,8 @@ def test_who_was_not_told_that_it_won_learns_so_when_it_asks_again(tmp_path: Pat
 def test_the_loser_learns_whether_the_winner_counts_on_it(tmp_path: Path) -> None:
     arbiter = DirectoryArbiter(tmp_path, "a")
     owner(arbiter, "a", 0)
-    assert "a" in arbiter.claim("b", 1, frozenset(), frozenset()).members
-    assert "b" not in arbiter.claim("a", 2, frozenset({"b"}), frozenset()).members
+    assert "a" in arbiter.claim("b", 1, frozenset(), {}).members
+    assert "b" not in arbiter.claim("a", 2, frozenset({"b"}), {}).members
     assert owner(arbiter, "b", 2) == owner(arbiter, "b", 3) == "a"
     assert arbiter.current() == 3
 
@@ -98,6 +98,8 @@ def test_a_record_that_cannot_be_read_is_no_answer(tmp_path: Path) -> None:
         b'{"generation": 2, "owner": "c", "members": ["d"]}',
         b'{"generation": 2, "owner": "c", "members": ["c", 7]}',
         b'{"generation": 2, "owner": "c", "members": {}}',
+        b'{"generation": 2, "owner": "c", "members": ["c"], "endpoints": ["c"]}',
+        b'{"generation": 2, "owner": "c", "members": ["c"], "endpoints": {"c": 7}}',
     )
     for content in (b"", b"{", b"\xff", b"[]", b"{}", b'{"generation": 2}', *odd):
         record.write_bytes(content)
@@ -153,7 +155,7 @@ def test_starting_again(tmp_path: Path) -> None:
     assert owner(second, "stranger", 1) == "a"
     first.end(1)
     assert second.start() == 1
-    afresh = second.claim("stranger", 1, frozenset(), frozenset({"secondary"}))
+    afresh = second.claim("stranger", 1, frozenset(), {"secondary": ""}, afresh=True)
     assert (afresh.owner, afresh.members) == ("stranger", ("secondary", "stranger"))
     with pytest.raises(UsageError, match="generation 2 has not ended"):
         first.start()
@@ -168,15 +170,25 @@ def test_directory_that_is_gone(tmp_path: Path) -> None:
         arbiter.start()
 
 
-def test_where_disks_have_moved_outlives_a_reset(tmp_path: Path) -> None:
+def test_where_disks_have_moved_outlives_resets_and_starts(tmp_path: Path) -> None:
     register = DirectoryArbiter(tmp_path / "arbiter", "test")
     register.guest()
     assert register.moved() == {}
-    register.claim("a", register.start(), frozenset(), frozenset({"b"}))
-    register.claim("a", 1, frozenset(), frozenset(), {"disk": "/new"})
+    register.claim("a", register.start(), frozenset(), {"b": ""})
+    register.claim("a", 1, frozenset(), {}, {"disk": "/new"})
     assert register.moved() == {"disk": "/new"}
     register.end(2)
     register.reset()
     assert register.moved() == {"disk": "/new"}
-    register.claim("c", register.start(), frozenset(), frozenset({"d"}))
-    assert register.moved() == {}, "who starts afresh has named its files"
+    register.claim("c", register.start(), frozenset(), {"d": ""}, afresh=True)
+    assert register.moved() == {"disk": "/new"}, "they are still there"
+    register.end(4)
+    register.claim("e", register.start(), frozenset(), {}, afresh=True)
+    assert register.moved() == {"disk": "/new"}
+
+
+def test_where_members_are_reached_is_read_again(tmp_path: Path) -> None:
+    places = {"a": "primary tcp://here:1", "b": "secondary tcp://there:2"}
+    DirectoryArbiter(tmp_path, "a").claim("a", 0, frozenset(), places)
+    found = DirectoryArbiter(tmp_path, "b").read(1)
+    assert found is not None and found.endpoints == places

@@ -66,7 +66,13 @@ def ask(
     asked: MemoryRegister, owner: str, expected: int, leave_out: str = "", take_in: str = ""
 ) -> Record:
     claimant = Record(expected + 1, owner, (owner,), name=f"replica {owner}")
-    return claim(asked, claimant, frozenset(leave_out), frozenset(take_in))
+    return claim(asked, claimant, frozenset(leave_out), dict.fromkeys(take_in, ""))
+
+
+def start(asked: MemoryRegister, owner: str, expected: int, take_in: str = "") -> Record:
+    """As who starts the guest afresh."""
+    claimant = Record(expected + 1, owner, (owner,))
+    return claim(asked, claimant, take_in=dict.fromkeys(take_in, ""), afresh=True)
 
 
 def names(record: Record) -> tuple[int, str, str]:
@@ -116,6 +122,18 @@ def test_only_the_owner_takes_somebody_in() -> None:
     assert names(ask(asked, "a", 1, take_in="c")) == (2, "a", "abc")
 
 
+def test_where_members_are_reached_stays_known() -> None:
+    asked = register()
+    claim(asked, Record(1, "a", ("a",)), take_in={"a": "a's", "b": "b's", "c": ""})
+    assert asked.records[1].endpoints == {"a": "a's", "b": "b's"}
+    claim(asked, Record(2, "a", ("a",)), frozenset("c"), take_in={"d": "d's"})
+    assert asked.records[2].endpoints == {"a": "a's", "b": "b's", "d": "d's"}
+    assert ask(asked, "b", 2, leave_out="a").endpoints == {"b": "b's", "d": "d's"}
+    asked.end(3)
+    claim(asked, Record(4, "x", ("x",)), take_in={"y": "y's"}, afresh=True)
+    assert asked.records[4].endpoints == {"y": "y's"}
+
+
 def move(asked: MemoryRegister, owner: str, expected: int, path: str) -> Record:
     claimant = Record(expected + 1, owner, (owner,))
     return claim(asked, claimant, moved={"disk": path})
@@ -142,7 +160,21 @@ def test_who_starts_afresh_has_its_disks_where_it_says() -> None:
     asked = register(of(1, "a"))
     move(asked, "a", 1, "/new")
     asked.end(2)
-    assert ask(asked, "x", 2, take_in="y").disks == {}
+    assert start(asked, "x", 2).disks == {}
+    assert asked.records[3].moved == {"disk": "/new"}
+
+
+def test_where_a_disk_has_moved_is_known_however_often_its_guest_starts() -> None:
+    asked = register(of(1, "a"))
+    move(asked, "a", 1, "/new")
+    for generation in (2, 3, 4):
+        asked.end(generation)
+        record = start(asked, "xyz"[generation - 2], generation, "m")
+        assert (record.moved, record.disks) == ({"disk": "/new"}, {})
+    assert ask(asked, "m", 5, leave_out="z").moved == {"disk": "/new"}
+    assert move(asked, "m", 6, "/newer").moved == {"disk": "/newer"}
+    asked.end(7)
+    assert start(asked, "u", 7).moved == {"disk": "/newer"}
 
 
 def test_nobody_leaves_itself_out() -> None:
@@ -152,19 +184,25 @@ def test_nobody_leaves_itself_out() -> None:
 
 def test_a_fresh_start_comes_only_after_the_end() -> None:
     asked = register(of(1, "a", "b"))
-    assert ask(asked, "x", 1, take_in="y") == of(1, "a", "b")
+    assert start(asked, "x", 1, "y") == of(1, "a", "b")
     asked.end(1)
-    assert names(ask(asked, "x", 1, take_in="y")) == (2, "x", "xy")
+    assert names(start(asked, "x", 1, "y")) == (2, "x", "xy")
 
 
 def test_of_two_that_start_afresh_one_does() -> None:
     asked = register(of(1, "a"))
     asked.end(1)
-    started = [names(ask(asked, primary, 1, take_in="z")) for primary in "xy"]
+    started = [names(start(asked, primary, 1, "z")) for primary in "xy"]
     assert started == [(2, "x", "xz")] * 2
 
 
-def test_who_takes_nobody_in_starts_nothing_afresh() -> None:
+def test_who_starts_afresh_may_be_alone() -> None:
+    asked = register(of(1, "a"))
+    asked.end(1)
+    assert names(start(asked, "x", 1)) == (2, "x", "x")
+
+
+def test_who_goes_on_starts_nothing_afresh() -> None:
     """Such as a secondary that was left out, and does not know that the guest has ended since."""
     asked = register(of(1, "a"))
     asked.end(1)
@@ -248,7 +286,7 @@ def test_a_member_does_not_go_on_with_a_guest_that_has_ended() -> None:
     shared.end(1)
     assert ask(shared, "b", 1, "a") == replace(of(1, "a", "b", "c"), ended=True)
     assert sorted(shared.records) == [1]
-    assert ask(shared, "x", 1, take_in="y").generation == 2
+    assert start(shared, "x", 1, "y").generation == 2
     assert ask(shared, "b", 1, "a").owner == "x"
 
 

@@ -49,6 +49,16 @@ def only_usage_errors(call: Callable[[], object]) -> object:
             "net=switch:tcp://[::1]:7800,pcap=x",
             NicSpec("net", "switch:tcp://[::1]:7800", Path("x")),
         ),
+        ("net=switch:ipc://a,group=blue", NicSpec("net", "switch:ipc://a", group="blue")),
+        ("net=tap:tap0,mtu=9000", NicSpec("net", "tap:tap0", mtu=9000)),
+        (
+            "net=switch:ipc://a,group=b,mtu=68,pcap=x,mtu=y",
+            NicSpec("net", "switch:ipc://a", Path("x,mtu=y"), group="b", mtu=68),
+        ),
+        (
+            "net=switch:ipc://a,group=a b,pcap=x,group=y",
+            NicSpec("net", "switch:ipc://a", Path("x,group=y"), group="a b"),
+        ),
     ],
 )
 def test_networks(text: str, option: NicSpec) -> None:
@@ -70,6 +80,15 @@ def test_networks(text: str, option: NicSpec) -> None:
         ("net=TAP:tap0", "is no network"),
         ("net=bridge:br0", "'net=bridge:br0' is no network"),
         ("net=tap:tap0,pcap=", "names no file for the capture"),
+        ("net=switch:ipc://a,group=", "names no port group"),
+        ("net=switch:ipc://a,group=,pcap=x", "names no port group"),
+        ("net=switch:ipc://a,group=" + "x" * 65, "is no port group: its name has at most 64 bytes"),
+        ("net=tap:tap0,mtu=", "names no MTU: write ,mtu=N, behind ,group=NAME"),
+        ("net=tap:tap0,mtu=9k", "names no MTU"),
+        ("net=switch:ipc://a,mtu=9000,group=x", "names no MTU"),
+        ("net=tap:tap0,mtu=67", "an MTU of 67: it must be from 68 to 65535"),
+        ("net=tap:tap0,mtu=65536", "an MTU of 65536: it must be"),
+        ("net=tap:tap0,group=blue", "tap:tap0 has no port groups, which are of a switch"),
     ],
 )
 def test_no_networks(text: str, message: str) -> None:
@@ -132,12 +151,44 @@ def test_any_text_is_an_address_or_a_usage_error(text: str) -> None:
         assert found is None or (isinstance(found, tuple) and MAC.fullmatch(found[0].mac))
 
 
+# --block-sector-size
+
+
+@pytest.mark.parametrize("size", [512, 4096, 32768])
+def test_block_sizes(size: int) -> None:
+    (found,) = disks(["disk=a"], [f"disk={size}"])
+    assert found == DiskSpec("disk", Path("a"), block_size=size)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "write --block-sector-size NAME=N, such as disk=4096"),
+        ("4096", "write --block-sector-size"),
+        ("=4096", "write --block-sector-size"),
+        ("disk=", "write --block-sector-size"),
+        ("disk=4K", "write --block-sector-size"),
+        ("disk=-512", "write --block-sector-size"),
+        ("disk=\u0661\u0662", "write --block-sector-size"),
+        ("disk=0", "blocks of 0 bytes: give a power of two from 512 to 32768"),
+        ("disk=256", "blocks of 256 bytes"),
+        ("disk=1000", "blocks of 1000 bytes"),
+        ("disk=65536", "blocks of 65536 bytes"),
+        ("other=512", "--block-sector-size names the disk 'other', which no --block connects"),
+    ],
+)
+def test_no_block_sizes(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        disks(["disk=a"], [text])
+
+
 # Together with those of a file
 
 
 def test_an_option_replaces_the_device_of_its_name() -> None:
     before = [DiskSpec("a", Path("a")), DiskSpec("b", Path("b"))]
-    assert disks(["a=x,local"], before) == (before[1], DiskSpec("a", Path("x"), True))
+    assert disks(["a=x,local"], [], before) == (before[1], DiskSpec("a", Path("x"), True))
+    assert disks([], ["b=4096"], before)[1] == DiskSpec("b", Path("b"), block_size=4096)
     assert disk("a=x=y,local,local") == DiskSpec("a", Path("x=y,local"), True)
     nic_before = NicSpec("net", "tap:tap0", mac="02:00:00:00:00:01")
     assert nics([], ["net=02:00:00:00:00:02"], [nic_before])[0].mac == "02:00:00:00:00:02"

@@ -18,7 +18,10 @@ GROUPS = {
     "log show": ["Arguments", "Entries", "Replay", "Guest", "Other"],
     "switch": ["Ports", "Uplinks", "Other"],
     "switchover": ["Arguments", "Pair", "Other"],
-    "demo": ["Arguments", "Guest", "Fault", "Other"],
+    "demo pair": ["Arguments", "Guest", "Fault", "Other"],
+    "demo figure1": ["Hosts", "Fault", "Other"],
+    "host run": ["Arguments", "Host", "Network", "For tests", "Cluster", "Other"],
+    "guest create": ["Arguments", "Options", "Guest", "Cluster", "Other"],
 }
 
 
@@ -43,6 +46,7 @@ def test_commands_have_groups(vlockstep: Command) -> None:
     text = vlockstep("--help").out
     assert HEADING.findall(text) == [
         "Options", "Fault tolerance", "Run and replay", "Running guests", "Network and keys",
+        "Clusters of hosts",
     ]  # fmt: skip
     assert "it keeps running when one of them dies" in " ".join(text.split())
     assert "..." not in text.partition("\nFault tolerance:")[2], "no sentence is cut off"

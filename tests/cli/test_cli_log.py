@@ -13,6 +13,7 @@ from cli_command import Command
 from support import VERSION_1, some
 
 from vlockstep import Entry, LogReader, LogWriter
+from vlockstep.machine.basis import basis
 from vlockstep.replay.entry import Kind
 from vlockstep.replay.frames import frame
 from vlockstep.replay.logfile import MAGIC, VERSION
@@ -58,6 +59,7 @@ def test_show(vlockstep: Command, hello_log: Path) -> None:
     assert "hello.hvt (" in head
     assert "16 MiB" in head
     assert "--status=3" in head
+    assert f"results {basis()['results']}" in head
     rows = [line.split() for line in entries.splitlines()]
     assert [row[:3] for row in rows] == [
         ["0", "exits:0", "console"],
@@ -252,6 +254,32 @@ def test_flipped_bits_are_noticed(vlockstep: Command, short_log: Path) -> None:
             assert len(result.out.splitlines()) == offsets.index(start), "what is whole is shown"
 
 
+def test_a_replay_where_results_are_others_says_so(vlockstep: Command, hello_log: Path) -> None:
+    """It goes on all the same, and would find out."""
+    reader = LogReader(hello_log)
+    assert reader.basis == basis()
+    entries = list(reader.entries())
+    for command in (("replay",), ("log", "show", "--replay")):
+        other = hello_log.with_name(f"{command[0]}.vlog")
+        unlike = basis() | {"architecture": "pdp11"}
+        with LogWriter(other, reader.config, basis=unlike) as log:
+            log.extend(entries)
+        result = vlockstep(*command, other)
+        assert result.status == 0
+        text = f"vlockstep: {other} may diverge here: the recorder runs on pdp11, this"
+        assert result.err.startswith(text), result.err
+
+
+def test_a_replay_of_what_an_earlier_version_recorded_says_so(vlockstep: Command) -> None:
+    """It goes on all the same, and says so once."""
+    version_2 = Path(__file__).parents[1] / "replay" / "version2"
+    log = version_2 / "preempt.vlog"
+    result = vlockstep("replay", log, "--image", version_2 / "preempt.hvt")
+    assert result.status == 0
+    assert result.err.count(f"vlockstep: {log} may diverge here: this log, of version 2,") == 1
+    assert "replay it with the vlockstep that recorded it" in result.err
+
+
 @pytest.mark.parametrize("part", ["header", "head of a batch", "payload"])
 def test_replay_of_a_damaged_log(vlockstep: Command, short_log: Path, part: str) -> None:
     offsets = batch_offsets(short_log)
@@ -269,9 +297,9 @@ def test_replay_of_a_damaged_log(vlockstep: Command, short_log: Path, part: str)
     ("header", "status", "message"),
     [
         (
-            {"version": 3, "config": {}},
+            {"version": 4, "config": {}},
             1,
-            "is of log version 3; this vlockstep reads versions 1 to 2",
+            "is of log version 4; this vlockstep reads versions 1 to 3",
         ),
         ({"version": 1}, 1, "configuration is malformed"),
         ({"version": 1, "config": {"memory": 1}}, 1, "configuration is malformed"),
@@ -323,7 +351,7 @@ def test_show_tells_the_version_of_the_log_and_the_nic(vlockstep: Command, tmp_p
     rewrite(new, [e if e[0] != Kind.NET_READ else (*e[:3], (2, b"frame"), b"") for e in entries])
     for log, version, handle, text in (
         (old, 1, None, "60 bytes"),
-        (new, 2, 2, "handle 2, 5 bytes"),
+        (new, VERSION, 2, "handle 2, 5 bytes"),
     ):
         head, *rows = map(json.loads, vlockstep("log", "show", log, "--json").out.splitlines())
         assert head["version"] == version

@@ -296,3 +296,15 @@ def test_the_path_of_an_image_may_be_any(vlockstep: Command, tmp_path: Path) -> 
     assert vlockstep("replay", "own.vlog").status == 0
     assert vlockstep("log", "show", "own.vlog").status == 0
     assert vlockstep("log", "show", "own.vlog", "--json").status == 0
+
+
+def test_a_local_disk_of_larger_blocks(vlockstep: Command, disk: Path) -> None:
+    """A replay has them from the log; the guest is refused its blocks of 512 bytes again."""
+    copy = disk.with_name("copy.img")
+    copy.write_bytes(disk.read_bytes())
+    words = ["--block", f"disk={disk},local", "--block-sector-size", "disk=4096"]
+    done = vlockstep("record", "ledger", "-o", "a.vlog", *words, "--", "--lines=2", "--pause=0")
+    assert done.status == 1
+    result = vlockstep("replay", "a.vlog", "--block", f"disk={copy},local")
+    assert (result.status, result.err) == (0, "")
+    assert "the guest halted with status 1" in result.out

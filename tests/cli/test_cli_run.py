@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from cli_command import Command, argv, environment, run_process, shell
+from support import crash, make_image
 
 import vlockstep as api
 from vlockstep.machine import bundled
@@ -257,6 +258,12 @@ def test_a_core_that_cannot_be_written(
     assert (told.err, bool(json.loads(told.out)["core_problem"])) == ("", True)
 
 
+def test_a_core_is_private(vlockstep: Command, tmp_path: Path) -> None:
+    vlockstep("run", "fault", "--dumpcore", tmp_path, "--", "--kind=pointer")
+    (core,) = tmp_path.iterdir()
+    assert core.stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.external("gdb")
 @pytest.mark.parametrize(
     ("kind", "function"),
@@ -276,3 +283,16 @@ def test_gdb_opens_the_core(vlockstep: Command, tmp_path: Path, kind: str, funct
     )
     assert re.search(rf"rip +0x\w+ +0x\w+ <{function}\+\d+>", done.stdout)
     assert re.search(rf"#0  0x\w+ in {function} \(\)", done.stdout)
+
+
+def test_a_guest_that_crashes_the_engine(vlockstep: Command, tmp_path: Path) -> None:
+    image, cores = tmp_path / "crashing.hvt", tmp_path / "cores"
+    image.write_bytes(make_image(crash()).content)
+    result = vlockstep("run", image, "--dumpcore", cores)
+    assert result.status == 1
+    assert "guest error: the CPU engine crashed (SIGABRT) at exits:0\n" in result.err
+    assert "lcall 0x2b, 0" in result.err and "core written to" in result.err
+    log = tmp_path / "a.vlog"
+    assert vlockstep("record", image, "-o", log).status == 1
+    replayed = vlockstep("replay", log)
+    assert replayed.status == 0 and "the CPU engine crashed (SIGABRT)" in replayed.out

@@ -45,9 +45,9 @@ def test_the_line_that_is_proposed_works(vlockstep: Command) -> None:
 
 
 def test_demo_takes_no_word_either(vlockstep: Command) -> None:
-    result = vlockstep("demo", "figure1")
+    result = vlockstep("demo", "figure2")
     assert (result.status, result.out) == (2, "")
-    assert f"{BEHIND}demo -- figure1" in result.err
+    assert f"{BEHIND}demo pair -- figure2" in result.err
 
 
 def test_behind_the_dashes_all_is_the_guests(vlockstep: Command) -> None:

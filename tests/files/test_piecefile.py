@@ -37,6 +37,14 @@ def test_whole_pieces(tmp_path: Path) -> None:
     file.close()
 
 
+def test_it_is_private_unless_it_was_not_before(tmp_path: Path) -> None:
+    new, old = tmp_path / "new", tmp_path / "old"
+    old.touch(0o644)
+    for path in (new, old):
+        PieceFile(path, "the file").close()
+    assert [path.stat().st_mode & 0o777 for path in (new, old)] == [0o600, 0o644]
+
+
 def test_a_file_in_use_is_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"in use")

@@ -65,6 +65,8 @@ EXAMPLES = [
     ),
     (events.NetworkLost(), {"event": "network_lost"}),
     (events.NetworkBack(), {"event": "network_back"}),
+    (events.Holding(), {"event": "holding"}),
+    (events.HoldingOver(), {"event": "holding_over"}),
     (
         events.Finished(3, "", *PLACE),
         {
@@ -101,6 +103,8 @@ EXAMPLES = [
             "disks": {},
             "network": None,
             "outputs_held": 0,
+            "hold": False,
+            "holding": False,
             "members": 1,
             "nics": {
                 "net": {
@@ -115,8 +119,11 @@ EXAMPLES = [
             },
             "rejected": 0,
             "moves": [],
+            "endpoint": "",
         },
     ),
+    (events.Resuming(7, 3), {"event": "resuming", "entries": 7, "begin": 3}),
+    (events.NotResumed("no log"), {"event": "not-resumed", "reason": "no log"}),
     (
         events.Reached("entry:5", *PLACE),
         {

@@ -63,6 +63,30 @@ def test_outputs_leave_when_the_guest_pauses_or_has_made_many() -> None:
     assert entries.urgent
 
 
+def test_while_outputs_are_on_their_way_more_gather() -> None:
+    entries, _ = outbox()
+
+    def make(count: int) -> None:
+        for _ in range(count):
+            entries.append(FRAME)
+            entries.queued()
+
+    make(16)
+    assert len(entries.take()) == 16
+    make(63)
+    assert not entries.urgent
+    make(1)
+    assert entries.urgent
+    assert len(entries.take()) == 64
+    make(16)
+    entries.acknowledged = 16
+    make(1)
+    assert not entries.urgent
+    entries.acknowledged = 80
+    make(1)
+    assert entries.urgent
+
+
 def test_an_output_that_was_not_taken_wakes_whoever_found_nothing() -> None:
     entries, wakes = outbox()
     entries.append(FRAME)

@@ -9,13 +9,22 @@ PRIMARY, STRANGER = b"made", b"stranger"
 
 
 class Said:
-    """Links of the replica "me", who knows "primary", and what was said on them."""
+    """Links of the replica "me", who knows "primary", what was said on them, and to whom it
+    connects: to peers that are called as the places where they are reached."""
 
     def __init__(self) -> None:
         self.messages: list[tuple[bytes, Message]] = []
-        self.links = Links("me", self._send, lambda: {"primary"})
+        self.connected: list[bytes] = []
+        self.links = Links("me", self, lambda: {"primary"})
 
-    def _send(self, data: bytes, peer: bytes) -> bool:
+    def dial(self, endpoint: str) -> bytes:
+        self.connected.append(endpoint.encode())
+        return endpoint.encode()
+
+    def hang_up(self, peer: bytes) -> None:
+        self.connected.remove(peer)
+
+    def send(self, data: bytes, peer: bytes) -> bool:
         self.messages.append((peer, decode(data)))
         return True
 
@@ -44,3 +53,31 @@ def test_who_was_displaced_is_asked_at_the_next_word() -> None:
     said.messages.clear()
     assert said.links.heard(STRANGER, Goodbye("")) is None
     assert said.messages == [(STRANGER, Who())]
+
+
+def test_who_was_dialed_and_is_no_member_any_more_is_hung_up_on() -> None:
+    said = Said()
+    for place in ("primary's", "member's", "destination", "gone", "never there"):
+        assert said.links.dial(place) == place.encode()
+    for place, replica in ((b"primary's", "primary"), (b"gone", "gone")):
+        said.links.introduce(place)
+        said.links.heard(place, Iam(PROTOCOL, replica))
+    said.links.hang_up({"member's"}, b"destination")
+    assert said.connected == [b"primary's", b"member's", b"destination"]
+    assert [*said.links.dialed] == ["primary's", "member's", "destination"]
+    assert said.links.replicas == ["primary"]
+    assert not said.links.made(b"gone")
+
+
+def test_who_is_dialed_again_is_another_one() -> None:
+    said = Said()
+    said.links.dial("there")
+    said.links.introduce(b"there")
+    said.links.heard(b"there", Iam(PROTOCOL, "gone"))
+    said.links.hang_up((), None)
+    said.links.dial("there")
+    said.links.introduce(b"there")
+    assert said.links.at(b"there") is None
+    assert said.links.heard(b"there", Iam(PROTOCOL, "primary")) == "primary"
+    said.links.hang_up((), None)
+    assert said.connected == [b"there"]

@@ -22,10 +22,12 @@ from vlockstep.ft.guest import Guest
 from vlockstep.ft.handoff import EntryOutbox
 from vlockstep.ft.process import Process, _Network
 from vlockstep.ft.replica import Replica
+from vlockstep.ft.resumedir import ResumeDirectory, Unresumable
 from vlockstep.ft.runtime import Setting
 from vlockstep.ft.transfer import Transfer
 from vlockstep.host.devices import ConsoleFile
 from vlockstep.host.live import LiveWorld
+from vlockstep.machine.basis import basis
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.world import Outcome
@@ -51,13 +53,17 @@ class Arbiter:
         owner: str,
         expected: int,
         leave_out: frozenset[str],
-        take_in: frozenset[str],
+        take_in: Mapping[str, str],
         moved: Mapping[str, str] | None = None,
+        afresh: bool = False,
     ) -> Record:
         answer = next(self._answers)
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def renew(self, record: Record, token: int, next: int) -> bool:
+        raise AssertionError("no record has a lease")
 
     def end(self, generation: int) -> None:
         self.ended.append(generation)
@@ -91,12 +97,27 @@ def process(tmp_path: Path, said: list[str]) -> Iterator[Process]:
 def test_whatever_fails_in_a_claim_it_is_answered_and_told_once(
     process: Process, said: list[str]
 ) -> None:
-    answers = []
+    answers: list[Record | None] = []
+    replica = cast(Replica, SimpleNamespace(arbiter_answered=answers.append))
     for _ in range(6):
         process.claim(Claim(1))
-        answers.append(process._answers.get(timeout=10))
+        process._calls.get(timeout=10)(replica)
     assert answers == [None, None, None, None, OTHER, None]
     assert said == ["away", "the arbiter failed: ZeroDivisionError: odd", "away", "away"]
+
+
+def test_a_guest_ends_whatever_becomes_of_its_core(tmp_path: Path, said: list[str]) -> None:
+    def observe(event: Event) -> None:
+        said.append(event.text if isinstance(event, Notice) else "")
+
+    image, console = sample("fault"), ConsoleFile(tmp_path / "console")
+    setting = Setting(image, console, {}, {}, core_directory=tmp_path / "no\0directory")
+    listener = channel.listen(f"ipc://{tmp_path}/socket", None, forbidden)
+    arbiter = Arbiter(Record(2, "this", ("this",)))
+    process = Process(setting, Channels(listener), arbiter, observe, instance="this")
+    config = GuestConfig(image.digest, arguments=("--kind=ud",))
+    assert process.run_primary(config, 1, secondaries=0).status == 255
+    assert any("cannot write a core file: ValueError" in text for text in said)
 
 
 @pytest.mark.parametrize("stalled", [False, True])
@@ -132,6 +153,34 @@ def test_the_arbiter_learns_of_the_end_only_when_nothing_is_on_its_way(
     assert arbiter.ended == ([] if stalled else [1])
     assert any("on its way" in text for text in said) == stalled
     go.set()
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_who_finds_that_the_arbiter_does_not_know_of_the_end_finds_the_log(
+    tmp_path: Path, known: bool
+) -> None:
+    """Else the guest, which has ended, would boot."""
+
+    class Forgetful(Arbiter):
+        def end(self, generation: int) -> None:
+            if not known:
+                raise ArbiterError("away")
+            super().end(generation)
+
+    image, told = sample("hello"), Forgetful(Record(1, "me", ("me",)))
+    config, logs = GuestConfig(image.digest), ResumeDirectory(tmp_path / "resume", "me", None)
+    setting = Setting(image, ConsoleFile(tmp_path / "console"), {}, {}, resume=logs)
+    listener = channel.listen(f"ipc://{tmp_path}/socket", None, forbidden)
+    process = Process(setting, Channels(listener), told, lambda event: None, instance="me")
+    assert process.run_primary(config, 0, secondaries=0).status == 0
+    later = ResumeDirectory(tmp_path / "resume", "other", None)
+    if known:
+        with pytest.raises(Unresumable, match="has left no log"):
+            later.take_over("me", config)
+    else:
+        file, history = later.take_over("me", config)
+        file.close()
+        assert history.ended == history.next - 1
 
 
 class Heard:
@@ -195,7 +244,7 @@ def test_what_the_guest_makes_while_its_entries_are_taken_is_not_behind_its_visi
     outbox = Overtaken(process.wake, process.wake, threading.Condition())
     replica, now = process._replica, process.now()
     primary = replica.role = replica._roles.alone(GuestConfig(""), 1)
-    primary.received(now, "n", Hello(replica._setting.image.digest, 0, 0, "", ""))
+    primary.received(now, "n", Hello(replica._setting.image.digest, 0, 0, "", "", dict(basis())))
     primary.received(now, "n", Answer(0, 0, 0, 0))
     taken = SimpleNamespace(state=SimpleNamespace(next=2), to="n", precopy=None)
     replica.transfer = cast(Transfer, taken)

@@ -56,9 +56,12 @@ _INSTRUCTIONS = """
     d9ee 0f77 f30fae242500002000 f20f5ec0 0fae142500002000 9bdbe3
     48c7c3000020006a33546a026a2b48c7c0000410005048cf 0f0f000c 62f17c4858c0 c5f877
     ba01050000b800002000ef ba02050000b800002000ef ba07050000b800002000ef ba40050000b800702000ef
+    d9ebd9f8 d9ebd9fe d9f1 d9f3 c5f057c0 41c5f057c0 660f3802c0 0f3802c9 660f3a63c00c
+    b80000008089c2660f3a60042500002000 0fc70c2500002000 f0480fc70c2500002000 66f20fc70f e1fe e0fe
+    ba0000008031c083c9fff7f9
 """
 """What a kernel may do, and what none should: exits, far transfers, control registers, tables,
-MSRs, extended state, SVM, wild pointers, its own code and page tables."""
+MSRs, extended state, SVM, wild pointers, its own code and page tables, errata."""
 PIECES = [SPIN, *(bytes.fromhex(text) for text in _INSTRUCTIONS.split())]
 
 

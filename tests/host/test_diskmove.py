@@ -272,3 +272,74 @@ def test_an_old_file_that_cannot_be_closed_costs_nothing(
     DiskMove(disk, tmp_path / "new.img").run()
     assert disk.path == tmp_path / "new.img"
     disk.write(0, bytes(512))
+
+
+class Outliving:
+    """What of each file outlives the host's death, in the least."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.content: dict[Path, bytes] = {}
+        sync = DiskFile.sync
+
+        def noted(file: DiskFile) -> None:
+            sync(file)
+            self.content[file.path] = file.read(0, file.capacity) or b""
+
+        patch.setattr(DiskFile, "sync", noted)
+
+
+class Writes:
+    """An agreement while which a guest writes; where it is decided that the disk is the new file,
+    its host may die."""
+
+    def __init__(self, disk: Disk, outliving: Outliving) -> None:
+        self.outlived: dict[Path, bytes] = {}
+        """When that is decided."""
+        self._disk = disk
+        self._outliving = outliving
+
+    def begin(self) -> None: ...
+
+    def reach(self, path: Path, token: int) -> None:
+        self._disk.write(0, content_of(1))
+        self._disk.sync()
+
+    def decide(self) -> None:
+        self.outlived = dict(self._outliving.content)
+        self._disk.write(BLOCK, content_of(2))
+        self._disk.sync()
+
+    def keep(self, reason: str) -> None: ...
+    def done(self) -> None: ...
+    def cancel(self, reason: str) -> None: ...
+    def abandon(self) -> None: ...
+
+
+def test_what_is_synced_is_so_in_the_file_that_may_be_the_disk(
+    disk: Disk, old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outliving = Outliving(monkeypatch)
+    agreement = Writes(disk, outliving)
+    DiskMove(disk, tmp_path / "new.img", agreement=agreement).run()
+    assert agreement.outlived[tmp_path / "new.img"][:BLOCK] == content_of(1)
+    for path in (old, tmp_path / "new.img"):
+        assert outliving.content[path][: 2 * BLOCK] == content_of(1) + content_of(2)
+
+
+def test_a_file_that_is_used_no_more_needs_no_sync(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be left, and closed, while it is synced."""
+    sync = DiskFile.sync
+
+    def moving_on(file: DiskFile) -> None:
+        monkeypatch.setattr(DiskFile, "sync", sync)
+        DiskMove(disk, tmp_path / "new.img").run()
+        file.sync()
+
+    monkeypatch.setattr(DiskFile, "sync", moving_on)
+    disk.sync()
+    assert disk.path == tmp_path / "new.img"
+    disk.storage.close()
+    with pytest.raises(HostError, match="cannot write to the disk"):
+        disk.sync()

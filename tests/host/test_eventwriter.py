@@ -7,39 +7,24 @@ import re
 import subprocess
 import sys
 import threading
-from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from backgrounds import Later
 
-from vlockstep.host.background import BackgroundThread, Job
+from vlockstep.host.background import BackgroundThread
 from vlockstep.host.eventwriter import LIMIT, EventWriter
 from vlockstep.testing.process import environment
 
 Event = dict[str, Any]
 
 
-class Stalling:
-    """A `Background` that does nothing until it is told to."""
-
-    def __init__(self) -> None:
-        self.jobs: deque[Job] = deque()
-
-    def submit(self, job: Job) -> None:
-        self.jobs.append(job)
-
-    def drain(self, seconds: float) -> bool:
-        while self.jobs:
-            self.jobs.popleft()()
-        return True
-
-
 class Told:
     """What a writer has written of what it was given."""
 
     def __init__(self) -> None:
-        self.background = Stalling()
+        self.background = Later()
         self.events: list[Event] = []
         self._clock = iter(range(10**9))
         self._writer = EventWriter(self.background, self.events.append, lambda: next(self._clock))

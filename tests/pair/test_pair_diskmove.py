@@ -22,8 +22,8 @@ from vlockstep.testing.process import PairError, ReplicaProcess
 
 GUEST = ("--lines=2000", "--pause=30", "--work=500")
 """Writes until it is stopped."""
-PATIENT = 400
-"""Milliseconds from one heartbeat to the next, so that nobody who stands still counts as dead."""
+PATIENT = {"heartbeat_ms": 400, "misses": 150}
+"""Nobody who stands still counts as dead, however long a command takes meanwhile."""
 
 
 class Moving:
@@ -37,7 +37,7 @@ class Moving:
 
     def begin(self, *options: object, of: str = "primary", to: Path | None = None) -> None:
         words = ["disk", "move", of, f"disk={to or self.new}", "--run-dir", self._run.path]
-        self.command = ReplicaProcess("move", [*words, "--json", *options], lambda: "")
+        self.command = ReplicaProcess("move", [*words, "--json", *options], self.pair._explain)
         self.pair._processes["move"] = self.command
 
     def wait_phase(self, phase: str) -> None:
@@ -75,7 +75,15 @@ class Moving:
 @pytest.fixture
 def moving(make_pair: MakePair) -> Moving:
     """Its guest runs."""
-    pair = make_pair("ledger", GUEST, reachable=True, heartbeat_ms=PATIENT)
+    pair = make_pair("ledger", GUEST, reachable=True, **PATIENT)
+    wait_until(lambda: pair.transcript)
+    return Moving(pair)
+
+
+@pytest.fixture
+def watchful(make_pair: MakePair) -> Moving:
+    """Who is silent counts as dead after some seconds."""
+    pair = make_pair("ledger", GUEST, reachable=True, heartbeat_ms=400, misses=15)
     wait_until(lambda: pair.transcript)
     return Moving(pair)
 
@@ -147,7 +155,8 @@ def test_the_primary_dies_before_the_record_stands(moving: Moving) -> None:
     moving.check(moving.old, "secondary")
 
 
-def test_the_primary_dies_when_nobody_else_knows_of_the_record(moving: Moving) -> None:
+def test_the_primary_dies_when_nobody_else_knows_of_the_record(watchful: Moving) -> None:
+    moving = watchful
     asked_in_vain(moving)
     moving.pair.cut("to_secondary")
     moving.let_arbiter(reached=True)
@@ -262,8 +271,9 @@ def test_only_the_primary_moves_it(moving: Moving) -> None:
     assert not moving.new.exists()
 
 
-def test_a_primary_that_is_replaced_meanwhile_moves_nothing(moving: Moving) -> None:
+def test_a_primary_that_is_replaced_meanwhile_moves_nothing(watchful: Moving) -> None:
     """Even if it is the primary again: others have written to the old file alone."""
+    moving = watchful
     moving.begin("--rate", "1K")
     moving.wait_phase("copying")
     assert moving.pair.switchover() == 2
@@ -295,7 +305,7 @@ def test_a_file_that_is_another_one_elsewhere(
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     under = ["unshare", "-rm", "/bin/sh", "-c", ELSEWHERE.format(file), folder]
-    moving = Moving(make_pair("ledger", GUEST, under={"secondary": under}, heartbeat_ms=PATIENT))
+    moving = Moving(make_pair("ledger", GUEST, under={"secondary": under}, **PATIENT))
     moving.begin(to=folder / "new.img")
     assert moving.command.wait_exit() == 1
     assert any("is still" in line and problem in line for line in moving.command.text)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import struct
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from pair_checks import KILLED, SHORT, check_equal, check_log, said
+from support import DATA, HALT, halt, hypercall, make_image
 
-from vlockstep.replay.entry import Entry
+from vlockstep.replay.entry import Entry, Kind
 from vlockstep.replay.logfile import LogReader
-from vlockstep.testing import check_ledger, replay
+from vlockstep.testing import Pair, check_ledger, replay
 from vlockstep.testing.plugin import MakePair
 
 GUESTS = [
@@ -81,6 +83,50 @@ def test_guest_error(make_pair: MakePair) -> None:
     assert ends[0].status == 1
 
 
+def dumping(make_pair: MakePair, tmp_path: Path, kind: str, **more: object) -> Pair:
+    """Each replica of a guest that ends badly has a directory of its own for cores."""
+    return make_pair(
+        "fault",
+        [f"--kind={kind}"],
+        primary_options=["--dumpcore", tmp_path / "primary"],
+        secondary_options=["--dumpcore", tmp_path / "secondary"],
+        **more,
+    )
+
+
+@pytest.mark.parametrize(("kind", "status"), [("ud", 255), ("noidt", 1)])
+def test_each_replica_writes_a_core(
+    make_pair: MakePair, tmp_path: Path, kind: str, status: int
+) -> None:
+    """Of a guest that aborts, as of one that makes an error, and the same."""
+    pair = dumping(make_pair, tmp_path, kind)
+    assert pair.wait_finished() == (status, status)
+    contents = []
+    for which in ("primary", "secondary"):
+        (core,) = (tmp_path / which).iterdir()
+        told = f"core written to {core}"
+        if status == 255:
+            pair.process(which).wait_notice(told)
+        else:
+            assert said(pair, which, told)
+        contents.append(core.read_bytes())
+    assert contents[0] == contents[1] and contents[0].startswith(b"\x7fELF")
+
+
+def test_a_core_after_a_crash(make_pair: MakePair, tmp_path: Path) -> None:
+    pair = dumping(make_pair, tmp_path, "ud", crash_at="release:1")
+    assert pair.wait_finished() == (KILLED, 255)
+    assert len(list((tmp_path / "secondary").iterdir())) == 1
+
+
+def test_a_core_that_cannot_be_written(make_pair: MakePair, tmp_path: Path) -> None:
+    (tmp_path / "secondary").touch()
+    pair = dumping(make_pair, tmp_path, "ud")
+    assert pair.wait_finished() == (255, 255)
+    assert len(list((tmp_path / "primary").iterdir())) == 1
+    pair.process("secondary").wait_notice("cannot write the core file")
+
+
 def test_guest_error_after_a_crash(make_pair: MakePair) -> None:
     pair = make_pair("fault", ["--kind=noidt"], stop_at=["exits:0"])
     assert pair.wait_reached("primary") == pair.wait_reached("secondary")
@@ -119,3 +165,32 @@ def test_local_disks_that_differ(make_pair: MakePair) -> None:
     disk.write_bytes(right)
     pair.start_secondary()
     assert pair.wait_finished() == (0, 0)
+
+
+def random_letters(rounds: int) -> bytes:
+    """An image that prints a letter for each random number, and halts."""
+    buffer = DATA + 0x100
+    # L: rdrand rax; rdseed ecx; add eax, ecx; and al, 15; add al, 'a'; mov [buffer], al
+    code = bytes.fromhex("480fc7f0 0fc7f9 01c8 240f 0461 880425") + struct.pack("<I", buffer)
+    code += hypercall(2, DATA) + bytes.fromhex("ffcb")  # puts; dec ebx
+    code += b"\x0f\x85" + struct.pack("<i", -len(code) - 6)  # jnz L
+    data = {DATA: struct.pack("<QQ", buffer, 1), HALT: struct.pack("<Qi", 0, 0)}
+    return make_image(b"\xbb" + struct.pack("<I", rounds) + code + halt(), data).content
+
+
+@pytest.mark.parametrize("place", [None, "entry:301", "sent:100"])
+def test_random_numbers_are_the_same_for_both(
+    make_pair: MakePair, tmp_path: Path, place: str | None
+) -> None:
+    """Nothing was printed of which the survivor does not have the numbers."""
+    image = tmp_path / "letters.hvt"
+    image.write_bytes(random_letters(200))
+    pair = make_pair(image, crash_at=place, primary_options=["--cpu", "broadwell"])
+    assert pair.wait_finished() == (KILLED if place else 0, 0)
+    values = [
+        value for kind, _, _, value, _ in entries(pair.log("secondary")) if kind == Kind.RANDOM
+    ]
+    pairs = zip(values[::2], values[1::2], strict=True)
+    assert pair.transcript == bytes(97 + (a + b) % 16 for a, b in pairs)  # type: ignore[operator]
+    assert len(pair.transcript) == 200
+    check_log(pair, "secondary")

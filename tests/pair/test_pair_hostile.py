@@ -12,6 +12,7 @@ import pytest
 import zmq
 from pair_checks import SHORT, check_equal, check_output, said
 
+from vlockstep.machine.basis import basis
 from vlockstep.machine.bundled import open_bundled
 from vlockstep.protocol.messages import (
     PROTOCOL,
@@ -168,7 +169,7 @@ def test_while_the_guest_runs(make_pair: MakePair) -> None:
 def hello(pair: Pair) -> Hello:
     """Of somebody who has seen the arbiter."""
     digest = open_bundled(str(pair.guest)).digest
-    return Hello(digest, 0, 0, (pair.arbiter / "guest").read_text(), "")
+    return Hello(digest, 0, 0, (pair.arbiter / "guest").read_text(), "", dict(basis()))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,15 @@ from vlockstep.testing.faults.strangers import NEXT_PROTOCOL
 from vlockstep.testing.plugin import MakePair
 from vlockstep.wire import keys
 
+OTHER_RESULTS = """
+import sys
+from vlockstep.machine import basis
+basis._ORDINARY -= 1
+from vlockstep.cli import main
+sys.argv[1:] = sys.argv[sys.argv.index("vlockstep") + 1 :]
+main()
+"""
+
 
 def held(make_pair: MakePair, **options: object) -> Pair:
     options = {"primary_options": ["--stop-at", "entry:50"], **options}
@@ -46,6 +55,8 @@ def test_other_than_the_guest_has(make_pair: MakePair) -> None:
     pair.under["protocol"] = [sys.executable, "-c", NEXT_PROTOCOL]
     pair.join("image", guest=files["ledger.hvt"], wait=False)
     pair.join("protocol", wait=False)
+    pair.under["results"] = [sys.executable, "-c", OTHER_RESULTS]
+    pair.join("results", wait=False)
     pair.join("disk", "--block", f"disk={files['same']}", wait=False)
     pair.join("size", "--block", f"disk={files['large']}", wait=False)
     pair.join("guest", guest="hello", wait=False)
@@ -64,6 +75,7 @@ def test_other_than_the_guest_has(make_pair: MakePair) -> None:
         {
             "image": (1, "refuses this replica: .*start both with the same image"),
             "protocol": (1, r"refuses this replica: it speaks protocol \d+, not"),
+            "results": (1, "refuses this replica: x87 instructions give other results at the prim"),
             "disk": (2, r"same is not the primary's disk 'disk'; give both the same file"),
             "size": (2, "the disk 'disk' is not the primary's: it has 2097152 bytes here and 104"),
             "guest": (2, "hello.hvt declares no block device 'disk'"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 from contextlib import closing, suppress
 from itertools import product
@@ -12,6 +14,7 @@ import pytest
 from commands import run_command
 from pair_checks import SHORT, check_equal, check_log, check_output, said, some
 
+from vlockstep.machine.basis import basis
 from vlockstep.machine.bundled import open_bundled
 from vlockstep.sim.sides import SIDES, Side
 from vlockstep.testing import Pair, PairError, replay
@@ -57,6 +60,26 @@ def test_secondary_on_a_host_with_less(make_pair: MakePair) -> None:
     told = pair.process("primary").wait_event("notice")["text"]
     assert told.startswith(f"the secondary cannot follow: {missing}")
     pair.start_secondary("--cpu-limit", "sandybridge")
+    assert pair.wait_finished() == (0, 0)
+    check_output(pair)
+
+
+def test_secondary_whose_c_library_computes_otherwise(make_pair: MakePair) -> None:
+    """Unless it does not: then it may follow."""
+    variant = "GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4"
+    script = "from vlockstep.machine.basis import basis; print(basis()['results'])"
+    ask = ["env", variant, sys.executable, "-c", script]
+    there = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+    if there == basis()["results"]:
+        pytest.skip("it gives the same results either way")
+    pair = make_pair("ledger", SHORT, start=False)
+    pair.start_primary()
+    pair.under["secondary"] = ["env", variant]
+    pair.start_secondary()
+    assert pair.process("secondary").wait_exit() == 1
+    assert said(pair, "secondary", "x87 instructions give other results at the primary")
+    pair.under.clear()
+    pair.start_secondary()
     assert pair.wait_finished() == (0, 0)
     check_output(pair)
 

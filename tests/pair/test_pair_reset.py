@@ -46,7 +46,7 @@ def dead_process() -> dict[str, object]:
 
 def claim(arbiter: DirectoryArbiter, expected: int) -> None:
     """By a replica without others."""
-    assert arbiter.claim("a", expected, frozenset(), frozenset()).owner == "a"
+    assert arbiter.claim("a", expected, frozenset(), {}).owner == "a"
 
 
 def test_show_a_pair_through_its_life(make_pair: MakePair) -> None:

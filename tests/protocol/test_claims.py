@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from protocol.roles import (
     CLOCK,
     START,
+    THERE,
     TIMING,
     batch,
     following,
     hello,
     kinds,
+    protected,
     query,
     record,
     ruling,
@@ -129,6 +133,52 @@ def test_who_takes_over_keeps_the_others() -> None:
     rules, live = secondary.arbiter_answered(START, record(2, "c", "b"))
     assert rules == Send(ruling(2, "c", "b"), "b")
     assert live == GoLive(2, frozenset("b"))
+
+
+def test_who_was_taken_in_unheard_is_found_where_the_arbiter_says() -> None:
+    """By a member that its primary could not tell of it before it died."""
+    known = replace(record(2, "a", "b", "d"), endpoints={"b": "b's", "d": "d's"})
+    secondary = following("b")
+    secondary.received(START, "a", Goodbye("going"))
+    assert secondary.state is State.CLAIMING
+    secondary.arbiter_answered(START, known)
+    assert secondary.members == {"a": "", "b": THERE, "d": "d's"}, "what it was told itself counts"
+    won = replace(record(2, "b", "d"), endpoints=known.endpoints)
+    secondary = suspicious("b", "d")
+    secondary.members["d"] = ""
+    secondary.tick(secondary.deadline())
+    rules, live = secondary.arbiter_answered(START, won)
+    assert rules == Send(Ruling(2, "b", {"b": THERE, "d": "d's"}), "d")
+    assert live == GoLive(2, frozenset("d"))
+
+
+def test_who_was_taken_in_unheard_finds_who_takes_over() -> None:
+    secondary = following("d")
+    secondary.received(START, "a", Goodbye("going"))
+    known = replace(record(2, "b", "d"), endpoints={"b": "b's", "d": "d's"})
+    dial, hello = secondary.arbiter_answered(START, known)
+    assert dial == Dial("b", "b's")
+    assert isinstance(hello, Send) and isinstance(hello.message, Hello) and hello.to == "b"
+
+
+def test_who_is_told_that_it_rules_itself_waits_for_the_arbiter() -> None:
+    """Who has lost against it may know before it."""
+    secondary = suspicious("c", "b")
+    secondary.received(START, "b", have(0))
+    assert secondary.state is State.CLAIMING
+    assert secondary.received(START, "b", ruling(2, "c", "b")) == []
+    assert secondary.state is State.CLAIMING and secondary.owner == "a"
+    assert GoLive(2, frozenset("b")) in secondary.arbiter_answered(START, record(2, "c", "b"))
+
+
+def test_a_primary_that_is_told_that_it_rules_waits_for_the_arbiter() -> None:
+    primary = protected("b", "c")
+    primary.received(START, "c", Goodbye("going"))
+    assert primary.state is State.CLAIMING
+    assert primary.received(START, "b", ruling(2, "a", "b")) == []
+    assert primary.state is State.CLAIMING
+    primary.arbiter_answered(START, record(2, "a", "b"))
+    assert primary.state is State.PROTECTED
 
 
 # A new owner is followed

@@ -114,7 +114,7 @@ def bound(primary: Primary) -> Primary:
 
 def asked(primary: Primary) -> Primary:
     """And the arbiter is asked to take it in."""
-    claim = Claim(bound(primary).generation, take_in=frozenset({JOIN}))
+    claim = Claim(bound(primary).generation, take_in={JOIN: THERE})
     assert claim in says(primary, primary.next)
     assert primary.state is State.TAKING_IN
     return primary
@@ -375,7 +375,7 @@ def test_the_arbiter_is_asked_when_it_has_every_entry_whose_output_may_have_been
     assert primary.state is State.BINDING
     append(primary, NOW, LINE)
     actions = says(primary, first + 2)
-    assert Claim(2, take_in=frozenset({JOIN})) in actions
+    assert Claim(2, take_in={JOIN: THERE}) in actions
 
 
 def test_no_output_is_begun_without_its_promise_once_the_arbiter_is_asked() -> None:
@@ -982,7 +982,7 @@ def loaded_there(primary: Primary) -> list[Action]:
 
 def test_a_guest_that_stands_is_handed_over_where_it_does(primary: Primary) -> None:
     members = {*standing(primary).followers, JOIN}
-    assert Claim(primary.generation, take_in=frozenset({JOIN})) in loaded_there(primary)
+    assert Claim(primary.generation, take_in={JOIN: THERE}) in loaded_there(primary)
     actions = primary.arbiter_answered(NOW, record(primary.generation + 1, "a", *members))
     assert Resume() not in actions and primary.state is State.PROTECTED and primary.stands
     actions = primary.switchover(NOW, JOIN)

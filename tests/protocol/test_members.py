@@ -8,6 +8,7 @@ from protocol.roles import (
     LEASE,
     LINE,
     START,
+    THERE,
     TIMING,
     answer,
     append,
@@ -62,7 +63,8 @@ def test_the_guest_begins_when_all_have_come() -> None:
     for member in ("b", "c"):
         primary.received(START, member, hello())
     assert primary.received(START, "b", Answer(0, 0, 0, 0)) == []
-    assert primary.received(START, "c", Answer(0, 0, 0, 0)) == [Claim(0, take_in=frozenset("bc"))]
+    claim = Claim(0, take_in={"a": "", "b": THERE, "c": THERE}, afresh=True)
+    assert primary.received(START, "c", Answer(0, 0, 0, 0)) == [claim]
 
 
 def test_and_when_each_has_granted_a_lease() -> None:

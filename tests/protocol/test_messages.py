@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlockstep.protocol import messages
-from vlockstep.protocol.messages import Message
+from vlockstep.protocol.messages import Hello, Message
 from vlockstep.wire.codec import MessageError
 
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
@@ -21,7 +21,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "bool": st.booleans(),
     "str": st.text(),
     "bytes": st.binary(),
-    "dict[str, str]": st.dictionaries(st.text(), st.text()),
+    "dict[str, str]": st.dictionaries(st.text(max_size=99), st.text(max_size=99), max_size=9),
     "dict[str, Any]": st.dictionaries(st.text(), st.integers(0, 9) | st.text()),
 }
 
@@ -71,6 +71,12 @@ def test_well_formed_rubbish_is_a_message_error_or_a_message(kind: int, content:
     except MessageError:
         return
     assert messages.encode(message)
+
+
+@pytest.mark.parametrize("basis", [{"results": "5" * 1000}, {str(n): "" for n in range(1000)}])
+def test_a_basis_of_a_peer_is_small(basis: dict[str, str]) -> None:
+    with pytest.raises(MessageError, match="a Hello with a basis that is none"):
+        messages.decode(messages.encode(Hello("image", 0, 0, "", "", basis)))
 
 
 @given(st.binary(max_size=200))

@@ -355,7 +355,8 @@ def test_a_primary_that_was_itself_stopped_blames_nobody_at_once() -> None:
 def test_the_one_it_replaced_is_told_to_stop() -> None:
     new, old = alone(), protected()
     (told,) = sent(new.received(START, "x", Query(1, START, 0, 0, 0)), Ruling)
-    assert Stop in kinds(old.received(START, "b", told))
+    assert told == ruling(2, "a")
+    assert Stop in kinds(old.received(START, "b", ruling(2, "b")))
 
 
 def test_who_knows_as_much_is_told_nothing() -> None:

@@ -213,7 +213,7 @@ class AnyRole(RuleBasedStateMachine):
         members = {self.me} if before is None else {*before.members}
         if generation not in self.records and winner:
             if winner in ("me", self.me) and self.me in members:
-                owner, members = self.me, members - claim.leave_out | claim.take_in
+                owner, members = self.me, members - claim.leave_out | claim.take_in.keys()
             else:
                 owner = "c" if winner == "me" else winner
                 members -= set() if kept else {self.me}

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from vlockstep.errors import LogError
 from vlockstep.machine.registers import Registers
 from vlockstep.replay import codec
-from vlockstep.replay.entry import Checkpoint, End, Entry, Kind, Value, describe
+from vlockstep.replay.entry import OUTPUTS, Checkpoint, End, Entry, Kind, Value, describe
 
 TOP = (1 << 64) - 1
 U64 = st.integers(0, TOP)
 VECTOR = st.integers(0, 255)
 SMALL = st.binary(max_size=20)
-NUMBERS = [Kind.CYCLES, Kind.WALLTIME, Kind.POLL, Kind.INTERRUPT, Kind.GENERATION]
+NUMBERS = [Kind.CYCLES, Kind.WALLTIME, Kind.POLL, Kind.INTERRUPT, Kind.GENERATION, Kind.RANDOM]
 HANDLE = st.integers(0, 63)
 DIGESTS = [Kind.CONSOLE, Kind.NET_WRITE, Kind.BLOCK_WRITE]
 
@@ -46,6 +46,9 @@ def logs(draw: st.DrawFn) -> tuple[int, list[Entry]]:
 @given(logs())
 def test_what_is_encoded_is_decoded(log: tuple[int, list[Entry]]) -> None:
     assert codec.decode(codec.encode(*log)) == log
+    first, entries = log
+    outputs = [(n, entry[0]) for n, entry in enumerate(entries, first) if entry[0] in OUTPUTS]
+    assert codec.outline(codec.encode(*log)) == (first, first + len(entries), outputs)
 
 
 FRAME = bytes(60)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise
 
 import pytest
 
@@ -10,7 +12,7 @@ from vlockstep.ft.transfer import TransferLimits
 from vlockstep.machine.world import Outcome
 from vlockstep.protocol.timing import SECOND, Timing
 from vlockstep.sim import check, programs
-from vlockstep.sim.client import Client
+from vlockstep.sim.client import Client, KvClients, start_clients
 from vlockstep.sim.execution import execute
 from vlockstep.sim.explore import Cases, crash_everywhere, explore, part_everywhere
 from vlockstep.sim.schedule import PROGRAMS, Fault, Schedule
@@ -44,7 +46,7 @@ def simulation(schedule: Schedule, conditions: Conditions | None = None) -> Simu
 def test_all_join_where_nothing_prevents_it(program: str, replicas: int, limits: str) -> None:
     schedule = Schedule(program, 60, 1, replicas=replicas, newcomers=2).joined()
     with simulation(schedule, Conditions(transfer=LIMITS[limits])) as pair:
-        client = Client(pair, schedule.size) if program == "tally" else None
+        client = start_clients(pair, schedule)
         pair.run(lambda: len(pair.emissions) > 3)
         for name in NEWCOMERS:
             pair.join(name)
@@ -66,11 +68,35 @@ def test_all_join_with_an_arbiter_that_takes_long() -> None:
         assert isinstance(pair.host("newcomer").outcome, Outcome)
 
 
+def test_who_outlives_others_connects_to_members_alone() -> None:
+    schedule = Schedule("ledger", 300, 1, (Fault("crash", "primary"),), newcomers=2)
+    with simulation(schedule) as pair:
+        keeper = pair.secondary.replica
+
+        def is_with(*others: str) -> bool:
+            """Those are the other members, and connected."""
+            members = keeper.role.ruling().members.keys() - {"secondary"}
+            return members == set(others) <= set(keeper._links.replicas)
+
+        pair.run(lambda: len(pair.emissions) > 3)
+        for left, name in pairwise(("primary", *NEWCOMERS)):
+            pair.join(name)
+            pair.run(partial(is_with, left, name))
+            pair.crash(left)
+            pair.run(partial(is_with, name))
+            assert set(keeper._links.dialed) <= {name}
+        pair.run()
+        assert isinstance(keeper.result, Outcome)
+        assert not list(check.violations(pair, schedule, None))
+
+
 def test_many_join_in_random_schedules(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise these would prove nothing."""
     violations, members, came = check.violations, set[tuple[int, str]](), set[tuple[int, str]]()
 
-    def count(pair: Simulation, schedule: Schedule, client: Client | None) -> Iterator[str]:
+    def count(
+        pair: Simulation, schedule: Schedule, client: Client | KvClients | None
+    ) -> Iterator[str]:
         for host in pair.hosts[schedule.replicas :]:
             if host.started:
                 came.add((schedule.seed, host.name))
@@ -131,6 +157,42 @@ def test_who_was_taken_in_by_a_primary_that_is_dead_goes_on() -> None:
     assert not execute(Schedule.parse(schedule)).violations
 
 
+@pytest.mark.parametrize("replicas", [2, 3])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_members_find_each_other_if_none_was_told_of_who_was_taken_in(
+    program: str, replicas: int
+) -> None:
+    """By what the arbiter knows of where they are reached, and so the guest stays protected."""
+    schedule = Schedule(program, 60, 1, (Fault("crash", "primary"),), False, replicas, 1).joined()
+    with simulation(schedule) as pair:
+        client = start_clients(pair, schedule)
+        pair.run(lambda: len(pair.emissions) > 3)
+        pair.join("newcomer")
+        pair.run(lambda: pair.arbiter.generation == 2)
+        pair.crash("primary")
+        pair.run()
+        assert not list(check.violations(pair, schedule, client))
+        others = {host.name for host in pair.hosts} - {"primary"}
+        assert all(isinstance(pair.host(name).outcome, Outcome) for name in others)
+        assert set(pair.arbiter.records[3].members) == others
+        assert pair.arbiter.generation == 3
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_who_is_told_that_it_rules_before_the_arbiter_answers_it(seed: int) -> None:
+    """By the other one, which has lost against it, and only now reads what it had asked."""
+    schedule = Schedule("ledger", 60, seed, (Fault("crash", "primary"),), replicas=3)
+    with simulation(schedule, Conditions(verdict=(50_000, SECOND // 10))) as pair:
+        others = pair.hosts[1:]
+        pair.run(lambda: len(pair.emissions) > 3)
+        pair.network.split("secondary", "tertiary")
+        pair.crash("primary")
+        pair.run(lambda: any(host.generation > 1 for host in others))
+        pair.network.heal()
+        pair.run()
+        assert not list(check.violations(pair, schedule, None))
+
+
 def one_that_was_alone() -> list[str]:
     """It has outputs that it may make for ever when it takes a member in; that one takes over when
     nobody hears anybody, and then they are made."""
@@ -169,7 +231,7 @@ def test_the_primary_moves_by_precopy_where_nothing_prevents_it(
 ) -> None:
     schedule = Schedule(program, 60, 1, (Fault("precopy", "newcomer"),), False, replicas, 1)
     with simulation(schedule, Conditions(transfer=LIMITS[limits])) as pair:
-        client = Client(pair, schedule.size) if program == "tally" else None
+        client = start_clients(pair, schedule)
         pair.run(lambda: len(pair.emissions) > 3)
         pair.precopy("newcomer")
         pair.run(lambda: pair.primary.replica.result is not None)

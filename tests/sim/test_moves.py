@@ -35,6 +35,10 @@ OTHERS = (
 """What else may happen."""
 
 
+MOST_POINTS = 100_000
+"""To which all executions of a schedule come: with heartbeats of a millisecond each has many."""
+
+
 def points_of(schedule: str) -> list[Point]:
     points: list[Point] = []
     execute(Schedule.parse(schedule), points.append)
@@ -52,15 +56,17 @@ def moves(seed: int) -> Iterator[Result]:
     at = outputs[0] + chance.randint(0, 20000)
     other = chance.choice(OTHERS).format(at=at + chance.randint(0, 20000), later=at + 60000)
     faults = f"{guest} move:primary@{at}us {other}".strip()
-    points = [point for point in points_of(faults) if point.time >= at]
-    while True:
+    points, done = [point for point in points_of(faults) if point.time >= at], 0
+    while points and done < MOST_POINTS:
         first = chance.choice(points)
         crash = f"{faults} crash:{first.host}@#{first.number}"
         later = [p for p in points if p.time >= first.time and p.host != first.host]
         if later and chance.random() < 0.5:
             second = chance.choice(later)
             crash += f" crash:{second.host}@#{second.number}"
-        yield execute(Schedule.parse(crash))
+        result = execute(Schedule.parse(crash))
+        done += sum(result.points.values())
+        yield result
 
 
 def many(first: int, count: int) -> Iterator[Result]:

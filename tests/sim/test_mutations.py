@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -93,12 +93,16 @@ def without_compare_and_set(patch: pytest.MonkeyPatch) -> None:
     claim: Claim = rule.claim
 
     def generous(
-        register: Register, wanted: Record, leave_out: frozenset[str], take_in: frozenset[str]
+        register: Register,
+        wanted: Record,
+        leave_out: frozenset[str],
+        take_in: Mapping[str, str],
+        *more: Any,
     ) -> Record:
-        claim(register, wanted, leave_out, take_in)
+        claim(register, wanted, leave_out, take_in, *more)
         before = register.read(wanted.generation - 1)
         members = {wanted.owner} if before is None else {*before.members, wanted.owner}
-        return replace(wanted, members=tuple(sorted(members - leave_out | take_in)))
+        return replace(wanted, members=tuple(sorted(members - leave_out | take_in.keys())))
 
     patch.setattr(rule, "claim", generous)
 
@@ -368,6 +372,7 @@ def test_a_guard_that_is_missing_is_missed(
     results = explore(SEEDS[first:], kinds, replicas)
     failure = next((result for result in results if result.violations), None)
     assert failure is not None
+    assert not any("TypeError" in text for text in failure.violations), "the mutation is wrong"
     simple = shrink(failure)
     assert simple.violations and len(simple.schedule.faults) <= len(failure.schedule.faults)
     assert execute(Schedule.parse(str(simple.schedule))) == simple
@@ -423,6 +428,18 @@ def test_one_lease_is_not_enough(careful: bool, monkeypatch: pytest.MonkeyPatch)
         simulation.run()
         found = list(check.violations(simulation, schedule, None))
         assert not found if careful else "output of generation 1" in found[0]
+
+
+def test_what_clients_saw_has_no_order_if_outputs_do_not_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The secondary lacks a change of which a client was told, and goes on without it."""
+    text = "kv/6 seed={} cut:secondary@22000us+400000us crash:primary@26000us"
+    schedules = [Schedule.parse(text.format(seed)) for seed in range(26, 426)]
+    assert not execute(schedules[0]).violations
+    without_output_rule(monkeypatch)
+    found = (text for schedule in schedules for text in execute(schedule).violations)
+    assert any("no order explains what was replied" in text for text in found)
 
 
 def test_that_all_members_have_what_was_released_is_checked_directly(

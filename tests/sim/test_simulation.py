@@ -25,6 +25,7 @@ def long(guest: str, replicas: int) -> Any:
         ("real-tally/1", 2),
         long("ledger/2", 3),
         long("tally/2", 3),
+        long("kv/1", 2),
         long("real-ledger/1", 3),
     ],
 )
@@ -55,7 +56,10 @@ def test_crashes_of_a_primary_with_interrupts(guest: str) -> None:
 def test_every_kind_of_point_is_met() -> None:
     met: set[str] = set()
 
-    for text in ("ledger/99 seed=2 drop@15000us cut:all@60000us+900000us", "tally/2 seed=2"):
+    for text in (
+        "ledger/99 seed=2 drop@15000us cut:all@60000us+900000us",
+        "tally/2 seed=2 lease=20000us",
+    ):
         assert not execute(Schedule.parse(text), lambda point: met.add(point.what)).violations
     assert met >= EFFECTS | {
         "receive", "step", "turn", "frame", "verdict", "connected", "background",

@@ -8,6 +8,8 @@ import pytest
 
 from vlockstep.ft import keptlog
 from vlockstep.ft.events import Notice
+from vlockstep.protocol.timing import SECOND
+from vlockstep.sim.host import SimulatedHost
 from vlockstep.testing import LocalPair, check_ledger, replay
 
 LINES = 5
@@ -36,6 +38,34 @@ def test_nobody_reads_the_events(for_ever: bool) -> None:
         for host in pair.hosts:
             assert [event["event"] for event in host.events] == ["started", "notice", "finished"]
             assert [event["event"] for event in host.told[1:]] == ["notice"] * (not for_ever)
+
+
+def waits(host: SimulatedHost) -> list[str]:
+    """What it said of room for outputs."""
+    notices = [event["text"] for event in host.events if event["event"] == "notice"]
+    return [text for text in notices if "outputs" in text]
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_storage_that_is_full_for_a_while(dies: bool) -> None:
+    """Outputs wait for room, also those of who takes over, and the guest fails nowhere."""
+    with LocalPair("ledger", ("--lines=9", "--pause=1")) as pair:
+        pair.run_to_entry(10)
+        began, pair.full = len(pair.transcript), True
+        pair.run(lambda: pair.now > 2 * SECOND)
+        assert pair.transcript[began:].count(b"\n") == 0
+        if dies:
+            pair.crash("primary")
+            pair.run(lambda: pair.secondary.live)
+            pair.run(lambda: bool(waits(pair.secondary)))
+        pair.full = False
+        pair.run()
+        check_ledger(pair.transcript, pair.disk(), 9)
+        last = pair.secondary if dies else pair.primary
+        assert waits(last) == [
+            "the storage is full: outputs wait there; delete something, and they are made",
+            "there is room for outputs again",
+        ]
 
 
 def test_log_that_comes_to_a_standstill(tmp_path: Path) -> None:

@@ -127,6 +127,7 @@ def test_a_guest_goes_on_after_a_snapshot_and_again_from_it(
     disk = tmp_path / "again.img"
     second = start("snapshot", "start", file, "--block", f"disk={disk}", "--console", again)
     assert second.wait(timeout=60) == 0
+    assert {path.stat().st_mode & 0o777 for path in (file, disk)} == {0o600}
     first, *_ = numbers = [number for number, _, _ in lines_of(again)]
     assert numbers == [*range(first, 601)] and first > 5
     written, times = read(file), lines_of(again)

@@ -28,7 +28,17 @@ from net.switch_tools import (
 from vlockstep.errors import HostError, UsageError
 from vlockstep.net.nic import MAX_FRAME
 from vlockstep.net.port import SwitchPort
-from vlockstep.net.portmessages import FRAME, Hello, Refuse, Who, decode, encode, parse_mac
+from vlockstep.net.portmessages import (
+    FRAME,
+    MAX_MESSAGE,
+    PROTOCOL,
+    Hello,
+    Refuse,
+    Who,
+    decode,
+    encode,
+    parse_mac,
+)
 from vlockstep.switch.fabric import REPLICAS
 from vlockstep.testing import process as replica_process
 from vlockstep.testing.process import command, environment
@@ -239,7 +249,7 @@ def test_who_looks_before_connecting_is_not_refused(switch: SwitchProcess) -> No
 def test_what_is_not_a_port(switch: SwitchProcess) -> None:
     """Whatever it says, the switch goes on."""
     endpoint = switch.wait_endpoint()
-    hello = Hello(1, "guest", parse_mac(C), "name")
+    hello = Hello(PROTOCOL, "guest", parse_mac(C), "name", "")
     hostile = [
         [b""], [b"\0"], [b"\xff"], [b"a", b"b", b"c"], [b"", b"", b""], [encode(hello)[:-3]],
         [encode(hello), b"more"], [FRAME + frame(A, None)], [b"\x01" + bytes(1000)],
@@ -252,7 +262,7 @@ def test_what_is_not_a_port(switch: SwitchProcess) -> None:
         for parts in hostile:
             stranger.send_multipart(parts)
         assert isinstance(decode(stranger.recv()), Who)  # to the frame
-        stranger.send(encode(Hello(2, "guest", parse_mac(C), "name")))
+        stranger.send(encode(Hello(PROTOCOL + 1, "guest", parse_mac(C), "name", "")))
         while isinstance(refused := decode(stranger.recv()), Who):
             pass
         assert isinstance(refused, Refuse)
@@ -262,7 +272,7 @@ def test_what_is_not_a_port(switch: SwitchProcess) -> None:
         for parts in hostile:
             stranger.send_multipart(parts)
         switch.wait_status(lambda status: any(p["malformed"] > 5 for p in status["ports"]))
-        stranger.send(bytes(MAX_FRAME + 2))
+        stranger.send(bytes(MAX_MESSAGE + 1))
         switch.wait_event("port-disconnected", mac=C)
         until_received(a, frame(A, B), b)
         assert all(event.get("mac") != A for event in switch.events[3:])
@@ -430,7 +440,18 @@ def test_a_file_and_a_living_switch_keep_their_path(tmp_path: Path) -> None:
     [
         (["--uplink", "wlan0"], "no uplink"),
         (["--uplink", "tap:"], "no uplink"),
+        (["--uplink", "tap:,group=blue"], "no uplink"),
         (["--uplink", "passt", "--uplink", "passt"], "given twice"),
+        (["--uplink", "tap:a", "--uplink", "tap:a,group=blue"], "--uplink tap:a is given twice"),
+        (["--uplink", "tap:a,group="], "names no port group"),
+        (["--uplink", "tap:a,group=" + "x" * 65], "is no port group"),
+        (["--uplink", "trunk:"], "'' is no address: write tcp://HOST:PORT"),
+        (["--uplink", "trunk:ipc://x,group=blue"], "a trunk has all port groups"),
+        (
+            ["--uplink", "trunk:ipc://x", "--uplink", "trunk:ipc://y"],
+            "two could close a loop: let --uplink trunk:ipc://y be one of the other switch",
+        ),
+        (["--uplink", "trunk:tcp://192.0.2.1:7710"], "and there are no keys"),
         (["--forward", "8080:80"], "--uplink passt"),
         (["--guest-ip", "10.0.2.15/24"], "--uplink passt"),
         (["--gateway", "10.0.2.2"], "--uplink passt"),

@@ -50,7 +50,17 @@ from vlockstep.protocol.messages import (
 from vlockstep.protocol.timing import SECOND
 from vlockstep.testing.process import TIMEOUT, environment
 from vlockstep.wire import keys
-from vlockstep.wire.channel import Arrived, Channel, Forbidden, connect, listen
+from vlockstep.wire.channel import (
+    Arrived,
+    Channel,
+    Connected,
+    Disconnected,
+    Event,
+    Forbidden,
+    Rejected,
+    connect,
+    listen,
+)
 from vlockstep.wire.endpoint import present
 from vlockstep.wire.keys import Party
 
@@ -67,6 +77,11 @@ assert channel.send(bytes({SIZE}), b"")
 channel.close()
 os._exit(0)
 """
+
+
+def connected(channel: Channel) -> None:
+    while Connected() not in channel.events():
+        assert any(select.select(channel.descriptors, [], [], TIMEOUT)), "no connection"
 
 
 def receive(channel: Channel) -> bytes:
@@ -86,6 +101,98 @@ def test_the_last_word_of_a_process_arrives() -> None:
             assert sender.wait(TIMEOUT) == 0
 
 
+ANSWERER = """
+import os, select, sys
+from vlockstep.wire.channel import Arrived, listen
+channel = listen("tcp://127.0.0.1:0", None, lambda party, data: None)
+print(channel.endpoint, flush=True)
+while True:
+    for event in channel.events():
+        if isinstance(event, Arrived):
+            assert channel.send(b"answer", event.peer)
+            channel.close()
+            os._exit(0)
+    select.select(channel.descriptors, [], [])
+"""
+
+
+def test_the_last_word_of_a_listener_is_heard_before_its_loss() -> None:
+    """However late, and nothing that is said then is kept for the next one who listens there."""
+    command = [sys.executable, "-c", ANSWERER]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE) as answerer:
+        assert answerer.stdout is not None
+        endpoint = answerer.stdout.readline().decode().strip()
+        with closing(connect(endpoint, None)) as channel:
+            connected(channel)
+            assert channel.send(b"question", b"")
+            assert answerer.wait(TIMEOUT) == 0
+            seen: list[Event] = []
+            while Disconnected() not in seen:
+                assert any(select.select(channel.descriptors, [], [], TIMEOUT)), seen
+                seen += channel.events()
+            assert seen == [Arrived(b"", b"answer"), Disconnected()]
+            assert not channel.send(b"too late", b"")
+            with closing(listen(endpoint, None, forbidden)) as successor:
+                connected(channel)
+                assert channel.send(b"hello", b"")
+                assert receive(successor) == b"hello"
+
+
+DEAF = """
+import sys, time, zmq
+socket = zmq.Context().socket(zmq.ROUTER)
+socket.setsockopt(zmq.RCVHWM, 1)
+socket.bind("tcp://127.0.0.1:0")
+print(socket.getsockopt_string(zmq.LAST_ENDPOINT), flush=True)
+time.sleep(1000)
+"""
+
+
+def test_who_listens_next_does_not_hear_what_the_last_one_did_not_read() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", DEAF], env=environment(), stdout=subprocess.PIPE
+    ) as deaf:
+        assert deaf.stdout is not None
+        endpoint = deaf.stdout.readline().decode().strip()
+        with closing(connect(endpoint, None)) as channel:
+            connected(channel)
+            for _ in range(64):
+                assert channel.send(bytes(SIZE), b"")
+            deaf.kill()
+            deaf.wait()
+            with closing(listen(endpoint, None, forbidden)) as successor:
+                connected(channel)
+                assert channel.send(b"hello", b"")
+                assert receive(successor) == b"hello"
+
+
+def test_a_channel_connects_again_and_again() -> None:
+    """To whoever listens there, also while nobody does."""
+    with closing(listen("tcp://127.0.0.1:0", None, forbidden)) as listener:
+        endpoint = listener.endpoint
+    with closing(connect(endpoint, None)) as channel:
+        descriptors = channel.descriptors
+        for number in range(4):
+            with closing(listen(endpoint, None, forbidden)) as listener:
+                connected(channel)
+                assert channel.send(bytes((number,)), b"")
+                assert receive(listener) == bytes((number,))
+        assert channel.descriptors == descriptors
+
+
+def test_a_channel_connects_again_after_an_error_of_the_protocol(pair: Path) -> None:
+    own, others = (keys.load(pair, party) for party in (Party.SECONDARY, Party.PRIMARY))
+    with closing(listen("tcp://127.0.0.1:0", None, forbidden)) as keyless:
+        endpoint = keyless.endpoint
+        channel = connect(endpoint, own, Party.PRIMARY, look=False)
+        seen: list[Event] = []
+        while not any(isinstance(event, Rejected) for event in seen):
+            assert any(select.select(channel.descriptors, [], [], TIMEOUT)), seen
+            seen += channel.events()
+    with closing(channel), closing(listen(endpoint, others, forbidden)):
+        connected(channel)
+
+
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_ipv6(ipv6: str, encrypted: bool, tmp_path: Path) -> None:
     own = others = None
@@ -97,8 +204,8 @@ def test_ipv6(ipv6: str, encrypted: bool, tmp_path: Path) -> None:
         assert channel.endpoint.startswith("tcp://[::1]:")
         with closing(connect(channel.endpoint, others)) as peer:
             assert any(select.select(peer.descriptors, [], [], TIMEOUT))
-            while not peer.send(b"hello", b""):
-                select.select(peer.descriptors, [], [], 0.01)
+            connected(peer)
+            assert peer.send(b"hello", b"")
             assert receive(channel) == b"hello"
 
 
@@ -239,8 +346,8 @@ def test_what_the_primary_says_comes_from_the_primary(pair: Path, party: Party) 
         closing(listen("tcp://127.0.0.1:0", keys.load(pair, Party.PRIMARY), forbidden)) as channel,
         closing(connect(channel.endpoint, keys.load(pair, party))) as peer,
     ):
-        while not peer.send(encode(Switchover()), b""):
-            select.select(peer.descriptors, [], [], 0.01)
+        connected(peer)
+        assert peer.send(encode(Switchover()), b"")
         event = next_message(channel)
         assert isinstance(event, Arrived)
         for message in SAYS:
@@ -286,6 +393,7 @@ def test_an_operator_by_the_secondarys_name_is_an_operator(pair: Path) -> None:
                     operator.recv()
         while channel.send(b"until it is gone", b"me"):
             select.select(channel.descriptors, [], [], 0.01)
+        assert Disconnected() in channel.events()  # and so all is read that it said
         with dealer(channel, pair, Party.OPERATOR, b"me") as operator:
             operator.send(hello)
             assert next_message(channel) == Forbidden(Party.OPERATOR, "Iam")
@@ -296,9 +404,9 @@ def test_without_keys_everybody_may_say_all() -> None:
         closing(listen("tcp://127.0.0.1:0", None, forbidden)) as channel,
         closing(connect(channel.endpoint, None)) as peer,
     ):
+        connected(peer)
         for message in SAYS:
-            while not peer.send(encode(message), b""):
-                select.select(peer.descriptors, [], [], 0.01)
+            assert peer.send(encode(message), b"")
             assert receive(channel) == encode(message)
 
 
@@ -308,12 +416,11 @@ def test_who_says_much_leaves_others_their_turn() -> None:
         closing(listen("tcp://127.0.0.1:0", None, forbidden)) as channel,
         closing(connect(channel.endpoint, None)) as peer,
     ):
-        while not peer.send(b"", b""):
-            select.select(peer.descriptors, [], [], 0.01)
+        connected(peer)
         for _ in range(3000):
             assert peer.send(b"", b"")
         seen = 0
-        while seen < 3001:
+        while seen < 3000:
             events = [e for e in channel.events() if isinstance(e, Arrived)]
             assert len(events) <= 1024
             seen += len(events)

@@ -1,7 +1,7 @@
 """The arbiter: which replica rules, decided by a compare-and-set on the generation.
 
-rule        claim, Register, Record, Arbiter: the decision, pure, over a register that offers
-            three operations
+rule        claim, renew, fence, Register, Record, Arbiter: the decisions, pure, over a register
+            that offers a few operations
 directory   DirectoryArbiter, Reign: the register in a shared directory
 """
 

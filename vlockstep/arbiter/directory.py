@@ -3,9 +3,14 @@
 It holds one file per generation. A record is created by giving a draft that name with link(2),
 which fails if the name exists. That is atomic on local filesystems (ext4, XFS, Btrfs, tmpfs, ZFS,
 APFS) and on NFS of any version, where it is the classic way to take a lock; a link whose answer got
-lost is recognised by the draft's link count. Filesystems without hard links (FAT, most SMB and FUSE
-mounts of object stores) are refused with an error. A directory serves one protected guest, whose
-name it holds, and nothing else.
+lost is recognised by the draft's link count.
+
+The token of a record that has a lease is an empty file, whose name has the number at which it
+stands. It is raised, and sealed, by rename(2), which consumes its source: of two who rename it one
+succeeds. So nobody needs a listing that is fresh, or a clock of the filesystem.
+
+Filesystems without hard links (FAT, most SMB and FUSE mounts of object stores) are refused with an
+error. A directory serves one protected guest, whose name it holds, and nothing else.
 """
 
 from __future__ import annotations
@@ -16,23 +21,30 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from vlockstep.arbiter import rule
-from vlockstep.arbiter.rule import ArbiterError, Record
+from vlockstep.arbiter.rule import SEALED, ArbiterError, Clock, Record
 from vlockstep.errors import HostError, UsageError
 from vlockstep.files.atomicfile import sync
 from vlockstep.files.processes import identity, runs
 
 _NAME = re.compile(r"generation-(\d{10})(\.ended)?")
+_TOKEN = re.compile(r"lease-\d{10}-([0-9a-f]{32})-(\d{10,20}|sealed)")
+_TOKEN_NAME = re.compile(r"[0-9a-f]{32}")
 _GUEST = "guest"
 _GUEST_NAME = re.compile(r"[0-9a-f]{32}")
 _DRAFT = re.compile(r"\.(claim|guest)-[0-9a-f]{32}")
 _OF_THE_FILESYSTEM = re.compile(r"lost\+found|\.nfs[0-9a-f]+")
-_FIELDS = get_type_hints(Record) | {"members": list, "disks": dict}
+_FIELDS = get_type_hints(Record) | {
+    "members": list,
+    "endpoints": dict,
+    "disks": dict,
+    "disks_before": dict,
+}
 _RESET = "vlockstep arbiter reset"
 
 
@@ -67,22 +79,41 @@ class DirectoryArbiter:
     """The arbiter in the shared directory `path`, a `Register`; `name` is who claims, for
     people."""
 
-    def __init__(self, path: Path, name: str, guest: str = "") -> None:
-        """`guest` is what a guest is called that has a name already, when it gets this arbiter."""
+    def __init__(self, path: Path, name: str, guest: str = "", lease: int = 0) -> None:
+        """`guest` is what a guest is called that has a name already, when it gets this arbiter.
+        One that is started afresh here has this `lease`, in nanoseconds, or none if it is 0."""
         self.path = path
         self.name = name
+        self.lease = lease
         self._guest = ""
         self._own_name = guest
+
+    def fence(self, clock: Clock, tell: Callable[[str], None]) -> bool:
+        """Before `start`: wait for the lease of a guest that runs, or has run, as far as is known
+        here, and seal it. Whether it is sealed; if not, none stands in the way, or `start` refuses.
+        `tell` is told, for people, what is waited for."""
+        self._prepare()
+        generation, ended = self._scan()
+        if not generation or ended:
+            return False
+        reign = self._reign(generation)
+        if not reign.record.lease:
+            return False
+        if not rule.sealed(self, reign.record):
+            tell(f"waiting for the lease of generation {generation} to run out ({reign.owner})")
+        return rule.sealed(self, rule.fence(self, reign.record, clock))
 
     def start(self) -> int:
         """The generation after which a guest may start afresh: who claims the next one does.
 
-        Refused while it has not ended: its owner may still be running.
+        Refused while it has not ended, nor its lease is sealed: its owner may still be running.
         """
         self._prepare()
         generation, ended = self._scan()
         if generation and not ended:
-            raise UsageError(self._still_ruled(self._reign(generation)))
+            reign = self._reign(generation)
+            if not rule.sealed(self, reign.record):
+                raise UsageError(self._still_ruled(reign))
         return generation
 
     def claim(
@@ -90,10 +121,15 @@ class DirectoryArbiter:
         owner: str,
         expected: int,
         leave_out: frozenset[str],
-        take_in: frozenset[str],
+        take_in: Mapping[str, str],
         moved: Mapping[str, str] | None = None,
+        afresh: bool = False,
     ) -> Record:
-        return rule.claim(self, self._record(expected + 1, owner), leave_out, take_in, moved)
+        claimant = replace(self._record(expected + 1, owner), lease=self.lease)
+        return rule.claim(self, claimant, leave_out, take_in, moved, afresh)
+
+    def renew(self, record: Record, token: int, next: int) -> bool:
+        return rule.renew(self, record, token, next)
 
     def _record(self, generation: int, owner: str) -> Record:
         pid = os.getpid()
@@ -101,6 +137,7 @@ class DirectoryArbiter:
             generation,
             owner,
             members=(owner,),
+            token=uuid.uuid4().hex,
             name=self.name,
             host=socket.gethostname(),
             pid=pid,
@@ -109,10 +146,10 @@ class DirectoryArbiter:
 
     def moved(self) -> Mapping[str, str]:
         """The files of those disks that had moved when it was last told who rules, by the guest's
-        names for them."""
+        names for them; also of those that had before the guest was started last."""
         generation = self.current()
         record = self.read(generation) if generation else None
-        return {} if record is None else record.disks
+        return {} if record is None else record.moved
 
     def current(self) -> int:
         """The generation that rules, as far as can be seen from here; 0 before the first."""
@@ -193,6 +230,8 @@ class DirectoryArbiter:
         draft = self.path / f".claim-{uuid.uuid4().hex}"
         try:
             _write(draft, json.dumps(asdict(record)))
+            if record.lease:
+                _write(self._token_file(record, 0), "")
             try:
                 os.link(draft, self._file(record.generation))
             except FileExistsError:
@@ -218,6 +257,32 @@ class DirectoryArbiter:
             self._ended_file(generation).touch()
         except OSError as error:
             raise ArbiterError(f"cannot write in {self.path}: {error.strerror}") from error
+
+    def token(self, record: Record) -> int | None:
+        return self._tokens().get(record.token)
+
+    def _tokens(self) -> dict[str, int]:
+        """Where each stands, by its name. Who lists a directory in which one is being raised may
+        find it at both places, or at none."""
+        found: dict[str, int] = {}
+        for match in filter(None, map(_TOKEN.fullmatch, self._listing())):
+            name, stands = match[1], SEALED if match[2] == "sealed" else int(match[2])
+            other = found.get(name, stands)
+            found[name] = SEALED if SEALED in (stands, other) else max(stands, other)
+        return found
+
+    def move_token(self, record: Record, before: int, after: int) -> bool:
+        target = self._token_file(record, after)
+        try:
+            try:
+                self._token_file(record, before).rename(target)
+            except FileNotFoundError:
+                if not target.exists():
+                    return False  # if it does, this was done, and the answer got lost
+            sync(self.path)
+        except OSError as error:
+            raise ArbiterError(f"cannot write in {self.path}: {error.strerror}") from error
+        return True
 
     # Inside
 
@@ -246,13 +311,18 @@ class DirectoryArbiter:
 
     def _names(self) -> tuple[list[str], list[str]]:
         """Of an arbiter's files, and of others."""
-        try:
-            names = [file.name for file in self.path.iterdir()]
-        except OSError as error:
-            raise ArbiterError(f"cannot read the arbiter {self.path}: {error.strerror}") from error
+        names = self._listing()
         own = [name for name in names if name == _GUEST or _NAME.fullmatch(name)]
         others = {name for name in names if not _OF_THE_FILESYSTEM.fullmatch(name)} - set(own)
-        return own, [name for name in others if not _DRAFT.fullmatch(name)]
+        besides = (_DRAFT, _TOKEN)
+        return own, [name for name in others if not any(kind.fullmatch(name) for kind in besides)]
+
+    def _listing(self) -> list[str]:
+        try:
+            with os.scandir(self.path) as entries:
+                return [entry.name for entry in entries]
+        except OSError as error:
+            raise ArbiterError(f"cannot read the arbiter {self.path}: {error.strerror}") from error
 
     def _name_guest(self) -> None:
         """Unless somebody else has meanwhile."""
@@ -321,13 +391,12 @@ class DirectoryArbiter:
 
     def _scan(self) -> tuple[int, bool]:
         """The highest generation, and whether it has ended."""
-        try:
-            with os.scandir(self.path) as entries:
-                matches = (_NAME.fullmatch(entry.name) for entry in entries)
-                found = ((int(m[1]), m[2] is not None) for m in matches if m)
-                return max(found, default=(0, False))
-        except OSError as error:
-            raise ArbiterError(f"cannot read the arbiter {self.path}: {error.strerror}") from error
+        matches = filter(None, map(_NAME.fullmatch, self._listing()))
+        return max(((int(m[1]), m[2] is not None) for m in matches), default=(0, False))
+
+    def _token_file(self, record: Record, stands: int) -> Path:
+        number = "sealed" if stands == SEALED else f"{stands:010}"
+        return self.path / f"lease-{record.generation:010}-{record.token}-{number}"
 
     def _ended_file(self, generation: int) -> Path:
         return self._file(generation).with_suffix(".ended")
@@ -341,8 +410,12 @@ def _parse(text: str) -> Record:
         raise ValueError("fields of wrong types")
     if {type(member) for member in record.members} != {str} or record.owner not in record.members:
         raise ValueError("an owner who is no member")
-    if {type(path) for path in record.disks.values()} - {str}:
+    if {type(place) for place in record.endpoints.values()} - {str}:
+        raise ValueError("a member that is reached nowhere")
+    if {type(path) for path in record.moved.values()} - {str}:
         raise ValueError("a disk without a path")
+    if record.lease < 0 or (record.lease and not _TOKEN_NAME.fullmatch(record.token)):
+        raise ValueError("a lease without a token")
     return Record(**{**fields, "members": tuple(record.members)})
 
 

@@ -19,13 +19,20 @@ standard error then.
     protect         protect: a guest that runs gets replicas
     migrate         migrate, receive: a guest that moves to another host
     arbiter         arbiter: who rules
+    cluster         cluster: a cluster as a whole, its rules, tasks and events
+    host            host: the agent of a host, and the hosts of a cluster
+    guest           guest: the guests of a cluster
     switch          switch: the virtual switch
     keys            keys: what replicas need to trust each other
-    demo            demo: the demonstration
+    demo            demo: the demonstration of a pair
+    figure1         figure1: that of a cluster
 
 What they share
 
-    command         Command, Group: what our commands do beyond Typer's
+    command         Command, TenderCommand, Group: what our commands do beyond Typer's
+    tender          translated, split: the command line of solo5-hvt
+    clusteroptions  operator, do: those of who speaks to a cluster
+    clusterview     watch: a cluster in a table that changes
     devices         disks, nics: the options of a guest's devices
     hints           add_hint: which option mends what is wrong
     options         replica_spec: options, and the specification that they make

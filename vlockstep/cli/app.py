@@ -10,11 +10,15 @@ import typer
 
 from vlockstep import __version__
 from vlockstep.cli.arbiter import arbiter
-from vlockstep.cli.command import Command, Group, markup
+from vlockstep.cli.cluster import cluster
+from vlockstep.cli.command import Command, DefaultGroup, Group, TenderCommand, markup
 from vlockstep.cli.cpu import cpu
 from vlockstep.cli.demo import demo
 from vlockstep.cli.disk import disk
+from vlockstep.cli.figure1 import figure1
+from vlockstep.cli.guest import guest
 from vlockstep.cli.guests import guests
+from vlockstep.cli.host import host
 from vlockstep.cli.keys import keys
 from vlockstep.cli.log import log
 from vlockstep.cli.migrate import migrate, receive
@@ -32,6 +36,7 @@ PROTECT = "Fault tolerance"
 RUN = "Run and replay"
 WATCH = "Running guests"
 CONNECT = "Network and keys"
+CLUSTER = "Clusters of hosts"
 
 
 def _print_version(wanted: bool) -> None:
@@ -65,11 +70,35 @@ def vlockstep(
     """
 
 
+demos = typer.Typer(
+    cls=DefaultGroup,
+    help="Watch a guest outlive the host under it.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: vlockstep demo",
+)
+demos.command("pair", cls=Command, epilog="Example: vlockstep demo pair --kill write:700")(demo)
+demos.command(cls=Command, epilog="Example: vlockstep demo figure1 --isolate B")(figure1)
+
+
 def _add(command: Callable[..., None], group: str, example: str) -> None:
     app.command(cls=Command, rich_help_panel=group, epilog=f"Example: vlockstep {example}")(command)
 
 
-_add(demo, PROTECT, "demo --kill write:700 --keep demo-files")
+def _add_tender() -> None:
+    """`run`, with the command line of solo5-hvt."""
+    app.command(
+        "hvt",
+        cls=TenderCommand,
+        rich_help_panel=RUN,
+        help="Run a guest in the place of solo5-hvt, with its command line.\n\n"
+        "Devices are named as there: --net:NAME=IFACE, --net-mac:NAME=MAC, --block:NAME=PATH, "
+        "--block-sector-size:NAME=N. What stands behind the image is the guest's. The exit status "
+        "is the guest's, and 1 after a guest error.",
+        epilog="Example: vlockstep hvt --mem=64 -- hello --status=3",
+    )(run)
+
+
+app.add_typer(demos, name="demo", rich_help_panel=PROTECT)
 _add(primary, PROTECT, "primary ledger --arbiter /tmp/pair --block disk=/tmp/ledger.img")
 _add(secondary, PROTECT, "secondary ledger --arbiter /tmp/pair --block disk=/tmp/ledger.img")
 _add(protect, PROTECT, "protect ledger-1 --arbiter /tmp/pair")
@@ -78,6 +107,7 @@ _add(receive, PROTECT, "receive ledger --arbiter /tmp/pair --block disk=/tmp/led
 _add(migrate, PROTECT, "migrate ledger-1 tcp://127.0.0.1:7720")
 app.add_typer(arbiter, name="arbiter", rich_help_panel=PROTECT)
 _add(run, RUN, "run hello -- --status=3")
+_add_tender()
 _add(record, RUN, "record clock -o clock.vlog")
 _add(replay, RUN, "replay clock.vlog --until exits:500")
 app.add_typer(log, name="log", rich_help_panel=RUN)
@@ -92,5 +122,8 @@ _add(stop, WATCH, "stop ledger-1")
 app.add_typer(snapshot, name="snapshot", rich_help_panel=WATCH)
 _add(suspend, WATCH, "suspend ledger-1 -o ledger.vsnap")
 _add(resume, WATCH, "resume ledger.vsnap")
+app.add_typer(cluster, name="cluster", rich_help_panel=CLUSTER)
+app.add_typer(host, name="host", rich_help_panel=CLUSTER)
+app.add_typer(guest, name="guest", rich_help_panel=CLUSTER)
 _add(switch, CONNECT, "switch --uplink passt --forward 8080:80")
 app.add_typer(keys, name="keys", rich_help_panel=CONNECT)

@@ -11,6 +11,8 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from vlockstep.cli import tender
+
 GUEST, PAIR, FILES, TIMING = "Guest", "Pair", "Files", "Timing"
 PORTS, UPLINKS, ENTRIES, REPLAY = "Ports", "Uplinks", "Entries", "Replay"
 FAULT, TESTS, OTHER = "Fault", "For tests", "Other"
@@ -47,6 +49,9 @@ class _Helpful:
 
 
 class Command(_Helpful, TyperCommand):
+    _mark: tuple[str, ...] = ("--",)
+    """What stands between its own words and the guest's."""
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         for param in self.params:
@@ -56,17 +61,19 @@ class Command(_Helpful, TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if ctx.resilient_parsing:  # completes a command line that is not finished
             return super().parse_args(ctx, args)
-        end = args.index("--") if "--" in args else len(args)
-        words, guest = args[:end], args[end + 1 :]
+        words, guest = self._split(ctx, args)
+        words = [part for word in words for part in tender.translated(word)]
         strays = list(_strays(ctx, words))
         passes_on = any(param.name == _GUEST_WORDS for param in self.params)
         if passes_on and strays:
             kept = [word for at, word in enumerate(words) if at not in strays]
             moved = [words[at] for at in strays]
-            line = shlex.join([*ctx.command_path.split(), *kept, "--", *moved, *guest])
-            hint = f"If it is the guest's, write it behind --: {line}"
+            line = shlex.join([*ctx.command_path.split(), *kept, *self._mark, *moved, *guest])
+            behind = "".join(self._mark) or "the image"
+            hint = f"If it is the guest's, write it behind {behind}: {line}"
             ctx.fail(f"{_complaint(ctx, moved[0])} {hint}")
-        rest = super().parse_args(ctx, words if passes_on else args)
+        mark = ["--"] if "--" in args else []
+        rest = super().parse_args(ctx, words if passes_on else [*words, *mark, *guest])
         if passes_on:
             ctx.params[_GUEST_WORDS] = guest
         for param in self.params:
@@ -75,11 +82,36 @@ class Command(_Helpful, TyperCommand):
                 ctx.fail(f"{hint} names a file, and - is none: write ./- if you mean that name.")
         return rest
 
+    def _split(self, ctx: Any, args: list[str]) -> tuple[list[str], list[str]]:
+        """The words of the command, and the guest's."""
+        end = args.index("--") if "--" in args else len(args)
+        return args[:end], args[end + 1 :]
+
     def get_help_option(self, ctx: Any) -> Any:
         option = super().get_help_option(ctx)
         if option and any(getattr(p, "rich_help_panel", None) == OTHER for p in self.params):
             option.rich_help_panel = OTHER
         return option
+
+
+class TenderCommand(Command):
+    """What stands behind the image is the guest's, as it is with Solo5's own tender."""
+
+    _mark = ()
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        param: Any
+        for param in self.params:
+            if param.name == _GUEST_WORDS:
+                param.metavar, param.help = "[ARGS]", "The guest's own command line."
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return ["[OPTIONS]", "[--]", "IMAGE", "[ARGS]"]
+
+    def _split(self, ctx: Any, args: list[str]) -> tuple[list[str], list[str]]:
+        words, guest = tender.split(args, _options(ctx))
+        return [tender.in_whole_pages(word) for word in words], guest
 
 
 class Group(_Helpful, TyperGroup):
@@ -94,6 +126,16 @@ class Group(_Helpful, TyperGroup):
             text = command.get_short_help_str(sys.maxsize)
             rows.append((command.rich_help_panel or "Commands", (name, text)))
         _write_groups(formatter, rows)
+
+
+class DefaultGroup(Group):
+    """A group whose first command is meant where none of them is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        asks_for_help = args[:1] in (["-h"], ["--help"]) or (not args and self.no_args_is_help)
+        if not asks_for_help and (not args or args[0] not in self.commands):
+            args = [next(iter(self.commands)), *args]
+        return super().parse_args(ctx, args)
 
 
 def markup(stream: Any) -> Any:

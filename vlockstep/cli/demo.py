@@ -23,6 +23,17 @@ if TYPE_CHECKING:
     from vlockstep.demo.plan import Plan
     from vlockstep.demo.screens import Quiet
 
+KeepOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--keep",
+        metavar="DIR",
+        rich_help_panel=OTHER,
+        help="Keep all files in this directory.",
+        show_default=False,
+    ),
+]
+
 DEFAULT_LINES = 600
 _MAX_LINES = 999_999
 DEFAULT_MEMORY_MB = 64
@@ -81,16 +92,7 @@ def demo(
         ),
     ] = None,
     memory: options.MemoryOption = DEFAULT_MEMORY_MB,
-    keep: Annotated[
-        Path | None,
-        typer.Option(
-            "--keep",
-            metavar="DIR",
-            rich_help_panel=OTHER,
-            help="Keep all files in this directory.",
-            show_default=False,
-        ),
-    ] = None,
+    keep: KeepOption = None,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -118,8 +120,8 @@ def demo(
         seed=random.randrange(_SEEDS) if seed is None else seed,
     )
     screen = Quiet() if as_json else choose()
-    with _signals_end_us():
-        directory = _directory(keep)
+    with signals_end_us():
+        directory = empty_directory(keep)
         kept = keep is not None
         try:
             facts = _show(plan, directory, screen)
@@ -173,8 +175,8 @@ def _by_hand() -> str:
     )
 
 
-def _directory(keep: Path | None) -> Path:
-    """An empty directory."""
+def empty_directory(keep: Path | None) -> Path:
+    """That one, or one among temporary files."""
     try:
         if keep is None:
             return Path(tempfile.mkdtemp(prefix="vlockstep-demo-"))
@@ -187,7 +189,7 @@ def _directory(keep: Path | None) -> Path:
 
 
 @contextmanager
-def _signals_end_us() -> Iterator[None]:
+def signals_end_us() -> Iterator[None]:
     """SIGTERM and SIGHUP unwind, as SIGINT does, so that the replicas are ended too."""
 
     def leave(number: int, _frame: FrameType | None) -> NoReturn:

@@ -24,9 +24,6 @@ from vlockstep.machine.registers import Registers
 from vlockstep.machine.report import GuestError, disassemble
 from vlockstep.machine.world import Cause, Outcome, Stop, World
 
-ABORT_STATUS = 255
-"""What Solo5 guests halt with after a trap or a failed assertion."""
-
 _TICK = 0.5
 
 
@@ -124,7 +121,7 @@ def _run(machine: Machine, world: World) -> Ending:
     if isinstance(outcome, Stop):
         return _stopped(machine, outcome)
     core, problem = (error.core, error.core_problem) if error else (None, "")
-    if outcome.status == ABORT_STATUS:
+    if outcome.aborted:
         core, problem = machine.dump_core(outcome.registers)
     return Ending(
         "error" if error else "halt",

@@ -24,6 +24,31 @@ def _group() -> None:
     """Make keys for the logging channel and the switch."""
 
 
+@keys.command("hosts", cls=Command, epilog="Example: vlockstep keys hosts cluster-keys a b c")
+def hosts(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A new directory, or one with keys of others.")
+    ],
+    names: Annotated[list[str], typer.Argument(metavar="HOST...", help="What they are called.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON.")] = False,
+) -> None:
+    """Make a key for each host of a cluster, by which the others know it.
+
+    Copy to each host its own secret key, and the public ones of all: who has no key there does not
+    belong to the cluster. Give `host` the directory as --keys.
+    """
+    from vlockstep.cluster.agent.hostkeys import create_host_keys
+
+    create_host_keys(directory, names)
+    copies = {name: [f"{name}.key_secret", "*.key"] for name in names}
+    if as_json:
+        output.emit({"directory": str(directory), "files": copies})
+        return
+    print(f"New keys are in {directory}. Copy to each host:\n")
+    output.table(("host", "files"), [(who, " ".join(files)) for who, files in copies.items()])
+    print("\nThe files *.key_secret are secret: a host needs its own alone.")
+
+
 @keys.command(cls=Command, epilog="Example: vlockstep keys new pair-keys")
 def new(
     directory: Annotated[

@@ -109,7 +109,7 @@ def show(
     if as_json:
         head = {"log": str(path), "version": reader.version, "bytes": reader.size}
         head["image"] = reader.image and str(reader.image)
-        output.emit(head | {"config": reader.config.to_dict()})
+        output.emit(head | {"config": reader.config.to_dict(), "basis": dict(reader.basis)})
     else:
         output.fields(_header(reader, replayed))
         print()
@@ -205,17 +205,20 @@ def _parse_kinds(names: list[str]) -> set[int]:
 
 
 def _header(reader: LogReader, replayed: bool) -> Iterator[tuple[str, object]]:
-    from vlockstep.machine.config import MIB
+    from vlockstep.machine.config import BLOCK_SIZE, MIB
 
     config: GuestConfig = reader.config
     yield "log", f"{reader.path}, version {reader.version}, {reader.size} bytes"
     yield "image", f"{_image_name(reader)} ({config.image_digest})"
     yield "memory", f"{config.memory // MIB} MiB"
     yield "cpu", config.cpu
+    if reader.basis:
+        yield "recorded on", ", ".join(f"{name} {value}" for name, value in reader.basis.items())
     yield "arguments", " ".join(config.arguments)
     for name, block in config.blocks.items():
         local = f", local, content {block.content}" if block.local else ""
-        yield "block", f"{name}, {block.capacity} bytes{local}"
+        sized = "" if block.block_size == BLOCK_SIZE else f" in blocks of {block.block_size}"
+        yield "block", f"{name}, {block.capacity} bytes{sized}{local}"
     for name, net in config.nets.items():
         yield "net", f"{name}, {net.mac}, MTU {net.mtu}"
     if not replayed:

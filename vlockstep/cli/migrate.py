@@ -45,6 +45,7 @@ def receive(
     max_pause: pairoptions.MaxPauseOption = 5,
     max_bandwidth: pairoptions.BandwidthOption = 0,
     respawn: pairoptions.RespawnOption = None,
+    hold: pairoptions.HoldOption = False,
     crash_at: pairoptions.CrashOption = None,
     pause_at: pairoptions.PauseOption = None,
     stop_at: pairoptions.StopOption = None,

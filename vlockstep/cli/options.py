@@ -84,6 +84,17 @@ BlockOptions = Annotated[
         show_default=False,
     ),
 ]
+BlockSizeOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--block-sector-size",
+        metavar="NAME=N",
+        rich_help_panel=GUEST,
+        help="The bytes of a block of a block device: a power of two from 512, which is the "
+        "default, to 32768.",
+        show_default=False,
+    ),
+]
 NetOptions = Annotated[
     list[str] | None,
     typer.Option(
@@ -91,8 +102,9 @@ NetOptions = Annotated[
         metavar="NAME=BACKEND",
         rich_help_panel=GUEST,
         help="What a NIC of the guest is connected to: tap:IFACE, an existing tap device, or "
-        "switch:ENDPOINT, where `vlockstep switch` listens; with ,pcap=FILE to capture. Repeat it "
-        "for each NIC.",
+        "switch:ENDPOINT, where `vlockstep switch` listens, with ,group=NAME for another port "
+        "group; with ,mtu=N for another MTU than the tap device's, or 1500 at a switch; with "
+        ",pcap=FILE to capture. Repeat it for each NIC.",
         show_default=False,
     ),
 ]
@@ -195,7 +207,8 @@ def replica_spec(
         fields[_PATHS[name]] = None if given[name] == STDOUT else Path(given[name])
     elsewhere = fields["elsewhere"] = frozenset(_keys(given))
     with naming(fields.get("source"), elsewhere):
-        fields["disks"] = disks(given.get("blocks", ()), fields.get("disks", ()))
+        sizes = given.get("block_sizes", ())
+        fields["disks"] = disks(given.get("blocks", ()), sizes, fields.get("disks", ()))
         fields["nics"] = nics(given.get("nets", ()), given.get("macs", ()), fields.get("nics", ()))
         for part, names in (("timing", _TIMING), ("test", _TEST)):
             _replace(fields, part, {names[name]: given[name] for name in given.keys() & names})
@@ -252,7 +265,9 @@ _FIELDS = {
     "reached_at": "reached_at",
     "awaits_at": "awaits_at",
     "secondaries": "secondaries",
+    "lease": "lease",
     "respawn": "respawn",
+    "hold": "hold",
     "keyframes": "keyframes",
 }
 _PATHS = {
@@ -284,6 +299,7 @@ def _keys(given: dict[str, Any]) -> Iterator[Key]:
                 yield part, names[name]
     for option, kind, rest in (
         ("blocks", "disk", ()),
+        ("block_sizes", "disk", ("block_size",)),
         ("nets", "nic", ()),
         ("macs", "nic", ("mac",)),
     ):

@@ -34,6 +34,8 @@ EVENTS = {
     "loading": "receiving the state of the guest, which runs",
     "disk-moved": "the disk {disk} is {path} now",
     "joined": "another replica has joined: {members} have the guest",
+    "resuming": "the guest is resumed, after {entries} entries of its last owner's log",
+    "not-resumed": "the guest boots, since it cannot be resumed: {reason}",
     "live": "live as generation {generation}",
     "following": "following the new primary, generation {generation}",
     "reached": "the guest stops at {place}, at {position}\n\n{registers}\n\n"
@@ -43,6 +45,8 @@ EVENTS = {
     "alone": "going on alone as generation {generation}",
     "unprotected": "the guest is no longer protected",
     "protected": "the guest is protected again",
+    "holding": "the guest's outputs wait until another replica has joined",
+    "holding_over": "the guest's outputs do not wait for another replica any more",
     "network_lost": "network lost",
     "network_back": "network back",
     "finished": "the guest has ended with status {status}",
@@ -50,6 +54,10 @@ EVENTS = {
     "rejected": "rejected: {reason}",
 }
 """For people."""
+OF_A_LONE_PRIMARY = EVENTS | {
+    "started": "the guest runs",
+    "waiting": "other replicas may join at {endpoint}",
+}
 OF_A_SECONDARY = EVENTS | {
     "started": "following the primary",
     "waiting": "waiting for a guest at {endpoint}",
@@ -75,16 +83,30 @@ def primary(
         int,
         typer.Option(
             "--secondaries",
-            min=1,
+            min=0,
             max=MAX_SECONDARIES,
             metavar="N",
             rich_help_panel=PAIR,
-            help="How many secondaries to wait for.",
+            help="How many secondaries to wait for; with 0 the guest starts at once, and others "
+            "may join.",
         ),
     ] = 1,
+    lease: Annotated[
+        int,
+        typer.Option(
+            "--lease",
+            min=0,
+            max=pairoptions.HOUR_MS,
+            metavar="MS",
+            rich_help_panel=PAIR,
+            help="Be silent when the arbiter was not reached for so long: then the guest can be "
+            "started elsewhere. 0: go on.",
+        ),
+    ] = 0,
     keys: pairoptions.KeysOption = None,
     memory: options.MemoryOption = options.DEFAULT_MEMORY_MB,
     blocks: options.BlockOptions = None,
+    block_sizes: options.BlockSizeOptions = None,
     nets: options.NetOptions = None,
     macs: options.MacOptions = None,
     console: pairoptions.SharedConsoleOption = options.STDOUT,
@@ -100,6 +122,7 @@ def primary(
     max_pause: pairoptions.MaxPauseOption = 5,
     max_bandwidth: pairoptions.BandwidthOption = 0,
     respawn: pairoptions.RespawnOption = None,
+    hold: pairoptions.HoldOption = False,
     crash_at: pairoptions.CrashOption = None,
     pause_at: pairoptions.PauseOption = None,
     stop_at: pairoptions.StopOption = None,
@@ -111,7 +134,8 @@ def primary(
 ) -> None:
     """Run a guest protected by secondaries: it goes on if this process or its machine dies.
 
-    Waits for them first. The exit status is the guest's.
+    Waits for them first. If the guest has run before with a lease, and has not ended, it is started
+    again when that has run out. The exit status is the guest's.
     """
     replicate(options.replica_spec(ctx, "primary"), as_json)
 
@@ -155,6 +179,7 @@ def secondary(
     max_pause: pairoptions.MaxPauseOption = 5,
     max_bandwidth: pairoptions.BandwidthOption = 0,
     respawn: pairoptions.RespawnOption = None,
+    hold: pairoptions.HoldOption = False,
     crash_at: pairoptions.CrashOption = None,
     pause_at: pairoptions.PauseOption = None,
     stop_at: pairoptions.StopOption = None,
@@ -245,7 +270,8 @@ def replicate(spec: ReplicaSpec, as_json: bool) -> NoReturn:
     from vlockstep.supervise.replica import Replica
     from vlockstep.supervise.specfile import naming
 
-    events = output.observer(OF_A_SECONDARY if spec.role == "secondary" else EVENTS, as_json)
+    lines = EVENTS if spec.secondaries else OF_A_LONE_PRIMARY
+    events = output.observer(OF_A_SECONDARY if spec.role == "secondary" else lines, as_json)
     observe = partial(_observe, events, as_json)
     with naming(spec.source, spec.elsewhere), options.progress_of_disks() as tell:
         replica = Replica(spec, observe, status=as_json, tell=tell, settle=events.settle)

@@ -36,7 +36,7 @@ LogOption = Annotated[
         "--log",
         metavar="FILE",
         rich_help_panel=FILES,
-        help="Keep the log in a file.",
+        help="Keep the log in a file. It holds the guest's secrets; a new one is private.",
         show_default=False,
     ),
 ]
@@ -60,14 +60,14 @@ SharedConsoleOption = Annotated[
         "once; - is stdout.",
     ),
 ]
-_HOUR_MS = 3_600_000
+HOUR_MS = 3_600_000
 HeartbeatOption = Annotated[
     int,
     typer.Option(
         "--heartbeat",
         metavar="MS",
         min=1,
-        max=_HOUR_MS,
+        max=HOUR_MS,
         rich_help_panel=TIMING,
         help="Milliseconds between heartbeats.",
     ),
@@ -89,7 +89,7 @@ MaxPauseOption = Annotated[
         "--max-pause",
         metavar="MS",
         min=1,
-        max=_HOUR_MS,
+        max=HOUR_MS,
         rich_help_panel=TIMING,
         help="Hold the guest no longer for a replica that joins while it runs.",
     ),
@@ -111,7 +111,7 @@ LagOption = Annotated[
         "--max-lag",
         metavar="MS",
         min=10,
-        max=_HOUR_MS,
+        max=HOUR_MS,
         rich_help_panel=TIMING,
         help="As a primary: slow down beyond this lag.",
     ),
@@ -149,6 +149,15 @@ RespawnOption = Annotated[
         help="Run this, without a shell, when the guest is no longer protected: it starts another "
         "replica that joins at $VLOCKSTEP_JOIN.",
         show_default=False,
+    ),
+]
+HoldOption = Annotated[
+    bool,
+    typer.Option(
+        "--hold",
+        rich_help_panel=PAIR,
+        help="Emit nothing while no other replica has the guest: its outputs wait until one has "
+        "joined.",
     ),
 ]
 CrashOption = Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from vlockstep.cli import options
@@ -24,7 +25,9 @@ Suppressed = Callable[[int, Kind, int, int, bytes], None]
 
 
 def find_image(log: LogReader, reference: str | None) -> Image:
-    """The image that is named, or the one that the log was recorded with."""
+    """The image that is named, or the one that the log was recorded with. Warns if this is no host
+    to replay it."""
+    recorded.warn_if_unlike(log)
     if reference is not None:
         return bundled.open_image(reference)
     try:
@@ -35,7 +38,7 @@ def find_image(log: LogReader, reference: str | None) -> Image:
 
 def attach_local(image: Image, config: GuestConfig, blocks: list[str]) -> Devices:
     """The disks whose content is not in the log, as they were when it began."""
-    specs = disks(blocks)
+    specs = disks(blocks, ())
     wanted = {name for name, block in config.blocks.items() if block.local}
     for name in sorted(wanted - {spec.name for spec in specs}):
         raise UsageError(
@@ -51,7 +54,8 @@ def attach_local(image: Image, config: GuestConfig, blocks: list[str]) -> Device
                 if spec.name not in wanted
                 else f"the device {spec.name!r} was local: write {spec.name}=PATH,local"
             )
-        if devices.blocks[spec.name] != config.blocks[spec.name]:
+        then = config.blocks[spec.name]
+        if replace(devices.blocks[spec.name], block_size=then.block_size) != then:
             raise UsageError(
                 f"the disk {spec.path} is not as device {spec.name!r} was when the recording "
                 "began: give a copy from then"

@@ -76,13 +76,14 @@ def record(
             "-o",
             metavar="FILE",
             rich_help_panel=FILES,
-            help="The log to write.",
+            help="The log to write. It holds the guest's secrets; a new one is private.",
             show_default=False,
         ),
     ],
     arguments: options.GuestArguments = None,
     memory: options.MemoryOption = options.DEFAULT_MEMORY_MB,
     blocks: options.BlockOptions = None,
+    block_sizes: options.BlockSizeOptions = None,
     nets: options.NetOptions = None,
     macs: options.MacOptions = None,
     keys: options.SwitchKeysOption = None,
@@ -114,6 +115,7 @@ def record(
     """
     from vlockstep.cli.execution import execute
     from vlockstep.host.live import LiveWorld
+    from vlockstep.machine.basis import basis
     from vlockstep.machine.machine import Machine
     from vlockstep.replay.keyframes import KeyframeMaker
     from vlockstep.replay.logfile import LogWriter
@@ -135,7 +137,9 @@ def record(
         reserve_log(log, guest.files)
         output_file = open_empty_console(spec.console, (*guest.files, log))
         world = LiveWorld(output_file, guest.devices.disks, guest.nics)
-        progress = LogInProgress(LogWriter(log, guest.config, guest.image.path), interval)
+        progress = LogInProgress(
+            LogWriter(log, guest.config, guest.image.path, basis=basis()), interval
+        )
         recorder = Recorder(world, machine, progress.append, guest.devices.local)
         if interval is not None:
             progress.maker = KeyframeMaker(machine, world, recorder)

@@ -29,6 +29,7 @@ def run(
     arguments: options.GuestArguments = None,
     memory: options.MemoryOption = options.DEFAULT_MEMORY_MB,
     blocks: options.BlockOptions = None,
+    block_sizes: options.BlockSizeOptions = None,
     nets: options.NetOptions = None,
     macs: options.MacOptions = None,
     keys: options.SwitchKeysOption = None,

@@ -116,10 +116,12 @@ def _rows(about: Mapping[str, Any], told: Mapping[str, Any]) -> list[tuple[str, 
             ("entries", told["entries"]),
             ("lag", lag),
             ("members", str(told["members"])),
-            ("held", f"{told['outputs_held']} outputs"),
+            ("held", _held(told)),
             ("channel", f"{told['channel_bytes']} bytes"),
             ("log file", f"{told['log_bytes']} bytes"),
         ]
+    if told["endpoint"]:
+        rows.append(("reached at", told["endpoint"]))
     for disk, counters in told["disks"].items():
         rows.append((f"disk {disk}", f"{counters['read']} read, {counters['written']} written"))
     for nic, counters in told["nics"].items():
@@ -130,6 +132,11 @@ def _rows(about: Mapping[str, Any], told: Mapping[str, Any]) -> list[tuple[str, 
     if told["network"] is not None:
         rows.append(("network", "up" if told["network"] else "down"))
     return rows
+
+
+def _held(told: Mapping[str, Any]) -> str:
+    waits = ", until another replica has joined" if told["holding"] else ""
+    return f"{told['outputs_held']} outputs{waits}"
 
 
 def events(
@@ -289,14 +296,26 @@ class Move:
     def _next(
         self, guest: GuestClient, watcher: GuestClient, tell: Callable[[dict[str, Any]], None]
     ) -> dict[str, Any] | None:
-        """What the guest answers, if it does next."""
-        ready = select.select([guest, watcher], [], [])[0]
-        if watcher in ready:
-            said = watcher.read(0)
-            if said is not None and said.get("event") == self.event:
-                tell(said)
-        said = guest.read(0) if guest in ready else None
-        return said if said is not None and said.get("answer") == self.command else None
+        """What the guest answers, if it does next. One look may find several lines there."""
+        from vlockstep.supervise.client import Gone
+
+        select.select([guest, watcher], [], [])
+        try:
+            while (said := watcher.read(0)) is not None:
+                if said.get("event") == self.event:
+                    tell(said)
+        except Gone:
+            if (answer := self._answer(guest)) is not None:
+                return answer
+            raise
+        return self._answer(guest)
+
+    def _answer(self, guest: GuestClient) -> dict[str, Any] | None:
+        """If the guest has answered by now."""
+        while (said := guest.read(0)) is not None:
+            if said.get("answer") == self.command:
+                return said
+        return None
 
     def call_off(self, directory: Path | None, name: str, as_json: bool) -> None:
         """From another terminal. Raises `UsageError` if nothing moves, or it is too late."""

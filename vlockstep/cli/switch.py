@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -15,17 +15,22 @@ from vlockstep.errors import UsageError
 
 if TYPE_CHECKING:
     from vlockstep.net.passt import PasstNetwork
-    from vlockstep.switch.switch import Uplink
+    from vlockstep.switch.uplinks import Uplink
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:7710"
 _MAX_AGEING = 10**6
+_PASST, _TRUNK, _GROUP = "passt", "trunk:", ",group="
 _EVENTS = {
     "listening": "listening on {endpoint}",
     "port-connected": "{mac} connected from {name}",
     "port-disconnected": "{mac} disconnected from {name}",
     "port-refused": "refused: {reason}",
+    "trunk-connected": "{name} connected",
+    "trunk-disconnected": "{name} disconnected",
     "uplink": "the uplink {name} is up",
     "uplink-lost": "the uplink {name} is lost: {reason}",
+    "uplink-refused": "the uplink {name} is refused: {reason}",
+    "address-conflict": "two guests have the MAC address {mac}: {guest} and {other}",
 }
 """For people."""
 
@@ -46,8 +51,8 @@ def switch(
             "--keys",
             metavar="DIR",
             rich_help_panel=PORTS,
-            help="Encrypt, and take only replicas with keys from `vlockstep keys new`; needed for "
-            "any address that is not of this machine alone.",
+            help="Encrypt, and take only replicas and switches with keys from `vlockstep keys "
+            "new`; needed for any address that is not of this machine alone.",
             show_default=False,
         ),
     ] = None,
@@ -57,8 +62,9 @@ def switch(
             "--uplink",
             metavar="UPLINK",
             rich_help_panel=UPLINKS,
-            help="A network outside: tap:IFACE, or passt for the host's own (one guest at most). "
-            "May be repeated.",
+            help="A network outside: tap:IFACE, or passt for the host's own (one guest at most), "
+            "with ,group=NAME for another port group; or one trunk:ENDPOINT, to a switch that "
+            "stands for the physical network, with all port groups. May be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -111,8 +117,8 @@ def switch(
 ) -> None:
     """Connect the NICs of guests with each other, and with networks outside.
 
-    Give --net NAME=switch:ENDPOINT to all replicas of a guest. Ctrl-C ends the switch, which
-    then prints its counters.
+    Give --net NAME=switch:ENDPOINT to all replicas of a guest, on each host that of its switch.
+    Ctrl-C ends the switch, which then prints its counters.
     """
     from vlockstep.switch.fabric import Fabric
     from vlockstep.switch.switch import SECOND, Switch
@@ -122,14 +128,15 @@ def switch(
     if not 0 < ageing <= _MAX_AGEING:
         raise UsageError(f"--ageing is from above 0 to {_MAX_AGEING} seconds, not {ageing:g}")
     check_endpoint(listen, keys is not None)
-    wanted = _check_uplinks(uplinks or [])
-    network = _passt_network("passt" in wanted, forwards, guest_ip, gateway)
+    wanted, parent = _read_uplinks(uplinks or [])
+    used = any(uplink.network == _PASST for uplink in wanted)
+    network = _passt_network(used, forwards, guest_ip, gateway)
     loaded = None if keys is None else key_files.load(keys, key_files.Party.SWITCH)
     events = output.observer(_EVENTS, as_json)
     with ExitStack() as stack:
-        opened = [_open_uplink(text, network, stack) for text in wanted]
+        opened = [_open_uplink(uplink, network, stack) for uplink in wanted]
         fabric = Fabric(int(ageing * SECOND))
-        running = Switch(listen, loaded, fabric, opened, events.observe, status=as_json)
+        running = Switch(listen, loaded, fabric, opened, events.observe, as_json, parent)
         stack.callback(running.close)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: running.stop())
@@ -138,14 +145,43 @@ def switch(
             _print_counters(running.ports())
 
 
-def _check_uplinks(texts: list[str]) -> list[str]:
+class _Wanted(NamedTuple):
+    """`--uplink NETWORK[,group=GROUP]`."""
+
+    network: str
+    group: str
+
+
+def _read_uplinks(texts: list[str]) -> tuple[list[_Wanted], str | None]:
+    """Those to networks, and the endpoint of the trunk if there is one."""
+    from vlockstep.net.portmessages import check_group
+
+    trunks = [text.removeprefix(_TRUNK) for text in texts if text.startswith(_TRUNK)]
+    if len(trunks) > 1:
+        raise UsageError(
+            f"a switch has one trunk, for two could close a loop: let --uplink {_TRUNK}{trunks[1]} "
+            "be one of the other switch, or leave it out"
+        )
+    if trunks and _GROUP in trunks[0]:
+        raise UsageError(f"--uplink {_TRUNK}{trunks[0]}: a trunk has all port groups; name none")
+    wanted: list[_Wanted] = []
     for text in texts:
-        kind, _, device = text.partition(":")
-        if text != "passt" and (kind != "tap" or not device):
-            raise UsageError(f"{text!r} is no uplink: write --uplink tap:IFACE or --uplink passt")
-        if texts.count(text) > 1:
-            raise UsageError(f"--uplink {text} is given twice")
-    return texts
+        if text.startswith(_TRUNK):
+            continue
+        network, grouped, group = text.partition(_GROUP)
+        kind, _, device = network.partition(":")
+        if network != _PASST and (kind != "tap" or not device):
+            raise UsageError(
+                f"{text!r} is no uplink: write --uplink tap:IFACE, --uplink passt or "
+                f"--uplink {_TRUNK}ENDPOINT"
+            )
+        if grouped and not group:
+            raise UsageError(f"--uplink {text} names no port group")
+        check_group(group)
+        if network in [other.network for other in wanted]:
+            raise UsageError(f"--uplink {network} is given twice")
+        wanted.append(_Wanted(network, group))
+    return wanted, trunks[0] if trunks else None
 
 
 def _passt_network(
@@ -166,27 +202,29 @@ def _passt_network(
     return None
 
 
-def _open_uplink(text: str, network: PasstNetwork | None, stack: ExitStack) -> Uplink:
-    from vlockstep.switch.switch import Uplink
+def _open_uplink(wanted: _Wanted, network: PasstNetwork | None, stack: ExitStack) -> Uplink:
+    from vlockstep.switch.uplinks import Uplink
 
-    if text == "passt":
+    name, group = wanted.network, wanted.group.encode()
+    if name == _PASST:
         from vlockstep.net.passt import Passt
 
         assert network is not None
         passt = Passt(network)
         stack.callback(passt.close)
-        return Uplink(text, passt, passt.explain, passt.introduce)
+        return Uplink(name, passt, passt.explain, passt.introduce, group)
     from vlockstep.net.tap import Tap
 
-    tap = Tap(text.removeprefix("tap:"))
+    tap = Tap(name.removeprefix("tap:"))
     stack.callback(tap.close)
-    return Uplink(text, tap, tap.disconnection)
+    return Uplink(name, tap, tap.disconnection, group=group)
 
 
 def _print_counters(ports: list[dict[str, Any]]) -> None:
     headers = (
         "port",
         "MAC",
+        "group",
         "frames in",
         "bytes in",
         "frames out",
@@ -199,6 +237,7 @@ def _print_counters(ports: list[dict[str, Any]]) -> None:
         (
             port["name"] if port["up"] else f"{port['name']} (gone)",
             port["mac"] or "-",
+            port["group"] or "-",
             *(str(port[name]) for name in names),
             str(port["malformed"] + port["overflowed"]),
             str(port["moves"]),

@@ -11,4 +11,5 @@ network     Network: the network around the replicas
 visits      Visitor, Gap: clients of the guest
 redis       RedisVisitor: one over TCP
 ping        PingVisitor: a host that pings
+hosts       a cluster, of which a host fails
 """

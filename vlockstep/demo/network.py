@@ -96,14 +96,15 @@ class Network:
             return f"the switch runs; passt leads 127.0.0.1:{self.port} to the guest"
         return f"the switch runs, with no way into it: {self.without}"
 
-    def visit(self) -> str:
-        """Let the clients begin, once; what they do."""
+    def visit(self, mac: str | None = None) -> str:
+        """Let the clients begin, once; what they do. Without a `mac` the guest's is that of the
+        first who connects to this switch."""
         if self.port is not None:
             self.visitors += [RedisVisitor(number + 1, self.port) for number in range(_CLIENTS)]
             deed = f"{_CLIENTS} clients connect by TCP; each does INCR on a key of its own"
         else:
             own, guest = IPv4Address(DEFAULT_GATEWAY), IPv4Interface(DEFAULT_GUEST).ip
-            mac = self.switch.wait_event("port-connected")["mac"]
+            mac = mac or self.switch.wait_event("port-connected")["mac"]
             self.visitors.append(PingVisitor(self.endpoint, own, guest, mac))
             deed = "a host on the switch pings the guest"
         for visitor in self.visitors:

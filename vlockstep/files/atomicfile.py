@@ -23,9 +23,11 @@ class AtomicFile:
     Raises `OSError`, and `InUse` if somebody uses what is there.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mode: int = 0o666) -> None:
+        """With this `mode`, less the umask, whatever that of the file was which it replaces."""
         self.written = 0
         """Bytes."""
+        self._mode = mode
         self._path = path
         self._before = _occupy(path)
         try:
@@ -41,14 +43,14 @@ class AtomicFile:
         if not self._named:
             try:
                 flags = os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC
-                self._fd = os.open(path.parent, flags, 0o666)
+                self._fd = os.open(path.parent, flags, self._mode)
             except OSError as error:
                 if error.errno not in _NO_UNNAMED:
                     raise
                 self._named = True
         if self._named:
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-            self._fd = os.open(self._part, flags, 0o666)
+            self._fd = os.open(self._part, flags, self._mode)
 
     def write(self, data: bytes) -> None:
         rest = memoryview(data)

@@ -31,6 +31,8 @@ from typing import NamedTuple
 from vlockstep.errors import HostError, VlockstepWarning
 from vlockstep.files.processes import command_line
 
+PRIVATE = 0o600
+"""Mode of a new file that holds what a guest knows, such as its keys: a log, a capture, its RAM."""
 _FLOCK = struct.Struct("@hhqqi4x")  # struct flock of a 64-bit Linux
 _REGION = 1 << 62
 _GROUP_BITS, _TOKEN_BITS = 36, 24
@@ -142,8 +144,8 @@ class FileLock:
 
 def open_locked(path: Path, name: str) -> int:
     """Open a file for writing, which `name` names for people, lock it, and leave in it what is
-    there. Raises `OSError` or `InUse`."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    there. A new one is private. Raises `OSError` or `InUse`."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
     try:
         FileLock(fd, name)
     except BaseException:

@@ -44,6 +44,17 @@ class PieceFile:
             raise
         self.written += len(piece)
 
+    def sync(self) -> None:
+        """What was written outlives the host's death. Raises `OSError`; then it may not."""
+        if self._error is not None:
+            raise self._error
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            self._error = error
+            self.close()
+            raise
+
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)

@@ -44,15 +44,16 @@ class Channels:
         self._connect = connect
         self._party = party
         self._poller: select.poll | None = None
-        self._channels = [Numbered(0, first)]
+        self._channels = {0: Numbered(0, first)}
         self._dialed: dict[str, bytes] = {}
         if listener is not None:
-            self._channels.append(Numbered(1, listener))
+            self._channels[1] = Numbered(1, listener)
 
     @property
     def endpoint(self) -> str:
         """Where other members reach this replica, and by which keys; "" if nowhere."""
-        listening = [numbered.channel for numbered in self._channels if numbered.listens]
+        channels = self._channels.values()
+        listening = [numbered.channel for numbered in channels if numbered.listens]
         if not listening or is_anywhere(listening[0].endpoint):
             return ""
         return f"{self._party} {listening[0].endpoint}"
@@ -60,7 +61,7 @@ class Channels:
     def watch(self, poller: select.poll) -> None:
         """Let the poller watch them all, also those to come."""
         self._poller = poller
-        for numbered in self._channels:
+        for numbered in self._channels.values():
             self._register(numbered.channel)
 
     def dial(self, endpoint: str) -> bytes:
@@ -76,11 +77,21 @@ class Channels:
         if party not in (Party.PRIMARY, Party.SECONDARY):
             raise HostError(f"{endpoint!r} is no place where a member listens")
         channel = self._connect(where, Party(party))
-        numbered = Numbered(len(self._channels), channel)
-        self._channels.append(numbered)
+        number = next(n for n in range(_LIMIT) if n not in self._channels)
+        numbered = self._channels[number] = Numbered(number, channel)
         self._register(channel)
         self._dialed[endpoint] = numbered.peer()
         return numbered.peer()
+
+    def hang_up(self, peer: bytes) -> None:
+        """Close a channel that was dialed; another one may have its number. Not while `events` are
+        read."""
+        assert self._poller is not None
+        channel = self._channels.pop(peer[0]).channel
+        self._dialed = {e: dialed for e, dialed in self._dialed.items() if dialed != peer}
+        for descriptor in channel.descriptors:
+            self._poller.unregister(descriptor)
+        channel.close(at_once=True)
 
     def send(self, data: bytes, peer: bytes) -> bool:
         """False if the peer is gone."""
@@ -92,16 +103,16 @@ class Channels:
 
     def pending(self) -> bool:
         """Whether something has happened on any of them."""
-        return any(numbered.channel.pending() for numbered in self._channels)
+        return any(numbered.channel.pending() for numbered in self._channels.values())
 
     def events(self) -> Iterator[tuple[Numbered, Event]]:
         """What has happened on each. There may be more."""
-        for numbered in self._channels[:]:
+        for numbered in list(self._channels.values()):
             for event in numbered.channel.events():
                 yield numbered, event
 
     def close(self) -> None:
-        for numbered in self._channels:
+        for numbered in self._channels.values():
             numbered.channel.close()
 
     def _register(self, channel: Channel) -> None:

@@ -68,6 +68,24 @@ class Started(Event):
     name = "started"
 
 
+@dataclass(frozen=True)
+class Resuming(Event):
+    """The guest goes on here where its last owner's log ends, after so many `entries`, of which it
+    executes those from `begin` on."""
+
+    name = "resuming"
+    entries: int
+    begin: int
+
+
+@dataclass(frozen=True)
+class NotResumed(Event):
+    """It boots, since it cannot be resumed, for this reason."""
+
+    name = "not-resumed"
+    reason: str
+
+
 # Roles and protection
 
 
@@ -108,6 +126,20 @@ class Protected(Event):
     """The other replica is back."""
 
     name = "protected"
+
+
+@dataclass(frozen=True)
+class Holding(Event):
+    """The guest's outputs wait until there is another replica."""
+
+    name = "holding"
+
+
+@dataclass(frozen=True)
+class HoldingOver(Event):
+    """They do no longer."""
+
+    name = "holding_over"
 
 
 @dataclass(frozen=True)
@@ -258,9 +290,10 @@ class Rejected(Event):
 class Status(Event):
     """How things stand. `lag_entries` is how far the secondary is behind, as seen from here, and
     `lag_ms` in time, of which only a primary knows. `channel_bytes` have been said and heard on the
-    logging channel. `outputs_held` wait for an acknowledgement, or for the world to take them.
+    logging channel. `outputs_held` wait for an acknowledgement, or for the world to take them; with
+    `hold` they wait for another member, too, where there is none, and do if it is `holding` them.
     `network` tells whether a NIC has one; None if there are no NICs. `moves` are those that are on
-    their way, of the replica or a disk, in words."""
+    their way, of the replica or a disk, in words. `endpoint` is where others reach the replica."""
 
     name = "status"
     role: str
@@ -276,9 +309,12 @@ class Status(Event):
     channel_bytes: int = 0
     disks: Mapping[str, DiskCounters] = field(default_factory=dict)
     outputs_held: int = 0
+    hold: bool = False
+    holding: bool = False
     members: int = 1
     network: bool | None = None
     moves: tuple[str, ...] = ()
+    endpoint: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return super().to_dict() | {

@@ -6,14 +6,16 @@ replica.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from vlockstep.errors import LogError, StateError
 from vlockstep.ft.gueststate import GuestState
-from vlockstep.ft.handoff import EntryOutbox, Received, Telling, Visiting
+from vlockstep.ft.handoff import Behind, EntryOutbox, Received, Telling, Visiting
 from vlockstep.ft.lead import ClockLead
 from vlockstep.ft.outputs import Inputs, OutputQueue, ProtectedWorld
 from vlockstep.ft.places import Fault, Place, Stage
+from vlockstep.ft.resumelog import History
 from vlockstep.ft.runtime import Runtime, Setting
 from vlockstep.ft.standby import StandbyNics
 from vlockstep.host.live import Continuation, LiveWorld
@@ -25,7 +27,7 @@ from vlockstep.machine.report import GuestError
 from vlockstep.machine.world import Outcome, World, WorldChanged
 from vlockstep.replay.entry import Entry, Kind
 from vlockstep.replay.keyframe import Keyframe
-from vlockstep.replay.keyframes import state_before
+from vlockstep.replay.keyframes import fill, state_before
 from vlockstep.replay.recorder import Cadence, Recorder
 from vlockstep.replay.replayer import Replayer, Source
 
@@ -49,6 +51,8 @@ class Guest:
         """`machine` is the one that runs already, if one does."""
         self.outcome: Outcome | GuestError | None = None
         """How it ended."""
+        self.core: str | None = None
+        """Once it has ended: what became of the core file, for people; "" without any."""
         self.failure: BaseException | None = None
         """Why it could not go on."""
         self.live = False
@@ -56,6 +60,9 @@ class Guest:
         self.taken: Callable[[Entry, int], None] | None = None
         """Told, in its thread, of each entry that it is about to execute while it follows, with
         its number. Before it runs."""
+        self.making: Callable[[Entry, int], None] | None = None
+        """Told, in its thread, of each entry that it is about to make, with its number. Before it
+        runs."""
         self._setting = setting
         self._host = host
         self._queue = queue
@@ -133,6 +140,12 @@ class Guest:
         clock, printed = self._inputs.clock(), self._queue.printed
         return GuestState(self.outbox.next, machine, clock, printed, self._queue.waiting())
 
+    def live_keyframe(self, entry: Entry, sequence: int) -> Keyframe | None:
+        """As `state_before`, where it is about to make that entry. In its thread."""
+        assert self._inputs is not None
+        clock, printed = self._inputs.clock(), self._queue.printed
+        return state_before(entry, self.machine, sequence, Cadence(), clock, printed)
+
     def follow(self, next: int) -> None:
         """It is held in a call of the primary's World, and goes on as a secondary's."""
         assert self._inputs is not None
@@ -152,6 +165,18 @@ class Guest:
         """From boot, as a secondary's."""
         self._follow_from(0, (0, 0))
 
+    def run_again(self, history: History) -> None:
+        """From its keyframe or from boot, as a secondary's that was told all of `history`."""
+        self._queue.forget(history.released)
+        keyframe = history.keyframe
+        if keyframe is None:
+            self._queue.go_on(history.printed, ())
+            self._follow_from(0, (0, 0), history.entries())
+            return
+        self._queue.go_on(keyframe.console, ())
+        restore = partial(self._restore, keyframe)
+        self._follow_from(keyframe.sequence, keyframe.clock, history.entries(), restore)
+
     def run_on(self, state: GuestState) -> Position:
         """From this state, with the RAM that is there, as a secondary's; the position where it is.
         Raises `StateError` if it is not one of this guest."""
@@ -162,11 +187,18 @@ class Guest:
         self._follow_from(state.next, state.clock)
         return position
 
-    def _follow_from(self, next: int, clock: tuple[int, int]) -> None:
-        """As a secondary's, from entry `next` on."""
-        world = self._following_world(next, clock)
+    def _follow_from(
+        self,
+        next: int,
+        clock: tuple[int, int],
+        first: Iterator[Entry] | None = None,
+        prepare: Callable[[], None] = lambda: None,
+    ) -> None:
+        """As a secondary's, from entry `next` on; some may come `first`, before what is fed. Its
+        thread has to `prepare` it."""
+        world = self._following_world(next, clock, first)
         self._nics.stand_by()
-        self._host.launch(lambda: self._run(world))
+        self._host.launch(lambda: self._run(world, prepare))
 
     @property
     def executed(self) -> int | None:
@@ -225,15 +257,40 @@ class Guest:
 
     # In the guest's thread
 
-    def _run(self, world: World) -> None:
+    def _run(self, world: World, prepare: Callable[[], None] = lambda: None) -> None:
         try:
+            prepare()
             end = self.machine.run(world)
             self.outcome = end if isinstance(end, Outcome) else None
         except GuestError as error:
             self.outcome = error
         except BaseException as error:
             self.failure = error
+        self.core = self._dump_core()
         self._host.wake()
+
+    def _dump_core(self) -> str:
+        """If it has aborted; of a guest error there is one already. Nobody waits for it but who
+        leaves then."""
+        end = self.outcome
+        if not isinstance(end, Outcome) or not end.aborted:
+            return ""
+        self._host.wake()
+        try:
+            path, problem = self.machine.dump_core(end.registers)
+        except BaseException as error:  # who leaves waits for its end, however that is
+            return f"cannot write a core file: {error!r}"
+        return f"core written to {path}" if path else problem
+
+    def _restore(self, keyframe: Keyframe) -> None:
+        self.machine.memory.clear()
+        fill(keyframe, self.machine.memory)
+        try:
+            self.machine.become(keyframe.machine)
+        except StateError as error:
+            raise LogError(
+                f"malformed keyframe before entry {keyframe.sequence} ({error})"
+            ) from error
 
     def _ran_dry(self) -> None:
         """It has executed all there is. The host looks at its progress from time to time."""
@@ -288,18 +345,29 @@ class Guest:
         self._inputs = self._host.inputs(self._nics.by_handle, outbox.pause, start)
         world = ProtectedWorld(self._inputs, self._queue, outbox, self._local)
         append = outbox.append
+        making = self.making
         if self._watches_entries():
 
             def append(entry: Entry) -> None:
+                if making is not None:
+                    making(entry, outbox.next)
                 self._visit(outbox.next)
                 if self._setting.fault is not None:
                     self._setting.fault.reached(Stage.ENTRY, outbox.next)
                 outbox.append(entry)
 
+        elif making is not None:
+
+            def append(entry: Entry) -> None:
+                making(entry, outbox.next)
+                outbox.append(entry)
+
         return Recorder(world, self.machine, append, self._setting.local)
 
-    def _following_world(self, next: int, clock: tuple[int, int]) -> World:
-        source: Source = self._received
+    def _following_world(
+        self, next: int, clock: tuple[int, int], first: Iterator[Entry] | None = None
+    ) -> World:
+        source: Source = self._received if first is None else Behind(first, self._received)
         if self._watches_entries():
             source = Visiting(source, next, self._visit)
         if self.taken is not None:

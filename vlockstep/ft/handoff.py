@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from vlockstep.machine.world import WorldChanged
 from vlockstep.replay.entry import OUTPUTS, Entry
 from vlockstep.replay.replayer import Source
 
-_MANY_OUTPUTS = 16
+_MANY_OUTPUTS, _MOST_OUTPUTS = 16, 64
+"""So many are sent off without a pause of the guest, and while earlier ones are on their way."""
 
 
 class Condition(Protocol):
@@ -53,6 +54,9 @@ class EntryOutbox:
         self._visitor: Callable[[], bool] | None = None
         self._stay = False
         self._sealed: list[Entry] | None = None
+        self.acknowledged = self._taken = next
+        """The other replicas have the entries before the former; those before the latter were
+        taken."""
 
     # The guest's thread
 
@@ -71,7 +75,8 @@ class EntryOutbox:
         """The output of the last entry is made, or queued."""
         self._making = False
         self._outputs += 1
-        if self._outputs == _MANY_OUTPUTS:
+        many = _MANY_OUTPUTS if self.acknowledged >= self._taken else _MOST_OUTPUTS
+        if self._outputs >= many:
             self._send_off()
         elif not self._told:
             self._told = True
@@ -135,6 +140,7 @@ class EntryOutbox:
             entries.pop()
         del found[: len(entries)]
         self._told = bool(entries)
+        self._taken += len(entries)
         return entries
 
     def hold(self, held: bool) -> None:
@@ -262,6 +268,26 @@ class Received:
         with self._condition:
             self._finished = function
             self._condition.notify_all()
+
+
+class Behind:
+    """A Source that is `entries` first, and then another one."""
+
+    def __init__(self, entries: Iterator[Entry], source: Source) -> None:
+        self._entries: Iterator[Entry] | None = entries
+        self._source = source
+        self._ahead: Entry | None = None
+
+    def peek(self) -> Entry:
+        if self._ahead is None and self._entries is not None:
+            self._ahead = next(self._entries, None)
+            if self._ahead is None:
+                self._entries = None
+        return self._source.peek() if self._ahead is None else self._ahead
+
+    def take(self) -> Entry:
+        entry, self._ahead = self.peek(), None
+        return self._source.take() if self._entries is None else entry
 
 
 class Telling:

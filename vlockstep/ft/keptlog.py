@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vlockstep.errors import HostError
 from vlockstep.host.background import Background
+from vlockstep.machine.basis import basis
 from vlockstep.machine.config import GuestConfig
 from vlockstep.protocol.journal import Batch
 from vlockstep.protocol.timing import MILLISECOND
@@ -162,7 +163,7 @@ class KeptLog:
         self._background.submit(job)
 
     def _open(self) -> None:
-        self._writer = LogWriter(self._path, self._config, self._image)
+        self._writer = LogWriter(self._path, self._config, self._image, basis=basis())
 
     def _write(self, batches: list[Batch], size: int) -> None:
         if self._held is None:
@@ -187,7 +188,7 @@ class KeptLog:
         while held and held[0][0].first < keyframe.sequence:
             batch, size = held.popleft()
             if batch.end > keyframe.sequence:
-                batch, rest = _split(batch, keyframe.sequence)
+                batch, rest = split(batch, keyframe.sequence)
                 held.appendleft((rest, size))
                 size = 0
             self._put([batch], size)
@@ -218,7 +219,7 @@ class KeptLog:
         self._tell_loss(f"{why}; the log file ends here")
 
 
-def _split(batch: Batch, at: int) -> tuple[Batch, Batch]:
+def split(batch: Batch, at: int) -> tuple[Batch, Batch]:
     """Before the entry `at`, which is one of it and not its first."""
     first, entries = codec.decode(batch.content)
     before, behind = entries[: at - first], entries[at - first :]

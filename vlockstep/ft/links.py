@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import Protocol
 
 from vlockstep.protocol import messages
 from vlockstep.protocol.messages import PROTOCOL, Iam, Message, Refuse, Who
@@ -12,24 +13,32 @@ _LIMIT = 64
 """Connections that are remembered; who was forgotten says anew who it is."""
 
 
+class Connections(Protocol):
+    """The runtime's part of it; see `Runtime`."""
+
+    def dial(self, endpoint: str) -> bytes | None: ...
+
+    def hang_up(self, peer: bytes) -> None: ...
+
+    def send(self, data: bytes, peer: bytes) -> bool: ...
+
+
 class Links:
-    """The connections of the replica `me`. A `peer` is what the runtime calls the other end of one;
-    `send` gives it bytes and is false if it is gone. Those that are `known` are not forgotten for
-    the sake of strangers, however many come."""
+    """The connections of the replica `me`. A `peer` is what the runtime calls the other end of one.
+    Those that are `known` are not forgotten for the sake of strangers, however many come."""
 
     def __init__(
-        self,
-        me: str,
-        send: Callable[[bytes, bytes], bool],
-        known: Callable[[], Collection[str]],
+        self, me: str, connections: Connections, known: Callable[[], Collection[str]]
     ) -> None:
         self._me = me
-        self._send = send
+        self._connections = connections
         self._known = known
         self._peers: dict[str, bytes] = {}
         self._replicas: dict[bytes, str] = {}
         self._made: set[bytes] = set()
         """Those that this replica made."""
+        self._dialed: dict[bytes, str] = {}
+        """Those of them that lead to where another one is reached, and where that is."""
 
     def __contains__(self, replica: str) -> bool:
         return replica in self._peers
@@ -38,6 +47,31 @@ class Links:
     def replicas(self) -> list[str]:
         """Who is connected, as far as is known."""
         return list(self._peers)
+
+    @property
+    def dialed(self) -> Collection[str]:
+        """Where others are reached to whom this replica connects, or tries to."""
+        return self._dialed.values()
+
+    def dial(self, endpoint: str) -> bytes | None:
+        """Connect to the replica that is reached there; what its peer is called. None if that
+        cannot be tried."""
+        peer = self._connections.dial(endpoint)
+        if peer is not None:
+            self._dialed[peer] = endpoint
+        return peer
+
+    def hang_up(self, endpoints: Collection[str], destination: bytes | None) -> None:
+        """Connect no more to whom was dialed, but for those that are known, those that are reached
+        at `endpoints`, and the peer `destination`."""
+        known = self._known()
+        for peer, endpoint in list(self._dialed.items()):
+            kept = peer == destination or endpoint in endpoints
+            if not kept and self._replicas.get(peer) not in known:
+                del self._dialed[peer]
+                self._made.discard(peer)
+                self._forget_peer(peer)
+                self._connections.hang_up(peer)
 
     def introduce(self, peer: bytes) -> None:
         """This replica made a connection: say whose it is."""
@@ -100,7 +134,7 @@ class Links:
         return peer is not None and self.say(message, peer)
 
     def say(self, message: Message, peer: bytes) -> bool:
-        return self._send(messages.encode(message), peer)
+        return self._connections.send(messages.encode(message), peer)
 
     def _forget_peer(self, peer: bytes | None) -> None:
         replica = None if peer is None else self._replicas.pop(peer, None)

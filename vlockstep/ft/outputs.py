@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
+from vlockstep.errors import NoRoom
 from vlockstep.ft.handoff import EntryOutbox
 from vlockstep.host.background import Background
 from vlockstep.host.live import BlockDevice, Console, NetDevice
@@ -41,6 +42,7 @@ class Inputs(Protocol):
     def cycles(self, at: int) -> int: ...
     def walltime(self, at: int) -> int: ...
     def generation(self, at: int) -> int: ...
+    def random(self, at: int) -> int: ...
     def poll(self, at: int, timeout: int) -> int: ...
     def net_read(self, at: int, handle: int, limit: int) -> bytes | None: ...
     def stop_at(self, position: Position) -> int | None: ...
@@ -104,6 +106,8 @@ class OutputQueue:
         """That the queue takes; what limits it is the protocol's business."""
         self.expired = False
         """An output was not made, since it was too late for that."""
+        self.no_room: NoRoom | None = None
+        """Why an output was not made, which waits for `retry`, and all behind it."""
         self.failure: Exception | None = None
         """An output could not be made, and so nothing behind it will be."""
 
@@ -162,6 +166,14 @@ class OutputQueue:
         before."""
         with self._lock:
             self._end, self._until = end, until
+        self._go_on()
+
+    def retry(self) -> None:
+        """There may be room by now."""
+        self.no_room = None
+        self._go_on()
+
+    def _go_on(self) -> None:
         while (output := self._head()) is not None:
             if output.kind in _WAITING:
                 self._busy = True
@@ -204,7 +216,8 @@ class OutputQueue:
     def _head(self) -> Output | None:
         """The next output if it is permitted, and nobody else is at it."""
         with self._lock:
-            return self._queue[0] if self._permitted and not self._busy else None
+            waits = self._busy or self.no_room is not None or not self._permitted
+            return None if waits else self._queue[0]
 
     @property
     def _permitted(self) -> bool:
@@ -245,11 +258,14 @@ class OutputQueue:
         made = False
         try:
             made = output is not None and self._make(output)
+        except NoRoom as error:
+            self.no_room = error
         except Exception as error:
             self.failure = error
         with self._lock:
             in_time = made or self._now() < self._until  # it may have been prolonged meanwhile
-            going_on = in_time and self._permitted and self.failure is None
+            stuck = self.failure is not None or self.no_room is not None
+            going_on = in_time and self._permitted and not stuck
             self._busy = going_on or self.failure is not None
             tell = not going_on or self._untold == _TOLD_EVERY
         if going_on:
@@ -279,6 +295,7 @@ class ProtectedWorld:
         self.cycles = inputs.cycles
         self.walltime = inputs.walltime
         self.generation = inputs.generation
+        self.random = inputs.random
         self.poll = inputs.poll
         self.net_read = inputs.net_read
         self.stop_at = inputs.stop_at

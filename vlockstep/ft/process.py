@@ -12,8 +12,9 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
-from vlockstep.arbiter.rule import Arbiter, ArbiterError, Record
+from vlockstep.arbiter.rule import Arbiter, ArbiterError
 from vlockstep.errors import HostError, VlockstepError
 from vlockstep.ft import events
 from vlockstep.ft.channels import Channels, Numbered
@@ -21,6 +22,7 @@ from vlockstep.ft.handoff import Condition
 from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.rejections import Rejections
 from vlockstep.ft.replica import Replica
+from vlockstep.ft.resumelog import History, ResumeFile
 from vlockstep.ft.runtime import Setting
 from vlockstep.ft.stop import look_around
 from vlockstep.host.background import Background, BackgroundThread
@@ -31,10 +33,10 @@ from vlockstep.machine.image import Image
 from vlockstep.machine.interface import Probe
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.world import Outcome
-from vlockstep.protocol.actions import NEVER, Claim
+from vlockstep.protocol.actions import NEVER, Claim, Renew
 from vlockstep.protocol.primary import Primary
 from vlockstep.protocol.states import State
-from vlockstep.protocol.timing import MILLISECOND
+from vlockstep.protocol.timing import MILLISECOND, SECOND
 from vlockstep.wire.channel import (
     Arrived,
     Connected,
@@ -50,6 +52,7 @@ _COLLECT = 5 * MILLISECOND
 _STATUS_INTERVAL = 100 * MILLISECOND
 _END_TIMEOUT = 5.0
 """Seconds that the arbiter has to take note of the guest's end."""
+_Answer = TypeVar("_Answer")
 _LOOK_AT_NETWORK = 500 * MILLISECOND
 """A replica that nothing wakes looks so often whether its NICs have a network."""
 
@@ -59,7 +62,8 @@ class Process:
 
     `observe` gets events, and the status ten times a second if `status` is set; of many rejections
     it gets some, each with the `total` up to then, which the status tells as well. Where the guest
-    is to stop, standard input says what to show of it and when it goes on: see `stop`.
+    is to stop, standard input says what to show of it and when it goes on: see `stop`. The arbiter
+    knows the replica by its `instance`, which is unlike that of any other.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Process:
         arbiter: Arbiter,
         observe: Callable[[events.Event], None],
         status: bool = False,
+        instance: str = "",
     ) -> None:
         self._channel = channels.first
         self._channels = channels
@@ -82,7 +87,6 @@ class Process:
         self._disk_counters = setting.disk_counters
         self._descriptors = [fd for nic in setting.nics.values() for fd in nic.descriptors()]
         self._fault = setting.fault
-        self._answers: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
         self._calls: queue.SimpleQueue[Callable[[Replica], None]] = queue.SimpleQueue()
         self._channel_bytes = 0
         self._unreachable: list[bytes] = []
@@ -97,19 +101,29 @@ class Process:
         self._closed = False
         self._stopping: str | None = None
         self._leaving = False
-        self._instance = uuid.uuid4().hex
+        self._instance = instance or uuid.uuid4().hex
         self._replica = Replica(setting, self, self._instance)
 
-    def run_primary(self, config: GuestConfig, generation: int, secondaries: int = 1) -> Outcome:
-        """Wait for so many secondaries, claim the generation after `generation`, run the guest to
-        its end. Raises `GuestError` if the guest ends by an error, and another `VlockstepError` if
-        this replica had to stop."""
+    def run_primary(
+        self, config: GuestConfig, generation: int, secondaries: int = 1, printed: int = 0
+    ) -> Outcome:
+        """Wait for so many secondaries, if any, claim the generation after `generation`, run the
+        guest to its end. So many bytes are `printed` on its console before. Raises `GuestError` if
+        the guest ends by an error, and another `VlockstepError` if this replica had to stop."""
         try:
-            self._replica.start_primary(config, generation, secondaries)
+            self._replica.start_primary(config, generation, secondaries, printed)
         except VlockstepError:
             self._channels.close()
             raise
         self.observe(events.Waiting(self._channel.endpoint))
+        return self._run()
+
+    def run_resuming(
+        self, config: GuestConfig, generation: int, file: ResumeFile, history: History
+    ) -> Outcome:
+        """Claim the generation after `generation`, and go on with the guest where `history` ends,
+        all of which `file` holds. As `run_primary`."""
+        self._replica.start_resuming(config, generation, file, history)
         return self._run()
 
     def run_secondary(self) -> Outcome:
@@ -126,7 +140,8 @@ class Process:
     ) -> None:
         """Rule, alone, the guest of `machine`, which another thread runs in `world`: own the
         generation after `generation`. Raises `HostError` if another one does."""
-        record = self._arbiter.claim(self._instance, generation, frozenset(), frozenset())
+        itself = {self._instance: self.endpoint}
+        record = self._arbiter.claim(self._instance, generation, frozenset(), itself, afresh=True)
         if record.owner != self._instance:
             raise HostError("the arbiter let another replica rule")
         self._replica.start_alone(config, record.generation, machine, world)
@@ -134,6 +149,16 @@ class Process:
     def run_adopted(self) -> Outcome:
         """After `adopt`: to the guest's end. As `run_primary`."""
         return self._run()
+
+    def sleep(self, time: int) -> None:
+        """Before it runs, for so many nanoseconds at the most. Raises `HostError` when it is to
+        stop."""
+        self._wake_receive.settimeout(time / SECOND)
+        with contextlib.suppress(TimeoutError):
+            self._wake_receive.recv(4096)
+        self._wake_receive.setblocking(False)
+        if self._stopping is not None:
+            raise HostError(self._stopping)
 
     def stop(self, reason: str) -> bool:
         """Let it leave for this reason, and end with `Left` or a `HostError`. From any thread or a
@@ -154,6 +179,7 @@ class Process:
             rejected=self._rejections.total,
             channel_bytes=self._channel_bytes,
             disks={name: replace(counters) for name, counters in self._disk_counters.items()},
+            endpoint=self.endpoint.partition(" ")[2],
         )
 
     def end_guest(self, reason: str) -> None:
@@ -179,22 +205,22 @@ class Process:
                 self._closed = True
                 replica.fall_silent()
                 self._channels.close()  # so that others know at once
-            role = replica.role
+            role, ended = replica.role, False
             if (
                 isinstance(role, Primary)
                 and role.owns
                 and (role.state is State.FINISHED or role.idle)
             ):
-                self._end(role.generation, replica.settle())
-            replica.close()  # its log may take a while: peer and arbiter do not wait for that
+                ended = self._end(role.generation, replica.settle())
+            replica.close(ended)  # its log may take a while: peer and arbiter do not wait for that
         result = replica.result
         if isinstance(result, VlockstepError):
             raise result
         return result
 
-    def _end(self, generation: int, settled: bool) -> None:
-        """Without the arbiter's knowing, the guest has ended all the same. It may know only when
-        what this replica writes is `settled`: another guest may start then."""
+    def _end(self, generation: int, settled: bool) -> bool:
+        """Whether the arbiter knows that the guest has ended: without that it has all the same. It
+        may know only when what this replica writes is `settled`: another guest may start then."""
         answer: queue.SimpleQueue[str] = queue.SimpleQueue()
 
         def tell() -> None:
@@ -214,6 +240,7 @@ class Process:
         if problem:
             text = f"{problem}; the next start of this guest will be refused"
             self.observe(events.Notice(text))
+        return not problem
 
     def _wait(self, replica: Replica, network: _Network) -> int:
         """Until when to sleep, in milliseconds from now."""
@@ -241,8 +268,6 @@ class Process:
             self._happened(replica, channel, event)
         for peer in gone:
             replica.disconnected(peer)
-        while not self._answers.empty():
-            replica.arbiter_answered(self._answers.get())
         while not self._calls.empty():
             self._calls.get()(replica)
         if network.due(ready, self.now()):
@@ -288,6 +313,9 @@ class Process:
             self.observe(events.Notice(f"another replica cannot be reached: {error}"))
             return None
 
+    def hang_up(self, peer: bytes) -> None:
+        self._channels.hang_up(peer)
+
     def send(self, data: bytes, peer: bytes) -> bool:
         """True also if the peer has gone: that is told when all is heard that it said before."""
         self._channel_bytes += len(data)
@@ -296,22 +324,42 @@ class Process:
         return True
 
     def claim(self, claim: Claim) -> None:
+        self._ask(
+            lambda: self._arbiter.claim(
+                self._instance,
+                claim.expected,
+                claim.leave_out,
+                claim.take_in,
+                claim.moved,
+                claim.afresh,
+            ),
+            lambda replica, record: replica.arbiter_answered(record),
+        )
+
+    def renew(self, asked: Renew) -> None:
+        self._ask(
+            lambda: self._arbiter.renew(asked.record, asked.token, asked.next),
+            lambda replica, renewed: replica.lease_answered(asked, renewed),
+        )
+
+    def _ask(
+        self, question: Callable[[], _Answer], take: Callable[[Replica, _Answer | None], None]
+    ) -> None:
+        """Ask the arbiter; `take` gets what it answers, in a turn."""
+
         def ask() -> None:
-            record: Record | None = None
+            answer: _Answer | None = None
             problem = ""
             try:
-                record = self._arbiter.claim(
-                    self._instance, claim.expected, claim.leave_out, claim.take_in, claim.moved
-                )
+                answer = question()
             except ArbiterError as error:
                 problem = str(error)
-            except Exception as error:  # whatever it is, the claim must be asked again
+            except Exception as error:  # whatever it is, it must be asked again
                 problem = f"the arbiter failed: {type(error).__name__}: {error}"
             if problem not in ("", self._arbiter_problem):
                 self.observe(events.Notice(problem))
             self._arbiter_problem = problem
-            self._answers.put(record)
-            self.wake()
+            self.call(lambda replica: take(replica, answer))
 
         threading.Thread(target=ask, name="arbiter", daemon=True).start()
 
@@ -351,7 +399,7 @@ class Process:
         try:
             if self._closed:
                 return
-            self._replica.turn()
+            self._replica.send_off()
             missed = (
                 bool(self._unreachable)
                 or self._channels.pending()

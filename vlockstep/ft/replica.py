@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from vlockstep.arbiter.rule import Record
-from vlockstep.errors import HostError, Left, VlockstepError
+from vlockstep.errors import HostError, Left, LogError, VlockstepError
 from vlockstep.ft import events
 from vlockstep.ft.diskcopies import DiskCopies, DiskLoading
 from vlockstep.ft.diskpaths import SharedDisks
@@ -28,12 +28,15 @@ from vlockstep.ft.loading import Loading
 from vlockstep.ft.migration import Migration, Report
 from vlockstep.ft.outputs import OutputQueue
 from vlockstep.ft.places import Stage
-from vlockstep.ft.roles import Role, Roles
+from vlockstep.ft.resumelog import History, ResumeFile, ResumeLog
+from vlockstep.ft.resumepoint import ResumePoints
+from vlockstep.ft.roles import Role, Roles, printed_before
 from vlockstep.ft.rounds import Precopy
 from vlockstep.ft.runtime import DiskMover, Runtime, Setting
 from vlockstep.ft.standby import StandbyNics
 from vlockstep.ft.transfer import Transfer
 from vlockstep.ft.watch import NetworkWatch, ProtectionWatch
+from vlockstep.ft.writesample import WriteSample
 from vlockstep.host.background import Background
 from vlockstep.host.live import LiveWorld
 from vlockstep.machine.config import GuestConfig
@@ -60,7 +63,13 @@ _FLUSH = 4 * MILLISECOND
 _END: Entry = (Kind.END, 0, 0, b"", b"")
 """Of a guest that made no other entry."""
 _LEAVE_LIMIT = 5 * SECOND
+_OF_THE_LOG = (Divergence, LogError)
+"""What befalls a guest that is resumed whenever it is."""
+_MOST_UNKEPT = 16 << 20
+"""The guest waits when so many bytes wait for the log from which it can be resumed."""
 _SETTLE_SECONDS = 1.0
+_ROOM = SECOND // 2
+"""How often outputs try again whether there is room for them."""
 _LOOK = 4 * MILLISECOND
 """How soon the host looks what a secondary's guest has executed."""
 
@@ -101,12 +110,19 @@ class Replica:
         self._guest: Guest | None = None
         self._log: KeptLog | None = None
         self._keyframing: Keyframing | None = None
+        self._resumable: ResumeLog | None = None
+        self._points: ResumePoints | None = None
+        self._kept_to: int | None = None
+        """How far the log is kept from which the guest can be resumed, as the primary was told."""
+        self._history: History | None = None
+        """Of a guest that is resumed, until it is live."""
         self.transfer: Transfer | None = None
         """Of the guest's state, to a replica that joins."""
         self._migration: Migration | None = None
         self._destination: bytes | None = None
-        """The peer to which the guest migrates."""
+        """The peer to which the guest migrates, or was to migrate last."""
         self._loading: Loading | None = None
+        self._sample: WriteSample | None = None
         self._disk_work: Background | None = None
         """Where disks are opened, and read or filled for a join."""
         self._shared = SharedDisks(
@@ -114,7 +130,7 @@ class Replica:
         )
         self._mover: DiskMover | None = None
         """Who moves one of them, and waits to be told something."""
-        self._links = Links(instance, host.send, lambda: self.role.known)
+        self._links = Links(instance, host, lambda: self.role.known)
         self._due: deque[Callable[[], list[Action]]] = deque()
         """Events of the role, each to be told when the actions of those before are carried out."""
         self._acting = False
@@ -123,6 +139,9 @@ class Replica:
         self._finishing = False
         self._flush_at = NEVER
         self._look_at = NEVER
+        self._full: int | None = None
+        """The first entry whose output waits for room on storage, or did until now."""
+        self._room_at = NEVER
         self._network_at = 0
         self._leaving = self._ending = ""
         self._leave_by = NEVER
@@ -174,11 +193,28 @@ class Replica:
 
     # What the host calls
 
-    def start_primary(self, config: GuestConfig, generation: int, secondaries: int = 1) -> None:
-        """Wait for secondaries, then run the guest, if this replica may own the generation after
-        `generation`."""
-        self.role = self._roles.waiting(config, generation, secondaries)
+    def start_primary(
+        self, config: GuestConfig, generation: int, secondaries: int = 1, printed: int = 0
+    ) -> None:
+        """Wait for so many secondaries, if any, then run the guest, if this replica may own the
+        generation after `generation`. So many bytes are `printed` on its console before."""
+        self.role = self._roles.waiting(config, generation, secondaries, printed)
         self._make_guest(config)
+        self._queue.go_on(printed, ())
+
+    def start_resuming(
+        self, config: GuestConfig, generation: int, file: ResumeFile, history: History
+    ) -> None:
+        """Let the guest execute what its last owner's log says, all of which `file` holds, and go
+        on here, if this replica may own the generation after `generation`."""
+        secondary = self.role = self._roles.resuming(generation, history)
+        self._make_guest(config)
+        self._history = history
+        self._keep_to_resume(file, history.next)
+        keyframe = history.keyframe
+        begin = 0 if keyframe is None else keyframe.sequence
+        self._host.observe(events.Resuming(history.next, begin))
+        self._do(lambda: secondary.resume(self._host.now()))
 
     def start_alone(
         self, config: GuestConfig, generation: int, machine: GuestMachine, world: LiveWorld
@@ -195,7 +231,7 @@ class Replica:
     def guest_ended(self, end: Outcome | GuestError) -> None:
         """Of a guest that another thread runs. It may not have come to where it is adopted."""
         guest, primary = self._running, self.role
-        guest.outcome = end
+        guest.outcome, guest.core = end, ""
         if not guest.adopted and isinstance(primary, Primary):
             self._do(lambda: primary.append(self._host.now(), [_END], []))
         self._host.wake()
@@ -206,13 +242,18 @@ class Replica:
 
     def deadline(self) -> int:
         """When to call `turn` at the latest."""
-        times = [self.role.deadline(), self._flush_at, self._look_at, self._leave_by]
+        waits = [self._flush_at, self._look_at, self._room_at, self._leave_by]
+        times = [self.role.deadline(), *waits]
         if self._migration is not None:
             times.append(self._migration.deadline())
         if self.transfer is not None:
             times.append(self.transfer.deadline())
         if self._keyframing is not None:
             times.append(self._keyframing.deadline())
+        if self._resumable is not None:
+            times.append(self._resumable.deadline())
+        if self._points is not None:
+            times.append(self._points.deadline())
         return min(times)
 
     def arrived(self, peer: bytes, data: bytes) -> None:
@@ -246,6 +287,10 @@ class Replica:
     def arbiter_answered(self, record: Record | None) -> None:
         """The newest record; None if the arbiter could not be reached."""
         self._do(lambda: self.role.arbiter_answered(self._host.now(), record))
+
+    def lease_answered(self, asked: actions.Renew, renewed: bool | None) -> None:
+        """As for a role."""
+        self._do(lambda: self.role.lease_answered(self._host.now(), asked, renewed))
 
     def switch_over(self, wanted: str = "") -> None:
         """An operator asks, on this side, to swap roles: a primary's with who is `wanted`."""
@@ -287,7 +332,7 @@ class Replica:
         elif self._migration is not None:
             refusal = f"the guest migrates already, to {self._migration.endpoint}"
         else:
-            self._destination = self._host.dial(endpoint)
+            self._destination = self._links.dial(endpoint)
             if self._destination is None:
                 refusal = f"{endpoint} cannot be reached"
         if refusal:
@@ -329,6 +374,27 @@ class Replica:
         if isinstance(self.role, Primary) and self._config is not None:
             self.role.disk_moved(self._roles.offer(self._config))
 
+    def set_hold(self, hold: bool) -> None:
+        """Whether outputs are to wait while this replica is primary and there is no other member,
+        now and whenever it is. Raises `UsageError` if they may be too many to be held."""
+        if hold:
+            self._setting.timing.check_hold()
+        self._roles.hold, role = hold, self.role
+        if isinstance(role, Primary):
+            self._do(lambda: role.set_hold(self._host.now(), hold))
+
+    def sample_writes(self, answer: Callable[[int | None], None]) -> None:
+        """As a `WriteSample` tells, and None, too, where there is no guest or its RAM is copied."""
+        copied = self._loading or self.transfer or (self._points and self._points.busy)
+        if self._guest is None or copied or (self._sample and not self._sample.over):
+            answer(None)
+        else:
+            self._sample = WriteSample(self._guest.machine.track, answer)
+
+    def _stop_sample(self) -> None:
+        if self._sample is not None:
+            self._sample.stop()
+
     def leave(self, reason: str) -> None:
         """Let another replica have the guest, or end it if there is none, and leave; without either
         if that takes too long."""
@@ -346,12 +412,20 @@ class Replica:
         if self.collecting:
             self._nics.collect(self._host.now())
 
+    def send_off(self) -> None:
+        """See what the guest did, and nothing else that a turn looks at."""
+        if self.result is None and self._guest is not None:
+            self._see_guest(self._guest)
+
     def turn(self) -> None:
         """See what the guest did, and what time demands."""
         if self.result is not None:
             return
         if self._guest is not None:
             self._see_guest(self._guest)
+        if self._host.now() >= self._room_at:
+            self._room_at = NEVER
+            self._queue.retry()
         if self.result is None:
             self._see_outputs()
         if self.result is None:
@@ -359,6 +433,8 @@ class Replica:
             self._do(lambda: self.role.tick(self._host.now()))
         if self.result is None and self._host.now() >= self._leave_by:
             self._stop(self._leaving, orderly=False)
+        self._see_kept()
+        self._hang_up()
         self._see_opened()
         self._go_on_sending()
         self._go_on_loading()
@@ -372,8 +448,15 @@ class Replica:
             too_much = self._queue.bytes > self._setting.timing.max_log
             self.role.crowded = self.transfer is not None and self.transfer.crowded
             throttled = self.transfer is not None and self.transfer.throttled
+            too_much |= self._resumable is not None and self._resumable.waiting > _MOST_UNKEPT
             behind = too_much or self.role.crowded or self.role.slowed(self._host.now())
             self._guest.slow(throttled or behind, soon=throttled)
+
+    def _hang_up(self) -> None:
+        """On those that were dialed and are members no more. Who looks for its primary knows of no
+        members yet."""
+        if self._links.dialed and self.role.state is not State.JOINING:
+            self._links.hang_up(self.role.ruling().members.values(), self._destination)
 
     def _look_at_network(self) -> None:
         now = self._host.now()
@@ -403,6 +486,8 @@ class Replica:
             lag_ms=lag_ms,
             log_bytes=self._log.written if self._log is not None else 0,
             outputs_held=len(self._queue),
+            hold=self._roles.hold,
+            holding=isinstance(role, Primary) and role.holding,
             members=len(role.ruling().members),
             network=not role.isolated if self._setting.nics else None,
             moves=() if self._migration is None else (f"the replica {self._migration}",),
@@ -413,15 +498,23 @@ class Replica:
             },
         )
 
-    def close(self) -> None:
+    def close(self, ended: bool = False) -> None:
+        """If the arbiter knows that the guest has `ended`, nobody resumes it any more; else who
+        starts it again finds in its log that it has."""
         if self.result is not None and self._guest is not None and not self._closed:
             self._closed = True
             for place in self._guest.unreached:
                 self._notice(f"this replica never came to {place.text}")
+        self._stop_sample()
         if self._keyframing is not None:
             self._keyframing.stop()
         if self._log is not None:
             self._log.close()
+        if self._points is not None:
+            self._points.close()
+        if self._resumable is not None:
+            useless = self._history is not None and isinstance(self._running.failure, _OF_THE_LOG)
+            self._resumable.close(remove=useless or ended)
         self._end_transfer()
         if self._mover is not None and isinstance(self.role, Primary):
             asked = self.role.moving is not None and self.role.moving.claimed
@@ -584,7 +677,8 @@ class Replica:
 
     def _encode(self, primary: Primary, entries: list[Entry]) -> list[Batch]:
         """For other members and the log, if there are any."""
-        if not primary.logs and self._log is None:
+        resumable = self._resumable is not None and not self._resumable.given_up
+        if not (primary.logs or self._log is not None or resumable):
             return []
         return [
             Batch(first, end, primary.generation, content)
@@ -632,7 +726,7 @@ class Replica:
                 self._send(message, to)
             case actions.Dial(member, endpoint):
                 if member not in self._links:
-                    self._host.dial(endpoint)
+                    self._links.dial(endpoint)
             case actions.Release(end, until):
                 self._release(end, until)
             case actions.Deliver(first, entries, content):
@@ -660,6 +754,8 @@ class Replica:
                 self._nics.announce()
             case actions.Claim():
                 self._host.claim(action)
+            case actions.Renew():
+                self._host.renew(action)
             case actions.GoLive():
                 self._go_live(action)
             case actions.Follow():
@@ -702,6 +798,8 @@ class Replica:
             self._lost(to)
 
     def _release(self, end: int, until: int) -> None:
+        if self._guest is not None:
+            self._guest.outbox.acknowledged = end
         self._queue.permit(end, until)
         self._see_outputs()
 
@@ -717,9 +815,22 @@ class Replica:
             if self._queue.expired:
                 self._queue.expired = False
                 self.role.expired()
+            self._see_room(done)
             if done > self.role.released:
                 role = self.role
                 self._do(lambda: role.performed(self._host.now(), done))
+
+    def _see_room(self, done: int) -> None:
+        """Whether outputs, the first of the entry `done`, wait for storage that is full."""
+        why = self._queue.no_room
+        if why is not None and self._room_at == NEVER:
+            self._room_at = self._host.now() + _ROOM
+            if self._full != done:
+                self._full = done
+                self._notice(f"{why}: outputs wait there; delete something, and they are made")
+        elif self._full is not None and done > self._full:
+            self._full = None
+            self._notice("there is room for outputs again")
 
     def _reply(self, message: SwitchoverDone) -> None:
         """Tell those who asked: operators, or the peer on behalf of some."""
@@ -732,9 +843,11 @@ class Replica:
 
     def _finish(self) -> None:
         """The guest has ended, and every output is where it belongs."""
-        ending = self._running.outcome
-        if ending is None:
+        ending, core = self._running.outcome, self._running.core
+        if ending is None or core is None:
             return  # its thread has not come to its end yet, and will wake us
+        if core:
+            self._notice(core)
         outcome = ending if isinstance(ending, Outcome) else ending.outcome
         self._host.observe(
             events.Finished(
@@ -768,12 +881,14 @@ class Replica:
                 self._setting.begin()
             else:
                 self._make_offered(data)
+                self._queue.go_on(printed_before(data), ())
         except VlockstepError as error:
             self._fail(error)
             return
         self._begin_log()
         self._host.observe(events.Started())  # while there is certainly somebody to tell it
         if primary:
+            self._begin_resumable()
             self._running.run_live()
         else:
             self._running.run_following()
@@ -802,6 +917,7 @@ class Replica:
     def _begin_transfer(self, to: str) -> None:
         primary = self.role
         assert isinstance(primary, Primary)
+        self._stop_sample()
         origin = primary.journal.origin
         disks = self._disk_copies(DiskCopies)
         try:
@@ -943,6 +1059,56 @@ class Replica:
             if self._setting.keyframes is not None:
                 self._begin_keyframes(self._log, self._setting.keyframes)
 
+    def _begin_resumable(self) -> None:
+        """Of a guest that boots."""
+        store, config, printed = self._setting.resume, self._config, self._queue.printed
+        if store is not None:
+            assert config is not None
+            self._keep_to_resume(lambda: store.begin(config, printed), 0)
+            self._forget_others()
+
+    def _forget_others(self) -> None:
+        """The logs of those who owned the guest before: this replica does now."""
+        if self._setting.resume is not None and self._resumable is not None:
+            self._resumable.tidy(self._setting.resume.forget_others)
+
+    def _keep_to_resume(self, file: ResumeFile | Callable[[], ResumeFile], next: int) -> None:
+        self._resumable = ResumeLog(
+            file,
+            self._host.background,
+            next=next,
+            limit=self._setting.resume_limit,
+            settle=self._setting.settle,
+            wake=self._host.wake,
+            tell=self._notice,
+        )
+        self._kept_to = next
+        self._points = ResumePoints(
+            self._running,
+            self._resumable,
+            self._host.background("points"),
+            growth=self._setting.resume_growth,
+            interval=self._setting.resume_interval,
+            wake=self._host.wake,
+            tell=self._notice,
+        )
+        self._running.making = self._points.made
+
+    def _see_kept(self) -> None:
+        """How far the log is kept, from which the guest can be resumed."""
+        log, role, now = self._resumable, self.role, self._host.now()
+        if log is None:
+            return
+        released = role.waits_from if isinstance(role, Primary) else 0
+        log.turn(now, released, bool(self._queue))
+        if self._points is not None and isinstance(role, Primary):
+            self._points.turn(now)
+            if self._points.busy:
+                self._stop_sample()
+        if log.kept != self._kept_to and isinstance(role, Primary):
+            self._kept_to = log.kept
+            self._do(lambda: role.kept(now, log.kept))
+
     def _begin_keyframes(self, log: KeptLog, interval: int) -> None:
         background = self._host.background("keyframes")
         made = Keyframing(self._running, log, background, interval, self._notice)
@@ -962,13 +1128,19 @@ class Replica:
         self._going_live = action
         if self._keyframing is not None:
             self._keyframing.stop()
+        if self._history is not None:
+            self._running.run_again(self._history)
         self._running.go_live(self.role.received_entries, action.not_before)
         self._host.wake()
 
     def _now_live(self, now: int, action: actions.GoLive, secondary: Secondary) -> None:
         assert self._config is not None
         self._going_live = None
-        primary = self.role = self._roles.live(action, secondary, self._config)
+        if self._history is not None:
+            self._history = None
+            self._forget_others()
+        kept = self._kept_to = None if self._resumable is None else self._resumable.kept
+        primary = self.role = self._roles.live(action, secondary, self._config, kept)
         self._host.observe(events.Live(action.generation, bool(action.members)))
         self._do(lambda: primary.begin(now))
         for member, hello in secondary.greetings.items():
@@ -982,6 +1154,10 @@ class Replica:
         assert isinstance(self.role, Primary)
         self._flush_at = NEVER
         self._keep_disk("another replica takes over")
+        if self._resumable is not None:
+            self._resumable.give_up("the guest goes on elsewhere, where no log is kept")
+        if self._points is not None:
+            self._points.stop()
         self.role = self._roles.following(action, self.role)
         if self._keyframing is not None:
             self._keyframing.follow(self._host.now())
@@ -1003,6 +1179,8 @@ class Replica:
         self._kept(entries)
         if self._log is not None:
             self._log.keep(self._host.now(), batches)
+        if self._resumable is not None:
+            self._resumable.keep(self._host.now(), batches)
 
     def _inject(self, stage: Stage, entry: int) -> None:
         if self._setting.fault is not None:

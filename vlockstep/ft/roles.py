@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from vlockstep.errors import LogError
+from vlockstep.ft.resumelog import History
 from vlockstep.ft.runtime import Runtime, Setting
 from vlockstep.machine.config import GuestConfig
 from vlockstep.protocol.actions import Follow, GoLive
@@ -11,6 +14,7 @@ from vlockstep.protocol.primary import Primary
 from vlockstep.protocol.secondary import Secondary
 
 Role = Primary | Secondary
+_PRINTED = "printed"
 
 
 class Roles:
@@ -20,20 +24,28 @@ class Roles:
         self._setting = setting
         self._host = host
         self._instance = instance
+        self.hold = setting.hold
+        """That of a primary."""
 
-    def waiting(self, config: GuestConfig, generation: int, secondaries: int) -> Primary:
-        """A primary whose guest has not begun."""
-        return Primary(
+    def waiting(
+        self, config: GuestConfig, generation: int, secondaries: int, printed: int
+    ) -> Primary:
+        """A primary whose guest has not begun, where so much is `printed` already."""
+        primary = Primary(
             self._instance,
             self._setting.timing,
             generation,
             self._setting.image.digest,
-            self.offer(config),
+            self.offer(config) | {_PRINTED: printed},
             self._host.now(),
             guest=self._setting.guest,
             secondaries=secondaries,
             endpoint=self._host.endpoint,
+            basis=self._setting.basis,
+            kept=None if self._setting.resume is None else 0,
         )
+        primary.hold = self.hold
+        return primary
 
     def alone(self, config: GuestConfig, generation: int) -> Primary:
         """A primary that nobody follows, of a guest that runs: as if a secondary had gone live that
@@ -49,12 +61,36 @@ class Roles:
             self._host.now(),
             guest=self._setting.guest,
             endpoint=self._host.endpoint,
+            basis=self._setting.basis,
             awaits=awaits,
         )
 
-    def live(self, action: GoLive, secondary: Secondary, config: GuestConfig) -> Primary:
-        """What becomes of a secondary that has gone live."""
-        return Primary.live(
+    def resuming(self, generation: int, history: History) -> Secondary:
+        """Who resumes a guest after `generation`."""
+        return Secondary.resuming(
+            self._instance,
+            self._setting.timing,
+            self._setting.image.digest,
+            self._host.now(),
+            guest=self._setting.guest,
+            endpoint=self._host.endpoint,
+            basis=self._setting.basis,
+            generation=generation,
+            next=history.next,
+            released=history.released,
+            outputs=history.outputs,
+            ended=history.ended,
+        )
+
+    def live(
+        self,
+        action: GoLive,
+        secondary: Secondary,
+        config: GuestConfig,
+        kept: int | None = None,
+    ) -> Primary:
+        """What becomes of a secondary that has gone live, and has `kept` so many entries."""
+        primary = Primary.live(
             self._instance,
             self._setting.timing,
             action.generation,
@@ -63,6 +99,7 @@ class Roles:
             self._host.now(),
             guest=self._setting.guest,
             endpoint=self._host.endpoint,
+            basis=self._setting.basis,
             members={member: secondary.members.get(member, "") for member in action.members},
             former=secondary.former,
             left=secondary.left,
@@ -72,7 +109,11 @@ class Roles:
             outputs=secondary.outputs,
             ended=secondary.ended,
             disks=action.disks,
+            tenure=secondary.tenure,
+            kept=kept,
         )
+        primary.hold = self.hold
+        return primary
 
     def following(self, action: Follow, primary: Primary) -> Secondary:
         """What becomes of a primary that another one has replaced."""
@@ -83,6 +124,7 @@ class Roles:
             self._host.now(),
             guest=self._setting.guest,
             endpoint=self._host.endpoint,
+            basis=self._setting.basis,
             generation=action.generation,
             owner=action.owner,
             members=primary.ruling().members,
@@ -96,3 +138,11 @@ class Roles:
     def offer(self, config: GuestConfig) -> dict[str, Any]:
         """What a secondary has to know of the guest, and of the files that it is to share."""
         return config.to_dict() | {"tokens": self._setting.tokens()}
+
+
+def printed_before(offer: Mapping[str, Any]) -> int:
+    """So many bytes were on the console before a guest that is to start."""
+    printed = offer.get(_PRINTED, 0)
+    if type(printed) is not int or printed < 0:
+        raise LogError("the primary does not say where the guest's text begins")
+    return printed

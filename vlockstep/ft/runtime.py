@@ -13,18 +13,21 @@ from vlockstep.ft.events import Event
 from vlockstep.ft.handoff import Condition
 from vlockstep.ft.outputs import Inputs, Output
 from vlockstep.ft.places import Fault, Place, Stage
+from vlockstep.ft.resumelog import ResumeStore
 from vlockstep.ft.transfer import TransferLimits
 from vlockstep.host.background import Background
 from vlockstep.host.devices import DiskCounters
 from vlockstep.host.live import BlockDevice, Console, Continuation, NetDevice
 from vlockstep.host.mirror import MirroredDisk, Storage
+from vlockstep.machine.basis import Basis, basis
 from vlockstep.machine.config import BlockConfig, GuestConfig, NetConfig
 from vlockstep.machine.cpumodels import check_limit
 from vlockstep.machine.image import Image
 from vlockstep.machine.interface import GuestMachine, Probe
+from vlockstep.net.attach import check_room
 from vlockstep.net.station import Station
-from vlockstep.protocol.actions import Claim
-from vlockstep.protocol.timing import Timing
+from vlockstep.protocol.actions import Claim, Renew
+from vlockstep.protocol.timing import SECOND, Timing
 from vlockstep.replay.entry import Kind
 
 
@@ -42,11 +45,18 @@ class Runtime(Protocol):
         """Connect to a replica that is reached there, if it is not tried already; what its peer is
         called. None if that cannot be tried."""
 
+    def hang_up(self, peer: bytes) -> None:
+        """Connect no more to a peer that was dialed; what is still on its way there may be lost.
+        Said in a `turn`, and nothing is told of that peer any more."""
+
     def send(self, data: bytes, peer: bytes) -> bool:
         """False if there is no connection to `peer`."""
 
     def claim(self, claim: Claim) -> None:
         """Ask the arbiter, and call `arbiter_answered` some time later."""
+
+    def renew(self, asked: Renew) -> None:
+        """Ask the arbiter, and call `lease_answered` some time later."""
 
     def inputs(
         self,
@@ -72,8 +82,8 @@ class Runtime(Protocol):
         """From the guest's thread: there is something to do. `turn` is called soon."""
 
     def hurry(self) -> None:
-        """From the guest's thread, as `wake`, but sooner: `turn` may be called before this
-        returns, unless another thread is in it."""
+        """From the guest's thread, as `wake`, but sooner: `send_off` may be called before this
+        returns, unless another thread is in a turn."""
 
     def look_around(self, place: str, machine: Probe) -> None:
         """From the guest's thread: it is at a place where it was to stop. May wait."""
@@ -117,7 +127,13 @@ class Setting:
     opens a file that is to be a shared disk's, as `Devices.open_copy`. `disk_counters`
     count, by name, what becomes of the disks. Of more than `cpu_limit`, a CPU model, no guest is
     followed. While this replica follows, its `log` gets a keyframe each `keyframes` ns, if that is
-    set."""
+    set. `hold` is as of a `Primary`, at the start.
+
+    A guest that starts here can be resumed elsewhere if there is a place for such logs, `resume`,
+    until its own has come to `resume_limit` bytes. That gets keyframes: when it has grown by
+    `resume_growth` bytes, and `resume_interval` ns after the one before. `settle` lets what was
+    released be there whatever befalls this host; it raises `HostError`. All replicas need the same
+    `basis`."""
 
     image: Image
     console: Console
@@ -140,6 +156,13 @@ class Setting:
     open_copy: Callable[[str, Path, int], Storage] = _no_copies
     disk_counters: Mapping[str, DiskCounters] = field(default_factory=dict)
     cpu_limit: str | None = None
+    hold: bool = False
+    resume: ResumeStore | None = None
+    resume_limit: int = 1 << 28
+    resume_growth: int = 1 << 23
+    resume_interval: int = 30 * SECOND
+    settle: Callable[[], None] = lambda: None
+    basis: Basis = field(default_factory=basis)
 
     def tear(self, output: Output) -> None:
         """An output is about to be made: if the fault's place is in the midst of it, make half of
@@ -183,6 +206,7 @@ class Setting:
                 raise UsageError(
                     f"the guest has a disk {name!r}: give this replica one, too", key=("disk", name)
                 )
+            disk = replace(disk, block_size=block.block_size)
             if runs:
                 disk, block = replace(disk, content=""), replace(block, content="")
             if disk != block:
@@ -196,12 +220,18 @@ class Setting:
                 raise UsageError(
                     f"the guest has a NIC {name!r}: give this replica one, too", key=("nic", name)
                 )
-            if nic != net:
+            if nic.mac != net.mac:
                 raise UsageError(
                     f"the NIC {name!r} is not the primary's: {nic} here, {net} there; "
                     f"give both the address {net.mac}",
                     key=("nic", name, "mac"),
                 )
+            device = self.image.device(name)
+            assert device is not None
+            try:
+                check_room(net.mtu, self.nics[device.handle].largest_mtu, ("backend",))
+            except UsageError as error:
+                raise error.about(f"NIC {name!r}", "nic", name) from error
 
     def verify_shared(self, tokens: object, moved: Mapping[str, str] | None = None) -> list[str]:
         """The files that both replicas write must be the same files: the primary, whose `tokens`

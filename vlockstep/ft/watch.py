@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from vlockstep.ft import events
 from vlockstep.ft.roles import Role
+from vlockstep.protocol.primary import Primary
 from vlockstep.protocol.states import State
 
 Observe = Callable[[events.Event], None]
@@ -16,6 +17,9 @@ class ProtectionWatch:
         self._observe = observe
         self._seen = State.WAITING
         self._parted = self._unprotected = False
+        self._began = False
+        """Not only to wait for others, and to ask the arbiter."""
+        self._holding = False
 
     def look(self, role: Role) -> None:
         """After each event of the role's."""
@@ -23,13 +27,19 @@ class ProtectionWatch:
         if self._seen is State.ALONE and before is not State.ALONE:
             if before is State.CLAIMING:
                 self._observe(events.Alone(role.generation))
-            self._observe(events.Unprotected())
+            if self._began or before is State.WAITING:
+                self._observe(events.Unprotected())
             self._unprotected = True
+        self._began = self._began or self._seen not in (State.WAITING, State.CLAIMING)
         parted, self._parted = self._parted, role.parted
         back = (parted and not self._parted) or self._unprotected
         if back and self._seen in (State.PROTECTED, State.FOLLOWING):
             self._observe(events.Protected())
             self._unprotected = False
+        holding = isinstance(role, Primary) and role.holding
+        if holding != self._holding:
+            self._holding = holding
+            self._observe(events.Holding() if holding else events.HoldingOver())
 
 
 class NetworkWatch:

@@ -12,17 +12,22 @@ from vlockstep.errors import HostError, UsageError
 from vlockstep.files.locks import FileLock
 from vlockstep.host.devices import Disk, DiskCounters, DiskFile
 from vlockstep.host.diskformats import RAW, recognise
-from vlockstep.machine.config import BlockConfig
+from vlockstep.machine.config import BLOCK_SIZE, BlockConfig, check_block_size
 from vlockstep.machine.image import Device, DeviceKind, Image
 
 
 @dataclass(frozen=True)
 class DiskSpec:
-    """The file of a block device. `local`: every replica has its own identical copy."""
+    """The file of a block device. `local`: every replica has its own identical copy. `block_size`
+    is in bytes; a secondary's guest has that of the primary's."""
 
     name: str
     path: Path
     local: bool = False
+    block_size: int = BLOCK_SIZE
+
+    def __post_init__(self) -> None:
+        check_block_size(self.block_size, ("disk", self.name, "block_size"))
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,7 @@ def attach(
             content = ""
             if spec.local and compared:
                 content = disk.digest(partial(tell_progress, spec.name, disk, tell))
-            blocks[spec.name] = BlockConfig(disk.capacity, spec.local, content)
+            blocks[spec.name] = BlockConfig(disk.capacity, spec.local, content, spec.block_size)
             if spec.local:
                 local.add(device.handle)
     except BaseException:
@@ -141,7 +146,7 @@ def _open(spec: DiskSpec, guest: str) -> Disk:
     group = f"{guest} disk {spec.name}" if guest and not spec.local else ""
     try:
         _expect_raw(spec.path)
-        return Disk(spec.path, group)
+        return Disk(spec.path, group, spec.block_size)
     except (HostError, UsageError) as error:
         raise error.about(f"device {spec.name!r}", "disk", spec.name) from error
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlockstep.errors import HostError, UsageError
+from vlockstep.errors import HostError, NoRoom, UsageError
 from vlockstep.files.locks import FileLock, InUse, empty
 from vlockstep.host.mirror import MirroredDisk
-from vlockstep.machine.boot import BLOCK_SIZE
+from vlockstep.machine.config import BLOCK_SIZE
 
 _CHUNK = 1 << 20
 _PIECE = 1 << 16
@@ -28,6 +28,11 @@ def _write_all(fd: int, data: bytes, offset: int) -> None:
         data = data[count:]
 
 
+def _not_written(what: str, error: OSError) -> HostError:
+    kind = NoRoom if error.errno in (errno.ENOSPC, errno.EDQUOT) else HostError
+    return kind(f"cannot write to {what}: {error.strerror}")
+
+
 @dataclass
 class DiskCounters:
     """Bytes that a guest has read and written."""
@@ -37,11 +42,17 @@ class DiskCounters:
 
 
 class DiskFile:
-    """What holds a disk's bytes on this host: a file, or a block device of the host's. Sparse files
-    are fine. It is locked: `group` are those who use it together, see `FileLock`. People know it
-    as `called`, if that is another path."""
+    """What holds a disk's bytes on this host: a file, or a block device of the host's, in blocks of
+    `block_size` bytes. Sparse files are fine. It is locked: `group` are those who use it together,
+    see `FileLock`. People know it as `called`, if that is another path."""
 
-    def __init__(self, path: Path, group: str = "", called: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        group: str = "",
+        called: Path | None = None,
+        block_size: int = BLOCK_SIZE,
+    ) -> None:
         self.path = called or path
         self._fd = -1
         try:
@@ -55,14 +66,14 @@ class DiskFile:
         except InUse:
             self.close()
             raise
-        if self.capacity == 0 or self.capacity % BLOCK_SIZE:
+        if self.capacity == 0 or self.capacity % block_size:
             self.close()
-            mend = f"round it up with: truncate -s %{BLOCK_SIZE} {path}"
+            mend = f"round it up with: truncate -s %{block_size} {path}"
             if self.capacity == 0:
                 mend = _MAKE_ONE
             raise UsageError(
                 f"the disk {path} is {self.capacity} bytes; a disk has some multiple of "
-                f"{BLOCK_SIZE}: {mend}"
+                f"{block_size}: {mend}"
             )
 
     def read(self, offset: int, length: int) -> bytes | None:
@@ -77,7 +88,7 @@ class DiskFile:
         try:
             _write_all(self._fd, data, offset)
         except OSError as error:
-            raise HostError(f"cannot write to the disk {self.path}: {error.strerror}") from error
+            raise _not_written(f"the disk {self.path}", error) from error
 
     def extent(self, offset: int) -> tuple[int, int] | None:
         if offset >= self.capacity:
@@ -110,9 +121,12 @@ class DiskFile:
             extent = self.extent(extent[1])
 
     def sync(self) -> None:
-        """Raises `HostError`."""
+        """Raises `HostError`, also if it is closed, which another thread may do."""
+        descriptor = self._fd
+        if descriptor < 0:
+            raise HostError(f"cannot write to the disk {self.path}: it is closed")
         try:
-            os.fsync(self._fd)
+            os.fsync(descriptor)
         except OSError as error:
             raise HostError(f"cannot write to the disk {self.path}: {error.strerror}") from error
 
@@ -133,8 +147,8 @@ class Disk(MirroredDisk):
 
     storage: DiskFile
 
-    def __init__(self, path: Path, group: str = "") -> None:
-        super().__init__(DiskFile(path, group))
+    def __init__(self, path: Path, group: str = "", block_size: int = BLOCK_SIZE) -> None:
+        super().__init__(DiskFile(path, group, block_size=block_size))
         self.group = group
         self.counters = DiskCounters()
 
@@ -181,8 +195,15 @@ class Disk(MirroredDisk):
                     yield offset, content
 
     def sync(self) -> None:
-        """What was written outlives the host's death. Raises `HostError`."""
-        self.storage.sync()
+        """What was written outlives the host's death, also where the disk is about to be. Raises
+        `HostError`."""
+        for file in self.in_use():
+            assert isinstance(file, DiskFile)
+            try:
+                file.sync()
+            except HostError:
+                if file in self.in_use():
+                    raise
 
     def _certain(self, offset: int, length: int) -> bytes:
         data = self.storage.read(offset, length)
@@ -231,13 +252,19 @@ class ConsoleFile:
         return os.lseek(self._fd, 0, os.SEEK_END)
 
     def write(self, offset: int, data: bytes) -> None:
+        """Raises `HostError`."""
         try:
-            have = 0 if offset == self._end else os.lseek(self._fd, 0, os.SEEK_END) - offset
-            if have <= 0:
-                _write_all(self._fd, data, offset)
-            elif have < len(data):
+            have = 0 if offset == self._end else max(0, self.size - offset)
+            if have < len(data):
                 _write_all(self._fd, data[have:], offset + have)
-            self._end = offset + len(data)
+        except OSError as error:
+            raise _not_written(f"the console file {self.path}", error) from error
+        self._end = offset + len(data)
+
+    def sync(self) -> None:
+        """What was written outlives the host's death. Raises `HostError`."""
+        try:
+            os.fsync(self._fd)
         except OSError as error:
             raise HostError(
                 f"cannot write to the console file {self.path}: {error.strerror}"

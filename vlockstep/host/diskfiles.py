@@ -23,7 +23,7 @@ from vlockstep.host.diskformats import (
     recognise,
 )
 from vlockstep.host.qemuimg import QemuImg
-from vlockstep.machine.boot import BLOCK_SIZE
+from vlockstep.machine.config import BLOCK_SIZE
 
 MAX_SIZE = 1 << 60
 _INTACT = (0, 3)

@@ -167,6 +167,7 @@ class DiskMove:
             agreement.reach(self._path, target.lock.token)
             self._commit()
             self._disk.bind(mirror)
+            target.sync()  # what is written from now on `Disk.sync` keeps in both
             agreement.decide()
         except Undecided:
             raise

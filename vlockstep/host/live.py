@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import secrets
 import select
 import socket
 import threading
@@ -161,6 +162,9 @@ class LiveWorld:
 
     def generation(self, at: int) -> int:
         return self._start.generation()
+
+    def random(self, at: int) -> int:
+        return secrets.randbits(64)
 
     def net_read(self, at: int, handle: int, limit: int) -> bytes | None:
         return self._nics[handle].read(limit)

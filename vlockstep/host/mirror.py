@@ -136,7 +136,7 @@ class MirroredDisk:
             for mirror in self._mirrors:
                 mirror.written(offset, data)
                 if mirror.bound and mirror.failure is not None:
-                    raise mirror.failure
+                    raise HostError(str(mirror.failure)) from mirror.failure
 
     def empty(self) -> None:
         """Let it hold zeros, to be filled with something else: mirrors of what it held have failed.
@@ -170,6 +170,11 @@ class MirroredDisk:
         with self._all_held():
             _check(mirror)
             mirror.bound = True
+
+    def in_use(self) -> list[object]:
+        """What holds its bytes at the moment, and what bound mirrors write to."""
+        with self._all_held():
+            return [self.storage, *(m.target for m in self._mirrors if m.bound)]
 
     def switch(self, mirror: Mirror, storage: Storage) -> Storage:
         """Go on with the storage to which the mirror has copied everything, and with that alone;
@@ -212,7 +217,7 @@ class Mirror:
         self.failure: VlockstepError | None = None
         """Why the target does not equal the disk, and will not."""
         self._disk = disk
-        self._target = target
+        self.target = target
 
     @property
     def over(self) -> bool:
@@ -248,6 +253,6 @@ class Mirror:
     def _write(self, offset: int, data: bytes) -> None:
         if self.failure is None:
             try:
-                self._target.write(offset, data)
+                self.target.write(offset, data)
             except VlockstepError as error:
                 self.failure = error

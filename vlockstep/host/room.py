@@ -18,12 +18,17 @@ _SYSTEM = Path("/")
 def expect_room(size: int, system: Path = _SYSTEM, what: str = "the guest") -> None:
     """For `size` bytes of RAM more, which `what` takes. Raises `HostError` if there is none, as far
     as can be found out below the root of the file `system`."""
-    available = min(_of_computer(system), _of_groups(system))
-    if size > available:
+    left = available(system)
+    if size > left:
         raise HostError(
-            f"{what} needs {size / _MIB:.0f} MiB of memory, and {available / _MIB:.0f} MiB are "
+            f"{what} needs {size / _MIB:.0f} MiB of memory, and {left / _MIB:.0f} MiB are "
             "available here: end something else, or run it on another host",
         )
+
+
+def available(system: Path = _SYSTEM) -> float:
+    """Bytes of RAM that programs can still get here; infinity if nothing says so."""
+    return min(_of_computer(system), _of_groups(system))
 
 
 def _of_computer(system: Path) -> float:

@@ -55,6 +55,9 @@ class SimulatedWorld:
     def generation(self, at: int) -> int:
         return self._generation()
 
+    def random(self, at: int) -> int:
+        return self._random.getrandbits(64)
+
     def poll(self, at: int, timeout: int) -> int:
         self._pause()
         self._cycles += min(timeout, _LONGEST_SLEEP)

@@ -12,6 +12,7 @@
     outputs     Outputs: which outputs a primary has still to release
     secondary   Secondary: who replays, and goes live when the primary is dead
     candidacy   Candidacy: when a secondary that suspects its primary is to claim
+    tenure      Tenure: how long the owner of a generation may emit by its lease
     journal     Journal, Batch: entries that some member may still lack, and who made them
     hearing     Hearing: when a peer counts as dead
     messages    Hello, Batch, Answer: what replicas say to each other
@@ -29,7 +30,9 @@ the list is done.
 
 *Members.* The arbiter's record of a generation names its owner, which is the primary, and its
 **members**: who may claim the next one. Going live, going on without somebody and taking somebody
-in are one compare-and-set. Who claims says whom it leaves out; the owner's claim may take in.
+in are one compare-and-set. Who claims says whom it leaves out; the owner's claim may take in. The
+owner tells all members where the others are reached, and the record does, too: who is taken in when
+the owner dies finds the others, and they find it.
 
 *Output rule.* The output of entry n leaves the primary only when every other member has said that
 it has received entries 0 … n. So whoever may claim has everything that was ever released. The guest
@@ -60,6 +63,17 @@ answers, and the primary releases only for that long counted from when it asked,
 member's lease lasts. The primary's span lies inside each secondary's. The lease follows the
 measured round trip.
 
+*Tenure.* The record of a generation may have a lease, too, so that the guest can be started again
+by an outsider when its owner is gone, or cannot reach the arbiter. The owner renews that there, and
+releases only while it lasts, counted from before it asked. Who finds it sealed stops for good,
+unless it has claimed the next generation, or handed the guest over: then that answer tells. See
+`arbiter.rule`.
+
+*Hold.* A primary that is told so releases nothing while it knows of no other member, as whatever
+it showed would be lost with it. A newcomer is none before the arbiter has answered. When the last
+one is to be left out the record may say so long before the answer, so what was permitted and is not
+begun waits from the claim on. A guest that has ended waits for nobody: nobody can join it.
+
 *Exactness.* A secondary that finds itself in another state than the log says stops, and says so; it
 never goes live.
 
@@ -71,7 +85,8 @@ was lost and is sent again. A handover is repeated until it is answered.
 time by which a secondary's execution lags (beyond a round trip), exceeds its limit, the primary's
 guest waits.
 
-*Start.* The primary welcomes as many secondaries as it waits for. When all say that they are ready
+*Start.* The primary welcomes as many secondaries as it waits for; one that waits for none rules at
+once, alone. When all say that they are ready
 it claims the first generation with them as members; then it asks each for the first time, and
 starts the guest when all have answered within their leases. So a guest that runs has secondaries
 that would take over. One that is left before that first question stops, since the primary may be

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vlockstep.arbiter.rule import Record
 from vlockstep.machine.position import BOOT, Position
 from vlockstep.protocol.messages import Message
 from vlockstep.replay.entry import Entry
@@ -70,13 +71,25 @@ class Forget:
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Ask the arbiter for the generation after `expected`, whose members are those of `expected`
-    but for who is left out and who is taken in, and whose disks are where they were but for those
-    that have `moved`; answer with `arbiter_answered`."""
+    but for who is left out and who is taken in, by where it is reached, and whose disks are where
+    they were but for those that have `moved`; its guest starts `afresh`, or goes on. Answer with
+    `arbiter_answered`."""
 
     expected: int
     leave_out: frozenset[str] = frozenset()
-    take_in: frozenset[str] = frozenset()
+    take_in: Mapping[str, str] = field(default_factory=dict)
     moved: Mapping[str, str] = field(default_factory=dict)
+    afresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Ask the arbiter to renew the lease of `record`: to raise its token, which stood at `token`
+    last, to `next`. Answer with `lease_answered`, before another one is asked for."""
+
+    record: Record
+    token: int
+    next: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +210,7 @@ class Stop:
 
 
 Action = (
-    Send | Dial | Start | Announce | Deliver | Release | Forget | Claim | Hold | Resume | Follow
-    | GoLive | Transfer | StopTransfer | Load | OpenDisk | UseDisks | Agreed | KeepDisk | Notice
-    | Reply | Done | Stop
+    Send | Dial | Start | Announce | Deliver | Release | Forget | Claim | Renew | Hold | Resume
+    | Follow | GoLive | Transfer | StopTransfer | Load | OpenDisk | UseDisks | Agreed | KeepDisk
+    | Notice | Reply | Done | Stop
 )  # fmt: skip

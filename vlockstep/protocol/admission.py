@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vlockstep.machine.basis import Basis, disagreement
 from vlockstep.protocol.messages import Hello
 
 MOST = 7
@@ -13,11 +14,12 @@ MOST = 7
 @dataclass(frozen=True)
 class Admission:
     """A primary runs the image with the digest `image`, its arbiter calls the guest `guest`, and it
-    waits for so many `secondaries`."""
+    waits for so many `secondaries`. What it computes rests on `basis`."""
 
     image: str
     guest: str
     secondaries: int
+    basis: Basis
 
     def objection(self, hello: Hello, *, known: bool, room: bool, many: bool) -> str:
         """Why somebody cannot follow, or "". `known`: it does already; there is `room` for one
@@ -27,6 +29,8 @@ class Admission:
                 f"the primary runs the image {self.image[:12]}, "
                 f"the secondary has {hello.image[:12]}; start both with the same image"
             )
+        if unlike := disagreement(self.basis, hello.basis, "the primary", "the secondary"):
+            return unlike
         if not known and not room:
             return f"{MOST} others follow this primary, and no more can"
         if hello.guest != self.guest:

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
+from vlockstep.machine.basis import is_basis
 from vlockstep.wire.codec import MAX_MESSAGE, Codec, MessageError
 from vlockstep.wire.keys import Party
 
-PROTOCOL = 7
+PROTOCOL = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +39,14 @@ class Hello:
     """Secondary: I want to follow, from entry `next` on; `origin` is the generation that made the
     entry before it, 0 if none did. Said at the start, when a connection stands again, and to each
     new primary. `guest` is the arbiter's name for the guest; `endpoint` is where other members
-    reach this one, "" if nowhere."""
+    reach this one, "" if nowhere. `basis` is `machine.basis`'s."""
 
     image: str
     next: int
     origin: int
     guest: str
     endpoint: str
+    basis: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +299,10 @@ def decode(data: bytes) -> Message:
     content = memoryview(data)[4:]
     if struct.unpack_from("<I", data)[0] != zlib.crc32(content):
         raise MessageError("a message with a wrong checksum")
-    return _CODEC.decode(content)
+    message = _CODEC.decode(content)
+    if isinstance(message, Hello) and not is_basis(message.basis):
+        raise MessageError("a Hello with a basis that is none")
+    return message
 
 
 def forbidden(party: Party, data: bytes) -> str | None:

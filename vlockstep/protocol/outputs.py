@@ -55,6 +55,15 @@ class Outputs:
         """Whether one of an entry before `end` does."""
         return bool(self._entries) and self._entries[0] < end
 
+    def first(self, next: int) -> int:
+        """The entry of the first one that waits, or `next` if none does."""
+        return self._entries[0] if self._entries else next
+
+    @property
+    def ended(self) -> bool:
+        """The guest has ended, and makes no other."""
+        return self._end is not None
+
     @property
     def complete(self) -> bool:
         """The guest has ended, and all its outputs are released."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from vlockstep.arbiter.rule import Record
+from vlockstep.machine.basis import NOWHERE, Basis
 from vlockstep.machine.position import Position
 from vlockstep.protocol.actions import (
     NEVER,
@@ -61,6 +62,7 @@ from vlockstep.protocol.messages import Batch as BatchMessage
 from vlockstep.protocol.outputs import Outputs
 from vlockstep.protocol.role import Role, on
 from vlockstep.protocol.states import TABLE, Event, State
+from vlockstep.protocol.tenure import NO_TENURE, Tenure
 from vlockstep.protocol.timing import SECOND, Timing
 from vlockstep.replay.entry import Entry
 from vlockstep.wire.codec import MessageError
@@ -77,8 +79,10 @@ TAKEOVER_LIMIT = 30 * SECOND
 class Primary(Role):
     """Decides what is sent, what is released, and when to go on without somebody.
 
-    It waits for `secondaries`, and begins to rule after `generation`. `image` is the digest of the
-    guest's, `config` the guest's configuration, for them, and `guest` the arbiter's name for it.
+    It waits for so many `secondaries`, if any, and begins to rule after `generation`. `image` is
+    the digest of the guest's, `config` the guest's configuration, for them, and `guest` the
+    arbiter's name for it. If a log is kept from which the guest can be resumed, that is a member
+    which cannot execute: it has the entries before `kept`.
     """
 
     NAME = "primary"
@@ -95,10 +99,15 @@ class Primary(Role):
         guest: str = "",
         secondaries: int = 1,
         endpoint: str = "",
+        kept: int | None = None,
+        basis: Basis = NOWHERE,
     ) -> None:
         super().__init__(me, timing, State.WAITING, generation)
         self.next = 0
         """Entries so far: the sequence number of the next one."""
+        self._kept = kept
+        """Entries before this one are in the log from which the guest can be resumed; None if there
+        is no such log."""
         self.followers = Followers(timing)
         self.joiner: Joiner | None = None
         """Who joins the guest that runs; among the followers, too, once it is waited for."""
@@ -108,9 +117,11 @@ class Primary(Role):
         """The files of disks that have moved."""
         self.crowded = False
         """The guest waits for the newcomer's disks."""
+        self.hold = False
+        """While there is no other member, outputs wait until there is one."""
         self._former: set[str] = set()
         """Who was a member, and may not know that it is none any more."""
-        self._admission = Admission(image, guest, secondaries)
+        self._admission = Admission(image, guest, secondaries, basis)
         self._config = config
         self._endpoint = endpoint
         self.journal = Journal()
@@ -156,16 +167,23 @@ class Primary(Role):
         outputs: Iterable[int],
         ended: int | None,
         disks: Mapping[str, str] | None = None,
+        tenure: Tenure = NO_TENURE,
+        kept: int | None = None,
+        basis: Basis = NOWHERE,
     ) -> Primary:
         """A secondary that has gone live, from entry `next` on. The other `members`, by where they
         are reached, all have the entries before `stable`; `journal` has the rest. It has to release
         `outputs` first; the guest has already ended with the entry `ended`. `disks` are the files
-        of those that have moved."""
-        primary = cls(me, timing, generation, image, config, now, guest=guest, endpoint=endpoint)
+        of those that have moved, `tenure` is that of its generation."""
+        primary = cls(
+            me, timing, generation, image, config, now, guest=guest, endpoint=endpoint, kept=kept,
+            basis=basis,
+        )  # fmt: skip
         primary.state = State.PROTECTED if members else State.ALONE
         primary.next = next
         primary.disks = dict(disks or {})
         primary.owns = primary._running = True
+        primary.tenure = tenure
         primary._outputs.go_on(outputs, next, ended)
         primary._permitted = primary.released
         primary.journal = journal
@@ -191,6 +209,11 @@ class Primary(Role):
         return self._outputs.released
 
     @property
+    def waits_from(self) -> int:
+        """The entry of the first output that was not released, or else the next entry."""
+        return self._outputs.first(self.next)
+
+    @property
     def known(self) -> Collection[str]:
         """Whose words matter."""
         return {*self.followers, *self._joining}
@@ -204,6 +227,22 @@ class Primary(Role):
     def stable(self) -> int:
         """Every member has the entries before this one."""
         return self.followers.received(self.next)
+
+    @property
+    def holding(self) -> bool:
+        """Outputs wait for another member, but for those of a guest that has ended: nobody can join
+        that any more, and it has no state that could be lost."""
+        return self.hold and self._running and not self._outputs.ended and not self._others
+
+    @property
+    def _others(self) -> set[str]:
+        """The other members, as far as is known."""
+        return self.followers.keys() - self._joining
+
+    @property
+    def _held_by_all(self) -> int:
+        """Every member, and the log if one is kept, has the entries before this one."""
+        return self.stable if self._kept is None else min(self.stable, self._kept)
 
     @property
     def lease(self) -> int:
@@ -240,11 +279,13 @@ class Primary(Role):
     def deadline(self) -> int:
         """When to call `tick` at the latest."""
         followers = self.followers.values()
-        times = [*self.followers.beats(), self._stands_until]
+        times = [*self.followers.beats(), self._stands_until, self.tenure.deadline()]
         if self.joiner is not None and not self.joiner.asked:
             times.append(self.joiner.next_look())
         match self.state:
             case State.WAITING:
+                if not self._admission.secondaries:
+                    return self._started
                 times = [f.hearing.next_look(self.timing.starting) for f in followers]
                 times.append(self._started + self.timing.patience)
             case State.CLAIMING:
@@ -269,7 +310,7 @@ class Primary(Role):
         due = follower.hearing.next_look(self._dead)
         if follower.parted is not None:
             due = min(due, follower.parted + self._patience)
-        if self._releases and follower.following and self._outputs.wait_before(self.stable):
+        if self._releases and follower.following and self._outputs.wait_before(self._held_by_all):
             due = min(due, follower.renewal(self._outputs.allowance))
         return due
 
@@ -310,6 +351,13 @@ class Primary(Role):
         """Every output of an entry before `end` has been made; what comes of a `Release`, later."""
         self._outputs.performed(end)
         return self._settle(now)
+
+    @on(Event.KEPT)
+    def kept(self, now: int, end: int | None) -> list[Action]:
+        """The log has the entries before `end`, and will have whatever befalls this host. None: it
+        has gone, for good, and nobody can resume the guest from it."""
+        self._kept = end
+        return self._release(now) if self._outputs.wait_before(self._held_by_all) else []
 
     def expired(self) -> None:
         """An output came too late for its lease: ask for longer ones, until all are made."""
@@ -445,8 +493,8 @@ class Primary(Role):
     @on(Event.RULING)
     def _ruling(self, now: int, message: Ruling) -> list[Action]:
         generation, owner, members = message.generation, message.owner, message.members
-        if generation <= self.generation:
-            return []
+        if generation <= self.generation or owner == self.me:
+            return []  # what this replica rules it knows, or waits for the arbiter to answer it
         if self.state is State.FINISHING:
             self._to(State.FINISHED)  # it did not know that nothing was left to do
             return [Done()]
@@ -543,7 +591,8 @@ class Primary(Role):
             if self._handed_over and self.me in record.members:
                 return self._swapped(record.generation, record.owner)
             return self._superseded(max(record.generation, self.generation + 1))
-        self.generation, self.owns = record.generation, True
+        self._own(record)
+        self.owns = True
         self._handed_over, self._held = False, None
         settled = self._settle_move(record)
         self.journal.mark(self.next, self.generation)
@@ -557,7 +606,7 @@ class Primary(Role):
         if left := self.followers.left:  # while this replica waited for the arbiter
             notices = [Notice(f"the secondary has left: {reason}") for reason in left.values()]
             on = self._go_on(now, "another replica was lost")
-            return [*settled, *gone, *notices, *on, *self._claim(frozenset(left))]
+            return [*settled, *gone, *notices, *on, *self._claim_without(now, left)]
         if self.followers:
             return [*settled, *gone, *self._go_on_protected(now)]
         self._to(State.ALONE)
@@ -672,6 +721,9 @@ class Primary(Role):
     @on(Event.TICK)
     def tick(self, now: int) -> list[Action]:
         """Time has passed."""
+        return [*self.tenure.look(now), *self._look_around(now)]
+
+    def _look_around(self, now: int) -> list[Action]:
         if now >= self._stands_until:
             return self._go_on(now, "the guest has stood for too long")
         match self.state:
@@ -698,6 +750,8 @@ class Primary(Role):
         return []
 
     def _wait(self, now: int) -> list[Action]:
+        if not self._admission.secondaries:
+            return self._begin_to_rule()
         if now - self._started >= self.timing.patience:
             came, wanted = len(self.followers), self._admission.secondaries
             if wanted == 1:
@@ -772,11 +826,11 @@ class Primary(Role):
         """Once all are there that it waits for."""
         if len(self.followers.able) < self._admission.secondaries:
             return []
-        return self._claim(take_in=frozenset(self.followers))
+        return self._claim(take_in=self.ruling().members, afresh=True)
 
     def _start_protected(self, now: int) -> list[Action]:
         """Once every member would take over."""
-        if self.state is not State.PROTECTED or now >= self.followers.leased_until:
+        if self.state is not State.PROTECTED or now >= self._emits_until:
             return []
         return [*self._start(), *self._announce(now)]
 
@@ -789,7 +843,7 @@ class Primary(Role):
 
     def _announce(self, now: int) -> list[Action]:
         """Once, when it is sure that no other replica is live."""
-        if self._announced or not (self.state is State.ALONE or now < self.followers.leased_until):
+        if self._announced or now >= self._emits_until:
             return []
         self._announced = True
         return [Announce()]
@@ -811,7 +865,12 @@ class Primary(Role):
             actions.append(Reply(0, reason))
         else:
             actions += [*self._call_off(reason), *self._go_on(now, "another replica was lost")]
-        return [Notice(reason), *actions, *self._claim(frozenset(members))]
+        return [Notice(reason), *actions, *self._claim_without(now, members)]
+
+    def _claim_without(self, now: int, members: Collection[str]) -> list[Action]:
+        """The record that leaves them out may stand before the arbiter says so."""
+        halt = [self._halt(now)] if self.hold and self._others <= {*members} else []
+        return [*halt, *self._claim(frozenset(members))]
 
     # Sending
 
@@ -841,13 +900,36 @@ class Primary(Role):
 
     @property
     def _releases(self) -> bool:
-        return self.state in (State.ALONE, State.PROTECTED, State.HOLDING, State.TAKING_IN)
+        permits = State.ALONE, State.PROTECTED, State.HOLDING, State.TAKING_IN
+        return self.state in permits and not self.holding
+
+    def set_hold(self, now: int, hold: bool) -> list[Action]:
+        """Change `hold`; what is permitted is permitted anew."""
+        self.hold = hold
+        halt = [self._halt(now)] if hold else []
+        return [*halt, *(self._release(now) if self._outputs else [])]
+
+    def _halt(self, now: int) -> Action:
+        """What was permitted, and is not made, is not to be made before it is permitted again."""
+        return Release(self._permitted, now)
+
+    @property
+    def _emits_until(self) -> int:
+        """Until when no other replica does."""
+        return min(self.followers.leased_until, self.tenure.until)
+
+    def _prolonged(self, now: int) -> list[Action]:
+        if not self._releases:
+            return []
+        announced = self._announce(now) if self._running else []
+        waits = self._outputs.wait_before(self._held_by_all)
+        return [*announced, *(self._release(now) if waits else [])]
 
     def _release(self, now: int) -> list[Action]:
         """Release what the output rule and the leases permit."""
         if not self._releases:
             return []
-        end = self.stable
+        end = self._held_by_all
         if not self._outputs.wait_before(end):
             return self._settle(now)
         renewals: list[Action] = [
@@ -855,7 +937,7 @@ class Primary(Role):
             for member, follower in self.followers.following.items()
             if now >= follower.renewal(self._outputs.allowance)
         ]
-        until = self.followers.leased_until
+        until = self._emits_until
         if now >= until:
             return renewals
         self._permitted = max(self._permitted, end)
@@ -982,11 +1064,10 @@ class Primary(Role):
             return []
         self._to(State.TAKING_IN)
         joiner.asked = True
-        self._claimed = Claim(self.generation, take_in=frozenset({joiner.name}))
-        self._retry = NEVER
+        claim = self._ask(Claim(self.generation, take_in={joiner.name: joiner.follower.endpoint}))
         # What may still be made was permitted without a promise of it.
-        halt = Release(self._permitted, now)
-        return [halt, Send(self._query(now, joiner.follower), joiner.name), self._claimed]
+        query = Send(self._query(now, joiner.follower), joiner.name)
+        return [self._halt(now), query, *claim]
 
     def _unbind(self) -> None:
         """Nobody waits for the newcomer, which goes on catching up."""

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from vlockstep.arbiter.rule import Record
 from vlockstep.errors import LogError
+from vlockstep.machine.basis import NOWHERE, Basis
 from vlockstep.machine.position import BOOT, Position
 from vlockstep.protocol.actions import (
     NEVER,
@@ -92,6 +93,7 @@ class Secondary(Role):
         stable: int = 0,
         journal: Journal | None = None,
         disks: Mapping[str, str] | None = None,
+        basis: Basis = NOWHERE,
     ) -> None:
         super().__init__(me, timing, State.PARTED if generation else State.JOINING, generation)
         self.owner = owner
@@ -130,6 +132,7 @@ class Secondary(Role):
         self.asked_to_end = ""
         """Why the guest is to end when this replica is live."""
         self._image = image
+        self._basis = dict(basis)
         self._arbitrated = guest
         self._endpoint = endpoint
         self._primary = ""
@@ -151,6 +154,40 @@ class Secondary(Role):
         """Where its guest was held when another replica took over, or its state was taken."""
         self._not_before = BOOT
         self._started = now
+
+    @classmethod
+    def resuming(
+        cls,
+        me: str,
+        timing: Timing,
+        image: str,
+        now: int,
+        *,
+        guest: str,
+        endpoint: str,
+        generation: int,
+        next: int,
+        released: int,
+        outputs: Iterable[int],
+        ended: int | None,
+        basis: Basis = NOWHERE,
+    ) -> Secondary:
+        """A takeover by who is no member: nobody emits under `generation` any more, and a log that
+        its owner has kept is here, with all entries before `next`. Those before `released` have no
+        output that may not have been made, the others have `outputs`; the guest has already ended
+        with the entry `ended`. To `resume` is next."""
+        secondary = cls(me, timing, image, now, guest=guest, endpoint=endpoint, basis=basis)
+        secondary.state, secondary.generation = State.CLAIMING, generation
+        secondary.received_entries = secondary.stable = next
+        secondary.released, secondary.ended = released, ended
+        secondary.outputs.extend(outputs)
+        secondary.journal.mark(0, generation)
+        return secondary
+
+    def resume(self, now: int) -> list[Action]:
+        """Once, by who is to resume the guest."""
+        self._now = now
+        return self._claim(take_in={self.me: self._endpoint}, afresh=True)
 
     @property
     def known(self) -> Collection[str]:
@@ -183,6 +220,8 @@ class Secondary(Role):
                 due = min(beat, look)
             case State.FOLLOWING | State.TAKING_OVER:
                 due = min(beat, max(look, self._still_until))
+            case State.LIVE:
+                return self.tenure.deadline()
             case _:
                 return NEVER
         if self.executed != self._told:
@@ -318,8 +357,8 @@ class Secondary(Role):
         generation, owner, members = message.generation, message.owner, message.members
         if self.state is State.JOINING:
             return self._sent_on(now, owner, members)
-        if generation < self.generation:
-            return []
+        if generation < self.generation or owner == self.me:
+            return []  # what this replica rules it knows, or waits for the arbiter to answer it
         if generation == self.generation or owner == self.owner:
             if owner != self.owner:
                 return []
@@ -506,21 +545,26 @@ class Secondary(Role):
             return []
         if not self._won(record):
             if self.me not in record.members:
-                if record.generation <= self.generation:
+                if record.generation <= self.generation and not self._claimed.afresh:
                     return self._not_taken_in(now)
-                return self._superseded(record.generation)
+                return self._superseded(max(record.generation, self.generation + 1))
             if record.generation < self.generation:  # its owner has said more since
                 return self._follow(now, self.generation, self.owner, self.members)
-            where = {member: self.members.get(member, "") for member in record.members}
-            return self._follow(now, record.generation, record.owner, where)
+            return self._follow(now, record.generation, record.owner, self._reached(record))
         self._to(State.LIVE)
         self.former = frozenset(self.members) - {self.me}
-        self.generation, self.owner = record.generation, self.me
-        self.members = {member: self.members.get(member, "") for member in record.members}
+        self._own(record)
+        self.owner = self.me
+        self.members = self._reached(record)
         disks = self._use_disks(record.disks)
         live = GoLive(self.generation, self.others, self._not_before, self.disks)
         rulings = (Send(self.ruling(), member) for member in sorted(self.others))
         return [*disks, *rulings, live]
+
+    def _reached(self, record: Record) -> dict[str, str]:
+        """Its members, by where they are reached: of one that was taken in just before its primary
+        died the arbiter may know more than this replica was told."""
+        return {m: self.members.get(m) or record.endpoints.get(m, "") for m in record.members}
 
     def _not_taken_in(self, now: int) -> list[Action]:
         """No generation takes this replica in yet, as far as can be seen, but one was asked for.
@@ -621,6 +665,8 @@ class Secondary(Role):
                 return self._campaign(now)
             case State.CLAIMING:
                 return self._retry_claim(now)
+            case State.LIVE:
+                return self.tenure.look(now)
         return []
 
     # Claiming
@@ -691,7 +737,7 @@ class Secondary(Role):
     def _hello_to(self, now: int, primary: str) -> Action:
         self._asked = now
         next, origin = self.received_entries, self.journal.origin(self.received_entries)
-        hello = Hello(self._image, next, origin, self._arbitrated, self._endpoint)
+        hello = Hello(self._image, next, origin, self._arbitrated, self._endpoint, self._basis)
         return Send(hello, primary)
 
     def _hello_again(self, now: int) -> list[Action]:

@@ -64,9 +64,11 @@ class Event(Enum):
     TICK = "time has passed"
     # The arbiter
     VERDICT = "the arbiter answered"
+    RENEWED = "word of the lease came"
     # The guest
     APPEND = "the guest made entries"
     PERFORMED = "outputs were made"
+    KEPT = "entries were kept"
     HELD = "the guest is held"
     CAPTURED = "the guest's state was taken"
     LOADED = "the guest's state is here"
@@ -105,65 +107,71 @@ _OVER: Row = {}
 _PRIMARY: dict[State, Row] = {
     _S.WAITING: _row(
         _E.HELLO, _E.QUERY, _E.GOODBYE, *_LINKS, _E.SWITCHOVER,
-        ANSWER=(_S.CLAIMING,), TICK=(_S.STOPPED,), LEAVE=(_S.STOPPED,), END=(_S.STOPPED,),
+        ANSWER=(_S.CLAIMING,), TICK=(_S.CLAIMING, _S.STOPPED), LEAVE=(_S.STOPPED,),
+        END=(_S.STOPPED,),
     ),
     _S.PROTECTED: _row(
         _E.QUERY, _E.HAVE, _E.HANDOVER, _E.CONNECTED, _E.LOST, _E.APPEND, _E.HELD, _E.CAPTURED,
-        _E.OPENED, _E.MOVE,
+        _E.OPENED, _E.MOVE, _E.KEPT,
         HELLO=(_S.CLAIMING,), ANSWER=(_S.FINISHING, _S.BINDING), GOODBYE=(_S.CLAIMING,),
         RULING=(_S.STOPPED,), TICK=(_S.CLAIMING, _S.STOPPED, _S.FINISHING),
         PERFORMED=(_S.FINISHING,), SWITCHOVER=(_S.HOLDING,), DROP=(_S.CLAIMING,),
         LEAVE=(_S.HOLDING, _S.STOPPED), END=(_S.ENDING,), DECIDE=(_S.CLAIMING,),
+        RENEWED=(_S.STOPPED,),
     ),
     _S.CLAIMING: _row(
         _E.HELLO, _E.QUERY, _E.ANSWER, _E.HAVE, _E.GOODBYE, *_LINKS, _E.APPEND, _E.PERFORMED,
         _E.HELD, _E.CAPTURED, _E.SWITCHOVER, _E.LEAVE, _E.END, _E.OPENED, _E.MOVE, _E.DECIDE,
+        _E.RENEWED, _E.KEPT,
         RULING=(_S.SWAPPED, _S.STOPPED), TICK=(_S.STOPPED,),
         VERDICT=(_S.PROTECTED, _S.ALONE, _S.FINISHING, _S.FINISHED, _S.HOLDING, _S.ENDING,
                  _S.SWAPPED, _S.STOPPED),
     ),
     _S.ALONE: _row(
         _E.HELLO, _E.QUERY, _E.BATCH, _E.HAVE, _E.HANDOVER, *_LINKS, _E.APPEND, _E.HELD,
-        _E.CAPTURED, _E.GOODBYE, _E.SWITCHOVER, _E.DROP, _E.MOVE,
+        _E.CAPTURED, _E.GOODBYE, _E.SWITCHOVER, _E.DROP, _E.MOVE, _E.KEPT,
         ANSWER=(_S.BINDING,), RULING=(_S.STOPPED,), PERFORMED=(_S.FINISHED,), LEAVE=(_S.FINISHED,),
         END=(_S.FINISHED,), TICK=(_S.CLAIMING,), DECIDE=(_S.CLAIMING,),
+        RENEWED=(_S.STOPPED,),
     ),
     _S.BINDING: _row(
         _E.HELLO, _E.QUERY, _E.BATCH, _E.HAVE, _E.HANDOVER, _E.CONNECTED, _E.APPEND, _E.HELD,
-        _E.PERFORMED, _E.SWITCHOVER, _E.MOVE,
-        ANSWER=(_S.TAKING_IN,), RULING=(_S.STOPPED,), **_UNBOUND,
+        _E.PERFORMED, _E.SWITCHOVER, _E.MOVE, _E.KEPT,
+        ANSWER=(_S.TAKING_IN,), RULING=(_S.STOPPED,), RENEWED=(_S.STOPPED,), **_UNBOUND,
         LEAVE=(_S.ALONE, _S.PROTECTED, _S.HOLDING, _S.FINISHING, _S.FINISHED, _S.STOPPED),
         END=(_S.ALONE, _S.PROTECTED, _S.ENDING, _S.FINISHING, _S.FINISHED),
     ),
     _S.TAKING_IN: _row(
         _E.HELLO, _E.QUERY, _E.BATCH, _E.HAVE, _E.HANDOVER, *_LINKS, _E.ANSWER, _E.APPEND, _E.HELD,
-        _E.PERFORMED, _E.SWITCHOVER, _E.LEAVE, _E.END, _E.MOVE,
+        _E.PERFORMED, _E.SWITCHOVER, _E.LEAVE, _E.END, _E.MOVE, _E.RENEWED, _E.KEPT,
         GOODBYE=(_S.CLAIMING,), RULING=(_S.STOPPED,), TICK=(_S.CLAIMING, _S.STOPPED),
         VERDICT=(_S.PROTECTED, _S.ALONE, _S.CLAIMING, _S.FINISHING, _S.FINISHED, _S.HOLDING,
                  _S.ENDING, _S.STOPPED),
     ),
     _S.HOLDING: _row(
-        _E.QUERY, _E.HAVE, _E.CONNECTED, _E.APPEND, _E.SWITCHOVER, _E.LEAVE,
+        _E.QUERY, _E.HAVE, _E.CONNECTED, _E.APPEND, _E.SWITCHOVER, _E.LEAVE, _E.KEPT,
         HELLO=(_S.CLAIMING,), ANSWER=(_S.HANDED_OVER, _S.FINISHING),
         GOODBYE=(_S.CLAIMING,), RULING=(_S.STOPPED,), LOST=(_S.PROTECTED, _S.STOPPED),
         HELD=(_S.HANDED_OVER,),
         TICK=(_S.PROTECTED, _S.HANDED_OVER, _S.FINISHING, _S.CLAIMING, _S.STOPPED),
         PERFORMED=(_S.HANDED_OVER, _S.FINISHING), END=(_S.ENDING,),
+        RENEWED=(_S.STOPPED,),
     ),
     _S.HANDED_OVER: _row(
         _E.HELLO, _E.QUERY, _E.ANSWER, _E.HAVE, *_LINKS, _E.PERFORMED, _E.SWITCHOVER, _E.LEAVE,
-        _E.END,
+        _E.END, _E.RENEWED, _E.KEPT,
         RULING=(_S.SWAPPED, _S.STOPPED), GOODBYE=(_S.CLAIMING,),
         TICK=(_S.CLAIMING, _S.STOPPED),
     ),
     _S.FINISHING: _row(
         _E.HELLO, _E.QUERY, _E.HAVE, *_LINKS, _E.PERFORMED, _E.SWITCHOVER, _E.LEAVE, _E.END,
+        _E.RENEWED, _E.KEPT,
         ANSWER=(_S.FINISHED,), GOODBYE=(_S.FINISHED,), RULING=(_S.FINISHED,),
         TICK=(_S.FINISHED,),
     ),
     _S.ENDING: _row(
         _E.HELLO, _E.QUERY, _E.HAVE, *_LINKS, _E.APPEND, _E.PERFORMED, _E.HELD, _E.SWITCHOVER,
-        _E.LEAVE, _E.END,
+        _E.LEAVE, _E.END, _E.RENEWED, _E.KEPT,
         ANSWER=(_S.FINISHED,), GOODBYE=(_S.FINISHED,), RULING=(_S.STOPPED,), TICK=(_S.FINISHED,),
     ),
     _S.SWAPPED: _OVER,
@@ -227,7 +235,7 @@ _SECONDARY: dict[State, Row] = {
     _S.LIVE: _row(
         _E.HELLO, _E.QUERY, _E.BATCH, _E.HANDOVER, _E.HAVE, *_LINKS, _E.TICK, _E.PROGRESS,
         _E.SWITCHOVER, _E.LEAVE, _E.END,
-        RULING=(_S.STOPPED,), DIVERGE=(_S.STOPPED,),
+        RULING=(_S.STOPPED,), DIVERGE=(_S.STOPPED,), RENEWED=(_S.STOPPED,),
     ),
     _S.FINISHED: _OVER,
     _S.STOPPED: _OVER,

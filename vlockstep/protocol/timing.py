@@ -8,6 +8,8 @@ from vlockstep.errors import UsageError
 
 MILLISECOND = 1_000_000
 SECOND = 1_000_000_000
+MOST_HELD = 64 << 20
+"""Bytes of outputs that may wait for another member: it gets them in one message."""
 _KNOWN_LATE = 10 * MILLISECOND
 """So late the primary may learn what a secondary has executed that is not behind."""
 
@@ -58,6 +60,15 @@ class Timing:
     def max_lease(self) -> int:
         """What a secondary grants at the most. The primary's timing may be another."""
         return max(self.dead, SECOND)
+
+    def check_hold(self) -> None:
+        """Raise `UsageError` if more outputs may wait than one that joins can get."""
+        if self.max_log > MOST_HELD:
+            raise UsageError(
+                "outputs that wait for another replica go there in one message, which takes "
+                f"{MOST_HELD >> 20} MiB of them: let no more wait, or do not hold them",
+                key=("timing", "max_log"),
+            )
 
     def promise(self, lease: int) -> int:
         """How long a secondary keeps still for a `lease`: 5 % longer, for clocks that drift."""

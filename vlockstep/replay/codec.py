@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import msgpack
 
 from vlockstep.errors import LogError
-from vlockstep.replay.entry import Entry, Kind, NetRead
+from vlockstep.replay.entry import OUTPUTS, Entry, Kind, NetRead
 
 MAX_BATCH = 1 << 20
 """Bytes of a batch, unless a single entry is longer."""
@@ -34,6 +34,7 @@ _TYPES: dict[int, tuple[type, ...]] = {
     int(Kind.INTERRUPT): (int,),
     int(Kind.END): (bytes,),
     int(Kind.GENERATION): (int,),
+    int(Kind.RANDOM): (int,),
 }
 _TYPES_WITHOUT_HANDLES = _TYPES | {int(Kind.NET_READ): _BYTES_OR_NONE}
 
@@ -116,6 +117,17 @@ def decode(data: bytes, handles: bool = True) -> tuple[int, list[Entry]]:
     except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
         raise LogError(f"malformed batch of entries ({error})") from error
     return first, entries
+
+
+def outline(data: bytes) -> tuple[int, int, list[tuple[int, int]]]:
+    """Of a batch, much faster than `decode`: the number of its first entry, that after its last
+    one, and the number and kind of each output in it. Only what that takes is looked at."""
+    try:
+        first, _, rows = msgpack.unpackb(data, use_list=False)
+        outputs = [(n, row[0]) for n, row in enumerate(rows, first) if row[0] in OUTPUTS]
+        return first, first + len(rows), outputs
+    except (ValueError, TypeError, IndexError, msgpack.UnpackException) as error:
+        raise LogError(f"malformed batch of entries ({error})") from error
 
 
 def _net_read(value: tuple[object, ...]) -> NetRead:

@@ -35,6 +35,7 @@ class Kind(IntEnum):
     INTERRUPT = 8  #    the vector
     END = 9  #          a packed `End`
     GENERATION = 10  #  which primary rules
+    RANDOM = 11  #      64 random bits
 
 
 OUTPUTS = frozenset({Kind.CONSOLE, Kind.NET_WRITE, Kind.BLOCK_WRITE, Kind.END})
@@ -144,9 +145,10 @@ class End:
 
     @classmethod
     def of(cls, outcome: Outcome) -> End:
-        return cls(
-            outcome.status, outcome.reason, outcome.registers.digest(), outcome.memory_digest
-        )
+        """Of what is not exact there are no digests."""
+        registers, memory = outcome.registers.digest(), outcome.memory_digest
+        state = (registers, memory) if outcome.exact else (b"", b"")
+        return cls(outcome.status, outcome.reason, *state)
 
     def pack(self) -> bytes:
         packed: bytes = msgpack.packb((self.status, self.reason, self.registers, self.memory))
@@ -191,6 +193,8 @@ def describe(entry: Entry) -> str:
         detail = f"digest {value.hex()}"
     elif kind == Kind.POLL:
         detail = f"ready {value:#x}"
+    elif kind == Kind.RANDOM:
+        detail = f"bits {value:016x}"
     elif kind == Kind.INTERRUPT:
         detail = f"vector {value}"
     return f"{text:<12} {source}{detail}{'  + checkpoint' if checkpoint else ''}"

@@ -33,6 +33,11 @@ class Keyframe:
     registers: bytes = b""
     memory: tuple[bytes, ...] = ()
 
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, about."""
+        return len(self.machine) + sum(map(len, self.memory))
+
     def pack(self) -> bytes:
         later = ("registers", "memory")
         fields = {n: value for n, value in vars(self).items() if value or n not in later}

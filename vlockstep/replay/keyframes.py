@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vlockstep.errors import LogError, StateError
-from vlockstep.machine.interface import GuestMachine
+from vlockstep.machine.interface import GuestMachine, GuestMemory
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.memory import Memory
 from vlockstep.machine.position import Position
@@ -134,6 +134,17 @@ def _lies_before(keyframe: Keyframe, goal: Goal) -> bool:
 def apply(keyframe: Keyframe, memory: Memory) -> None:
     """Make `memory`, which is as it was at the keyframe before, what it was at this one. Raises
     `StateError` if no state can be restored here from it, say since it is another Unicorn's."""
+    fill(keyframe, memory)
+    whole = MachineState.unpack(keyframe.machine).memory
+    if whole:
+        address, content = whole[-1]
+        if address + len(content) > memory.size:
+            raise LogError(f"malformed keyframe before entry {keyframe.sequence} (too much RAM)")
+        memory.replace(whole)
+
+
+def fill(keyframe: Keyframe, memory: GuestMemory) -> None:
+    """Write what was written since the keyframe before."""
     unpacker = Unpacker(memory.size)
     try:
         for group in keyframe.memory:
@@ -141,12 +152,6 @@ def apply(keyframe: Keyframe, memory: Memory) -> None:
                 memory.write(address, content)
     except ValueError as error:
         raise LogError(f"malformed keyframe before entry {keyframe.sequence} ({error})") from error
-    whole = MachineState.unpack(keyframe.machine).memory
-    if whole:
-        address, content = whole[-1]
-        if address + len(content) > memory.size:
-            raise LogError(f"malformed keyframe before entry {keyframe.sequence} (too much RAM)")
-        memory.replace(whole)
 
 
 class Passing:

@@ -3,23 +3,27 @@
 The file is the magic, a frame (see `frames`) with the header (msgpack), and a frame for each batch.
 
 Between batches there may be frames whose content is a msgpack map instead of an array: notes, each
-with its `kind`. A reader passes over those whose kind it does not know. So far there are keyframes,
-whose kind is "keyframe" and whose `sequence` is that of the entry that follows.
+with its `kind`. A reader passes over those whose kind it does not know. There are keyframes, whose
+kind is "keyframe" and whose `sequence` is that of the entry that follows, and those of a log from
+which a guest can be resumed, see `ft.resumedir`.
 
-Version 1 is read, too. Its entries do not tell which NIC a frame was read from, see `codec`.
+Versions 1 and 2 are read, too. Entries of version 1 do not tell which NIC a frame was read from,
+see `codec`; before version 3 none held random bits.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import msgpack
 
 from vlockstep.errors import HostError, LogError
 from vlockstep.files.piecefile import PieceFile
+from vlockstep.machine.basis import NOWHERE, Basis, is_basis
 from vlockstep.machine.config import GuestConfig
 from vlockstep.replay import codec
 from vlockstep.replay.entry import Entry, data_size
@@ -27,7 +31,7 @@ from vlockstep.replay.frames import MAX_CONTENT, FrameReader, frame
 from vlockstep.replay.keyframe import KIND, Keyframe
 
 MAGIC = b"VLOCKLOG"
-VERSION = 2
+VERSION = 3
 _MAPS = frozenset(bytes([byte]) for byte in (*range(0x80, 0x90), 0xDE, 0xDF))
 _BATCH_ENTRIES = 2048
 _BATCH_BYTES = 1 << 18
@@ -42,16 +46,25 @@ class LogWriter:
     """Writes entries to a new file. `append` buffers; `flush` and `close` complete a batch. One
     that cannot be written is the end of the file.
 
-    `image` is where the guest's image lies, for who replays the log here.
+    `image` is where the guest's image lies, for who replays the log here. The entry `first` is the
+    first one. The guest is executed on `basis`.
     """
 
-    def __init__(self, path: Path, config: GuestConfig, image: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: GuestConfig,
+        image: Path | None = None,
+        first: int = 0,
+        basis: Basis = NOWHERE,
+    ) -> None:
         self.path = path
         self._entries: list[Entry] = []
         self._bytes = 0
-        self._next = 0
+        self._next = first
         where = {} if image is None else {"image": os.fsencode(image)}
-        header = msgpack.packb({"version": VERSION, "config": config.to_dict(), **where})
+        fields = {"version": VERSION, "config": config.to_dict(), "basis": dict(basis), **where}
+        header = msgpack.packb(fields)
         try:
             self._file = PieceFile(path, f"the log {path}")
             self._file.write(MAGIC + frame(header))
@@ -117,6 +130,18 @@ class LogWriter:
             raise HostError(f"a keyframe of {len(content) >> 20} MiB is too large for a log")
         self._write(frame(content))
 
+    def note(self, kind: str, **fields: Any) -> None:
+        """One of this kind, behind all that was appended."""
+        self.flush()
+        self._write(frame(msgpack.packb({"kind": kind, **fields})))
+
+    def sync(self) -> None:
+        """What was written outlives the host's death."""
+        try:
+            self._file.sync()
+        except OSError as error:
+            raise self._failed(error) from error
+
     def close(self) -> None:
         try:
             self.flush()
@@ -138,13 +163,23 @@ class LogWriter:
         self.close()
 
 
+def _basis(path: Path, fields: object) -> Basis:
+    if not is_basis(fields):
+        raise LogError(f"{path}: malformed header (a basis that is none)")
+    return fields
+
+
 class LogReader:
     """Reads a log file from its start. `image` is where the guest's image lay, if the log tells;
     it may be gone, or another. `truncated` tells, once all is read, the offset at which
-    an incomplete batch begins; None if the file is complete."""
+    an incomplete batch begins; None if the file is complete. `note` is called with each note of
+    another kind than those of keyframes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, note: Callable[[Mapping[str, Any]], None] = lambda fields: None
+    ) -> None:
         self.path = path
+        self._note = note
         self._frames = FrameReader(path, MAGIC, "log", "batch", LogError)
         header = self._frames.next()
         if header is None:
@@ -166,6 +201,8 @@ class LogReader:
         if type(image) is not bytes or b"\0" in image:
             raise LogError(f"{path}: malformed header (an image that is no path)")
         self.image = Path(os.fsdecode(image)) if image else None
+        self.basis = _basis(path, fields.get("basis", {}))
+        """Empty if the log does not tell: those of versions 1 and 2 do not."""
         self._first = 0
 
     @property
@@ -209,7 +246,18 @@ class LogReader:
             kind = fields["kind"]
         except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
             raise LogError(f"malformed note ({error!r})") from error
-        return Keyframe.of(fields) if kind == KIND else None
+        if kind == KIND:
+            return Keyframe.of(fields)
+        self._note(fields)
+        return None
+
+    def contents(self) -> Iterator[bytes]:
+        """The batches as they are in the file; they are not looked into."""
+        while (content := self._frames.next()) is not None:
+            if not _is_map(content):
+                yield content
+            else:
+                self._decode(content)
 
     def batches(self) -> Iterator[tuple[int, list[Entry]]]:
         """The batches alone."""

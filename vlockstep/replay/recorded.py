@@ -1,12 +1,22 @@
-"""The image of a guest that was recorded, or of which there is a snapshot, found again."""
+"""A guest that was recorded, or of which there is a snapshot: its image found again, and whether a
+replay can be trusted here."""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
-from vlockstep.errors import ImageError, UsageError
+from vlockstep.errors import ImageError, UsageError, VlockstepWarning
 from vlockstep.machine import bundled
+from vlockstep.machine.basis import basis, disagreement
 from vlockstep.machine.image import Image, load
+from vlockstep.replay.logfile import LogReader
+
+_UNTOLD = (
+    "this log, of version {}, does not tell on what it was recorded, and some instructions (FPREM, "
+    "LOOPE, those with a VEX prefix, and what sets RF) had other results with earlier versions; if "
+    "it does, replay it with the vlockstep that recorded it"
+)
 
 
 def find_image(digest: str, lay: Path | None, source: str) -> Image:
@@ -29,3 +39,13 @@ def find_image(digest: str, lay: Path | None, source: str) -> Image:
         f"{source} is of an image that is no bundled guest ({digest[:12]}), and {tried}: "
         "name the image"
     )
+
+
+def warn_if_unlike(log: LogReader) -> None:
+    """A `VlockstepWarning` if the guest was recorded where results may be others than here, or the
+    log does not tell where."""
+    unlike = _UNTOLD.format(log.version)
+    if log.basis:
+        unlike = disagreement(log.basis, basis(), "the recorder", "this host")
+    if unlike:
+        warnings.warn(f"{log.path} may diverge here: {unlike}", VlockstepWarning, stacklevel=2)

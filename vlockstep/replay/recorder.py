@@ -34,6 +34,7 @@ from vlockstep.replay.entry import (
     _INTERRUPT,
     _END,
     _GENERATION,
+    _RANDOM,
 ) = map(int, Kind)
 
 CHECKPOINT_INTERVAL = 512
@@ -113,6 +114,11 @@ class Recorder:
         generation = self._world.generation(at)
         self._log(_GENERATION, at, generation)
         return generation
+
+    def random(self, at: int) -> int:
+        value = self._world.random(at)
+        self._log(_RANDOM, at, value)
+        return value
 
     def poll(self, at: int, timeout: int) -> int:
         ready = self._world.poll(at, timeout)

@@ -38,6 +38,7 @@ from vlockstep.replay.entry import (
     _INTERRUPT,
     _END,
     _GENERATION,
+    _RANDOM,
 ) = Kind
 
 
@@ -170,6 +171,12 @@ class Replayer:
 
     def generation(self, at: int) -> int:
         value = self._take(_GENERATION, at)
+        assert isinstance(value, int)
+        self.sequence += 1
+        return value
+
+    def random(self, at: int) -> int:
+        value = self._take(_RANDOM, at)
         assert isinstance(value, int)
         self.sequence += 1
         return value

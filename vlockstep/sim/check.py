@@ -12,12 +12,13 @@ from vlockstep.protocol.timing import MILLISECOND
 from vlockstep.replay.entry import Entry, Kind
 from vlockstep.replay.logfile import LogReader
 from vlockstep.replay.replayer import Replayer, Sequence
-from vlockstep.sim.client import Client
+from vlockstep.sim.client import Client, KvClients
 from vlockstep.sim.host import SimulatedHost
 from vlockstep.sim.ledger import inspect_ledger, inspect_unfinished_ledger
+from vlockstep.sim.linear import inspect_history
 from vlockstep.sim.schedule import HARMLESS, Schedule
 from vlockstep.sim.scripted import BLOCK, RECORD
-from vlockstep.sim.simulation import HOSTS, NEWCOMERS, Simulation
+from vlockstep.sim.simulation import HOSTS, NEWCOMERS, OUTSIDER, Simulation
 from vlockstep.sim.sinks import OwnDisk
 
 _LINE = re.compile(rb"line (\d+) ([0-9a-f]{8}) ([0-9a-f]{8})\n")
@@ -26,10 +27,13 @@ _RATES = 50
 _DRIFT = 100 * MILLISECOND
 
 
-def violations(simulation: Simulation, schedule: Schedule, client: Client | None) -> Iterator[str]:
+def violations(
+    simulation: Simulation, schedule: Schedule, client: Client | KvClients | None
+) -> Iterator[str]:
     """Each in words; none if all is well."""
     yield from simulation.console.complaints
     yield from simulation.losses
+    yield from simulation.unheld
     yield from _emitters(simulation)
     yield from _composure(simulation, schedule)
     may_diverge = any(fault.kind == "diverge" for fault in schedule.faults)
@@ -45,15 +49,20 @@ def violations(simulation: Simulation, schedule: Schedule, client: Client | None
             yield from _clock(simulation, host)
             yield from _log(simulation, host)
     finished = any(isinstance(host.outcome, Outcome) for host in simulation.hosts)
-    if client is not None:
+    if isinstance(client, KvClients):
+        report = inspect_history(client.history)
+        yield from (*report.problems, *report.undecided)
+    elif client is not None:
         yield from client.complaints
         if finished and len(client.replies) < schedule.size:
             yield f"the guest ended after {len(client.replies)} replies, not {schedule.size}"
-    elif schedule.real and schedule.program == "ledger":
-        yield from _real_ledger(simulation, schedule.size, finished)
-    elif not schedule.real:
-        rewritten = schedule.program == "rewrite"
-        yield from _ledger(simulation, schedule.size, finished, rewritten)
+    elif not schedule.real or schedule.program == "ledger":
+        past = simulation.past
+        if past is not None:
+            text = simulation.transcript[: past.printed]
+            yield from _ledger(simulation, schedule, text, past.disks["disk"], False)
+        text = simulation.transcript[past.printed if past else 0 :]
+        yield from _ledger(simulation, schedule, text, simulation.disk(), finished)
 
 
 def _emitters(simulation: Simulation) -> Iterator[str]:
@@ -66,6 +75,8 @@ def _emitters(simulation: Simulation) -> Iterator[str]:
             yield f"an output by {where}, which is no primary"
         elif emission.generation < last:
             yield f"an output of generation {emission.generation} by {where}, after {last}"
+        elif emission.time > simulation.arbiter.seals.get(emission.generation, emission.time):
+            yield f"an output of generation {emission.generation} by {where}, after it was sealed"
         elif owners.setdefault(emission.generation, emission.host) != emission.host:
             yield f"an output of generation {emission.generation} by {where}, which is another's"
         else:
@@ -98,6 +109,11 @@ def _survival(simulation: Simulation, may_diverge: bool) -> Iterator[str]:
     yet does not know that it is a member; nothing is released before. Nor does who became one after
     it had asked the arbiter for as long as it waits."""
     if not simulation.primary.happened("started"):
+        return
+    outsider = next((host for host in simulation.hosts if host.name == OUTSIDER), None)
+    if outsider is not None and simulation.arbiter.generation in simulation.arbiter.seals:
+        if not outsider.gone:
+            yield "the lease was sealed, and the guest was not started again"
         return
     released = any(e.generation == simulation.arbiter.generation for e in simulation.emissions)
     able = [
@@ -134,6 +150,8 @@ def _clock(simulation: Simulation, host: SimulatedHost) -> Iterator[str]:
         if kind != Kind.CYCLES:
             continue
         assert isinstance(value, int)
+        if value not in simulation.readings:  # it was read before the guest was started again
+            continue
         if before is not None:
             passed = simulation.readings[value] - simulation.readings[before]
             if not 0 < value - before <= passed + passed // _RATES + _DRIFT:
@@ -176,10 +194,15 @@ def _replay(simulation: Simulation, host: SimulatedHost, outcome: Outcome) -> It
             yield f"the disk of {host.name} holds something else than the guest wrote"
 
 
-def _ledger(simulation: Simulation, size: int, finished: bool, rewritten: bool) -> Iterator[str]:
+def _ledger(
+    simulation: Simulation, schedule: Schedule, text: bytes, disk: bytes, finished: bool
+) -> Iterator[str]:
     """Each line once and in order, and on the disk before on the console; if the block is
-    `rewritten`, only the last one is there."""
-    text = simulation.transcript
+    rewritten, only the last one is there."""
+    size, rewritten = schedule.size, schedule.program == "rewrite"
+    if schedule.real:
+        yield from _real_ledger(text, disk, size, finished)
+        return
     lines = text[: text.rfind(b"\n") + 1].splitlines(keepends=True)
     if finished and (len(lines) != size or not text.endswith(b"\n")):
         yield f"the guest ended with {len(lines)} lines, not {size}"
@@ -196,14 +219,13 @@ def _ledger(simulation: Simulation, size: int, finished: bool, rewritten: bool) 
             continue
         if simulation.own_disks and not finished:
             continue  # who would go on has yet to execute what it has received
-        block = RECORD.unpack_from(simulation.disk(), 0 if rewritten else (number - 1) * BLOCK)
+        block = RECORD.unpack_from(disk, 0 if rewritten else (number - 1) * BLOCK)
         if block != (number, chain):
             yield f"line {number} was printed with {chain:08x}, the disk has {block}"
 
 
-def _real_ledger(simulation: Simulation, size: int, finished: bool) -> Iterator[str]:
+def _real_ledger(text: bytes, disk: bytes, size: int, finished: bool) -> Iterator[str]:
     """The same of the guest that writes each line to its disk after it has printed it."""
-    text, disk = simulation.transcript, simulation.disk()
     if finished:
         report = inspect_ledger(text, disk, size)
         yield from report.problems

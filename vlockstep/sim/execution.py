@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vlockstep.ft.transfer import TransferLimits
-from vlockstep.protocol.timing import MILLISECOND, Timing
+from vlockstep.machine.config import BLOCK_SIZE
+from vlockstep.protocol.timing import MILLISECOND, MOST_HELD, Timing
 from vlockstep.sim import check, faults, programs
-from vlockstep.sim.client import Client
+from vlockstep.sim.client import start_clients
 from vlockstep.sim.host import SimulatedHost
 from vlockstep.sim.schedule import Schedule
 from vlockstep.sim.scripted import ScriptedMachine
@@ -29,10 +30,16 @@ from vlockstep.sim.simulation import (
     Simulation,
 )
 
-_LIMIT = 100_000
+_LIMIT = 1_000_000
 """Events of an execution; who is not done by then never will be."""
+_LEAST_DISK = 1 << 16
+"""Bytes. `ledger` has a block for each line."""
 _SKEW = 10**15
 """Nanoseconds by which clocks may differ."""
+_ANY_LOG = 10**12
+"""Bytes that may wait where nothing limits them."""
+_RENEWALS = 20
+"""So often could the arbiter answer within a lease."""
 _DRIFT = 0.01
 """By which part of the time a clock may run fast or slow."""
 
@@ -59,8 +66,12 @@ def execute(
     schedule: Schedule,
     watch: Callable[[Point], None] = lambda point: None,
     own_disks: bool = False,
+    resume_limit: int = 0,
+    resume_growth: int = 1 << 30,
 ) -> Result:
-    """Run it to its end. `watch` is told each point. Replicas have `own_disks`, or share them."""
+    """Run it to its end. `watch` is told each point. Replicas have `own_disks`, or share them. The
+    outsider resumes the guest, if its owner's log may have any bytes; that gets a keyframe each
+    time it has grown by `resume_growth`."""
     chance = random.Random(f"conditions {schedule.seed}")
     keeps_logs = any(fault.kind == "stall-log" for fault in schedule.faults)
     with (
@@ -69,16 +80,19 @@ def execute(
             programs.image(schedule),
             programs.arguments(schedule),
             seed=schedule.seed,
-            disk_size=1 << 16,
-            conditions=_conditions(chance, schedule.newcomers),
+            disk_size=max(_LEAST_DISK, schedule.size * BLOCK_SIZE),
+            conditions=_conditions(schedule, chance),
             machine=None if schedule.real else ScriptedMachine,
             logs=Path(logs) if logs else None,
             replicas=schedule.replicas,
             newcomers=schedule.newcomers,
+            lease=schedule.lease * MICROSECOND,
             own_disks=own_disks,
+            resume_limit=resume_limit,
+            resume_growth=resume_growth,
         ) as simulation,
     ):
-        client = Client(simulation, schedule.size) if schedule.program == "tally" else None
+        client = start_clients(simulation, schedule)
         for host in simulation.hosts:
             host.hurries = chance.random() < 0.5
             host.watch = _watch(host, schedule, watch)
@@ -104,7 +118,9 @@ def _run(simulation: Simulation) -> None:
     raise AssertionError(f"not over after {_LIMIT} events")
 
 
-def _conditions(chance: random.Random, newcomers: int) -> Conditions:
+def _conditions(schedule: Schedule, chance: random.Random) -> Conditions:
+    newcomers = schedule.newcomers
+
     def span(low: float, high: float) -> tuple[int, int]:
         ends = sorted(int(10 ** chance.uniform(low, high)) for _ in range(2))
         return ends[0], ends[1]
@@ -122,10 +138,12 @@ def _conditions(chance: random.Random, newcomers: int) -> Conditions:
             interval,
             misses=whole(0.31, 1.5),
             max_lag=whole(7, 12.5),
-            max_log=whole(4.9, 12),
+            max_log=min(whole(4.9, 12), most),
             patience=min(whole(6, 12.5), 1000 * interval),
         )
 
+    holds = any(fault.kind == "hold" for fault in schedule.faults)
+    most = MOST_HELD if holds else _ANY_LOG
     timings, step = [Timing()] * len(ALL), span(4, 6.5)
     match chance.choices(("usual", "long", "odd"), (10, 1, 9))[0]:
         case "long":  # clocks drift apart meanwhile
@@ -143,10 +161,32 @@ def _conditions(chance: random.Random, newcomers: int) -> Conditions:
         clocks=[clock() for _ in HOSTS],
         timings=timings,
     )
-    return replace(
+    conditions = replace(
         conditions,
         clocks=[*conditions.clocks, *(clock() for _ in NEWCOMERS)],
         transfer=_transfer(chance),
+    )
+    others = len(ALL) - 1 - len(conditions.timings)
+    conditions = replace(
+        conditions,
+        clocks=[*conditions.clocks, clock()],
+        timings=[*conditions.timings, *[Timing()] * others, conditions.timings[0]],
+    )
+    return _for_lease(conditions, schedule.lease * MICROSECOND) if schedule.lease else conditions
+
+
+def _for_lease(conditions: Conditions, lease: int) -> Conditions:
+    """It can be renewed in time, and needs not be for ever until something happens."""
+
+    def within(span: tuple[int, int], longest: int) -> tuple[int, int]:
+        return min(span[0], longest), min(span[1], longest)
+
+    soon = all(timing.interval <= lease for timing in conditions.timings)
+    return replace(
+        conditions,
+        verdict=within(conditions.verdict, lease // _RENEWALS),
+        step=within(conditions.step, lease),
+        timings=conditions.timings if soon else (Timing(),) * len(ALL),
     )
 
 

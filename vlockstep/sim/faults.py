@@ -41,6 +41,9 @@ def _effects(
             return lambda: simulation.join(target), None
         case "precopy":
             return lambda: simulation.precopy(target), None
+        case "restart":
+            simulation.awaits_outsider = True
+            return simulation.restart, None
         case "end":
             return lambda: host.do("end", lambda: host.replica.end_guest("asked to end it")), None
         case "switchover":
@@ -60,6 +63,8 @@ def _effects(
             return _set(host, "slowness", _SLUGGISH), _set(host, "slowness", 1)
         case "unplug":
             return lambda: host.plug(False), lambda: host.plug(True)
+        case "hold":
+            return lambda: simulation.hold(True), lambda: simulation.hold(False)
         case "cut":
             return lambda: simulation.network.cut(hosts), simulation.heal
         case "split":

@@ -22,12 +22,12 @@ from vlockstep.machine.interface import GuestMachine, Probe
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.world import Outcome
-from vlockstep.protocol.actions import NEVER, Claim
+from vlockstep.protocol.actions import NEVER, Claim, Renew
 from vlockstep.protocol.primary import Primary
 from vlockstep.protocol.secondary import Secondary
 from vlockstep.protocol.states import State
 from vlockstep.protocol.timing import SECOND
-from vlockstep.replay.entry import Entry
+from vlockstep.replay.entry import Entry, Kind
 from vlockstep.sim.background import SimulatedBackground
 from vlockstep.sim.sinks import SimulatedNic
 from vlockstep.sim.task import GuestTask, TaskCondition
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from vlockstep.sim.simulation import Clock, Simulation
 
 
-EFFECTS = frozenset({"send", "claim", "output", "half of an output"})
+EFFECTS = frozenset({"send", "claim", "renew", "output", "half of an output"})
 """Points at which the world is about to get something from a host."""
 
 
@@ -68,6 +68,8 @@ class SimulatedHost:
         self.started = False
         self.joined_at = 0
         """The entries before this one it never had: it has the state that they led to."""
+        self.resumed = False
+        """It resumes the guest."""
         self.followed = False
         """It was asked for a promise by a primary."""
         self.crashed = False
@@ -75,6 +77,8 @@ class SimulatedHost:
         """Its process has ended by itself: nothing can crash any more."""
         self.paused = False
         self.asked_to_leave = False
+        self.holds = False
+        """It was told to hold the outputs of a guest that nobody else has."""
         self.points = 0
         self.watch: Callable[[str], None] = lambda what: None
         self.hurries = False
@@ -83,6 +87,8 @@ class SimulatedHost:
         """How much longer than others its guest takes from exit to exit."""
         self.diverges = False
         """Its guest will lose count of its exits when it has entries to find that out by."""
+        self.on_begin: Callable[[], None] = lambda: None
+        """Called when a guest begins here."""
         self.fault: Fault | None = None
         """A crash at a place."""
         self.nics: dict[int, SimulatedNic] = {}
@@ -110,6 +116,11 @@ class SimulatedHost:
     def start(self, start: Callable[[], None]) -> None:
         self.started = True
         start()
+        if self.simulation.holds:
+            self.hold(True)
+
+    def begin(self) -> None:
+        self.on_begin()
 
     # For tests
 
@@ -140,6 +151,11 @@ class SimulatedHost:
     @property
     def generation(self) -> int:
         return self.replica.role.generation
+
+    @property
+    def ended(self) -> bool:
+        """Its guest has."""
+        return bool(self.entries) and self.entries[-1][0] == Kind.END
 
     @property
     def live(self) -> bool:
@@ -213,15 +229,16 @@ class SimulatedHost:
         self.simulation.acted(self)
         if self.over:
             self.replica.fall_silent()
-            self.replica.close()
-            self._end()
+            self.replica.close(self._end())
 
-    def _end(self) -> None:
-        """What a process does last: the arbiter learns that the guest has ended."""
+    def _end(self) -> bool:
+        """What a process does in the end: whether the arbiter learns that the guest has ended."""
         self.exited = not self.crashed
         role = self.replica.role
         if self.exited and isinstance(role, Primary) and role.state is State.FINISHED:
             self.simulation.arbiter.ended.add(role.generation)
+            return True
+        return False
 
     def step(self) -> None:
         """Let the guest go to the end of its next exit."""
@@ -237,6 +254,10 @@ class SimulatedHost:
         for action in missed:
             action()
         self.do("turn")
+
+    def once_resumed(self, action: Callable[[], None]) -> None:
+        """While it is paused."""
+        self._missed.append(action)
 
     def stalled(self, name: str) -> bool:
         """Whether the work of the background `name` stands still."""
@@ -255,6 +276,13 @@ class SimulatedHost:
         """It is to stop."""
         self.asked_to_leave = True
         self.replica.leave("asked to leave")
+
+    def hold(self, hold: bool) -> None:
+        def change() -> None:
+            self.holds = hold
+            self.replica.set_hold(hold)
+
+        self.do("hold", change)
 
     def plug(self, plugged: bool) -> None:
         for nic in self.nics.values():
@@ -298,6 +326,10 @@ class SimulatedHost:
         self.simulation.network.dial(self, self.simulation.host(endpoint))
         return f"to {endpoint}".encode()
 
+    def hang_up(self, peer: bytes) -> None:
+        listener = peer.decode().removeprefix("to ")
+        self.simulation.network.hang_up(self, self.simulation.host(listener))
+
     def send(self, data: bytes, peer: bytes) -> bool:
         self.point("send")
         return self.simulation.network.send(self, data, peer)
@@ -305,6 +337,10 @@ class SimulatedHost:
     def claim(self, claim: Claim) -> None:
         self.point("claim")
         self.simulation.arbiter.claim(self, claim)
+
+    def renew(self, asked: Renew) -> None:
+        self.point("renew")
+        self.simulation.arbiter.renew(self, asked)
 
     def inputs(
         self,
@@ -324,8 +360,9 @@ class SimulatedHost:
             self.simulation.after(delay, lambda: self.do("fault", fault.inject))
         role = self.replica.role
         if isinstance(role, Secondary) and (joined_at := self.replica.executed):
-            source = self.simulation.host(role.owner)
-            self.entries[:0] = source.entries[:joined_at]
+            if not self.resumed:
+                source = self.simulation.host(role.owner)
+                self.entries[:0] = source.entries[:joined_at]
             self.joined_at = joined_at
         self.task.launch(run, self.guest)
 
@@ -341,7 +378,7 @@ class SimulatedHost:
 
     def hurry(self) -> None:
         if self.hurries:
-            self.replica.turn()
+            self.replica.send_off()
         else:
             self._woken = True
 

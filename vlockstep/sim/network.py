@@ -71,8 +71,20 @@ class Network:
             self._dialed.add((maker.name, listener.name))
             self._simulation.after(self._delay(), lambda: self._connect(maker, listener))
 
+    def hang_up(self, maker: SimulatedHost, listener: SimulatedHost) -> None:
+        """Let their connection be lost, with some of what is under way, and not be made again.
+        Nothing more of it comes to the maker."""
+        self._dialed.remove((maker.name, listener.name))
+        for connection in self._connections:
+            if connection.ends == (maker, listener):
+                if not connection.lost:
+                    self._lose(connection)
+                connection.noticed.add(maker.name)
+                connection.cut_short[maker.name] = self._simulation.now
+
     def _connect(self, maker: SimulatedHost, listener: SimulatedHost) -> None:
-        if listener.over or maker.over:
+        dialed = (maker.name, listener.name) in self._dialed
+        if listener.over or maker.over or not dialed or self._stands(maker, listener):
             return
         if self._cut & {maker.name, listener.name} or self._splits(maker, listener):
             self._simulation.after(_RECONNECT, lambda: self._connect(maker, listener))
@@ -114,17 +126,22 @@ class Network:
         for connection in self._connections:
             if connection.lost or (host is not None and host not in connection.ends):
                 continue
-            connection.lost = True
-            self._held = [held for held in self._held if held[0] is not connection]
-            for end in connection.ends:
-                delay = self._delay()
-                connection.cut_short[end.name] = self._simulation.now + delay
-                self._simulation.after(delay, self._notice(connection, end))
+            self._lose(connection)
+
+    def _lose(self, connection: _Connection) -> None:
+        connection.lost = True
+        self._held = [held for held in self._held if held[0] is not connection]
+        for end in connection.ends:
+            delay = self._delay()
+            connection.cut_short[end.name] = self._simulation.now + delay
+            self._simulation.after(delay, self._notice(connection, end))
 
     def _notice(self, connection: _Connection, host: SimulatedHost) -> Callable[[], None]:
         maker, listener = connection.ends
 
         def notice() -> None:
+            if host.name in connection.noticed:
+                return
             connection.noticed.add(host.name)
             if host is listener:
                 host.do("disconnected", host.replica.probe)
@@ -141,6 +158,9 @@ class Network:
             if sender in connection.ends and connection.peer(sender) == peer:
                 return None if sender.name in connection.noticed else connection
         return None
+
+    def _stands(self, maker: SimulatedHost, listener: SimulatedHost) -> bool:
+        return any(c.ends == (maker, listener) and not c.lost for c in self._connections)
 
     def _splits(self, one: SimulatedHost, other: SimulatedHost) -> bool:
         return frozenset({one.name, other.name}) in self._split

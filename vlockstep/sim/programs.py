@@ -8,7 +8,13 @@ from vlockstep.machine.bundled import open_bundled
 from vlockstep.machine.image import Image
 from vlockstep.sim.schedule import Schedule
 
-_DISGUISES = {"ledger": "ledger", "preempt": "ledger", "rewrite": "ledger", "tally": "tally"}
+_DISGUISES = {
+    "ledger": "ledger",
+    "preempt": "ledger",
+    "rewrite": "ledger",
+    "tally": "tally",
+    "kv": "tally",
+}
 """The images whose devices scripted guests have."""
 
 

@@ -14,9 +14,9 @@ from itertools import combinations
 from typing import Self
 
 from vlockstep.errors import UsageError
-from vlockstep.sim.simulation import ALL, HOSTS, NEWCOMERS
+from vlockstep.sim.simulation import ALL, HOSTS, NEWCOMERS, OUTSIDER
 
-PROGRAMS = ("ledger", "preempt", "rewrite", "tally")
+PROGRAMS = ("ledger", "preempt", "rewrite", "tally", "kv")
 REAL = ("ledger", "preempt", "tally")
 """Those that the engine can run."""
 ONCE = {
@@ -30,11 +30,13 @@ ONCE = {
     "drop": (),
     "join": NEWCOMERS,
     "precopy": NEWCOMERS,
+    "restart": (OUTSIDER,),
 }
 """Faults that strike, and whom. `power` is a crash that no connection tells of; who is to leave was
 asked to stop, and does so in order; where the guest is to end, it is on all replicas. By `precopy`
 the primary moves to a newcomer, which otherwise joins. Who is to `move` the guest's disk to another
-file does so if it is the primary."""
+file does so if it is the primary. The outsider comes to `restart` the guest, if there is a lease.
+"""
 PAIRS = tuple(f"{one}-{other}" for one, other in combinations(ALL, 2))
 STALLS = {"stall-outputs": ALL, "stall-log": ALL, "stall-events": ALL}
 """What a host writes stands still: its console and disks, its log, what it tells."""
@@ -43,6 +45,7 @@ LASTING = {
     "pause": ALL,
     "slow": ALL,
     "unplug": ALL,
+    "hold": (),
     "cut": (*ALL, "all"),
     "split": PAIRS,
     "garble": (*ALL, "all"),
@@ -54,12 +57,14 @@ LASTING = {
 }
 """Faults that strike and pass. A `slow` guest takes longer from exit to exit. A `cut` names who is
 not reached, `split` which two do not reach each other, `garble` who gets messages with a flipped
-bit among others, `unplug` whose NIC has no network. An arbiter that is deaf does what it is asked,
-but its answers get lost; one that is flaky fails now and then, in the midst of a claim, too; with
-one that is stale nobody sees what others have written."""
+bit among others, `unplug` whose NIC has no network. All are asked to `hold`: who has no other
+member emits nothing then. An arbiter that is deaf does what it is asked, but its answers get lost;
+one that is flaky fails now and then, in the midst of a claim, too; with one that is stale nobody
+sees what others have written."""
 TARGETS = ONCE | LASTING
-HARMLESS = frozenset(STALLS) | {"slow", "unplug", "switchover", "leave", "join", "move"} | {
-    kind for kind in LASTING if kind.startswith("arbiter-")
+HARMLESS = frozenset(STALLS) | {
+    "slow", "unplug", "hold", "switchover", "leave", "join", "move",
+    *(kind for kind in LASTING if kind.startswith("arbiter-")),
 }  # fmt: skip
 """Faults of which nobody is dead, nor seems to be."""
 
@@ -114,6 +119,7 @@ class Fault:
 class Schedule:
     """`real` guests run under the engine, others are scripted. `size` is the number of lines or
     requests, `replicas` that of the primary and its secondaries; `newcomers` are those that join.
+    If the owner has a `lease`, which is in microseconds, there is an outsider.
     """
 
     program: str
@@ -123,16 +129,19 @@ class Schedule:
     real: bool = False
     replicas: int = 2
     newcomers: int = 0
+    lease: int = 0
 
     @property
     def hosts(self) -> tuple[str, ...]:
         """By name."""
-        return HOSTS[: self.replicas] + NEWCOMERS[: self.newcomers]
+        outsiders = (OUTSIDER,) if self.lease else ()
+        return (*HOSTS[: self.replicas], *NEWCOMERS[: self.newcomers], *outsiders)
 
     def __str__(self) -> str:
         name = f"{'real-' if self.real else ''}{self.program}/{self.size}"
         count = [f"replicas={self.replicas}"] if self.replicas != 2 else []
         count += [f"newcomers={self.newcomers}"] if self.newcomers else []
+        count += [f"lease={self.lease}us"] if self.lease else []
         return " ".join([name, f"seed={self.seed}", *count, *map(str, self.faults)])
 
     @classmethod
@@ -145,18 +154,22 @@ class Schedule:
             raise UsageError(f"{head!r}: real guests are {', '.join(REAL)}")
         if not rest or not re.fullmatch(r"seed=\d+", rest[0]):
             raise UsageError(f"{text!r}: write seed=N behind the guest")
-        seed, replicas, newcomers = int(rest.pop(0).removeprefix("seed=")), 2, 0
+        seed, replicas, newcomers, lease = int(rest.pop(0).removeprefix("seed=")), 2, 0, 0
         if rest and rest[0].startswith("replicas="):
             replicas = _number(rest.pop(0), "replicas", 2, 3)
         if rest and rest[0].startswith("newcomers="):
             newcomers = _number(rest.pop(0), "newcomers", 1, 2)
+        if rest and rest[0].startswith("lease="):
+            lease = _time_of(rest.pop(0))
         faults = tuple(map(Fault.parse, rest))
-        there = {*HOSTS[:replicas], *NEWCOMERS[:newcomers]}
-        for fault in faults:
-            if not _named(fault.target) <= there:
-                raise UsageError(f"{str(fault)!r}: there are only {', '.join(sorted(there))}")
         real = match["real"] is not None
-        return cls(match["program"], int(match["size"]), seed, faults, real, replicas, newcomers)
+        program, size = match["program"], int(match["size"])
+        schedule = cls(program, size, seed, faults, real, replicas, newcomers, lease)
+        for fault in faults:
+            if not _named(fault.target) <= set(schedule.hosts):
+                there = ", ".join(sorted(schedule.hosts))
+                raise UsageError(f"{str(fault)!r}: there are only {there}")
+        return schedule
 
     def joined(self) -> Self:
         """The same, and each newcomer joins as soon as the guest runs."""
@@ -174,7 +187,7 @@ class Schedule:
         """The schedule that `seed` stands for: a scripted guest, and up to five faults of these
         `kinds`, with so many `replicas` or two or three, and so many `newcomers` or up to two."""
         chance = random.Random(f"schedule {seed}")
-        program = chance.choice(PROGRAMS)
+        program = chance.choice(("ledger", "preempt", "rewrite", "tally"))
         late = chance.random() < 0.1
         horizon = int(10 ** (chance.uniform(6.5, 7.3) if late else chance.uniform(3.5, 5.8)))
         count, size = chance.randint(1, 5), chance.randint(1, 8)
@@ -182,7 +195,10 @@ class Schedule:
         some = chance.choice((0, 0, 1, 2)) if "join" in kinds else 0
         newcomers = some if newcomers is None else newcomers
         moves = "precopy" in kinds
-        kinds = [kind for kind in kinds if TARGETS[kind] != NEWCOMERS] or ["drop"]
+        restarts = "restart" in kinds
+        holds = "hold" in kinds
+        special = (NEWCOMERS, TARGETS["restart"])
+        kinds = [k for k in kinds if k != "hold" and TARGETS[k] not in special] or ["drop"]
         faults = [_fault(chance, horizon, kinds, HOSTS[:replicas]) for _ in range(count)]
         there = HOSTS[:replicas] + NEWCOMERS[:newcomers]
         if newcomers:
@@ -193,8 +209,13 @@ class Schedule:
                 for name, at in zip(there[replicas:], joins, strict=True)
             ]
             faults += [_fault(chance, horizon, kinds, there) for _ in range(chance.randint(0, 3))]
-        faults.sort(key=_time)
-        return cls(program, size, seed, tuple(faults), replicas=replicas, newcomers=newcomers)
+        lease, longer, more = _outsider(seed, there) if restarts else (0, 0, [])
+        later, held = _held(seed, horizon) if holds else (0, [])
+        size += longer + later
+        faults = sorted([*faults, *more, *held], key=_time)
+        if program == "tally" and not lease and chance.random() < 0.5:
+            program = "kv"  # it differs in nothing else that is drawn
+        return cls(program, size, seed, tuple(faults), False, replicas, newcomers, lease)
 
     def simpler(self) -> list[Schedule]:
         """Simpler schedules, the simplest first."""
@@ -203,6 +224,7 @@ class Schedule:
         unneeded = len(set(NEWCOMERS[: self.newcomers]) - named)
         if unneeded and NEWCOMERS[self.newcomers - 1] not in named:
             found.append(replace(self, newcomers=self.newcomers - 1))
+        found += [replace(self, lease=0)] if self.lease and OUTSIDER not in named else []
         found += [
             replace(self, faults=self.faults[:i] + self.faults[i + 1 :])
             for i in range(len(self.faults))
@@ -228,6 +250,42 @@ def _number(word: str, name: str, least: int, most: int) -> int:
     return int(number)
 
 
+def _time_of(word: str) -> int:
+    match = re.fullmatch(r"lease=([1-9]\d*)us", word)
+    if match is None:
+        raise UsageError(f"{word!r}: write lease=TIMEus")
+    return int(match[1])
+
+
+def _outsider(seed: int, there: Sequence[str]) -> tuple[int, int, list[Fault]]:
+    """The lease, if there is one, how much longer the guest runs for that, and the outsider that
+    comes then. What happens besides to it, to those who are there, and to the arbiter: it may last
+    for longer than any lease."""
+    chance = random.Random(f"outsider {seed}")
+    if chance.random() < 0.5:
+        return 0, 0, []
+    lease = int(10 ** chance.uniform(4, 5.3))
+    faults = [Fault("restart", OUTSIDER, int(10 ** chance.uniform(3, 5)))]
+    if chance.random() < 0.6:  # one owner is left
+        faults += [Fault("crash", name, chance.randint(5000, lease)) for name in there[1:]]
+    for _ in range(chance.randint(1, 4)):
+        kind = chance.choice(_OUTAGES)
+        target = chance.choice((*there, OUTSIDER)) if TARGETS[kind] else ""
+        lasting = int(lease * chance.uniform(0.2, 5)) if kind in LASTING else 0
+        faults.append(Fault(kind, target, chance.randint(0, 4 * lease), lasting))
+    return lease, chance.randint(10, 150), faults
+
+
+def _held(seed: int, horizon: int) -> tuple[int, list[Fault]]:
+    """How much longer the guest runs so that there is something to hold, and when it is held, if it
+    is: from the start on, or later."""
+    chance = random.Random(f"hold {seed}")
+    if chance.random() < 0.5:
+        return 0, []
+    at = chance.choice((0, chance.randint(0, horizon)))
+    return chance.randint(8, 40), [Fault("hold", "", at, int(10 ** chance.uniform(3.5, 5.9)))]
+
+
 def targets(kind: str, there: Sequence[str]) -> list[str]:
     """Whom a fault of this kind may strike of the hosts that are there."""
     return [target for target in TARGETS[kind] if _named(target) <= set(there)]
@@ -251,4 +309,5 @@ def _time(fault: Fault) -> int:
     return fault.at
 
 
+_OUTAGES = ("pause", "pause", "pause", "crash", "cut", "arbiter-away", "arbiter-deaf")
 _WEIGHTS = {"crash": 6, "power": 3, "drop": 4, "diverge": 1, "end": 1}

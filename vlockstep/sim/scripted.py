@@ -25,12 +25,16 @@ from vlockstep.machine.image import Image
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import GENERAL, Registers
 from vlockstep.machine.world import Cause, NoAnswer, Outcome, Stop, World, WorldChanged
+from vlockstep.sim.linear import Value, apply
 
 BLOCK = 16
 RECORD = struct.Struct("<QQ")
 """A block of the ledger's disk: the line's number, and the chain."""
 REPLY = struct.Struct("<QQQ")
 """What a reply holds: the request's number, the chain before it, and after it."""
+CLIENTS = 3
+"""Of the program `kv`. Its requests are client, number and words, its replies client, number and
+reply, in MessagePack."""
 HEADER = 14
 
 _WORK = 20_000
@@ -49,8 +53,8 @@ class ScriptedMachine:
 
     The first argument in `config` is the number of lines or requests, and the second the program:
     `ledger` writes a block and then prints a line for each, `preempt` does so with a timer,
-    `rewrite` uses the same block for all lines, and reads it back, and `tally` answers numbered
-    requests.
+    `rewrite` uses the same block for all lines, and reads it back, `tally` answers numbered
+    requests, and `kv` so many of each of its clients, as the guest `kv` would.
     """
 
     def __init__(self, image: Image, config: GuestConfig, count_blocks: bool) -> None:
@@ -93,6 +97,9 @@ class ScriptedMachine:
     ) -> None:
         self._breakpoint, self._on_breakpoint = position, action
 
+    def dump_core(self, registers: Registers) -> tuple[Path | None, str]:
+        return None, ""
+
     def read_virtual(self, address: int, length: int) -> bytes:
         return b""
 
@@ -131,6 +138,8 @@ class ScriptedMachine:
             self._arm_timer()
         if program == "tally":
             self._tally(count)
+        elif program == "kv":
+            self._kv(count)
         elif program == "rewrite":
             self._rewrite(count)
         else:
@@ -183,6 +192,25 @@ class ScriptedMachine:
                     addresses = frame[6:12] + frame[:6] + frame[12:HEADER]
                     reply = addresses + REPLY.pack(number, before, self.chain)
                 if number == last:
+                    self._exit("net_write", nic, reply)
+
+    def _kv(self, requests: int) -> None:
+        """A request may come again, and one that its client has given up may come late."""
+        nic = self._handle("net")
+        values: dict[bytes, Value] = {}
+        replies = dict.fromkeys(range(CLIENTS), (0, b""))
+        while any(last <= requests for last, _ in replies.values()):
+            self._exit("poll", 1_000_000_000)
+            while (frame := self._exit("net_read", nic, 1514)) is not None:
+                client, number, words = msgpack.unpackb(frame[HEADER:], use_list=False)
+                last, reply = replies[client]
+                if number > last:
+                    self._input("cycles")
+                    values[words[1]], answer = apply(words, values.get(words[1]))
+                    addresses = frame[6:12] + frame[:6] + frame[12:HEADER]
+                    reply = addresses + msgpack.packb((client, number, answer))
+                    replies[client] = number, reply
+                if number >= last:
                     self._exit("net_write", nic, reply)
 
     def _handle(self, name: str) -> int:

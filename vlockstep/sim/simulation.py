@@ -17,9 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from vlockstep.errors import UsageError
+from vlockstep.errors import NoRoom, UsageError
 from vlockstep.ft.outputs import Inputs
 from vlockstep.ft.places import Fault, Place
+from vlockstep.ft.resumedir import Unresumable
 from vlockstep.ft.rounds import Precopy
 from vlockstep.ft.runtime import Setting
 from vlockstep.ft.transfer import TransferLimits
@@ -39,6 +40,7 @@ from vlockstep.protocol.timing import MILLISECOND, SECOND, Timing
 from vlockstep.sim.arbiter import SimulatedArbiter
 from vlockstep.sim.host import SimulatedHost
 from vlockstep.sim.network import Network
+from vlockstep.sim.resumelogs import LogsOfHost, SimulatedLogs
 from vlockstep.sim.sides import Direction, receivers
 from vlockstep.sim.sinks import (
     OwnDisk,
@@ -59,7 +61,9 @@ HOSTS = ("primary", "secondary", "tertiary")
 """By the roles that they begin in: the last ones are secondaries, too."""
 NEWCOMERS = ("newcomer", "latecomer")
 """Hosts that join the guest while it runs."""
-ALL = HOSTS + NEWCOMERS
+OUTSIDER = "outsider"
+"""A host that starts the guest again when its owner is silent."""
+ALL = (*HOSTS, *NEWCOMERS, OUTSIDER)
 GUEST_MAC = "02:00:00:00:00:01"
 
 
@@ -90,6 +94,15 @@ class Conditions:
 
 
 @dataclass(frozen=True)
+class Past:
+    """What a guest has left that was started again: the length of its text, and what its disks
+    held, by name."""
+
+    printed: int = 0
+    disks: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Emission:
     """An output, and who made it. `generation` is None if that replica was no primary."""
 
@@ -100,7 +113,8 @@ class Emission:
 
 class Simulation:
     """A primary and secondaries of a guest, from before they meet; so many `replicas` in all, and
-    `newcomers` that may `join` later.
+    `newcomers` that may `join` later. With a `lease`, in nanoseconds, there is an outsider that may
+    start the guest again.
 
     `machine` makes the machine that runs the guest, `memory` is in MiB. `crash_at` is a `Place`
     for the primary. In the directory `logs` each replica keeps its log as NAME.vlog. Use as a
@@ -121,7 +135,10 @@ class Simulation:
         logs: Path | None = None,
         replicas: int = 2,
         newcomers: int = 0,
+        lease: int = 0,
         own_disks: bool = False,
+        resume_limit: int = 0,
+        resume_growth: int = 1 << 30,
     ) -> None:
         self.now = START
         self.seed = seed
@@ -131,6 +148,10 @@ class Simulation:
         self.emissions: list[Emission] = []
         self.losses: list[str] = []
         """Outputs that were released to who may claim had not received them, in words."""
+        self.holds = False
+        """Who has no other member is to emit nothing."""
+        self.unheld: list[str] = []
+        """Outputs that were made all the same, in words."""
         self.logs = logs
         self.readings: dict[int, int] = {}
         """When each value of the guest's counter was read first."""
@@ -141,6 +162,19 @@ class Simulation:
         self._order = itertools.count()
         self._stepping: set[str] = set()
         self._worlds = 0
+        self.past: Past | None = None
+        """Of a guest that was started again."""
+        self.on_restart: Callable[[], None] = lambda: None
+        """Called when it is."""
+        self.full = False
+        """Shared storage has room for half an output."""
+        self.awaits_outsider = False
+        """It is still to come, or waits."""
+        self.resume_logs = SimulatedLogs(self.chance)
+        """From which the outsider resumes the guest, if they may have any bytes."""
+        self._resumes = resume_limit > 0
+        self._released = False
+        """The guest was heard."""
         self._early: list[Callable[[], None]] = []
         """Newcomers that wait until the guest has started."""
         disks = [d for d in image.devices if d.kind is DeviceKind.BLOCK]
@@ -155,14 +189,15 @@ class Simulation:
         nets = {d.name: NetConfig(GUEST_MAC) for d in nics}
         config = GuestConfig(image.digest, memory * MIB, arguments, blocks=blocks, nets=nets)
         check_devices(image, config)
+        self._guest_config = config
 
         self.hosts = tuple(
             SimulatedHost(self, name, self.conditions.clocks[ALL.index(name)])
-            for name in HOSTS[:replicas] + NEWCOMERS[:newcomers]
+            for name in (*HOSTS[:replicas], *NEWCOMERS[:newcomers], *([OUTSIDER] if lease else []))
         )
         self.primary, self.secondary = self.hosts[:2]
         self.network = Network(self, self.chance, self.conditions.message)
-        self.arbiter = SimulatedArbiter(self, self.chance, self.conditions.verdict)
+        self.arbiter = SimulatedArbiter(self, self.chance, self.conditions.verdict, lease)
         for host in self.hosts:
             timing = self.conditions.timings[ALL.index(host.name)]
             log = logs and logs / f"{host.name}.vlog"
@@ -184,7 +219,12 @@ class Simulation:
                     transfer=self.conditions.transfer,
                     log=None if host.name in NEWCOMERS else log,
                     fault=host.fault,
+                    begin=host.begin,
                     open_copy=partial(self._open_copy, host),
+                    resume=self._logs_of(host) if self._resumes else None,
+                    resume_limit=resume_limit,
+                    resume_growth=resume_growth,
+                    resume_interval=0,
                 )
             )
         self.primary.start(lambda: self.primary.replica.start_primary(config, 0, replicas - 1))
@@ -225,7 +265,8 @@ class Simulation:
     @property
     def over(self) -> bool:
         """No host will do anything again."""
-        return all(host.over or host.awaits for host in self.hosts)
+        awaits = self.awaits_outsider and self.primary.happened("started")
+        return not awaits and all(host.over or host.awaits for host in self.hosts)
 
     # Driving
 
@@ -275,6 +316,60 @@ class Simulation:
         move = partial(source.replica.migrate, name, lambda problem, report: None, Precopy())
         source.do("migrate", move)
 
+    def restart(self) -> None:
+        """Let the outsider start the guest again, without the others, if its owner falls silent
+        once it has started. What its disks held is lost."""
+        if not self.primary.happened("started"):
+            self._early.append(self.restart)
+            return
+        host = self.host(OUTSIDER)
+
+        def start(generation: int | None) -> None:
+            self.awaits_outsider = False
+            if generation is None or host.started or host.crashed:
+                return
+            if self._resumes and self._resumed(host, generation):
+                return
+            past = Past(
+                len(self.console.content), {name: self.disk(name) for name in self._handles}
+            )
+            host.on_begin = partial(self._restarted, past)
+            host.start(
+                partial(host.replica.start_primary, self._guest_config, generation, 0, past.printed)
+            )
+
+        self.arbiter.fence(host, start)
+
+    def _resumed(self, host: SimulatedHost, generation: int) -> bool:
+        """By the outsider, if there is a log."""
+        owner = self.arbiter.records[generation].owner
+        try:
+            file, history = self.resume_logs.take_over(owner, self._logs_of(host))
+        except Unresumable as error:
+            log = self.resume_logs.by_host.get(owner)
+            if self._released and not (log is not None and log.removed):
+                self.losses.append(f"outputs were made, and {error}")
+            return False
+        host.entries += file.entries
+        host.resumed = True
+        config = self._guest_config
+        host.start(partial(host.replica.start_resuming, config, generation, file, history))
+        return True
+
+    def _logs_of(self, host: SimulatedHost) -> LogsOfHost:
+        def point(what: str) -> None:
+            if not host.over:
+                host.point(what)
+
+        return LogsOfHost(self.resume_logs, host.name, point)
+
+    def _restarted(self, past: Past) -> None:
+        self.past = past
+        self.readings.clear()
+        for disk in self.disks.values():
+            disk.clear()
+        self.on_restart()
+
     @property
     def _owner(self) -> SimulatedHost:
         return (self.arbiter.members or [self.primary])[0]
@@ -312,6 +407,12 @@ class Simulation:
     def drop(self) -> None:
         """The connection breaks, with what is under way, and is made again a little later."""
         self.network.drop()
+
+    def hold(self, hold: bool) -> None:
+        """Let all hosts `hold` the outputs of a guest that nobody else has, or no longer."""
+        self.holds = hold
+        for host in self.hosts:
+            host.hold(hold)
 
     # What the hosts and the rest of the world use
 
@@ -413,13 +514,31 @@ class Simulation:
             host.point("output")
             self._emitted(host)
 
-        return begin, partial(host.point, "half of an output")
+        def halfway() -> None:
+            host.point("half of an output")
+            if self.full:
+                raise NoRoom("the storage is full")
+
+        return begin, halfway
 
     def _emitted(self, host: SimulatedHost) -> None:
         generation = host.generation if host.live else None
         self.emissions.append(Emission(self.now, host.name, generation))
         entry = host.replica.emitting
-        for member in self.arbiter.members:
+        members = self.arbiter.members
+        if entry is not None and host.holds and not host.ended and len(members) == 1:
+            self.unheld.append(
+                f"the output of entry {entry} by {host.name} at {self.now} ns, who is held: "
+                "there is no other member"
+            )
+        self._released |= entry is not None
+        log = self.resume_logs.by_host.get(host.name)
+        if entry is not None and log is not None and not log.removed and log.synced <= entry:
+            self.losses.append(
+                f"the output of entry {entry} by {host.name} at {self.now} ns, and its log has "
+                f"{log.synced}"
+            )
+        for member in members:
             if entry is not None and not member.over and member.received <= entry:
                 self.losses.append(
                     f"the output of entry {entry} by {host.name} at {self.now} ns, of which "

@@ -56,7 +56,7 @@ def request_switchover(
                         if generation is not None:
                             return generation
     finally:
-        channel.close()
+        channel.close(at_once=True)  # what was not said yet is not to be said later
     raise HostError(f"no answer from {endpoint} within {wait:g} s; does a pair run there?")
 
 

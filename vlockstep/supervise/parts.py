@@ -85,7 +85,7 @@ def connect(
     stations = networks.connect(spec.nics, macs, guest or uuid.uuid4().hex, keys, background)
     return (
         {handles[name]: station for name, station in stations.items()},
-        {name: NetConfig(mac) for name, mac in macs.items()},
+        {name: NetConfig(mac, stations[name].mtu) for name, mac in macs.items()},
     )
 
 

@@ -8,11 +8,13 @@ from dataclasses import replace
 from functools import partial
 
 from vlockstep.arbiter import DirectoryArbiter
+from vlockstep.arbiter.rule import ArbiterError
 from vlockstep.errors import UsageError
 from vlockstep.files.locks import FileLock
 from vlockstep.ft.channels import Channels
-from vlockstep.ft.events import DiskMoved, Event, Notice, Protected, Unprotected
+from vlockstep.ft.events import DiskMoved, Event, Notice, NotResumed, Protected, Unprotected
 from vlockstep.ft.process import Process
+from vlockstep.ft.resumedir import ResumeDirectory, Unresumable
 from vlockstep.ft.runtime import CONSOLE, Setting
 from vlockstep.ft.transfer import TransferLimits
 from vlockstep.host.attach import Devices
@@ -58,6 +60,9 @@ class Replica:
         """Disks that all replicas share, by name."""
         self._moved: dict[str, str] = {}
         """Where those of them are that have moved."""
+        self._logs: ResumeDirectory | None = None
+        self._again = False
+        """The guest is started again, as its lease has run out elsewhere."""
         try:
             self._open(spec, status, tell, settle)
         except BaseException:
@@ -70,14 +75,44 @@ class Replica:
         try:
             if self._config is None:
                 return self.process.run_secondary()
+            self._again = self._arbiter.fence(
+                self.process, lambda text: self._observed(Notice(text))
+            )
             generation = self._arbiter.start()
             check_moved(self._disks, self._arbiter.moved())
-            return self.process.run_primary(self._config, generation, self._secondaries)
+            if self._logs is not None:
+                self._logs.look()
+                if self._resumes and self._again:
+                    try:
+                        file, history = self._logs.take_over(self._owner(generation), self._config)
+                    except Unresumable as error:
+                        self._observed(NotResumed(str(error)))
+                    else:
+                        return self.process.run_resuming(self._config, generation, file, history)
+            return self.process.run_primary(
+                self._config, generation, self._secondaries, self._printed
+            )
         finally:
             self._commands.finish()
             if self._respawner is not None:
                 self._respawner.close()
             self._control.close()
+
+    def _owner(self, generation: int) -> str:
+        record = self._arbiter.read(generation)
+        if record is None:
+            raise ArbiterError(f"there is no record of generation {generation} any more")
+        return record.owner
+
+    @property
+    def _printed(self) -> int:
+        """How much text is on the console that is to stay there: what a guest that is started again
+        has printed before was seen, and nobody can print it again."""
+        return self._console.size if isinstance(self._console, ConsoleFile) and self._again else 0
+
+    def _begin(self) -> None:
+        if isinstance(self._console, ConsoleFile) and not self._again:
+            self._console.truncate()
 
     def _observed(self, event: Event) -> None:
         self._control.observe(event)
@@ -112,7 +147,11 @@ class Replica:
                 "name the one at which they reach it",
                 key=("reached_at",) if spec.reached_at else ("endpoint",),
             )
-        self._arbiter = DirectoryArbiter(spec.arbiter, f"{spec.role}-{uuid.uuid4().hex[:8]}")
+        self._arbiter = DirectoryArbiter(
+            spec.arbiter,
+            f"{spec.role}-{uuid.uuid4().hex[:8]}",
+            lease=spec.lease * MILLISECOND,
+        )
         guest = parts.open_guest(spec, keys, self._arbiter.guest, tell)
         self._config = guest.config
         name = self._arbiter.guest()
@@ -129,10 +168,10 @@ class Replica:
             fault=places.fault(spec.test, settle),
             stops=places.stops(spec.test),
             diverge=places.divergence(spec.test),
-            begin=console.truncate if isinstance(console, ConsoleFile) else lambda: None,
+            begin=self._begin,
             cpu_limit=spec.cpu_limit,
         )
-        self._secondaries, self._disks = spec.secondaries, spec.disks
+        self._secondaries, self._disks, self._console = spec.secondaries, spec.disks, console
         self._shared = frozenset(guest.devices.shared)
         channels = channels_of(spec, keys)
         if spec.respawn is not None:
@@ -145,7 +184,18 @@ class Replica:
             self._respawner = Respawner(
                 spec.respawn, self._respawned_with, lambda text: self._observed(Notice(text))
             )
-        self.process = Process(setting, channels, self._arbiter, self._observed, status)
+        instance = uuid.uuid4().hex
+        self._resumes = spec.resumes
+        if spec.resume is not None:
+            self._logs = ResumeDirectory(spec.resume, instance, guest.image.path)
+            setting = replace(
+                setting,
+                resume=self._logs,
+                resume_limit=spec.resume_limit << 20,
+                resume_growth=spec.resume_growth << 10,
+                resume_interval=spec.resume_interval * SECOND,
+            )
+        self.process = Process(setting, channels, self._arbiter, self._observed, status, instance)
         used = files if spec.console is None else (*files, spec.console)
         snapshots = FollowedSnapshots(self._control.name, used, guest.devices)
         self._commands = ReplicaCommands(
@@ -171,6 +221,8 @@ def setting_of(
         guest=name,
         shared=partial(_shared_locks, guest.devices, console),
         open_copy=guest.devices.open_copy,
+        hold=spec.hold,
+        settle=partial(_settle, guest.devices, console),
     )
 
 
@@ -203,6 +255,14 @@ def _timing(spec: TimingSpec) -> Timing:
 
 def _limits(spec: TimingSpec) -> TransferLimits:
     return TransferLimits(spec.max_pause * MILLISECOND, spec.max_bandwidth * 1_000_000)
+
+
+def _settle(devices: Devices, console: ConsoleFile | ConsoleStream) -> None:
+    """What was written outlives the host's death."""
+    for disk in devices.disks.values():
+        disk.sync()
+    if isinstance(console, ConsoleFile):
+        console.sync()
 
 
 def _shared_locks(devices: Devices, console: ConsoleFile | ConsoleStream) -> dict[str, FileLock]:

@@ -13,6 +13,7 @@ from vlockstep.ft.events import Event, Left, Stopped, SwitchoverAnswered, Unprot
 from vlockstep.ft.migration import Report
 from vlockstep.ft.process import Process
 from vlockstep.ft.rounds import DOWNTIME_MS, METHODS, PRECOPY, Precopy
+from vlockstep.ft.writesample import SECONDS
 from vlockstep.host.attach import Devices
 from vlockstep.protocol.timing import MILLISECOND
 from vlockstep.supervise.agreement import Agreement
@@ -51,6 +52,8 @@ class ReplicaCommands:
             "switchover": self._switch_over,
             "migrate": self._migrate,
             "cancel-migration": self._cancel_migration,
+            "hold": self._hold,
+            "writes": self._writes,
             "protect": _protected_already,
             **self._moves.by_name(),
         }
@@ -120,6 +123,31 @@ class ReplicaCommands:
     def _cancel_migration(self, request: Mapping[str, Any], answer: Answer) -> None:
         reason = "the migration was called off"
         self._process.call(lambda replica: answer({"cancelled": replica.cancel_migration(reason)}))
+
+    def _hold(self, request: Mapping[str, Any], answer: Answer) -> None:
+        hold = request.get("hold")
+        if type(hold) is not bool:
+            answer({"error": "outputs are held, or are not: say true or false"})
+            return
+
+        def change(replica: ft.Replica) -> None:
+            try:
+                replica.set_hold(hold)
+            except VlockstepError as error:
+                answer({"error": str(error)})
+            else:
+                answer({"hold": hold})
+
+        self._process.call(change)
+
+    def _writes(self, request: Mapping[str, Any], answer: Answer) -> None:
+        def told(written: int | None) -> None:
+            if written is None:
+                answer({"error": "what the guest writes cannot be seen now"})
+            else:
+                answer({"bytes": written, "seconds": SECONDS})
+
+        self._process.call(lambda replica: replica.sample_writes(told))
 
     def _switch_over(self, request: Mapping[str, Any], answer: Answer) -> None:
         def swap(replica: ft.Replica) -> None:

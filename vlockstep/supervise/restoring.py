@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vlockstep.errors import HostError, UsageError
 from vlockstep.files.atomicfile import AtomicFile
+from vlockstep.files.locks import PRIVATE
 from vlockstep.host.attach import Devices, DiskSpec, attach, tell_progress
 from vlockstep.host.live import Continuation
 from vlockstep.machine.boot import check_devices
@@ -41,7 +42,7 @@ def restore(
     `resumes` the guest, which then cannot be resumed again."""
     snapshot = reader.snapshot
     config = snapshot.config
-    nics = tuple(_with_address(nic, config) for nic in spec.nics)
+    nics = tuple(_as_it_was(nic, config) for nic in spec.nics)
     stations, nets = parts.connect(replace(spec, nics=nics), image, "", parts.load_keys(spec))
     check_devices(image, replace(config, nets=nets))
     disks = _disks(spec.disks, snapshot, resumes)
@@ -73,8 +74,8 @@ def new_generation(before: int) -> int:
     return now << _CHANCE_BITS | secrets.randbits(_CHANCE_BITS)
 
 
-def _with_address(nic: NicSpec, config: GuestConfig) -> NicSpec:
-    """A NIC of the guest keeps its address."""
+def _as_it_was(nic: NicSpec, config: GuestConfig) -> NicSpec:
+    """A NIC of the guest keeps its address and its MTU."""
     net = config.nets.get(nic.name)
     if net is None:  # which is refused as it is anywhere
         return nic
@@ -83,7 +84,12 @@ def _with_address(nic: NicSpec, config: GuestConfig) -> NicSpec:
             f"the NIC {nic.name!r} of the guest has the address {net.mac}, and keeps it",
             key=("nic", nic.name, "mac"),
         )
-    return replace(nic, mac=net.mac)
+    if nic.mtu not in (None, net.mtu):
+        raise UsageError(
+            f"the NIC {nic.name!r} of the guest has the MTU {net.mtu}, and keeps it",
+            key=("nic", nic.name, "mtu"),
+        )
+    return replace(nic, mac=net.mac, mtu=net.mtu)
 
 
 def _disks(given: Iterable[DiskSpec], snapshot: Snapshot, resumes: bool) -> tuple[DiskSpec, ...]:
@@ -125,7 +131,9 @@ def _fill(
     machine.memory.clear()
     try:
         with ExitStack() as stack:
-            files = {name: stack.enter_context(AtomicFile(path)) for name, path in disks.items()}
+            files = {
+                name: stack.enter_context(AtomicFile(path, PRIVATE)) for name, path in disks.items()
+            }
             for name, file in files.items():
                 file.resize(config.blocks[name].capacity)
             for device, pieces in reader.pieces():

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from vlockstep.errors import UsageError, VlockstepError
 from vlockstep.files.atomicfile import AtomicFile
+from vlockstep.files.locks import PRIVATE
 from vlockstep.host.devices import Disk
 from vlockstep.host.room import expect_room
 from vlockstep.machine.config import MIB
@@ -124,7 +125,7 @@ class SnapshotFiles:
     ) -> None:
         try:
             refuse_overwriting(path, "snapshot", files, ())
-            with AtomicFile(path) as file:
+            with AtomicFile(path, PRIVATE) as file:
                 told = fill(file, Teller(answer, f"MiB written to {path}"))
         except VlockstepError as error:
             told = {"error": str(error)}

@@ -16,6 +16,7 @@ from vlockstep.errors import Key, UsageError
 from vlockstep.host.attach import DiskSpec
 from vlockstep.machine.cpumodels import check_limit, check_model
 from vlockstep.net.attach import NicSpec
+from vlockstep.protocol.timing import Timing
 
 Role = Literal["primary", "secondary"]
 ROLES: tuple[Role, ...] = ("primary", "secondary")
@@ -23,6 +24,7 @@ DEFAULT_ENDPOINT = "tcp://127.0.0.1:7700"
 HOUR_MS = 3_600_000
 YEAR_S = 31_536_000
 DAY_S = 86_400
+LEAST_LEASE_MS = 100
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -88,7 +90,20 @@ class ReplicaSpec:
     for; if there are several, each listens at `reached_at` for the others. One that `awaits_at` an
     endpoint connects to no primary: it waits there for the guest to be moved to it.
 
+    If a primary gives a `lease`, in milliseconds, whoever owns the guest emits only while it renews
+    that at the arbiter: so the guest can be started again, by a primary elsewhere, when its owner
+    is gone or cannot reach the arbiter. Secondaries learn it there. 0 is for ever.
+
+    With `hold`, nothing is emitted here while no other replica has the guest: outputs wait until
+    one does.
+
     While a replica follows, its log gets a keyframe every so many seconds, if `keyframes` says so.
+
+    A primary that waits for nobody and has a lease may keep a log in the directory `resume`, of
+    `resume_limit` MiB at the most, from which the guest can be resumed elsewhere: no output leaves
+    before all that led to it is there. It gets a keyframe when it has grown by `resume_growth` KiB,
+    and `resume_interval` seconds after the one before. One that `resumes` goes on where the last
+    owner's log ends, if there is one, instead of at boot.
 
     `respawn` is a command that starts another replica when the guest has lost its own.
 
@@ -113,10 +128,17 @@ class ReplicaSpec:
     arbiter: Path | None = None
     endpoint: str = DEFAULT_ENDPOINT
     keys: Path | None = None
-    secondaries: int = within(1, 1, 7)
+    secondaries: int = within(1, 0, 7)
+    lease: int = within(0, 0, HOUR_MS)
+    resume: Path | None = None
+    resumes: bool = False
+    resume_limit: int = within(256, 1, 1 << 20)
+    resume_growth: int = within(8192, 1, 1 << 30)
+    resume_interval: int = within(30, 0, 1 << 20)
     reached_at: str | None = None
     awaits_at: str | None = None
     respawn: str | None = None
+    hold: bool = False
     timing: TimingSpec = TimingSpec()
     run_directory: Path | None = None
     test: TestSpec = TestSpec()
@@ -154,10 +176,19 @@ class ReplicaSpec:
                 "replica, and that decides who may be live",
                 key=("arbiter",),
             )
+        if 0 < self.lease < LEAST_LEASE_MS:
+            raise UsageError(
+                f"a lease of {self.lease} ms is too short to be renewed in time: "
+                f"give {LEAST_LEASE_MS} ms or more, or 0 for none",
+                key=("lease",),
+            )
         if self.respawn is not None:
             self._check_respawn(self.respawn)
+        if self.hold:
+            Timing(max_log=self.timing.max_log << 20).check_hold()
         if self.keyframes is not None:
             self._check_keyframes(self.keyframes)
+        self._check_resume()
 
     def _check_respawn(self, command: str) -> None:
         from vlockstep.supervise.respawn import words
@@ -180,6 +211,24 @@ class ReplicaSpec:
                 "keyframes are kept in a log, and there is none: name its file", key=("keyframes",)
             )
 
+    def _check_resume(self) -> None:
+        if self.resume is None:
+            if self.resumes:
+                raise UsageError(
+                    "there is no directory for the log from which it resumes", key=("resumes",)
+                )
+            return
+        if self.role != "primary" or self.secondaries or not self.lease:
+            raise UsageError(
+                "a guest can be resumed only if it runs without secondaries, with a lease",
+                key=("resume",),
+            )
+        if any(disk.local for disk in self.disks):
+            raise UsageError(
+                "a guest cannot be resumed elsewhere whose disk is a copy of the replica's own",
+                key=("resume",),
+            )
+
     @property
     def listens_at(self) -> str | None:
         """Where others connect to this replica; None if nowhere."""
@@ -191,7 +240,9 @@ class ReplicaSpec:
             "endpoint": self.endpoint != DEFAULT_ENDPOINT,
             "timing": self.timing != TimingSpec(),
             "test": self.test != TestSpec(),
+            "lease": self.lease != 0,
             "respawn": self.respawn is not None,
+            "hold": self.hold,
             "keyframes": self.keyframes is not None,
         }
         for key, there in given.items():

@@ -11,6 +11,7 @@ are first used: loading the plugin needs no CPU.
 
     pair        Pair, Statuses: a protected guest as two real processes
     process     ReplicaProcess, Snapshot, PairError: one of them, whose events can be waited for
+    cluster     HostCluster: a cluster of hosts, all real processes
     relay       Relay: the network between them, which a test can break
     local       LocalPair: a pair in this process and in virtual time
     replaying   replay, Replayed: a log, replayed in this process
@@ -18,6 +19,7 @@ are first used: loading the plugin needs no CPU.
     faults      FAULTS: real faults on real pairs, as data
     soak        swap_roles, inject_faults: pairs for as long as you like
     counting    Counting: clients that know what the answer must be
+    histories   RandomClients: clients that do anything, and whose history is checked
     network     namespace, ip: a network of its own for a test
     usage       Usage: what the system knows of a process
     words       words: lists of words that a test gives
@@ -33,6 +35,12 @@ if TYPE_CHECKING:
     from vlockstep.sim.ledger import LedgerReport as LedgerReport
     from vlockstep.sim.ledger import check_ledger as check_ledger
     from vlockstep.sim.ledger import inspect_ledger as inspect_ledger
+    from vlockstep.sim.linear import HistoryReport as HistoryReport
+    from vlockstep.sim.linear import Operation as Operation
+    from vlockstep.sim.linear import check_history as check_history
+    from vlockstep.sim.linear import inspect_history as inspect_history
+    from vlockstep.testing.cluster import HostCluster as HostCluster
+    from vlockstep.testing.histories import RandomClients as RandomClients
     from vlockstep.testing.local import LocalPair as LocalPair
     from vlockstep.testing.pair import Pair as Pair
     from vlockstep.testing.pair import Statuses as Statuses
@@ -46,6 +54,9 @@ else:
     _HOMES = {
         "machine.registers": "Registers",
         "sim.ledger": "LedgerReport check_ledger inspect_ledger",
+        "sim.linear": "HistoryReport Operation check_history inspect_history",
+        "testing.cluster": "HostCluster",
+        "testing.histories": "RandomClients",
         "testing.local": "LocalPair",
         "testing.pair": "Pair Statuses",
         "testing.process": "PairError ReplicaProcess Snapshot",

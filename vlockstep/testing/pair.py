@@ -40,7 +40,8 @@ class Pair:
 
     - what happens to it: `crash`, `pause`, `resume` (SIDE); `cut` (DIRECTION), `heal`, `drop`;
       `switchover`; `go` from where `stop_at` made the guest wait
-    - more replicas: `join`, `receive`, `migrate`; each gets a name, which is a SIDE from then on
+    - more replicas: `join`, `receive`, `restart`, `migrate`; each gets a name, which is a SIDE from
+      then on
     - waiting: `wait_live`, `wait_reached` (SIDE), `wait_finished`
     - what became of it: `transcript`, `disk`, `log`, `events`, `registers`, `memory_digest`,
       `memory` (SIDE)
@@ -181,6 +182,12 @@ class Pair:
         waiting = self._newcomer(name, options, None, awaits_at=self.endpoint_of(name))
         waiting.wait_event("waiting")
         return waiting
+
+    def restart(self, name: str, *options: object) -> ReplicaProcess:
+        """Start another primary of the guest, which starts it again when the lease of its owner has
+        run out."""
+        changes = {"name": name, "arguments": tuple(self.arguments), "log": None}
+        return self._execute(name, "primary", options, None, changes | {"test": TestSpec()})
 
     def migrate(self, to: str, *options: object, source: str = "primary") -> ReplicaProcess:
         """Start `vlockstep migrate`, which moves the guest from one process to another one, that

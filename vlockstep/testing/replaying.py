@@ -18,7 +18,7 @@ from vlockstep.machine.world import Cause, Outcome, Stop, World
 from vlockstep.program.tracebacks import hide
 from vlockstep.replay.entry import Kind
 from vlockstep.replay.logfile import LogReader
-from vlockstep.replay.recorded import find_image
+from vlockstep.replay.recorded import find_image, warn_if_unlike
 from vlockstep.replay.replayer import Replayer
 from vlockstep.replay.script import Script, new_machine, parse_goal
 
@@ -63,6 +63,7 @@ def replay(
             closing(attach(found, specs)) as devices,
             closing(new_machine(found, reader.config, goal)) as machine,
         ):
+            warn_if_unlike(reader)
             entries = reader.entries()
             script = Script(entries, machine, goal)
             text: list[bytes] = []

@@ -34,6 +34,8 @@ LIMITS = {"descriptors": 4, "threads": 2, "resident": 8 << 20}
 """By how much what a process holds may grow after the warm-up; memory in bytes."""
 FAULTS = (*deaths.FAULTS, *silences.FAULTS)
 _LINES_PER_SECOND = 80
+_SPARE = 2.0
+"""Seconds for which the guest runs on, at the least, once roles swap no more."""
 _MAX_MINUTES = 400
 """Of a longer time the ledger could not number its lines."""
 _DISTURBED_EVERY = 9
@@ -63,13 +65,13 @@ class Held:
 
 
 def swap_roles(directory: Path, seconds: float, warm_up: int) -> tuple[int, list[Held]]:
-    """Swap the roles of one pair until its guest ends after about so many seconds; how often."""
-    lines = int(seconds * _LINES_PER_SECOND)
+    """Swap the roles of one pair for so many seconds, until its guest ends; how often."""
+    lines = int((seconds + _SPARE) * _LINES_PER_SECOND)
     arguments = [f"--lines={lines}", "--pause=10", "--work=500"]
     disks: dict[str, int | Path] = {"disk": lines * 512}
     held: list[Held] = []
     progress = Progress()
-    end = time.monotonic() + seconds * 0.9
+    end = time.monotonic() + seconds
     with Pair(
         "ledger", arguments, directory=directory, disks=disks, heartbeat_ms=RECONNECTING_MS
     ) as pair:

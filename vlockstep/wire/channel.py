@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import zmq
 
 from vlockstep.errors import HostError, UsageError
+from vlockstep.wire.alarm import Alarm
 from vlockstep.wire.codec import MAX_MESSAGE
 from vlockstep.wire.endpoint import (
     HANDSHAKE_FAILED,
@@ -39,9 +40,12 @@ if TYPE_CHECKING:
     from zmq.auth.thread import ThreadAuthenticator
 
 _LINGER = 500
-_RECONNECT, _RECONNECT_MAX = 5, 200
-"""Milliseconds until the first attempt, well below the time for which a lost connection is no
-reason to part, and between later ones."""
+_RECONNECT, _RECONNECT_MAX = 0.005, 0.2
+"""Seconds until the first attempt, well below the time for which a lost connection is no reason to
+part, and between later ones."""
+_NEVER = 24 * 3600 * 1000
+"""Milliseconds. ZeroMQ, which would say first on the next connection what it has kept of the last
+one, is to try nothing by itself before the channel has thrown that away."""
 
 _CONNECTING = {
     Party.PRIMARY: (Party.SECONDARY, Party.OPERATOR),
@@ -92,12 +96,21 @@ class Rejected:
 
 
 Event = Arrived | Forbidden | Connected | Disconnected | Rejected
-_MONITORED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | HANDSHAKE_FAILED
+_MONITORED = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CONNECT_RETRIED
+    | HANDSHAKE_FAILED
+)
+_OVER = (zmq.EVENT_DISCONNECTED, zmq.EVENT_CONNECT_RETRIED)
+"""Events after which a connection brings nothing more. The second one is told of an attempt that
+failed and mostly, too, behind the first, but not if the other end broke the protocol: then ZeroMQ
+is done with it."""
 
 
 class Channel:
     """One socket and its monitor, in a context of their own: the thread of another one may belong
-    to another network namespace.
+    to another network namespace. One that does not listen connects again whenever it has to.
 
     Wait until one of `descriptors` becomes readable, but only after `pending` has said no: what
     the socket does by the way may take the sign that something came. One thread at a time.
@@ -128,8 +141,13 @@ class Channel:
         self._poller = zmq.Poller()
         self._poller.register(socket, zmq.POLLIN)
         self._poller.register(self._monitor, zmq.POLLIN)
-        self.descriptors = (int(socket.FD), int(self._monitor.FD))
+        self._alarm = Alarm()
+        """It is time to connect again."""
+        self._poller.register(self._alarm, zmq.POLLIN)
+        self._pause = _RECONNECT
+        self.descriptors = (int(socket.FD), int(self._monitor.FD), self._alarm.fileno())
         self.listens = socket.getsockopt(zmq.TYPE) == zmq.ROUTER
+        self._connected = self.listens
 
     @property
     def endpoint(self) -> str:
@@ -137,7 +155,9 @@ class Channel:
         return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def send(self, data: bytes, peer: bytes) -> bool:
-        """False if the peer is gone."""
+        """False if the peer is gone. What is not on its way when a connection drops is lost."""
+        if not self._connected:
+            return False
         frames = [peer, data] if self.listens else [data]
         try:
             self._socket.send_multipart(frames, zmq.NOBLOCK)
@@ -158,20 +178,49 @@ class Channel:
             if not ready:
                 return
             source = ready[0][0]  # in the order of their registration
-            event: Event | None
-            if source is self._monitor:
-                event = self._connection(*monitor_event(source.recv_multipart(zmq.NOBLOCK)))
+            happened: list[Event | None]
+            if source is self._socket:
+                happened = [self._message()]
+            elif source is self._monitor:
+                happened = self._news(*monitor_event(self._monitor.recv_multipart(zmq.NOBLOCK)))
             else:
-                event = self._message()
-            if event is not None:
-                yield event
+                self._connect_again()
+                continue
+            yield from (event for event in happened if event is not None)
+
+    def _news(self, event: int, value: int) -> list[Event | None]:
+        """What the monitor tells, behind the messages that came after it was seen that there was
+        none, and before the loss."""
+        happened: list[Event | None] = []
+        if event in _OVER:
+            while len(happened) < _RECEIVED and self._socket.poll(0):
+                happened.append(self._message())
+            self._give_up()
+        if event != zmq.EVENT_CONNECT_RETRIED:
+            happened.append(self._connection(event, value))
+        return happened
+
+    def _give_up(self) -> None:
+        """The connection was lost, or did not come about: throw away what it has not said, and try
+        again after a while. A listener leaves that to the other end."""
+        if not self.listens and not self._alarm.is_set:
+            self._socket.disconnect(self.endpoint)
+            self._alarm.set(self._pause)
+            self._pause = min(2 * self._pause, _RECONNECT_MAX)
+
+    def _connect_again(self) -> None:
+        self._alarm.clear()
+        self._socket.connect(self.endpoint)
 
     def _connection(self, event: int, value: int) -> Connected | Disconnected | Rejected | None:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._failures = 0
             self._told.clear()
+            self._pause = _RECONNECT
+            self._connected = True
             return Connected()
         if event == zmq.EVENT_DISCONNECTED:
+            self._connected = self.listens
             return Disconnected()
         if self.listens:
             reason, certain = why_rejected(event, value, self._keys)
@@ -198,12 +247,13 @@ class Channel:
                 return Forbidden(party, what)
         return Arrived(peer, part.bytes)
 
-    def close(self) -> None:
+    def close(self, *, at_once: bool = False) -> None:
         """When it returns, what was sent is on its way, unless the peer takes nothing for `_LINGER`
-        milliseconds."""
+        milliseconds. `at_once` does not wait: what is not on its way is lost."""
+        self._alarm.close()
         self._socket.disable_monitor()
         self._monitor.close(0)
-        self._socket.close(_LINGER)
+        self._socket.close(_LINGER if self._connected and not at_once else 0)
         if self._authenticator is not None:
             self._authenticator.stop()
         self._context.term()
@@ -245,9 +295,7 @@ def connect(
         listener = who_listens(endpoint, keys) if there and keys is not None else Party.PRIMARY
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket = _socket(context, zmq.DEALER)
-    socket.setsockopt(zmq.IMMEDIATE, 1)
-    socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT)
-    socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX)
+    socket.setsockopt(zmq.RECONNECT_IVL, _NEVER)
     if keys is not None:
         present(socket, keys, listener)
     channel = Channel(
@@ -263,7 +311,7 @@ def connect(
 
 def _socket(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket[bytes]:
     socket: zmq.Socket[bytes] = context.socket(kind)
-    socket.setsockopt(zmq.LINGER, _LINGER)
+    socket.setsockopt(zmq.LINGER, 0)  # until it is closed
     # What a replica sends is limited by the protocol, what a peer sends is not: who is faster than
     # it is read has to wait.
     socket.setsockopt(zmq.SNDHWM, 0)

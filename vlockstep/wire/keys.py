@@ -83,7 +83,7 @@ def create(directory: Path) -> list[Path]:
 def load(directory: Path, party: Party) -> Keys:
     """The keys `party` needs from `directory`."""
     secret_file = directory / f"{party}.key_secret"
-    own = _read(secret_file)
+    own = read_key(secret_file)
     if own is None:
         raise UsageError(
             f"{directory} lacks {secret_file.name}, the secret key of the {party}: make keys",
@@ -92,7 +92,7 @@ def load(directory: Path, party: Party) -> Keys:
     public, secret = own
     if secret is None:
         raise UsageError(f"{secret_file} holds no secret key")
-    others = {p: _read(directory / f"{p}.key") for p in Party if p is not party}
+    others = {p: read_key(directory / f"{p}.key") for p in Party if p is not party}
     peers = {other: keys[0] for other, keys in others.items() if keys is not None}
     for needed in _NEEDED[party]:
         if needed not in peers:
@@ -109,7 +109,7 @@ def load(directory: Path, party: Party) -> Keys:
     return Keys(party, public, secret, peers)
 
 
-def _read(file: Path) -> tuple[bytes, bytes | None] | None:
+def read_key(file: Path) -> tuple[bytes, bytes | None] | None:
     """The public key in a file, and the secret one if it is there; None if there is no file."""
     try:
         mode = file.stat().st_mode
