@@ -33,8 +33,10 @@ from vlockstep.testing import Pair, ReplicaProcess
 from vlockstep.testing.plugin import MakePair
 
 LEASE = 1000
-ENTRIES_OF_8_MIB = 800_000
+ENTRIES_OF_2_MIB = 200_000
 """Of those that the guest `clock` makes."""
+STAGE = 75_000
+"""Entries that a log of 2 MiB takes besides as many of before a keyframe, and the keyframe."""
 LONG_LINES = 400
 LONG = (f"--lines={LONG_LINES}", "--pause=10")
 
@@ -174,15 +176,23 @@ def test_it_goes_on_at_the_last_keyframe_again_and_again(make_pair: MakePair) ->
 
 
 def test_a_log_that_begins_anew_at_a_keyframe_is_never_given_up(make_pair: MakePair) -> None:
-    pair = resumable(make_pair, ("--reads=2000000",), "clock")
-    often(pair, limit=8)
+    stages = range(STAGE, 2 * ENTRIES_OF_2_MIB, STAGE)
+    pair = resumable(
+        make_pair, ("--reads=450000",), "clock", stop_at=[f"entry:{entry}" for entry in stages]
+    )
+    often(pair, limit=2)
     pair.start_primary()
     primary = pair.process("primary")
-    primary.wait_event("started")
-    kill_behind_a_keyframe(pair, primary, ENTRIES_OF_8_MIB)
+    for entry in stages:  # the guest waits for the log, which a quicker one is taken from
+        pair.wait_reached()
+        wait_until(lambda: last_keyframe(pair) > entry - STAGE)  # noqa: B023
+        if entry < stages[-1]:
+            pair.go("primary")
+    pair.crash()
+    assert not primary.count("notice")
     outsider = pair.restart("outsider")
     resuming = outsider.wait_event("resuming")
-    assert resuming["begin"] > ENTRIES_OF_8_MIB
+    assert resuming["begin"] > ENTRIES_OF_2_MIB
     assert outsider.wait_exit() == 0
     lines = [line.split()[1] for line in pair.transcript.splitlines()]
     assert lines == [b"tsc", b"wall"] and not logs(pair)

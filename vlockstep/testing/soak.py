@@ -39,7 +39,8 @@ _SPARE = 2.0
 _MAX_MINUTES = 400
 """Of a longer time the ledger could not number its lines."""
 _DISTURBED_EVERY = 9
-_LOST = "the connection to the secondary was lost"
+_LOST = ("the connection to the secondary was lost", "the connection to the primary was lost")
+"""What the primary and the secondary tell of a drop."""
 
 
 @dataclass
@@ -100,17 +101,19 @@ def swap_roles(directory: Path, seconds: float, warm_up: int) -> tuple[int, list
 
 def _disturb(pair: Pair, primary: Side, drop: bool) -> None:
     """Drop the connection, or cut it for less than counts as death, and wait until it is over."""
-    process = pair.process(primary)
+    both = [pair.process(primary), *(pair.process(side) for side in SIDES if side != primary)]
     if drop:
-        lost = process.count("notice", text=_LOST)
+        lost = [p.count("notice", text=text) for p, text in zip(both, _LOST, strict=True)]
         pair.drop()
-        process.wait_count("notice", lost + 1, text=_LOST)
+        for process, before, text in zip(both, lost, _LOST, strict=True):
+            process.wait_count("notice", before + 1, text=text)
     else:
         pair.cut()
-        process.wait_status(lambda status: (status["lag_ms"] or 0) > 50)
+        both[0].wait_status(lambda status: (status["lag_ms"] or 0) > 50)
         pair.heal()
     now = time.time()
-    process.wait_status(lambda status: status["time"] > now and status["state"] == "protected")
+    both[0].wait_status(lambda status: status["time"] > now and status["state"] == "protected")
+    both[1].wait_status(lambda status: status["time"] > now and status["state"] == "following")
 
 
 def inject_faults(
