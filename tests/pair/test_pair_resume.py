@@ -199,12 +199,12 @@ def test_a_log_that_begins_anew_at_a_keyframe_is_never_given_up(make_pair: MakeP
 
 
 def test_a_guest_with_interrupts_goes_on_at_a_keyframe(make_pair: MakePair) -> None:
-    pair = resumable(make_pair, ("--tsc=1", "--work=15000000", "--period=200000"), "preempt")
+    arguments = ("--tsc=1", "--work=3000000")
+    pair = resumable(make_pair, arguments, "preempt", stop_at=["entry:15000"])
     often(pair, limit=256)
     pair.start_primary()
-    primary = pair.process("primary")
-    primary.wait_event("started")
-    at = kill_behind_a_keyframe(pair, primary)
+    pair.wait_reached()
+    at = kill_behind_a_keyframe(pair, pair.process("primary"))
     before = pair.transcript
     outsider = pair.restart("outsider")
     assert outsider.wait_event("resuming")["begin"] >= at
