@@ -16,13 +16,21 @@ Its execution
     machine         Machine: runs a guest until it ends or stops, and goes on from there
     execution       Execution: what a machine's exits and stops do
     interface       GuestMachine, Probe: what others need of a machine
-    state           MachineState, CpuState: all that the rest of an execution depends on
+    state           MachineState, CpuState, PlainState: all that the rest of an execution depends on
     breakpoints     Breakpoints: what to do where
     world           World, Outcome, WorldChanged: the gate of all inputs and outputs
     position        Position: exits so far, and blocks since the last one
-    engine          Engine: the CPU, and the only module that talks to Unicorn
+    engine          Engine, EngineLimit: what executes a guest's instructions
+    engines         choose, make: which of the two a guest gets
+    unicornengine   UnicornEngine: the CPU in Unicorn, everywhere
+    kvm             the CPU on Linux' KVM, at the processor's own speed
+    sites           Site: an instruction at which KVM cannot stop, and the trap in its place
+    sitefinder      find, check: where an image has such instructions
+    traps           Traps: what a trap does, as an exit
     unicorncpu      open_cpu, RegisterBatch: what of Unicorn is called through ctypes
     guard           guarded: a crash of Unicorn as a result of its call
+    plainload       load_plain: registers of any engine, put into Unicorn
+    unicornstate    at_reset, plain: registers that Unicorn knows, for other engines
     layout          find_layout, Layout: where Unicorn keeps what is none of its registers
     errata          instructions that Unicorn gets wrong, and what they really do
     delivery        Delivery: who takes exceptions and interrupts in a guest

@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 
 from vlockstep.errors import ImageError, UsageError
-from vlockstep.machine import paging
+from vlockstep.machine import paging, sitefinder
 from vlockstep.machine.config import COMMAND_LINE_SIZE, CYCLE_FREQUENCY, MIB, GuestConfig
 from vlockstep.machine.image import DeviceKind, Image
 from vlockstep.machine.memory import Memory
@@ -44,6 +44,9 @@ def boot(image: Image, config: GuestConfig, memory: Memory) -> BootState:
         )
     for segment in image.segments:
         memory.write(segment.address, segment.data)
+    sitefinder.check(image, config.sites or ())
+    for site in config.sites or ():
+        memory.write(site.address, site.trap)
     memory.read_only = [(s.address, s.end) for s in image.segments if not s.writable]
     memory.packer("<QQQ")(GDT, 0, CODE_DESCRIPTOR, DATA_DESCRIPTOR)
     segments = [(s.address, s.end, s.writable, s.executable) for s in image.segments]

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from vlockstep.errors import Key, LogError, UsageError
+from vlockstep.machine.sites import Site
 
 MIB = 1 << 20
 MEMORY_STEP = 2 * MIB
@@ -22,6 +23,7 @@ MTU = 1500
 MIN_MTU, MAX_MTU = 68, 65535
 _T = TypeVar("_T")
 _MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
+_OTHERS = (RecursionError, UsageError)
 CYCLE_FREQUENCY = 1_000_000_000
 """Hz of the guest's time-stamp counter: one cycle is one nanosecond."""
 
@@ -89,6 +91,8 @@ class GuestConfig:
     cpu: str = "westmere"
     blocks: dict[str, BlockConfig] = field(default_factory=dict)
     nets: dict[str, NetConfig] = field(default_factory=dict)
+    sites: tuple[Site, ...] | None = None
+    """Where `sitefinder` found them, so that any engine may run the guest; None if it did not."""
 
     def __post_init__(self) -> None:
         check_memory(self.memory)
@@ -112,9 +116,13 @@ class GuestConfig:
         return " ".join(self.arguments).encode()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types, for msgpack and JSON. The usual block size goes without saying: so logs and
-        digests are what they were before there were others."""
+        """Plain types, for msgpack and JSON. The usual block size, and that there are no traps, go
+        without saying: so logs and digests are what they were before there were others."""
         plain = asdict(self) | {"arguments": list(self.arguments)}
+        if self.sites is None:
+            del plain["sites"]
+        else:
+            plain["sites"] = [list(site) for site in self.sites]
         for block in plain["blocks"].values():
             if block["block_size"] == BLOCK_SIZE:
                 del block["block_size"]
@@ -131,9 +139,24 @@ class GuestConfig:
                 cpu=_typed(str, data["cpu"]),
                 blocks={_typed(str, k): BlockConfig(**v) for k, v in data["blocks"].items()},
                 nets={_typed(str, k): NetConfig(**v) for k, v in data["nets"].items()},
+                sites=_sites(data["sites"]) if "sites" in data else None,
             )
-        except (KeyError, TypeError, AttributeError, RecursionError, UsageError) as error:
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            RecursionError,
+            UsageError,
+        ) as error:
             raise LogError(f"the guest configuration is malformed ({error})") from error
+
+
+def _sites(data: Any) -> tuple[Site, ...]:
+    return tuple(
+        Site(_typed(int, address), _typed(int, length), _typed(str, kind))
+        for address, length, kind in data
+    )
 
 
 def _typed(kind: type[_T], value: Any) -> _T:

@@ -15,7 +15,7 @@ from vlockstep.machine import paging
 from vlockstep.machine.engine import Engine
 from vlockstep.machine.memory import Memory
 from vlockstep.machine.paging import PageFault
-from vlockstep.machine.unicorncpu import RESUME
+from vlockstep.machine.registers import RESUME
 
 DOUBLE_FAULT, INVALID_TSS, NOT_PRESENT = 8, 10, 11
 BREAKPOINT, STACK_FAULT, GENERAL_PROTECTION, PAGE_FAULT, INVALID_OPCODE = 3, 12, 13, 14, 6

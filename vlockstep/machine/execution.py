@@ -30,7 +30,7 @@ from signal import Signals
 from typing import Any
 
 from vlockstep.errors import HostError, UsageError
-from vlockstep.machine import exceptions, paging
+from vlockstep.machine import engines, exceptions, paging
 from vlockstep.machine.blockcounter import COUNT, NEVER, TARGET
 from vlockstep.machine.boot import boot
 from vlockstep.machine.breakpoints import Breakpoints
@@ -38,7 +38,7 @@ from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.coredump import write_core
 from vlockstep.machine.cpumodels import MODELS
 from vlockstep.machine.delivery import Delivery
-from vlockstep.machine.engine import INVALID_INSTRUCTION, OK, Engine, Exits
+from vlockstep.machine.engine import INVALID_INSTRUCTION, OK, Exits
 from vlockstep.machine.errata.repair import Repair, Repairs
 from vlockstep.machine.hypercalls import Hypercalls
 from vlockstep.machine.image import Image
@@ -56,6 +56,7 @@ from vlockstep.machine.report import (
     length_of_block,
 )
 from vlockstep.machine.state import Where
+from vlockstep.machine.traps import Traps
 from vlockstep.machine.world import Cause, NoAnswer, Outcome, Stop, World, WorldChanged
 
 GUEST_ERROR_STATUS = 1
@@ -80,6 +81,7 @@ class Execution:
         memory: Memory,
         count_blocks: bool,
         native: bool,
+        engine: str,
     ) -> None:
         self.image = image
         self.config = config
@@ -94,12 +96,14 @@ class Execution:
             self._erratum,
         )
         start = boot(image, config, memory)
-        self.engine = Engine(memory, config.cpu, start, exits, native)
+        self.engine = engines.make(engine, memory, config.cpu, start, exits, native)
         for segment in image.segments:
             if segment.executable:
                 for match in islice(_SELF_LOOP.finditer(segment.data), _MAX_SELF_LOOPS):
                     self.engine.watch_block(segment.address + match.start(), self._spinning)
         self._by_port = Hypercalls(self, image, config).by_port
+        if config.sites is not None:
+            self._by_port |= Traps(self, image, config).by_port
         self._delivery = Delivery(self.engine, memory)
         self._repairs = Repairs(self.engine, MODELS[config.cpu], self._read_as_guest)
         self.world: World = NO_WORLD
@@ -149,10 +153,11 @@ class Execution:
     def registers(self) -> Registers:
         """Behind an exit, RIP is that of the next instruction."""
         registers = self.engine.registers()
+        across = self.config.sites is not None
         if self._where is not Where.BEHIND:
-            return registers
-        rip = registers["rip"]
-        return Registers({**registers, "rip": rip + instruction_length(rip, self.read_virtual)})
+            return Registers(registers, across) if across else registers
+        rip = registers["rip"] + instruction_length(registers["rip"], self.read_virtual)
+        return Registers({**registers, "rip": rip}, across)
 
     def read_virtual(self, address: int, length: int) -> bytes:
         return paging.read(self.memory, self.engine["cr3"], address & (1 << 64) - 1, length)
@@ -251,7 +256,7 @@ class Execution:
 
     def kick(self) -> None:
         """Stop at the next block boundary if blocks are counted. From any thread."""
-        self.engine.words[TARGET] = 0
+        self.engine.kick()
 
     # What hypercalls ask for
 
@@ -486,6 +491,7 @@ class Execution:
             return
         self._where = Where.EXIT
         self.engine.give_random(read, self.world.random(self.exits))
+        self.engine["rip"] += read.length
         self._where = Where.BOUNDARY
         self.exits += 1
         self.engine.words[COUNT], self._aimed = 0, False
@@ -510,7 +516,7 @@ class Execution:
         self._check_breakpoints()
         self.engine.words[TARGET] = NEVER
         if self._stop is not None:
-            size = self.engine.counter.block[1]
+            size = self.engine.block[1]
             if not cut_short(self.engine.registers(), size, self.read_virtual):
                 return
             self._stop = None

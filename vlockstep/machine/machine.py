@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 from vlockstep.errors import StateError, UsageError
-from vlockstep.machine import dirty
+from vlockstep.machine import dirty, engines
 from vlockstep.machine.blockcounter import COUNT
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.dirty import DirtyPages
@@ -23,7 +23,8 @@ class Machine(Execution):
     """One guest, from boot, or from any state of it, to its end.
 
     `count_blocks` keeps counting on from the start, for breakpoints between exits. `native=False`
-    counts in Python instead of machine code, ten times slower and just as exact.
+    counts in Python instead of machine code, ten times slower and just as exact. `engine` is one of
+    `engines.CHOICES`; who counts blocks has Unicorn.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Machine(Execution):
         *,
         count_blocks: bool = False,
         native: bool = True,
+        engine: str = engines.AUTO,
     ) -> None:
         if config.image_digest != image.digest:
             raise UsageError(
@@ -41,7 +43,8 @@ class Machine(Execution):
             )
         memory = Memory(config.memory)
         try:
-            super().__init__(image, config, memory, count_blocks, native)
+            chosen = engines.UNICORN if count_blocks else engines.choose(engine, config)
+            super().__init__(image, config, memory, count_blocks, native, chosen)
         except BaseException:
             memory.close()
             raise
@@ -87,7 +90,7 @@ class Machine(Execution):
     def _rewrites_itself(self) -> bool:
         """Whether the block to come may be one that is cut short: another CPU would not know that.
         It may if its code cannot be read, say without paging."""
-        address, size = self.engine.counter.block
+        address, size = self.engine.block
         registers = self.engine.registers()
         if registers["rip"] != address or self.engine.in_shadow():
             return False
@@ -112,6 +115,7 @@ class Machine(Execution):
         *,
         count_blocks: bool = False,
         native: bool = True,
+        engine: str = engines.AUTO,
     ) -> Self:
         """A machine in `state`, of a guest with this image and configuration.
 
@@ -119,7 +123,7 @@ class Machine(Execution):
         """
         if not state.memory:
             raise StateError("the state was taken without memory: fill a machine's, and load it")
-        machine = cls(image, config, count_blocks=count_blocks, native=native)
+        machine = cls(image, config, count_blocks=count_blocks, native=native, engine=engine)
         try:
             machine.load(state)
             address, content = state.memory[-1]

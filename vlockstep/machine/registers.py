@@ -10,19 +10,60 @@ GENERAL = (
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
     "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip", "rflags",
 )  # fmt: skip
+RESUME = 1 << 16
+"""RFLAGS.RF: Unicorn clears it at the end of a block instead of an instruction. `exceptions` makes
+what a guest sees of it, so that it is not read as a register."""
+EFER, TSC_AUX = 0xC0000080, 0xC0000103
+MSRS = {
+    "efer": EFER, "star": 0xC0000081, "lstar": 0xC0000082, "cstar": 0xC0000083,
+    "fmask": 0xC0000084, "fs_base": 0xC0000100, "gs_base": 0xC0000101,
+    "kernel_gs_base": 0xC0000102, "tsc_aux": TSC_AUX, "sysenter_cs": 0x174,
+    "sysenter_esp": 0x175, "sysenter_eip": 0x176, "apic_base": 0x1B, "pat": 0x277,
+    "misc_enable": 0x1A0, "mcg_status": 0x17A, "mcg_ctl": 0x17B, "mtrr_default": 0x2FF,
+    **{f"mtrr_{i:x}": i for i in (*range(0x200, 0x210), 0x250, 0x258, 0x259, *range(0x268, 0x270))},
+}  # fmt: skip
+WORDS = (
+    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12",
+    "r13", "r14", "r15", "rip", "rflags", "cs", "ds", "es", "fs", "gs", "ss", "cr0", "cr2",
+    "cr3", "cr4", "cr8", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7", "mxcsr", "fpcw", "fpsw",
+    "fptag", "fip", "fcs", "fdp", "fds", "fop",
+)  # fmt: skip
+WIDE = (*(f"xmm{i}" for i in range(16)), *(f"fp{i}" for i in range(8)))
+TABLES = ("gdtr", "idtr", "ldtr", "tr")
+PARTS = {name: ("_base", "_limit", *([""] if name in ("ldtr", "tr") else [])) for name in TABLES}
+NAMES = (
+    *WORDS,
+    *(f"{table}{part}" for table in TABLES for part in PARTS[table]),
+    *MSRS,
+    *WIDE,
+)
+"""All, in the order in which engines tell them. MSRS has the number of each that is one."""
 _FLAGS = {
     0: "CF", 2: "PF", 4: "AF", 6: "ZF", 7: "SF", 8: "TF", 9: "IF", 10: "DF", 11: "OF", 14: "NT",
 }  # fmt: skip
 
 
+_WORD = (1 << 64) - 1
+ACROSS_ENGINES = {
+    "rflags": _WORD & ~0b1000_1101_0101,  # OF, SF, ZF, AF, PF, CF, each undefined somewhere
+    "mxcsr": ~0x3F & 0xFFFF,  # flags of exceptions
+    "fpsw": ~0x80FF & 0xFFFF,  # the same, and B
+    **dict.fromkeys(("fip", "fcs", "fdp", "fds", "fop", "fs", "gs"), 0),
+}
+"""Bits that every engine has alike; of registers that are not named, all."""
+
+
 class Registers(Mapping[str, int]):
     """The registers of a guest at one position, by name: `registers["rip"]`, `registers.rip`.
 
-    Two are equal if all their registers are. `assert a == b` in pytest shows the difference.
+    Two are equal if all their registers are; if one is of a guest that may change between engines,
+    if all are but for what `ACROSS_ENGINES` leaves out. `assert a == b` in pytest shows the
+    difference.
     """
 
-    def __init__(self, values: Mapping[str, int]) -> None:
+    def __init__(self, values: Mapping[str, int], across: bool = False) -> None:
         self._values = dict(values)
+        self._across = across
 
     def __getitem__(self, name: str) -> int:
         return self._values[name]
@@ -40,19 +81,35 @@ class Registers(Mapping[str, int]):
         return len(self._values)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Registers) and self._values == other._values
+        if not isinstance(other, Registers):
+            return False
+        across = self._across or other._across
+        return self._compared(across) == other._compared(across)
 
     def __hash__(self) -> int:
         return hash(self.digest())
 
     def difference(self, other: Registers) -> dict[str, tuple[int, int]]:
         """The registers that differ, each as (ours, theirs)."""
-        return {n: (v, other[n]) for n, v in self._values.items() if v != other[n]}
+        across = self._across or other._across
+        theirs = other._compared(across)
+        return {
+            name: (self[name], other[name])
+            for name, value in self._compared(across).items()
+            if value != theirs[name]
+        }
 
     def digest(self) -> bytes:
         """16 bytes that are equal for equal registers."""
-        text = ",".join(f"{name}={value:x}" for name, value in self._values.items())
+        values = self._compared(self._across)
+        text = ",".join(f"{name}={value:x}" for name, value in values.items())
         return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+    def _compared(self, across: bool) -> dict[str, int]:
+        if not across:
+            return self._values
+        masks = ACROSS_ENGINES
+        return {n: v & masks[n] if n in masks else v for n, v in self._values.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Hexadecimal strings by name, for JSON."""

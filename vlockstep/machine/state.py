@@ -33,6 +33,7 @@ import unicorn
 from vlockstep.errors import StateError
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.position import MAX_COUNT, Position
+from vlockstep.machine.registers import NAMES, Registers
 
 VERSION = 1
 ENGINE = unicorn.__version__
@@ -44,6 +45,10 @@ UNSAVED_MSRS = (
     *range(0x400, 0x428),
 )  # fmt: skip
 """What a saved context does not hold and a guest can write: MCG_CTL, MTRRs, banks of MCEs."""
+PLAIN = "registers"
+"""In the place of Unicorn's version in a state that does not depend on that."""
+_WIDTH = 16
+PLAIN_SIZE = _WIDTH * len(NAMES)
 _MAX_CHUNK = 1 << 16
 _VECTORS = 256
 
@@ -72,6 +77,27 @@ class CpuState:
         return CpuState(bytes(context), self.rip, self.rflags, self.msrs)
 
 
+@dataclass(frozen=True)
+class PlainState:
+    """The registers of a CPU at a place where nothing else matters, from which any engine can go
+    on: no hidden part of a segment is another than `boot`'s."""
+
+    registers: Registers
+
+    def portable(self) -> PlainState:
+        return self
+
+    def pack(self) -> bytes:
+        return b"".join(self.registers[name].to_bytes(_WIDTH, "little") for name in NAMES)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> PlainState:
+        """Of `PLAIN_SIZE` bytes."""
+        words = (data[at : at + _WIDTH] for at in range(0, len(data), _WIDTH))
+        values = [int.from_bytes(word, "little") for word in words]
+        return cls(Registers(dict(zip(NAMES, values, strict=True))))
+
+
 class Where(IntEnum):
     """At which of the states that one position can name."""
 
@@ -98,17 +124,17 @@ class MachineState:
     timer: tuple[int, int]
     handler: int | None
     unreached: int
-    cpu: CpuState
+    cpu: CpuState | PlainState
     memory: tuple[tuple[int, bytes], ...]
 
     def pack(self) -> bytes:
-        """As bytes that any process with the same Unicorn can restore."""
-        cpu = self.cpu
+        """As bytes that any process with the same Unicorn can restore; if the CPU's state is plain,
+        any at all."""
+        engine, cpu = _packed(self.cpu)
         packed: bytes = msgpack.packb(
             (
-                VERSION, ENGINE, self.guest, int(self.where), self.position, self.timed,
-                self.timer, self.handler, self.unreached, cpu.context, cpu.rip, cpu.rflags,
-                cpu.msrs, self.memory,
+                VERSION, engine, self.guest, int(self.where), self.position, self.timed,
+                self.timer, self.handler, self.unreached, *cpu, self.memory,
             )
         )  # fmt: skip
         return packed
@@ -123,19 +149,19 @@ class MachineState:
                     f"a machine's state of version {version}; this vlockstep reads {VERSION}"
                 )
             engine, *fields = fields
-            if engine != ENGINE:
+            if engine not in (ENGINE, PLAIN):
                 raise StateError(
                     f"a machine's state of Unicorn {engine}; here it is {ENGINE}: install the same"
                 )
-            return cls._checked(*fields)
+            return cls._checked(engine == PLAIN, *fields)
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise StateError(f"a machine's state is malformed ({error})") from error
 
     @classmethod
     def _checked(
-        cls, guest: object, where: object, position: object, timed: object, timer: object,
-        handler: object, unreached: object, context: object, rip: object, rflags: object,
-        msrs: object, memory: object,
+        cls, plain: bool, guest: object, where: object, position: object, timed: object,
+        timer: object, handler: object, unreached: object, context: object, rip: object,
+        rflags: object, msrs: object, memory: object,
     ) -> MachineState:  # fmt: skip
         if type(guest) is not bytes or type(timed) is not bool:
             raise ValueError("a guest or a timer that is none")
@@ -144,14 +170,23 @@ class MachineState:
         period, vector = _words(timer, 2)
         if vector >= _VECTORS:
             raise ValueError(f"vector {vector}")
-        if type(context) is not bytes or len(context) != CONTEXT_SIZE:
+        if type(context) is not bytes or len(context) != (PLAIN_SIZE if plain else CONTEXT_SIZE):
             raise ValueError("a context of another size")
         counts = _words((rip, rflags, unreached, 0 if handler is None else handler), 4)
-        cpu = CpuState(context, counts[0], counts[1], _words(msrs, len(UNSAVED_MSRS)))
+        msrs = _words(msrs, 0 if plain else len(UNSAVED_MSRS))
+        cpu: CpuState | PlainState = (
+            PlainState.unpack(context) if plain else CpuState(context, counts[0], counts[1], msrs)
+        )
         return cls(
             guest, Where(where), Position(*_words(position, 2)), timed, (period, vector),
             None if handler is None else counts[3], counts[2], cpu.portable(), _chunks(memory),
         )  # fmt: skip
+
+
+def _packed(cpu: CpuState | PlainState) -> tuple[str, tuple[object, ...]]:
+    if isinstance(cpu, PlainState):
+        return PLAIN, (cpu.pack(), 0, 0, ())
+    return ENGINE, (cpu.context, cpu.rip, cpu.rflags, cpu.msrs)
 
 
 def guest_digest(config: GuestConfig) -> bytes:

@@ -14,36 +14,17 @@ from unicorn.unicorn_py3.unicorn import uclib
 from vlockstep.errors import HostError
 from vlockstep.machine.cpumodels import ANNOUNCED, MODELS, UNICORNS
 from vlockstep.machine.hostclock import stop_clock
-from vlockstep.machine.registers import Registers
+from vlockstep.machine.registers import MSRS, RESUME, TABLES, WIDE, WORDS, Registers
 
-EFER = 0xC0000080
-TSC_AUX = 0xC0000103
-RESUME = 1 << 16
-"""RFLAGS.RF: Unicorn clears it at the end of a block instead of an instruction. `exceptions` makes
-what a guest sees of it, so that it is not read as a register."""
 _TRANSLATED = 32 << 20
 """Bytes of a guest's code as translated, at most; Unicorn would keep 1 GiB of it. When they are
 full it begins anew, which no guest sees."""
+_FEATURES = 1
+"""CPUID's leaf of features, which has no subleaves."""
 _PAGE = 4096
 _PAE = 1 << 5  # in CR4
 _IN_PAGES = 1 << 55
 """Of a segment: G."""
-_MSRS = {
-    "efer": EFER, "star": 0xC0000081, "lstar": 0xC0000082, "cstar": 0xC0000083,
-    "fmask": 0xC0000084, "fs_base": 0xC0000100, "gs_base": 0xC0000101,
-    "kernel_gs_base": 0xC0000102, "tsc_aux": TSC_AUX, "sysenter_cs": 0x174,
-    "sysenter_esp": 0x175, "sysenter_eip": 0x176, "apic_base": 0x1B, "pat": 0x277,
-    "misc_enable": 0x1A0, "mcg_status": 0x17A, "mcg_ctl": 0x17B, "mtrr_default": 0x2FF,
-    **{f"mtrr_{i:x}": i for i in (*range(0x200, 0x210), 0x250, 0x258, 0x259, *range(0x268, 0x270))},
-}  # fmt: skip
-_WORDS = (
-    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12",
-    "r13", "r14", "r15", "rip", "rflags", "cs", "ds", "es", "fs", "gs", "ss", "cr0", "cr2",
-    "cr3", "cr4", "cr8", "dr0", "dr1", "dr2", "dr3", "dr6", "dr7", "mxcsr", "fpcw", "fpsw",
-    "fptag", "fip", "fcs", "fdp", "fds", "fop",
-)  # fmt: skip
-_WIDE = (*(f"xmm{i}" for i in range(16)), *(f"fp{i}" for i in range(8)))
-_TABLES = ("gdtr", "idtr", "ldtr", "tr")
 
 
 class Table(ctypes.Structure):
@@ -94,12 +75,12 @@ class RegisterBatch:
     """Buffers to read every register in one call."""
 
     def __init__(self) -> None:
-        self.words = {n: ctypes.c_uint64() for n in _WORDS}
-        self.wide = {n: (ctypes.c_uint64 * 2)() for n in _WIDE}
-        self.tables = {n: Table() for n in _TABLES}
-        self.msrs = {n: Msr(number) for n, number in _MSRS.items()}
-        numbers = [register_number(n) for n in (*_WORDS, *_WIDE, *_TABLES)]
-        numbers += [x86.UC_X86_REG_MSR] * len(_MSRS)
+        self.words = {n: ctypes.c_uint64() for n in WORDS}
+        self.wide = {n: (ctypes.c_uint64 * 2)() for n in WIDE}
+        self.tables = {n: Table() for n in TABLES}
+        self.msrs = {n: Msr(number) for n, number in MSRS.items()}
+        numbers = [register_number(n) for n in (*WORDS, *WIDE, *TABLES)]
+        numbers += [x86.UC_X86_REG_MSR] * len(MSRS)
         values: list[Any] = [
             *self.words.values(), *self.wide.values(), *self.tables.values(), *self.msrs.values(),
         ]  # fmt: skip
@@ -140,6 +121,13 @@ def keep_open(uc: Any) -> None:
 
 
 @cache
+def cpuid(model: str, leaf: int, subleaf: int) -> dict[str, int]:
+    """What CPUID answers, by register, while CR4.OSXSAVE is off."""
+    told = {} if subleaf and leaf != _FEATURES else announcements(model).get(leaf, {})
+    return told or _cpuid(model, leaf, subleaf)
+
+
+@cache
 def announcements(model: str) -> dict[int, dict[str, int]]:
     """What CPUID answers instead of what Unicorn's model does, by leaf (subleaf 0) and register,
     while CR4.OSXSAVE is off."""
@@ -150,11 +138,12 @@ def announcements(model: str) -> dict[int, dict[str, int]]:
     return told
 
 
-def _cpuid(model: str, leaf: int) -> dict[str, int]:
+def _cpuid(model: str, leaf: int, subleaf: int = 0) -> dict[str, int]:
     uc, _ = open_cpu(model)
     uc.mem_map(0, _PAGE)
     uc.mem_write(0, b"\x0f\xa2")
     uc.reg_write(x86.UC_X86_REG_EAX, leaf)
+    uc.reg_write(x86.UC_X86_REG_ECX, subleaf)
     uc.reg_write(x86.UC_X86_REG_CR4, _PAE)
     uc.ctl_set_exits([2])
     uc.emu_start(0, 0)

@@ -1,0 +1,92 @@
+"""/dev/kvm, and what it offers."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import sys
+from fcntl import ioctl
+from functools import cache
+from pathlib import Path
+
+from vlockstep.errors import HostError
+from vlockstep.machine.cpumodels import GROUPS, MODELS
+from vlockstep.machine.kvm import abi
+
+PATH = "/dev/kvm"
+_WANTED = {
+    "KVM_CAP_SET_SIGNAL_MASK": abi.CAP_SIGNALS,
+    "KVM_CAP_XSAVE": abi.CAP_XSAVE,
+    "KVM_CAP_SYNC_REGS": abi.CAP_SYNC_REGS,
+    "KVM_CAP_IMMEDIATE_EXIT": abi.CAP_IMMEDIATE_EXIT,
+}
+_WHY = {
+    errno.ENOENT: "there is no {path}: it takes Linux with KVM, and a processor whose "
+    "virtualization is on in its firmware",
+    errno.EACCES: "{path} may not be opened: add the user to the group kvm",
+    errno.EPERM: "{path} may not be opened: add the user to the group kvm",
+    errno.ENODEV: "{path} has no module behind it: load kvm_intel or kvm_amd",
+    errno.ENXIO: "{path} has no module behind it: load kvm_intel or kvm_amd",
+}
+_EXECUTED = {
+    "cmov": "cmov", "cx16": "cx16", "lahf_lm": "lahf_lm", "popcnt": "popcnt", "abm": "abm",
+    "mmx": "mmx", "sse": "sse", "sse2": "sse2", "sse3": "pni", "ssse3": "ssse3",
+    "sse4.1": "sse4_1", "sse4.2": "sse4_2", "sse4a": "sse4a", "mmxext": "mmxext",
+    "3dnow": "3dnow", "3dnowext": "3dnowext", "aes": "aes", "pclmulqdq": "pclmulqdq",
+}  # fmt: skip
+"""Features whose instructions the processor itself executes for a guest, by Linux' names."""
+_PROCESSORS = Path("/proc/cpuinfo")
+
+
+def why_not() -> str:
+    """Why guests cannot run on KVM here; "" if they can."""
+    try:
+        open_device()
+    except HostError as error:
+        return str(error)
+    return ""
+
+
+@cache
+def open_device() -> int:
+    """Its descriptor. Raises `HostError` if guests cannot run on it."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        raise HostError("the engine kvm takes Linux on x86-64")
+    try:
+        device = os.open(PATH, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        why = _WHY.get(error.errno or 0, "{path} cannot be opened: " + str(error.strerror))
+        raise HostError(why.format(path=PATH)) from error
+    try:
+        version = ioctl(device, abi.GET_API_VERSION)
+        lacking = [n for n, c in _WANTED.items() if not ioctl(device, abi.CHECK_EXTENSION, c)]
+    except OSError as error:
+        os.close(device)
+        raise HostError(f"{PATH} does not answer as KVM does ({error.strerror})") from error
+    if version != abi.API_VERSION or lacking:
+        os.close(device)
+        what = ", ".join(lacking) or f"version {abi.API_VERSION} of its interface"
+        raise HostError(f"{PATH} lacks {what}: it takes a newer Linux")
+    return device
+
+
+def missing(model: str) -> list[str]:
+    """The features of a CPU model that this processor does not execute, by name."""
+    flags = _processor().get("flags", "").split()
+    lacking = {f for f, flag in _EXECUTED.items() if f in MODELS[model] and flag not in flags}
+    return [name for group in GROUPS.values() for name in group if name in lacking]
+
+
+def processor() -> str:
+    """Vendor and family, which two processors must share to have the same results."""
+    found = _processor()
+    return f"{found.get('vendor_id', 'unknown')} family {found.get('cpu family', 'unknown')}"
+
+
+@cache
+def _processor() -> dict[str, str]:
+    """What Linux tells of the first one."""
+    block = _PROCESSORS.read_text("ascii", "replace").partition("\n\n")[0]
+    rows = (line.partition(":") for line in block.splitlines())
+    return {name.strip(): value.strip() for name, _, value in rows}

@@ -1,0 +1,500 @@
+"""The CPU on KVM. Facts that shape this module:
+
+- It stops at the exits that the guest makes, and where somebody kicks it: there are no positions
+  between exits, and so no timer.
+- Whether RIP is behind an OUT already when KVM tells of it differs between kernels; the first OUT
+  of a process shows it.
+- A kick is a signal that is blocked but within KVM_RUN: it has no handler, and cannot be missed.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import struct
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from fcntl import ioctl
+
+from vlockstep.errors import HostError, StateError
+from vlockstep.machine import paging
+from vlockstep.machine.blockcounter import NEVER
+from vlockstep.machine.boot import BootState
+from vlockstep.machine.cpumodels import check_model
+from vlockstep.machine.engine import OK, EngineLimit, Exits, Words
+from vlockstep.machine.errata.vectors import ARITHMETIC_FLAGS
+from vlockstep.machine.kvm import abi, fpu
+from vlockstep.machine.kvm.device import missing, open_device
+from vlockstep.machine.kvm.privileged import Privileged, Raised
+from vlockstep.machine.kvm.shim import PLACE, SIZE, USER_DATA, Shim, user_data
+from vlockstep.machine.memory import Memory
+from vlockstep.machine.randomness import RandomRead
+from vlockstep.machine.registers import NAMES, RESUME, Registers
+from vlockstep.machine.state import CpuState, PlainState
+from vlockstep.machine.unicorncpu import cpuid
+
+_KICK = signal.SIGURG
+"""Which nobody else uses, and does nothing if it comes too late."""
+_INDEX = {name: place for place, name in enumerate(abi.GENERAL)}
+_RAX, _RCX, _RDX, _RIP, _RSP, _RFLAGS = (
+    _INDEX[name] for name in ("rax", "rcx", "rdx", "rip", "rsp", "rflags")
+)
+_WORD = (1 << 64) - 1
+_CARRY = 1
+_CR0_BOTH = 1 << 4 | 1 << 1  # ET, MP
+_TSD, _UMIP = 1 << 2, 1 << 11  # in CR4
+_BREAKPOINT, _OVERFLOW, _INVALID_OPCODE, _GENERAL_PROTECTION, _PAGE_FAULT = 3, 4, 6, 13, 14
+_WITH_CODE = frozenset({8, 10, 11, 12, 13, 14, 17})
+_OF_IDT = 2
+_INT, _INT_LENGTH = 0xCD, 2
+_LOOK_S = 0.25
+"""How often it is looked whether the guest has come to an endless loop."""
+_USER, _PRESENT = 4, 1
+_DATA_SEGMENTS = ("ds", "es", "fs", "gs")
+"""But SS, which no guest loads without an exit."""
+_FXSR = frozenset({"fpcw", "fpsw", "fptag", "fop", "fip", "fdp", "mxcsr"})
+_FPU = _FXSR | {f"fp{i}" for i in range(8)} | {f"xmm{i}" for i in range(16)}
+_SYSTEM = tuple(name for name in NAMES if name not in _INDEX and name not in _FPU)
+_UMIP_FEATURE = (7, 1 << 2)
+"""CPUID's leaf and the bit of its ECX."""
+_LEAVES = (*range(0xE), 0x80000000, 0x80000001, *range(0x80000002, 0x80000009))
+_DETERMINISTIC_CACHES, _CORES, _FEATURES, _STATE = 4, 0xB, 7, 0xD
+_SUBLEAVES = {_DETERMINISTIC_CACHES: 4, _FEATURES: 1, _CORES: 2, _STATE: 3}
+
+
+class KvmEngine:
+    """One CPU on a `Memory`, from `BootState` on. Its guest has traps, see `sites`."""
+
+    def __init__(self, memory: Memory, model: str, start: BootState, exits: Exits) -> None:
+        """Raises `HostError` if this host cannot."""
+        check_model(model)
+        device = open_device()
+        if lacking := missing(model):
+            raise HostError(
+                f"this processor lacks {', '.join(lacking)} of the CPU model {model}: "
+                "take another model, or the engine unicorn",
+                key=("engine",),
+            )
+        self._memory, self._exits, self._model = memory, exits, model
+        self.words: Words = [0, NEVER]
+        self.block = (0, 0)
+        self.at_block_boundary = False
+        self.long_mode = self.in_long_code = True
+        self._spins: dict[int, Callable[[int], None]] = {}
+        self._stop = False
+        self._in_shim = False
+        """The CPU is at a HLT of the shim, though its registers are the guest's."""
+        self._port_length = 0
+        """Bytes of the OUT that is served; 0 if none is."""
+        self._left_at: int | None = None
+        self._raised = (0, False)
+        self._lock = threading.Lock()
+        self._thread: int | None = None
+        """Who is to be kicked."""
+        self._rounds = 0
+        self._watch: threading.Thread | None = None
+        self._closing = threading.Event()
+        self._shim = Shim(memory, start.cr3)
+        self._privileged = Privileged(self, memory)
+        try:
+            self._vm = ioctl(device, abi.CREATE_VM, 0)
+            self._map_memory(0, 0, memory.size, memory.address)
+            self._map_memory(1, PLACE, SIZE, self._shim.address)
+            self._cpu = ioctl(self._vm, abi.CREATE_VCPU, 0)
+            size = ioctl(device, abi.GET_VCPU_MMAP_SIZE)
+            self._run_area = mmap.mmap(self._cpu, size)
+            ioctl(self._cpu, abi.SET_CPUID2, _cpuid_table(model))
+        except OSError as error:
+            raise HostError(f"KVM cannot make a machine ({error.strerror})") from error
+        self._area = memoryview(self._run_area)
+        general = self._area[abi.REGISTERS : abi.REGISTERS + 8 * len(abi.GENERAL)]
+        self._general = general.cast("Q")
+        self._dirty = self._area[abi.DIRTY_REGISTERS : abi.DIRTY_REGISTERS + 8].cast("Q")
+        self._area[abi.VALID_REGISTERS] = abi.SYNC_REGISTERS
+        self._system: dict[str, int] = {}
+        """What the guest believes of registers that the shim keeps for itself."""
+        self._boot(start)
+
+    def close(self) -> None:
+        self._closing.set()
+        self._exits = None  # type: ignore[assignment]
+        self._general.release()
+        self._dirty.release()
+        self._area.release()
+        os.close(self._cpu)
+        os.close(self._vm)
+
+    # Running
+
+    def run(self) -> int:
+        self._stop = self.at_block_boundary = False
+        self._left_at = None
+        if self._spins and self._watch is None:
+            self._watch = threading.Thread(target=self._look, name="endless loops", daemon=True)
+            self._watch.start()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {_KICK})
+        self._mask(before - {_KICK})
+        with self._lock:
+            self._thread = threading.get_ident()
+        try:
+            return self._run()
+        finally:
+            with self._lock:
+                self._thread = None
+            signal.sigtimedwait({_KICK}, 0)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _run(self) -> int:
+        cpu, run, call = self._cpu, abi.RUN, ioctl
+        area, general, dirty = self._area, self._general, self._dirty
+        out, into = self._exits.out, self._exits.into
+        reason = area[abi.EXIT_REASON : abi.EXIT_REASON + 4].cast("I")
+        outgoing, width = abi.EXIT_DATA, abi.EXIT_DATA + 1
+        port = area[abi.EXIT_DATA + 2 : abi.EXIT_DATA + 4].cast("H")
+        while not self._stop:
+            if self._in_shim:
+                self._leave_shim()
+            try:
+                call(cpu, run, 0)
+            except InterruptedError:
+                dirty[0] = 0
+                if self._interrupted():
+                    return OK
+                continue
+            dirty[0] = 0
+            self._rounds += 1
+            what = reason[0]
+            if what == abi.EXIT_IO:
+                size = area[width]
+                at = port[0]
+                self._port_length = 2 if at < 0x100 or size == 2 else 1
+                if _advances is None:
+                    self._calibrate()
+                if area[outgoing]:
+                    out(at, size, general[_RAX] & (1 << 8 * size) - 1)
+                else:
+                    general[_RIP] += self._port_length
+                    into(at)
+                if self._stop:
+                    self._complete()
+                self._port_length = 0
+            elif what == abi.EXIT_HLT:
+                self._taken()
+            else:
+                self._trouble(what)
+        return OK
+
+    def _interrupted(self) -> bool:
+        """Whether to stop."""
+        signal.sigtimedwait({_KICK}, 0)
+        if self._in_shim:
+            return False
+        rip = self._general[_RIP]
+        if rip in self._spins:
+            self._spins[rip](rip)
+        if not self._stop and self._exits.boundary():
+            self.at_block_boundary = True
+        return self._stop or self.at_block_boundary
+
+    def _complete(self) -> None:
+        """The exit was the last: let KVM be done with it, and RIP be where it belongs."""
+        at = self["rip"]
+        self._area[abi.IMMEDIATE_EXIT] = 1
+        with suppress(InterruptedError):
+            ioctl(self._cpu, abi.RUN, 0)
+        self._area[abi.IMMEDIATE_EXIT] = 0
+        self._dirty[0] = 0
+        if self._left_at is not None:
+            self._port_length = 0
+            self["rip"] = at
+
+    def _calibrate(self) -> None:
+        """See whether RIP is behind an OUT when KVM tells of it."""
+        global _advances
+        exit = bytes(self._area[: abi.EXIT_DATA + 16])
+        before = self._general[_RIP]
+        self._area[abi.IMMEDIATE_EXIT] = 1
+        with suppress(InterruptedError):
+            ioctl(self._cpu, abi.RUN, 0)
+        self._area[: len(exit)] = exit
+        self._area[abi.IMMEDIATE_EXIT] = 0
+        _advances = self._general[_RIP] == before
+        if not _advances:
+            self._general[_RIP] = before
+
+    def _trouble(self, reason: int) -> None:
+        text = abi.EXITS.get(reason, f"exit {reason}")
+        (detail,) = struct.unpack_from("<I", self._area, abi.EXIT_DATA)
+        if reason in (abi.EXIT_INTERNAL_ERROR, abi.EXIT_FAIL_ENTRY):
+            text += f" {detail}"
+        raise EngineLimit(
+            f"KVM cannot go on with the guest at {self._general[_RIP]:#x} ({text}): "
+            "start it with --engine unicorn"
+        )
+
+    def abandon(self) -> None:
+        self._stop = True
+
+    stop_after_block = abandon
+
+    def leave(self) -> None:
+        self._left_at = self["rip"]
+        self._stop = True
+
+    @property
+    def counting(self) -> bool:
+        return False
+
+    @counting.setter
+    def counting(self, wanted: bool) -> None:
+        if wanted:
+            raise EngineLimit(
+                "the engine kvm has no positions between exits, and so no timer: "
+                "start the guest with --engine unicorn"
+            )
+
+    def watch_block(self, address: int, action: Callable[[int], None]) -> None:
+        self._spins[address] = action
+
+    def kick(self) -> None:
+        with self._lock:
+            if self._thread is not None:
+                signal.pthread_kill(self._thread, _KICK)
+
+    def _look(self) -> None:
+        """Kick the guest whenever it has made no exit for a while."""
+        rounds = -1
+        while not self._closing.wait(_LOOK_S):
+            if rounds == self._rounds:
+                self.kick()
+            rounds = self._rounds
+
+    # Exceptions
+
+    def _taken(self) -> None:
+        """The shim has taken an exception: do what is privileged, report the rest."""
+        vector, code, rip, rflags, rsp = self._shim.taken(self._general[_RIP])
+        general = self._general
+        general[_RIP], general[_RSP], general[_RFLAGS] = rip, rsp, rflags & ~RESUME
+        self._in_shim = True
+        try:
+            if vector == _GENERAL_PROTECTION and self._privileged.execute():
+                return
+        except Raised as raised:
+            vector, code = raised.vector, raised.code
+            self._report(vector, code, software=False)
+            return
+        if vector == _PAGE_FAULT:
+            address = self._system_registers().cr2
+            self._system["cr2"] = address
+            code = self._seen_from_level_0(address, code)
+        interrupt = self._interrupt_of(vector, code, rip)
+        if interrupt is not None:
+            general[_RIP] += _INT_LENGTH
+            self._report(interrupt, 0, software=True)
+            return
+        self._report(vector, code, software=vector in (_BREAKPOINT, _OVERFLOW))
+
+    def _interrupt_of(self, vector: int, code: int, rip: int) -> int | None:
+        """The vector of an INT, which level 3 may not execute; a KVM in software may say #UD."""
+        if vector == _GENERAL_PROTECTION and code & 7 == _OF_IDT:
+            return code >> 3
+        if vector == _INVALID_OPCODE:
+            text = paging.read(self._memory, self["cr3"], rip, _INT_LENGTH)
+            if len(text) == _INT_LENGTH and text[0] == _INT:
+                return text[1]
+        return None
+
+    def _report(self, vector: int, code: int, software: bool) -> None:
+        self._raised = (code if vector in _WITH_CODE else 0, software)
+        self._exits.exception(vector)
+
+    def _seen_from_level_0(self, address: int, code: int) -> int:
+        """The error code of a page fault, if the guest were where it believes to be."""
+        try:
+            paging.translate(self._memory, self["cr3"], address)
+        except paging.PageFault as fault:
+            return code & ~(_USER | _PRESENT) | fault.code & _PRESENT
+        return code & ~_USER
+
+    def _leave_shim(self) -> None:
+        general = self._general
+        rflags = general[_RFLAGS] & ~RESUME | 2
+        general[_RIP], general[_RSP] = self._shim.leave(general[_RIP], rflags, general[_RSP])
+        general[_RFLAGS] = 2
+        self._dirty[0] = abi.SYNC_REGISTERS
+        self._in_shim = False
+
+    # State
+
+    def __getitem__(self, register: str) -> int:
+        place = _INDEX.get(register)
+        if place is None:
+            return (
+                self._system[register] if register in self._system else self.registers()[register]
+            )
+        value = self._general[place]
+        return value - self._port_length if place == _RIP and _advances else value
+
+    def __setitem__(self, register: str, value: int) -> None:
+        place = _INDEX.get(register)
+        if place is not None:
+            self._general[place] = value & _WORD
+            self._dirty[0] = abi.SYNC_REGISTERS
+        elif register in _FPU:
+            self._put_fpu({**self._fpu(), register: value})
+        else:
+            self._system[register] = value
+            if register in ("fs_base", "gs_base") or register in _DATA_SEGMENTS:
+                self._put_segments()
+
+    def write(self, address: int, content: bytes) -> None:
+        self._memory.write(address, content)
+
+    def give_counter(self, cycles: int, with_aux: bool) -> None:
+        general = self._general
+        general[_RAX], general[_RDX] = cycles & 0xFFFFFFFF, cycles >> 32
+        if with_aux:
+            general[_RCX] = self._system["tsc_aux"] & 0xFFFFFFFF
+        self._dirty[0] = abi.SYNC_REGISTERS
+
+    def give_random(self, read: RandomRead, value: int) -> None:
+        self[read.register] = read.merge(self[read.register], value)
+        self["rflags"] = self["rflags"] & ~ARITHMETIC_FLAGS | _CARRY
+
+    def table(self, name: str) -> tuple[int, int]:
+        return self._system[f"{name}_base"], self._system[f"{name}_limit"]
+
+    def set_table(self, name: str, base: int, limit: int, selector: int | None = None) -> None:
+        self._system[f"{name}_base"], self._system[f"{name}_limit"] = base, limit
+        if selector is not None:
+            self._system[name] = selector
+
+    def registers(self) -> Registers:
+        values = {name: self[name] for name in abi.GENERAL} | self._system | self._fpu()
+        values |= self._loaded()
+        values["rflags"] &= ~RESUME
+        return Registers({name: values[name] for name in NAMES})
+
+    def _loaded(self) -> dict[str, int]:
+        """Selectors that the guest has loaded without an exit."""
+        registers = self._system_registers()
+        selectors = {name: int(getattr(registers, name).selector) for name in _DATA_SEGMENTS}
+        return {name: value for name, value in selectors.items() if value != USER_DATA}
+
+    def save(self) -> PlainState:
+        return PlainState(self.registers())
+
+    def load(self, state: CpuState | PlainState) -> None:
+        if isinstance(state, CpuState):
+            from vlockstep.machine.unicornstate import plain
+
+            state = plain(state, self._model)
+        registers = state.registers
+        for name in ("cr0", "cr3", "cr4", "efer"):
+            if registers[name] != self._system[name]:
+                raise StateError(
+                    f"the guest has set {name.upper()}, which the engine kvm does not have: "
+                    "go on with --engine unicorn"
+                )
+        if registers["cs"] & 3:
+            raise StateError("the guest runs at another level than 0: go on with --engine unicorn")
+        for name in abi.GENERAL:
+            self[name] = registers[name]
+        self._system = {name: registers[name] for name in self._system}
+        self._put_segments()
+        self._put_fpu(registers)
+        self._in_shim = False
+
+    def take_exception(self) -> tuple[int, bool]:
+        return self._raised
+
+    def enter_code(self, selector: int, descriptor: int, null_stack: bool) -> None:
+        if selector & 3 or null_stack:
+            raise EngineLimit("the guest's handlers change the privilege level: use unicorn")
+        self._system["cs"] = selector
+
+    def in_shadow(self) -> bool:
+        return False
+
+    def lives_on_its_tlb(self) -> bool:
+        return False
+
+    # With KVM
+
+    def _map_memory(self, slot: int, place: int, size: int, address: int) -> None:
+        region = abi.MemoryRegion(slot, 0, place, size, address)
+        ioctl(self._vm, abi.SET_USER_MEMORY_REGION, region)
+
+    def _mask(self, signals: set[signal.Signals] | set[int]) -> None:
+        """Those that are blocked within KVM_RUN."""
+        mask = abi.SignalMask(size=8)
+        for number in signals:
+            mask.signals[(number - 1) // 8] |= 1 << (number - 1) % 8
+        ioctl(self._cpu, abi.SET_SIGNAL_MASK, mask)
+
+    def _system_registers(self) -> abi.SystemRegisters:
+        registers = abi.SystemRegisters()
+        ioctl(self._cpu, abi.GET_SREGS, registers)
+        return registers
+
+    def _put_segments(self) -> None:
+        """Flat ones, whatever the guest believes to have loaded, and the bases that it set."""
+        registers = self._system_registers()
+        for name in _DATA_SEGMENTS:
+            segment = user_data()
+            segment.base = self._system.get(f"{name}_base", 0)
+            if not self._system[name] & ~3:
+                segment.selector = 0
+            setattr(registers, name, segment)
+        ioctl(self._cpu, abi.SET_SREGS, registers)
+
+    def _fpu(self) -> dict[str, int]:
+        area = bytearray(fpu.SIZE)
+        ioctl(self._cpu, abi.GET_XSAVE, area)
+        return fpu.unpack(bytes(area))
+
+    def _put_fpu(self, registers: Registers | dict[str, int]) -> None:
+        area = bytearray(fpu.SIZE)
+        ioctl(self._cpu, abi.GET_XSAVE, area)
+        fpu.pack(area, registers)
+        ioctl(self._cpu, abi.SET_XSAVE, area)
+
+    def _boot(self, start: BootState) -> None:
+        from vlockstep.machine.unicornstate import at_reset
+
+        reset = {**at_reset(self._model), "cr3": start.cr3}
+        self._system = {name: reset[name] for name in _SYSTEM}
+        registers = self._system_registers()
+        self._shim.install(registers)
+        registers.cr0 = reset["cr0"] | _CR0_BOTH
+        registers.cr4 = reset["cr4"] | _TSD | _UMIP
+        registers.efer = reset["efer"]
+        ioctl(self._cpu, abi.SET_SREGS, registers)
+        self._put_fpu(Registers(reset))
+        for name in abi.GENERAL:
+            self[name] = reset[name]
+        self["rip"], self["rsp"], self["rdi"] = start.rip, start.rsp, start.rdi
+
+
+_advances: bool | None = None
+"""Whether RIP is behind an OUT when KVM tells of it; None until it is known."""
+
+
+def _cpuid_table(model: str) -> abi.Cpuid:
+    """What the processor is to answer itself, where it is asked by code that has no trap."""
+    table = abi.Cpuid()
+    for leaf in _LEAVES:
+        for subleaf in range(_SUBLEAVES.get(leaf, 0) + 1):
+            told = dict(cpuid(model, leaf, subleaf))
+            if (leaf, subleaf) == (_FEATURES, 0):
+                told["rcx"] |= _UMIP_FEATURE[1]
+            flags = abi.HAS_SUBLEAVES if leaf in _SUBLEAVES else 0
+            entry = abi.CpuidEntry(
+                leaf, subleaf, flags, *(told[n] for n in ("rax", "rbx", "rcx", "rdx"))
+            )
+            table.entries[table.count] = entry
+            table.count += 1
+    return table

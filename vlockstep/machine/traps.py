@@ -1,0 +1,65 @@
+"""What a guest's traps do, each what the instruction did in whose place it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from vlockstep.machine.config import GuestConfig
+from vlockstep.machine.image import Image
+from vlockstep.machine.memory import BadPointer
+from vlockstep.machine.randomness import RandomRead, decode
+from vlockstep.machine.sites import CPUID, PORTS, RANDOM, RDTSC, RDTSCP, Site
+from vlockstep.machine.unicorncpu import cpuid
+
+if TYPE_CHECKING:
+    from vlockstep.machine.execution import Execution
+
+_FEATURES, _OSXSAVE, _CR4_OSXSAVE = 1, 1 << 27, 1 << 18
+
+
+class Traps:
+    """Those of one guest, as exits: a method each, found by port. Each takes the number of exits
+    before this one, and what the OUT wrote, which says nothing."""
+
+    def __init__(self, machine: Execution, image: Image, config: GuestConfig) -> None:
+        self._machine = machine
+        self._model = config.cpu
+        self._random: dict[int, RandomRead] = {}
+        for site in config.sites or ():
+            if site.kind == RANDOM and (read := decode(_original(image, site))) is not None:
+                self._random[site.address] = read
+        self.by_port: dict[int, Callable[[int, int], None]] = {
+            PORTS[RDTSC]: self._rdtsc,
+            PORTS[RDTSCP]: self._rdtscp,
+            PORTS[CPUID]: self._cpuid,
+            PORTS[RANDOM]: self._read_random,
+        }
+
+    def _rdtsc(self, at: int, _written: int) -> None:
+        machine = self._machine
+        machine.engine.give_counter(machine.world.cycles(at), False)
+
+    def _rdtscp(self, at: int, _written: int) -> None:
+        machine = self._machine
+        machine.engine.give_counter(machine.world.cycles(at), True)
+
+    def _cpuid(self, _at: int, _written: int) -> None:
+        engine = self._machine.engine
+        leaf, subleaf = engine["rax"] & 0xFFFFFFFF, engine["rcx"] & 0xFFFFFFFF
+        for name, value in cpuid(self._model, leaf, subleaf).items():
+            engine[name] = value
+        if leaf == _FEATURES and engine["cr4"] & _CR4_OSXSAVE:
+            engine["rcx"] |= _OSXSAVE
+
+    def _read_random(self, at: int, _written: int) -> None:
+        machine = self._machine
+        read = self._random.get(machine.engine["rip"])
+        if read is None:
+            raise BadPointer("there is no instruction that reads randomness")
+        machine.engine.give_random(read, machine.world.random(at))
+
+
+def _original(image: Image, site: Site) -> bytes:
+    segment = next(s for s in image.segments if s.address <= site.address < s.end)
+    return segment.data[site.address - segment.address :][: site.length]

@@ -1,0 +1,47 @@
+"""Registers that Unicorn knows, for other engines: those of a CPU at its reset, and those in a
+state that Unicorn has saved."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from vlockstep.machine.boot import CODE_DESCRIPTOR, DATA_DESCRIPTOR, GDT, BootState
+from vlockstep.machine.config import MEMORY_STEP
+from vlockstep.machine.engine import Exits
+from vlockstep.machine.memory import Memory
+from vlockstep.machine.registers import Registers
+from vlockstep.machine.state import CpuState, PlainState
+from vlockstep.machine.unicornengine import UnicornEngine
+
+
+@cache
+def at_reset(model: str) -> Registers:
+    """Of a CPU that begins a guest, but for what `BootState` has."""
+    return _registers(model, None)
+
+
+def plain(state: CpuState, model: str) -> PlainState:
+    return PlainState(_registers(model, state))
+
+
+def _registers(model: str, state: CpuState | None) -> Registers:
+    memory = Memory(MEMORY_STEP)
+    try:
+        memory.packer("<QQQ")(GDT, 0, CODE_DESCRIPTOR, DATA_DESCRIPTOR)
+        start = BootState(0, 0, 0, 0, writable_code=False)
+        engine = UnicornEngine(memory, model, start, _NO_EXITS)
+        if state is not None:
+            engine.load(state)
+        registers = engine.registers()
+        engine.close()
+        return registers
+    finally:
+        memory.close()
+
+
+def _never(*_arguments: object) -> Any:
+    raise AssertionError("this CPU executes nothing")
+
+
+_NO_EXITS = Exits(_never, _never, _never, _never, _never, _never, _never)
