@@ -1,8 +1,8 @@
 """Traps in the places of instructions at which an engine that runs guests on the processor itself
 cannot stop: an OUT to a port of each kind, or UD2.
 
-Where they are is found when a guest is first started (`sitefinder`) and kept in its configuration, so
-that every replica's code is the same, whatever engine executes it.
+Where they are is found when a guest is first started (`sitefinder`) and kept in its configuration,
+so that every replica's code is the same, whatever engine executes it.
 """
 
 from __future__ import annotations
