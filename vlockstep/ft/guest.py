@@ -325,7 +325,7 @@ class Guest:
         if setting.fault is not None:
             places.append(setting.fault.place)
         count_blocks = any(place.position and place.position.blocks for place in places)
-        machine = self._host.machine(setting.image, config, count_blocks)
+        machine = self._host.machine(setting.image, config, count_blocks, setting.engine)
         machine.core_directory = setting.core_directory
         for stop in setting.stops:
             self._visits.append(Fault(stop, partial(self._host.look_around, stop.text, machine)))

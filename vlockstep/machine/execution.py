@@ -85,6 +85,7 @@ class Execution:
     ) -> None:
         self.image = image
         self.config = config
+        self.engine_name = engine
         self.memory = memory
         exits = Exits(
             self._out,
