@@ -37,7 +37,7 @@ _UNLIKE = {
 _PROCESSOR = "processor"
 _UNLIKE_PROCESSORS = (
     "{who} runs the guest on a processor {here}, {other} on {there}: take hosts with like "
-    "processors, or --engine unicorn on one of them"
+    "processors, or the engine unicorn on one of them"
 )
 
 _INSTRUCTIONS = (

@@ -27,8 +27,7 @@ def choose(choice: str, config: GuestConfig, count_blocks: bool = False) -> str:
     check(choice)
     if choice == KVM and config.sites is None:
         raise UsageError(
-            "this guest was not prepared for the engine kvm: start it, or record it, with "
-            "--engine kvm in the first place",
+            "this guest was not prepared for the engine kvm: choose that when it is first started",
             key=("engine",),
         )
     if choice == KVM and count_blocks:

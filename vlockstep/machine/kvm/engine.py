@@ -231,7 +231,7 @@ class KvmEngine:
             text += f" {detail}"
         raise EngineLimit(
             f"KVM cannot go on with the guest at {self._general[_RIP]:#x} ({text}): "
-            "start it with --engine unicorn"
+            "start it on the engine unicorn"
         )
 
     def abandon(self) -> None:
@@ -252,7 +252,7 @@ class KvmEngine:
         if wanted:
             raise EngineLimit(
                 "the engine kvm has no positions between exits, and so no timer: "
-                "start the guest with --engine unicorn"
+                "start the guest on the engine unicorn"
             )
 
     def watch_block(self, address: int, action: Callable[[int], None]) -> None:
@@ -397,10 +397,12 @@ class KvmEngine:
             if registers[name] != self._system[name]:
                 raise StateError(
                     f"the guest has set {name.upper()}, which the engine kvm does not have: "
-                    "go on with --engine unicorn"
+                    "go on with the engine unicorn"
                 )
         if registers["cs"] & 3:
-            raise StateError("the guest runs at another level than 0: go on with --engine unicorn")
+            raise StateError(
+                "the guest runs at another level than 0: go on with the engine unicorn"
+            )
         for name in abi.GENERAL:
             self[name] = registers[name]
         self._system = {name: registers[name] for name in self._system}

@@ -227,7 +227,7 @@ class Privileged:
         return self._engine[_WHOLE.get(name) or name.rstrip("dwb")]
 
 
-_WITHOUT = "the engine kvm does not have: start it with --engine unicorn"
+_WITHOUT = "the engine kvm does not have: start it on the engine unicorn"
 _WHOLE = {
     f"{prefix}{name}": f"r{name}"
     for name in ("ax", "bx", "cx", "dx", "si", "di", "bp", "sp", "ip")
