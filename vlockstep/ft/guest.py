@@ -130,6 +130,9 @@ class Guest:
         """Let it come to a place where it can be stopped."""
         if self._inputs is not None:
             self._inputs.wake()
+            if self.machine.stops_anywhere:
+                self.machine.visit(self.outbox.pause)
+                return
         self.machine.kick()
 
     def capture(self) -> GuestState:

@@ -147,6 +147,11 @@ class Execution:
         return self.engine.counting
 
     @property
+    def stops_anywhere(self) -> bool:
+        """A visit does not wait for an exit."""
+        return self.engine_name == engines.KVM
+
+    @property
     def _end_position(self) -> Position:
         """Where the guest ends: the same whether or not blocks are counted for breakpoints."""
         return Position(self.exits, self.engine.words[COUNT] if self._timed else 0)
