@@ -27,7 +27,7 @@ from vlockstep.machine.cpumodels import check_model
 from vlockstep.machine.engine import OK, EngineLimit, Exits, Words
 from vlockstep.machine.errata.vectors import ARITHMETIC_FLAGS
 from vlockstep.machine.kvm import abi, fpu
-from vlockstep.machine.kvm.device import missing, open_device
+from vlockstep.machine.kvm.device import call, missing, open_device
 from vlockstep.machine.kvm.privileged import Privileged, Raised
 from vlockstep.machine.kvm.shim import PLACE, SIZE, USER_DATA, Shim, user_data
 from vlockstep.machine.memory import Memory
@@ -46,8 +46,10 @@ _WORD = (1 << 64) - 1
 _CARRY = 1
 _CR0_BOTH = 1 << 4 | 1 << 1  # ET, MP
 _TSD, _UMIP = 1 << 2, 1 << 11  # in CR4
-_BREAKPOINT, _OVERFLOW, _INVALID_OPCODE, _GENERAL_PROTECTION, _PAGE_FAULT = 3, 4, 6, 13, 14
+_BREAKPOINT, _OVERFLOW, _INVALID_OPCODE = 3, 4, 6
+_NOT_PRESENT, _GENERAL_PROTECTION, _PAGE_FAULT = 11, 13, 14
 _WITH_CODE = frozenset({8, 10, 11, 12, 13, 14, 17})
+_OF_SEGMENTS = (_NOT_PRESENT, _GENERAL_PROTECTION)
 _OF_IDT = 2
 _INT, _INT_LENGTH = 0xCD, 2
 _LOOK_S = 0.25
@@ -119,14 +121,14 @@ class KvmEngine:
             self._opened = opened.pop_all()
 
     def _open(self, device: int, opened: ExitStack) -> None:
-        self._vm = ioctl(device, abi.CREATE_VM, 0)
+        self._vm = call(device, abi.CREATE_VM, 0)
         opened.callback(os.close, self._vm)
         self._map_memory(0, 0, self._memory.size, self._memory.address)
         self._map_memory(1, PLACE, SIZE, self._shim.address)
-        self._cpu = ioctl(self._vm, abi.CREATE_VCPU, 0)
+        self._cpu = call(self._vm, abi.CREATE_VCPU, 0)
         opened.callback(os.close, self._cpu)
-        ioctl(self._cpu, abi.SET_CPUID2, _cpuid_table(self._model))
-        mapping = mmap.mmap(self._cpu, ioctl(device, abi.GET_VCPU_MMAP_SIZE))
+        call(self._cpu, abi.SET_CPUID2, _cpuid_table(self._model))
+        mapping = mmap.mmap(self._cpu, call(device, abi.GET_VCPU_MMAP_SIZE))
         opened.callback(mapping.close)
         self._area = opened.enter_context(memoryview(mapping))
 
@@ -169,7 +171,7 @@ class KvmEngine:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _run(self) -> int:
-        cpu, run, call = self._cpu, abi.RUN, ioctl
+        cpu, run, enter = self._cpu, abi.RUN, ioctl
         area, general, reason, port = self._area, self._general, self._reason, self._port
         out, into = self._exits.out, self._exits.into
         outgoing, width = abi.EXIT_DATA, abi.EXIT_DATA + 1
@@ -177,10 +179,12 @@ class KvmEngine:
             if self._in_shim:
                 self._leave_shim()
             try:
-                call(cpu, run, 0)
+                enter(cpu, run, 0)
             except InterruptedError:
                 self._interrupted()
                 continue
+            except OSError as error:
+                raise HostError(f"KVM cannot go on with the guest ({error.strerror})") from error
             what = reason[0]
             if what == abi.EXIT_IO:
                 if area[outgoing]:
@@ -312,7 +316,7 @@ class KvmEngine:
         general[_RIP], general[_RSP], general[_RFLAGS] = rip, rsp, rflags & ~RESUME
         self._in_shim = True
         try:
-            if vector == _GENERAL_PROTECTION and self._privileged.execute():
+            if vector in _OF_SEGMENTS and self._privileged.execute():
                 return
         except Raised as raised:
             vector, code = raised.vector, raised.code
@@ -432,6 +436,8 @@ class KvmEngine:
                 )
         if registers["cs"] & 3:
             raise StateError("the guest runs at another level than 0: go on with --engine unicorn")
+        if registers["ldtr"] & ~3:
+            raise StateError("the guest has an LDT: go on with --engine unicorn")
         for name in abi.GENERAL:
             self[name] = registers[name]
         self._system = {name: registers[name] for name in self._system}
@@ -456,18 +462,18 @@ class KvmEngine:
 
     def _map_memory(self, slot: int, place: int, size: int, address: int) -> None:
         region = abi.MemoryRegion(slot, 0, place, size, address)
-        ioctl(self._vm, abi.SET_USER_MEMORY_REGION, region)
+        call(self._vm, abi.SET_USER_MEMORY_REGION, region)
 
     def _mask(self, signals: set[signal.Signals] | set[int]) -> None:
         """Those that are blocked within KVM_RUN."""
         mask = abi.SignalMask(size=8)
         for number in signals:
             mask.signals[(number - 1) // 8] |= 1 << (number - 1) % 8
-        ioctl(self._cpu, abi.SET_SIGNAL_MASK, mask)
+        call(self._cpu, abi.SET_SIGNAL_MASK, mask)
 
     def _system_registers(self) -> abi.SystemRegisters:
         registers = abi.SystemRegisters()
-        ioctl(self._cpu, abi.GET_SREGS, registers)
+        call(self._cpu, abi.GET_SREGS, registers)
         return registers
 
     def _put_segments(self, *names: str) -> None:
@@ -479,18 +485,18 @@ class KvmEngine:
             if not self._system[name] & ~3:
                 segment.selector = 0
             setattr(registers, name, segment)
-        ioctl(self._cpu, abi.SET_SREGS, registers)
+        call(self._cpu, abi.SET_SREGS, registers)
 
     def _fpu(self) -> dict[str, int]:
         area = bytearray(fpu.SIZE)
-        ioctl(self._cpu, abi.GET_XSAVE, area)
+        call(self._cpu, abi.GET_XSAVE, area)
         return fpu.unpack(bytes(area))
 
     def _put_fpu(self, registers: Registers | dict[str, int]) -> None:
         area = bytearray(fpu.SIZE)
-        ioctl(self._cpu, abi.GET_XSAVE, area)
+        call(self._cpu, abi.GET_XSAVE, area)
         fpu.pack(area, registers)
-        ioctl(self._cpu, abi.SET_XSAVE, area)
+        call(self._cpu, abi.SET_XSAVE, area)
 
     def _boot(self, start: BootState) -> None:
         from vlockstep.machine.unicornstate import at_reset
@@ -502,7 +508,7 @@ class KvmEngine:
         registers.cr0 = reset["cr0"] | _CR0_BOTH
         registers.cr4 = reset["cr4"] | _TSD | _UMIP
         registers.efer = reset["efer"]
-        ioctl(self._cpu, abi.SET_SREGS, registers)
+        call(self._cpu, abi.SET_SREGS, registers)
         self._put_fpu(Registers(reset))
         for name in abi.GENERAL:
             self[name] = reset[name]
