@@ -8,27 +8,28 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from fuzz.bounded import bound
-from support import machine_of
 
 from vlockstep.errors import StateError
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
-from vlockstep.machine.registers import Registers
+from vlockstep.machine.registers import NAMES, Registers
 from vlockstep.machine.report import GuestError
 from vlockstep.machine.state import MachineState
 from vlockstep.machine.world import Outcome, Stop, World
-from vlockstep.replay.entry import Entry
+from vlockstep.replay.entry import Checkpoint, Entry
 from vlockstep.replay.recorder import Cadence, Recorder
 from vlockstep.replay.replayer import Divergence, Replayer
 from vlockstep.replay.replayer import Sequence as LogSequence
 
 State = tuple[Registers, bytes]
+ALL = Registers(dict.fromkeys(NAMES, 0))
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Guest:
     entries: Sequence[Entry]
     count_blocks: bool = True
     endless: bool = False
+    engine: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def leave(
     refused."""
     left: list[Left] = []
     refused: list[str] = []
-    with machine_of(guest.image, guest.config, count_blocks=guest.count_blocks) as machine:
+    with closing(_machine(guest)) as machine:
         course = Course()
         replayer = Replayer(LogSequence(iter(guest.entries)), machine)
         recorder = Recorder(replayer, machine, course.entries.append)
@@ -92,13 +94,19 @@ def leave(
     return course, left, refused
 
 
+def _machine(guest: Guest) -> Machine:
+    options = {"count_blocks": guest.count_blocks, "engine": guest.engine}
+    return Machine(guest.image, guest.config, **options)  # type: ignore[arg-type]
+
+
 def restored(guest: Guest, state: MachineState) -> Machine:
-    return Machine.restore(guest.image, guest.config, state, count_blocks=guest.count_blocks)
+    options = {"count_blocks": guest.count_blocks, "engine": guest.engine}
+    return Machine.restore(guest.image, guest.config, state, **options)  # type: ignore[arg-type]
 
 
 def filled(guest: Guest, state: MachineState) -> Machine:
     """As `restored`, but its RAM is written piece by piece."""
-    machine = Machine(guest.image, guest.config, count_blocks=guest.count_blocks)
+    machine = _machine(guest)
     machine.memory.clear()
     for address, content in reversed(state.memory):
         for offset in range(0, len(content), mmap.PAGESIZE):
@@ -142,8 +150,8 @@ def rest_of(course: Course, left: Left) -> Course:
     return Course(seen, course.entries[left.sequence :], course.end)
 
 
-def difference(expected: Course, found: Course) -> str:
-    """What is not equal; nothing if all is."""
+def difference(expected: Course, found: Course, across: bool = False) -> str:
+    """What is not equal; nothing if all is. `across` engines less is compared."""
     for position, (registers, memory) in sorted(expected.seen.items()):
         if position not in found.seen:
             return f"it does not come to {position}"
@@ -152,9 +160,19 @@ def difference(expected: Course, found: Course) -> str:
             return f"registers at {position}: {registers.difference(other)}"
         if memory != other_memory:
             return f"memory at {position}"
-    if found.entries != expected.entries:
+    if decoded(found.entries, across) != decoded(expected.entries, across):
         return "its entries"
     return "" if found.end == expected.end else f"its end: {found.end} != {expected.end}"
+
+
+def decoded(entries: Iterable[Entry], across: bool) -> list[object]:
+    """With checkpoints as they are compared."""
+    told: list[object] = []
+    for *entry, checkpoint in entries:
+        found = Checkpoint.unpack(checkpoint, ALL) if checkpoint else None
+        registers = Registers(found.registers, across) if found else None
+        told.append((entry, found and replace(found, registers=registers)))
+    return told
 
 
 def _run(machine: Machine, world: World, course: Course, looks: Iterable[Position]) -> None:

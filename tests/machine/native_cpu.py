@@ -10,14 +10,16 @@ from __future__ import annotations
 import struct
 import subprocess
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from support import RX, Elf, ScriptedWorld, Segment, config_for, halt, machine_of
+from support import RX, Elf, ScriptedWorld, Segment, config_for, halt
 
 from vlockstep.machine import image as images
+from vlockstep.machine.machine import Machine
 
 TEXT, TEXT_SIZE = 0x100000, 0x100000
 DATA, DATA_SIZE = 0x400000, 0x100000
@@ -151,7 +153,9 @@ def run_natively(cases: Sequence[tuple[bytes, State]]) -> list[State]:
     return _results(done.stdout, len(cases))
 
 
-def run_as_guest(cases: Sequence[tuple[bytes, State]], cpu: str) -> list[State]:
+def run_as_guest(
+    cases: Sequence[tuple[bytes, State]], cpu: str, engine: str = "unicorn"
+) -> list[State]:
     text, data = _program(cases)
     boot = b"\x0f\x01\x14\x25" + struct.pack("<I", POINTERS)  # lgdt
     boot += b"\x0f\x01\x1c\x25" + struct.pack("<I", POINTERS + 16)  # lidt
@@ -173,7 +177,8 @@ def run_as_guest(cases: Sequence[tuple[bytes, State]], cpu: str) -> list[State]:
     struct.pack_into("<Q", content, FINISH - DATA, end)
     segments = [Segment(TEXT, text + tail, RX)]
     image = images.parse("cases", Elf(segments, entry=TEXT + TEXT_SIZE).build())
-    with machine_of(image, config_for(image, cpu=cpu)) as machine:
+    config = config_for(image, cpu=cpu, sites=None if engine == "unicorn" else ())
+    with closing(Machine(image, config, engine=engine)) as machine:
         machine.memory.write(DATA, bytes(content))
         machine.run(ScriptedWorld())
         return _results(machine.memory.peek(DATA, DATA_SIZE), len(cases))

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from vlockstep.errors import Key, LogError, UsageError
-from vlockstep.machine.sites import Site
+from vlockstep.machine.sites import LONGEST_INSTRUCTION, Site
 
 MIB = 1 << 20
 MEMORY_STEP = 2 * MIB
@@ -153,10 +153,14 @@ class GuestConfig:
 
 
 def _sites(data: Any) -> tuple[Site, ...]:
-    return tuple(
-        Site(_typed(int, address), _typed(int, length), _typed(str, kind))
-        for address, length, kind in data
-    )
+    return tuple(_site(*fields) for fields in data)
+
+
+def _site(address: object, length: object, kind: object) -> Site:
+    site = Site(_typed(int, address), _typed(int, length), _typed(str, kind))
+    if not (0 <= site.address < MAX_MEMORY and 0 <= site.length <= LONGEST_INSTRUCTION):
+        raise ValueError("a trap that no memory holds")
+    return site
 
 
 def _typed(kind: type[_T], value: Any) -> _T:

@@ -48,7 +48,7 @@ ACROSS_ENGINES = {
     "rflags": _WORD & ~0b1000_1101_0101,  # OF, SF, ZF, AF, PF, CF, each undefined somewhere
     "mxcsr": ~0x3F & 0xFFFF,  # flags of exceptions
     "fpsw": ~0x80FF & 0xFFFF,  # the same, and B
-    **dict.fromkeys(("fip", "fcs", "fdp", "fds", "fop", "fs", "gs"), 0),
+    **dict.fromkeys(("fip", "fcs", "fdp", "fds", "fop", "ds", "es", "fs", "gs"), 0),
 }
 """Bits that every engine has alike; of registers that are not named, all."""
 

@@ -13,9 +13,16 @@ from vlockstep.machine.cpumodels import MODELS
 from vlockstep.machine.errata.boundaries import Extent, instructions
 from vlockstep.machine.image import Image, Segment
 from vlockstep.machine.randomness import decode
-from vlockstep.machine.sites import CPUID, RANDOM, RDTSC, RDTSCP, UNDEFINED, Site
+from vlockstep.machine.sites import (
+    CPUID,
+    LONGEST_INSTRUCTION,
+    RANDOM,
+    RDTSC,
+    RDTSCP,
+    UNDEFINED,
+    Site,
+)
 
-_LONGEST = 15
 _KINDS = {
     RDTSC: rb"\x0f\x31",
     RDTSCP: rb"\x0f\x01\xf9",
@@ -83,16 +90,26 @@ def _read(code: bytes) -> list[Extent]:
 
 
 def check(image: Image, sites: tuple[Site, ...]) -> None:
-    """Raises `ImageError` if there is no such instruction in the image at one of them."""
+    """Raises `ImageError` if there is no such instruction in the image at one of them, or if they
+    are not in order."""
+    end = 0
     for site in sites:
-        code = b""
-        for segment in image.segments:
-            if segment.executable and segment.address <= site.address < segment.end:
-                code = segment.data[site.address - segment.address :][: site.length]
-        extent = next(instructions(code), None) if 2 <= site.length <= _LONGEST else None
-        match = _SUSPECTS.match(code, extent.opcode) if extent else None
-        if match is None or extent is None or extent.end != site.length:
+        if site.address < end or not _is_there(image, site):
             raise ImageError(
-                f"{image.name}: the guest's configuration names an instruction ({site.kind}) at "
-                f"{site.address:#x}, where the image has none"
+                f"{image.name}: the guest's configuration names an instruction ({site.kind[:20]}) "
+                f"at {site.address:#x}, where the image has none"
             )
+        end = site.address + site.length
+
+
+def _is_there(image: Image, site: Site) -> bool:
+    code = b""
+    for segment in image.segments:
+        if segment.executable and segment.address <= site.address < segment.end:
+            code = segment.data[site.address - segment.address :][:LONGEST_INSTRUCTION]
+    extent = next(instructions(code), None)
+    match = _SUSPECTS.match(code, extent.opcode) if extent else None
+    if extent is None or match is None or extent.end != site.length:
+        return False
+    lacked = site.kind == UNDEFINED and match.lastgroup in (RANDOM, RDTSCP)
+    return site.kind == match.lastgroup or lacked

@@ -6,6 +6,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from vlockstep.errors import StateError
 from vlockstep.machine.boot import CODE_DESCRIPTOR, DATA_DESCRIPTOR, GDT, BootState
 from vlockstep.machine.config import MEMORY_STEP
 from vlockstep.machine.engine import Exits
@@ -22,21 +23,23 @@ def at_reset(model: str) -> Registers:
 
 
 def plain(state: CpuState, model: str) -> PlainState:
+    """Raises `StateError` if registers do not tell all of it."""
     return PlainState(_registers(model, state))
 
 
 def _registers(model: str, state: CpuState | None) -> Registers:
     memory = Memory(MEMORY_STEP)
+    memory.packer("<QQQ")(GDT, 0, CODE_DESCRIPTOR, DATA_DESCRIPTOR)
+    start = BootState(0, 0, 0, 0, writable_code=False)
+    engine = UnicornEngine(memory, model, start, _NO_EXITS)
     try:
-        memory.packer("<QQQ")(GDT, 0, CODE_DESCRIPTOR, DATA_DESCRIPTOR)
-        start = BootState(0, 0, 0, 0, writable_code=False)
-        engine = UnicornEngine(memory, model, start, _NO_EXITS)
         if state is not None:
             engine.load(state)
-        registers = engine.registers()
-        engine.close()
-        return registers
+            if not engine.in_long_code:
+                raise StateError("the guest runs 32-bit code: go on with the engine unicorn")
+        return engine.registers()
     finally:
+        engine.close()
         memory.close()
 
 

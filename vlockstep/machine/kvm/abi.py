@@ -28,7 +28,7 @@ SET_CPUID2 = _write(0x90, 8)
 GET_SREGS, SET_SREGS = _read(0x83, 312), _write(0x84, 312)
 GET_XSAVE, SET_XSAVE = _read(0xA4, 4096), _write(0xA5, 4096)
 
-CAP_SIGNALS, CAP_XSAVE, CAP_SYNC_REGS, CAP_IMMEDIATE_EXIT = 0, 55, 74, 136
+CAP_XSAVE, CAP_SYNC_REGS, CAP_IMMEDIATE_EXIT = 55, 74, 136
 
 EXITS = {
     0: "unknown", 1: "exception", 2: "port", 3: "hypercall", 4: "debug", 5: "halt",

@@ -6,9 +6,11 @@ import errno
 import os
 import platform
 import sys
+from contextlib import suppress
 from fcntl import ioctl
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from vlockstep.errors import HostError
 from vlockstep.machine.cpumodels import GROUPS, MODELS
@@ -16,7 +18,6 @@ from vlockstep.machine.kvm import abi
 
 PATH = "/dev/kvm"
 _WANTED = {
-    "KVM_CAP_SET_SIGNAL_MASK": abi.CAP_SIGNALS,
     "KVM_CAP_XSAVE": abi.CAP_XSAVE,
     "KVM_CAP_SYNC_REGS": abi.CAP_SYNC_REGS,
     "KVM_CAP_IMMEDIATE_EXIT": abi.CAP_IMMEDIATE_EXIT,
@@ -48,6 +49,14 @@ def why_not() -> str:
     return ""
 
 
+def call(descriptor: int, request: int, argument: Any = 0) -> int:
+    """`ioctl`, which somebody else's signal does not end."""
+    while True:
+        with suppress(InterruptedError):
+            answer: int = ioctl(descriptor, request, argument)
+            return answer
+
+
 @cache
 def open_device() -> int:
     """Its descriptor. Raises `HostError` if guests cannot run on it."""
@@ -59,8 +68,8 @@ def open_device() -> int:
         why = _WHY.get(error.errno or 0, "{path} cannot be opened: " + str(error.strerror))
         raise HostError(why.format(path=PATH)) from error
     try:
-        version = ioctl(device, abi.GET_API_VERSION)
-        lacking = [n for n, c in _WANTED.items() if not ioctl(device, abi.CHECK_EXTENSION, c)]
+        version = call(device, abi.GET_API_VERSION)
+        lacking = [n for n, c in _WANTED.items() if not call(device, abi.CHECK_EXTENSION, c)]
     except OSError as error:
         os.close(device)
         raise HostError(f"{PATH} does not answer as KVM does ({error.strerror})") from error

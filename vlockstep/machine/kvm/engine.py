@@ -5,6 +5,7 @@
 - Whether RIP is behind an OUT already when KVM tells of it differs between kernels; the first OUT
   of a process shows it.
 - A kick is a signal that is blocked but within KVM_RUN: it has no handler, and cannot be missed.
+  It may find the CPU in the shim, on its way from the guest or to it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import signal
 import struct
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from fcntl import ioctl
 
 from vlockstep.errors import HostError, StateError
@@ -26,7 +27,7 @@ from vlockstep.machine.cpumodels import check_model
 from vlockstep.machine.engine import OK, EngineLimit, Exits, Words
 from vlockstep.machine.errata.vectors import ARITHMETIC_FLAGS
 from vlockstep.machine.kvm import abi, fpu
-from vlockstep.machine.kvm.device import missing, open_device
+from vlockstep.machine.kvm.device import call, missing, open_device
 from vlockstep.machine.kvm.privileged import Privileged, Raised
 from vlockstep.machine.kvm.shim import PLACE, SIZE, USER_DATA, Shim, user_data
 from vlockstep.machine.memory import Memory
@@ -45,15 +46,23 @@ _WORD = (1 << 64) - 1
 _CARRY = 1
 _CR0_BOTH = 1 << 4 | 1 << 1  # ET, MP
 _TSD, _UMIP = 1 << 2, 1 << 11  # in CR4
-_BREAKPOINT, _OVERFLOW, _INVALID_OPCODE, _GENERAL_PROTECTION, _PAGE_FAULT = 3, 4, 6, 13, 14
+_BREAKPOINT, _OVERFLOW, _INVALID_OPCODE = 3, 4, 6
+_NOT_PRESENT, _GENERAL_PROTECTION, _PAGE_FAULT = 11, 13, 14
 _WITH_CODE = frozenset({8, 10, 11, 12, 13, 14, 17})
+_OF_SEGMENTS = (_NOT_PRESENT, _GENERAL_PROTECTION)
 _OF_IDT = 2
 _INT, _INT_LENGTH = 0xCD, 2
 _LOOK_S = 0.25
 """How often it is looked whether the guest has come to an endless loop."""
+_BACK_TO_PAUSE, _PAUSE_LENGTH = b"\xeb\xfc", 2
+_SHORT_PORTS, _OUT_BYTE, _OUT = 0x100, 0xE6, 0xE7
+"""OUT to a port of one byte."""
+_ALL_ONES = {size: (1 << 8 * size) - 1 for size in (1, 2, 4)}
 _USER, _PRESENT = 4, 1
 _DATA_SEGMENTS = ("ds", "es", "fs", "gs")
 """But SS, which no guest loads without an exit."""
+_BASES = ("fs_base", "gs_base")
+_LOADED = {*_DATA_SEGMENTS, *_BASES}
 _FXSR = frozenset({"fpcw", "fpsw", "fptag", "fop", "fip", "fdp", "mxcsr"})
 _FPU = _FXSR | {f"fp{i}" for i in range(8)} | {f"xmm{i}" for i in range(16)}
 _SYSTEM = tuple(name for name in NAMES if name not in _INDEX and name not in _FPU)
@@ -86,45 +95,57 @@ class KvmEngine:
         self._stop = False
         self._in_shim = False
         """The CPU is at a HLT of the shim, though its registers are the guest's."""
-        self._port_length = 0
-        """Bytes of the OUT that is served; 0 if none is."""
+        self._ahead = 0
+        """How far RIP is behind the OUT that is served."""
+        self._lengths: dict[int, int] = {}
         self._left_at: int | None = None
         self._raised = (0, False)
         self._lock = threading.Lock()
         self._thread: int | None = None
         """Who is to be kicked."""
-        self._rounds = 0
+        self._kicked = False
+        """While nobody ran."""
         self._watch: threading.Thread | None = None
         self._closing = threading.Event()
-        self._shim = Shim(memory, start.cr3)
-        self._privileged = Privileged(self, memory)
-        try:
-            self._vm = ioctl(device, abi.CREATE_VM, 0)
-            self._map_memory(0, 0, memory.size, memory.address)
-            self._map_memory(1, PLACE, SIZE, self._shim.address)
-            self._cpu = ioctl(self._vm, abi.CREATE_VCPU, 0)
-            size = ioctl(device, abi.GET_VCPU_MMAP_SIZE)
-            self._run_area = mmap.mmap(self._cpu, size)
-            ioctl(self._cpu, abi.SET_CPUID2, _cpuid_table(model))
-        except OSError as error:
-            raise HostError(f"KVM cannot make a machine ({error.strerror})") from error
-        self._area = memoryview(self._run_area)
-        general = self._area[abi.REGISTERS : abi.REGISTERS + 8 * len(abi.GENERAL)]
-        self._general = general.cast("Q")
-        self._dirty = self._area[abi.DIRTY_REGISTERS : abi.DIRTY_REGISTERS + 8].cast("Q")
-        self._area[abi.VALID_REGISTERS] = abi.SYNC_REGISTERS
         self._system: dict[str, int] = {}
         """What the guest believes of registers that the shim keeps for itself."""
-        self._boot(start)
+        self._shim = Shim(memory, start.cr3)
+        self._privileged = Privileged(self, memory)
+        with ExitStack() as opened:
+            opened.callback(self._shim.close)
+            try:
+                self._open(device, opened)
+                self._boot(start)
+            except OSError as error:
+                raise HostError(f"KVM cannot make a machine ({error.strerror})") from error
+            self._opened = opened.pop_all()
+
+    def _open(self, device: int, opened: ExitStack) -> None:
+        self._vm = call(device, abi.CREATE_VM, 0)
+        opened.callback(os.close, self._vm)
+        self._map_memory(0, 0, self._memory.size, self._memory.address)
+        self._map_memory(1, PLACE, SIZE, self._shim.address)
+        self._cpu = call(self._vm, abi.CREATE_VCPU, 0)
+        opened.callback(os.close, self._cpu)
+        call(self._cpu, abi.SET_CPUID2, _cpuid_table(self._model))
+        mapping = mmap.mmap(self._cpu, call(device, abi.GET_VCPU_MMAP_SIZE))
+        opened.callback(mapping.close)
+        self._area = opened.enter_context(memoryview(mapping))
+
+        def words(at: int, count: int, kind: str) -> memoryview:
+            whole = self._area[at : at + count * struct.calcsize(kind)]
+            return opened.enter_context(opened.enter_context(whole).cast(kind))  # type: ignore[call-overload]
+
+        self._general = words(abi.REGISTERS, len(abi.GENERAL), "Q")
+        self._dirty = words(abi.DIRTY_REGISTERS, 1, "Q")
+        self._reason = words(abi.EXIT_REASON, 1, "I")
+        self._port = words(abi.EXIT_DATA + 2, 1, "H")
+        self._area[abi.VALID_REGISTERS] = abi.SYNC_REGISTERS
 
     def close(self) -> None:
         self._closing.set()
         self._exits = None  # type: ignore[assignment]
-        self._general.release()
-        self._dirty.release()
-        self._area.release()
-        os.close(self._cpu)
-        os.close(self._vm)
+        self._opened.close()
 
     # Running
 
@@ -138,91 +159,108 @@ class KvmEngine:
         self._mask(before - {_KICK})
         with self._lock:
             self._thread = threading.get_ident()
+            if self._kicked:
+                signal.pthread_kill(self._thread, _KICK)
+            self._kicked = False
         try:
             return self._run()
         finally:
             with self._lock:
                 self._thread = None
-            signal.sigtimedwait({_KICK}, 0)
+                self._kicked |= signal.sigtimedwait({_KICK}, 0) is not None
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _run(self) -> int:
-        cpu, run, call = self._cpu, abi.RUN, ioctl
-        area, general, dirty = self._area, self._general, self._dirty
+        cpu, run, enter = self._cpu, abi.RUN, ioctl
+        area, general, reason, port = self._area, self._general, self._reason, self._port
         out, into = self._exits.out, self._exits.into
-        reason = area[abi.EXIT_REASON : abi.EXIT_REASON + 4].cast("I")
         outgoing, width = abi.EXIT_DATA, abi.EXIT_DATA + 1
-        port = area[abi.EXIT_DATA + 2 : abi.EXIT_DATA + 4].cast("H")
         while not self._stop:
             if self._in_shim:
                 self._leave_shim()
             try:
-                call(cpu, run, 0)
+                enter(cpu, run, 0)
             except InterruptedError:
-                dirty[0] = 0
-                if self._interrupted():
-                    return OK
+                self._interrupted()
                 continue
-            dirty[0] = 0
-            self._rounds += 1
+            except OSError as error:
+                raise HostError(f"KVM cannot go on with the guest ({error.strerror})") from error
             what = reason[0]
             if what == abi.EXIT_IO:
-                size = area[width]
-                at = port[0]
-                self._port_length = 2 if at < 0x100 or size == 2 else 1
-                if _advances is None:
-                    self._calibrate()
                 if area[outgoing]:
-                    out(at, size, general[_RAX] & (1 << 8 * size) - 1)
+                    size, at = area[width], port[0]
+                    self._ahead = self._passed(at, size)
+                    out(at, size, general[_RAX] & _ALL_ONES[size])
                 else:
-                    general[_RIP] += self._port_length
-                    into(at)
+                    into(port[0])
                 if self._stop:
                     self._complete()
-                self._port_length = 0
+                self._ahead = 0
             elif what == abi.EXIT_HLT:
                 self._taken()
             else:
                 self._trouble(what)
         return OK
 
-    def _interrupted(self) -> bool:
-        """Whether to stop."""
+    def _interrupted(self) -> None:
         signal.sigtimedwait({_KICK}, 0)
-        if self._in_shim:
-            return False
-        rip = self._general[_RIP]
-        if rip in self._spins:
-            self._spins[rip](rip)
+        general = self._general
+        if self._shim.holds(general[_RIP]):
+            place = self._shim.returning(general[_RIP])
+            if place is None:
+                self._taken()
+                signal.pthread_kill(threading.get_ident(), _KICK)
+                return
+            general[_RIP], general[_RFLAGS], general[_RSP] = place
+            self._in_shim = True
+        loop = self._loop_at(general[_RIP])
+        if loop in self._spins:
+            self._spins[loop](loop)
         if not self._stop and self._exits.boundary():
-            self.at_block_boundary = True
-        return self._stop or self.at_block_boundary
+            self._stop = self.at_block_boundary = True
+
+    def _loop_at(self, rip: int) -> int:
+        """Where it begins, if there is one: before a PAUSE if the jump is behind it."""
+        code = paging.read(self._memory, self["cr3"], rip, len(_BACK_TO_PAUSE))
+        return rip - _PAUSE_LENGTH if code == _BACK_TO_PAUSE else rip
+
+    def _passed(self, port: int, size: int) -> int:
+        """By how much RIP is behind the OUT of which KVM tells."""
+        if not _advances:
+            return 0 if _advances is False else self._calibrate(port, size)
+        if port >= _SHORT_PORTS:
+            return 2 if size == 2 else 1
+        rip = self._general[_RIP]
+        if rip not in self._lengths:
+            code = paging.read(self._memory, self["cr3"], rip - 2, 2)
+            immediate = code in (bytes((_OUT, port)), bytes((_OUT_BYTE, port)))
+            self._lengths[rip] = 1 + immediate + (size == 2)
+        return self._lengths[rip]
+
+    def _calibrate(self, port: int, size: int) -> int:
+        """See whether RIP is behind an OUT when KVM tells of it; this one it is behind now."""
+        global _advances
+        before = self._general[_RIP]
+        told = bytes(self._area[: abi.EXIT_DATA + 16])
+        self._finish_exit()
+        self._area[: len(told)] = told
+        _advances = self._general[_RIP] == before
+        if _advances:
+            return self._passed(port, size)
+        return self._general[_RIP] - before
 
     def _complete(self) -> None:
         """The exit was the last: let KVM be done with it, and RIP be where it belongs."""
-        at = self["rip"]
-        self._area[abi.IMMEDIATE_EXIT] = 1
-        with suppress(InterruptedError):
-            ioctl(self._cpu, abi.RUN, 0)
-        self._area[abi.IMMEDIATE_EXIT] = 0
-        self._dirty[0] = 0
+        self._finish_exit()
+        self._ahead = 0
         if self._left_at is not None:
-            self._port_length = 0
-            self["rip"] = at
+            self["rip"] = self._left_at
 
-    def _calibrate(self) -> None:
-        """See whether RIP is behind an OUT when KVM tells of it."""
-        global _advances
-        exit = bytes(self._area[: abi.EXIT_DATA + 16])
-        before = self._general[_RIP]
+    def _finish_exit(self) -> None:
         self._area[abi.IMMEDIATE_EXIT] = 1
         with suppress(InterruptedError):
             ioctl(self._cpu, abi.RUN, 0)
-        self._area[: len(exit)] = exit
         self._area[abi.IMMEDIATE_EXIT] = 0
-        _advances = self._general[_RIP] == before
-        if not _advances:
-            self._general[_RIP] = before
 
     def _trouble(self, reason: int) -> None:
         text = abi.EXITS.get(reason, f"exit {reason}")
@@ -262,14 +300,12 @@ class KvmEngine:
         with self._lock:
             if self._thread is not None:
                 signal.pthread_kill(self._thread, _KICK)
+            else:
+                self._kicked = True
 
     def _look(self) -> None:
-        """Kick the guest whenever it has made no exit for a while."""
-        rounds = -1
         while not self._closing.wait(_LOOK_S):
-            if rounds == self._rounds:
-                self.kick()
-            rounds = self._rounds
+            self.kick()
 
     # Exceptions
 
@@ -280,7 +316,7 @@ class KvmEngine:
         general[_RIP], general[_RSP], general[_RFLAGS] = rip, rsp, rflags & ~RESUME
         self._in_shim = True
         try:
-            if vector == _GENERAL_PROTECTION and self._privileged.execute():
+            if vector in _OF_SEGMENTS and self._privileged.execute():
                 return
         except Raised as raised:
             vector, code = raised.vector, raised.code
@@ -332,11 +368,9 @@ class KvmEngine:
     def __getitem__(self, register: str) -> int:
         place = _INDEX.get(register)
         if place is None:
-            return (
-                self._system[register] if register in self._system else self.registers()[register]
-            )
-        value = self._general[place]
-        return value - self._port_length if place == _RIP and _advances else value
+            known = register in self._system and register not in _LOADED
+            return self._system[register] if known else self.registers()[register]
+        return self._general[place] - (self._ahead if place == _RIP else 0)
 
     def __setitem__(self, register: str, value: int) -> None:
         place = _INDEX.get(register)
@@ -347,8 +381,8 @@ class KvmEngine:
             self._put_fpu({**self._fpu(), register: value})
         else:
             self._system[register] = value
-            if register in ("fs_base", "gs_base") or register in _DATA_SEGMENTS:
-                self._put_segments()
+            if register in _LOADED:
+                self._put_segments(register[:2])
 
     def write(self, address: int, content: bytes) -> None:
         self._memory.write(address, content)
@@ -379,10 +413,11 @@ class KvmEngine:
         return Registers({name: values[name] for name in NAMES})
 
     def _loaded(self) -> dict[str, int]:
-        """Selectors that the guest has loaded without an exit."""
+        """What the guest may have loaded without an exit."""
         registers = self._system_registers()
         selectors = {name: int(getattr(registers, name).selector) for name in _DATA_SEGMENTS}
-        return {name: value for name, value in selectors.items() if value != USER_DATA}
+        loaded = {name: value for name, value in selectors.items() if value != USER_DATA}
+        return loaded | {base: int(getattr(registers, base[:2]).base) for base in _BASES}
 
     def save(self) -> PlainState:
         return PlainState(self.registers())
@@ -400,15 +435,14 @@ class KvmEngine:
                     "go on with the engine unicorn"
                 )
         if registers["cs"] & 3:
-            raise StateError(
-                "the guest runs at another level than 0: go on with the engine unicorn"
-            )
+            raise StateError("the guest is not at level 0: go on with the engine unicorn")
+        if registers["ldtr"] & ~3:
+            raise StateError("the guest has an LDT: go on with the engine unicorn")
         for name in abi.GENERAL:
             self[name] = registers[name]
         self._system = {name: registers[name] for name in self._system}
-        self._put_segments()
+        self._put_segments(*_DATA_SEGMENTS)
         self._put_fpu(registers)
-        self._in_shim = False
 
     def take_exception(self) -> tuple[int, bool]:
         return self._raised
@@ -428,41 +462,41 @@ class KvmEngine:
 
     def _map_memory(self, slot: int, place: int, size: int, address: int) -> None:
         region = abi.MemoryRegion(slot, 0, place, size, address)
-        ioctl(self._vm, abi.SET_USER_MEMORY_REGION, region)
+        call(self._vm, abi.SET_USER_MEMORY_REGION, region)
 
     def _mask(self, signals: set[signal.Signals] | set[int]) -> None:
         """Those that are blocked within KVM_RUN."""
         mask = abi.SignalMask(size=8)
         for number in signals:
             mask.signals[(number - 1) // 8] |= 1 << (number - 1) % 8
-        ioctl(self._cpu, abi.SET_SIGNAL_MASK, mask)
+        call(self._cpu, abi.SET_SIGNAL_MASK, mask)
 
     def _system_registers(self) -> abi.SystemRegisters:
         registers = abi.SystemRegisters()
-        ioctl(self._cpu, abi.GET_SREGS, registers)
+        call(self._cpu, abi.GET_SREGS, registers)
         return registers
 
-    def _put_segments(self) -> None:
+    def _put_segments(self, *names: str) -> None:
         """Flat ones, whatever the guest believes to have loaded, and the bases that it set."""
         registers = self._system_registers()
-        for name in _DATA_SEGMENTS:
+        for name in names:
             segment = user_data()
             segment.base = self._system.get(f"{name}_base", 0)
             if not self._system[name] & ~3:
                 segment.selector = 0
             setattr(registers, name, segment)
-        ioctl(self._cpu, abi.SET_SREGS, registers)
+        call(self._cpu, abi.SET_SREGS, registers)
 
     def _fpu(self) -> dict[str, int]:
         area = bytearray(fpu.SIZE)
-        ioctl(self._cpu, abi.GET_XSAVE, area)
+        call(self._cpu, abi.GET_XSAVE, area)
         return fpu.unpack(bytes(area))
 
     def _put_fpu(self, registers: Registers | dict[str, int]) -> None:
         area = bytearray(fpu.SIZE)
-        ioctl(self._cpu, abi.GET_XSAVE, area)
+        call(self._cpu, abi.GET_XSAVE, area)
         fpu.pack(area, registers)
-        ioctl(self._cpu, abi.SET_XSAVE, area)
+        call(self._cpu, abi.SET_XSAVE, area)
 
     def _boot(self, start: BootState) -> None:
         from vlockstep.machine.unicornstate import at_reset
@@ -474,7 +508,7 @@ class KvmEngine:
         registers.cr0 = reset["cr0"] | _CR0_BOTH
         registers.cr4 = reset["cr4"] | _TSD | _UMIP
         registers.efer = reset["efer"]
-        ioctl(self._cpu, abi.SET_SREGS, registers)
+        call(self._cpu, abi.SET_SREGS, registers)
         self._put_fpu(Registers(reset))
         for name in abi.GENERAL:
             self[name] = reset[name]

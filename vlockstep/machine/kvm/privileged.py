@@ -24,7 +24,6 @@ _BUSY, _PRESENT = 2 << 40, 1 << 47
 _BASE_AND_LIMIT = (1 << 16) - 1 | 0xFF_FFFF << 16 | 0xF << 48 | 0xFF << 56
 _ACCESSED = 1 << 40
 _SEGMENTS = ("ds", "es", "ss", "fs", "gs")
-_BASES = {MSRS["fs_base"]: "fs", MSRS["gs_base"]: "gs"}
 _NAMES = {number: name for name, number in MSRS.items()}
 
 
@@ -50,7 +49,9 @@ class Privileged:
             "retfq": self._return, "iretq": self._return, "mov": self._move,
             "cli": self._clear_interrupt, "sti": self._set_interrupt,
             "wrmsr": self._write_msr, "rdmsr": self._read_msr, "hlt": self._halt,
-            "invlpg": self._nothing, "wbinvd": self._nothing, "clts": self._nothing,
+            "invlpg": self._nothing, "wbinvd": self._nothing, "invd": self._nothing,
+            "clts": self._nothing, "swapgs": self._swap_gs,
+            **dict.fromkeys(_OTHERS, self._refuse),
         }  # fmt: skip
 
     def execute(self) -> bool:
@@ -76,6 +77,15 @@ class Privileged:
 
     def _nothing(self, _instruction: Any) -> None:
         pass
+
+    def _refuse(self, instruction: Any) -> None:
+        what = "an LDT" if instruction.mnemonic == "lldt" else instruction.mnemonic.upper()
+        raise EngineLimit(f"the guest uses {what}, which {_WITHOUT}")
+
+    def _swap_gs(self, _instruction: Any) -> None:
+        engine = self._engine
+        here, kept = engine["gs_base"], engine["kernel_gs_base"]
+        engine["gs_base"], engine["kernel_gs_base"] = kept, here
 
     def _halt(self, _instruction: Any) -> None:
         self._engine.stop_after_block()
@@ -112,7 +122,8 @@ class Privileged:
     def _return(self, instruction: Any) -> None:
         engine = self._engine
         interrupt = instruction.mnemonic == "iretq"
-        words = struct.unpack("<5Q", self._read(engine["rsp"], 40))
+        count = 5 if interrupt else 2
+        words = struct.unpack(f"<{count}Q", self._read(engine["rsp"], 8 * count))
         selector = words[1] & 0xFFFF
         self._check_segment(selector, CODE_DESCRIPTOR)
         if interrupt:
@@ -136,6 +147,10 @@ class Privileged:
             if selector & ~3:
                 self._check_segment(selector, DATA_DESCRIPTOR)
             engine[names[0]] = selector
+            if names[0] in ("fs", "gs"):
+                engine[f"{names[0]}_base"] = self._base_of(selector)
+        elif names[0] == "cr2":
+            engine["cr2"] = engine[names[1]]
         elif names[1][:2] in ("cr", "dr"):
             engine[names[0]] = engine[names[1]]
         elif names[0][:2] in ("cr", "dr"):
@@ -178,6 +193,12 @@ class Privileged:
         if code and (descriptor & ~ignored) >> 53 & 3 != 1:  # L and not D
             raise EngineLimit(f"the guest runs 32-bit code, which {_WITHOUT}")
 
+    def _base_of(self, selector: int) -> int:
+        if not selector & ~3:
+            return 0
+        (descriptor,) = struct.unpack("<Q", self._read(self._descriptor_at(selector), 8))
+        return int(descriptor >> 16 & 0xFFFFFF | descriptor >> 32 & 0xFF000000)
+
     def _descriptor_at(self, selector: int) -> int:
         base, limit = self._engine.table("gdtr")
         if (selector & ~7) + 7 > limit:
@@ -208,6 +229,9 @@ class Privileged:
     def _address(self, instruction: Any, operand: Any) -> int:
         memory = operand.mem
         address: int = memory.disp
+        segment = instruction.reg_name(memory.segment) if memory.segment else ""
+        if segment in ("fs", "gs"):
+            address += self._engine[f"{segment}_base"]
         if memory.base:
             address += self._register(instruction, memory.base)
         if memory.index:
@@ -227,6 +251,11 @@ class Privileged:
         return self._engine[_WHOLE.get(name) or name.rstrip("dwb")]
 
 
+_OTHERS = (
+    "lldt", "sldt", "str", "lmsw", "smsw", "retf", "iret", "iretd", "lcall", "ljmp", "sysret",
+    "sysretq", "sysexit", "xsetbv", "invpcid", "monitor", "mwait",
+)  # fmt: skip
+"""Which the engine does not do."""
 _WITHOUT = "the engine kvm does not have: start it on the engine unicorn"
 _WHOLE = {
     f"{prefix}{name}": f"r{name}"

@@ -89,6 +89,21 @@ class Shim:
         code, rip, _, rflags, rsp, _ = words
         return Taken(vector, code, rip, rflags, rsp)
 
+    def holds(self, rip: int) -> bool:
+        return rip >= _BASE
+
+    def returning(self, rip: int) -> tuple[int, int, int] | None:
+        """RIP, RFLAGS and RSP of the guest to which the CPU is about to return from here, if it
+        is."""
+        if rip != _BASE + _RETURN:
+            return None
+        rip, _, rflags, rsp, _ = struct.unpack_from("<5Q", self._area, _STACK - 40)
+        return rip, rflags, rsp
+
+    def close(self) -> None:
+        """No CPU runs upon it any more."""
+        self._area.close()
+
     def leave(self, rip: int, rflags: int, rsp: int) -> tuple[int, int]:
         """RIP and RSP at which the CPU, at level 0, goes on with the guest there."""
         frame = (rip, _USER_CODE, rflags, rsp, USER_DATA)
