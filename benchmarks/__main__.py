@@ -27,6 +27,7 @@ from benchmarks import (
     replay,
     sort,
     start,
+    web,
 )
 from benchmarks.contest import Report
 from benchmarks.programs import missing
@@ -44,6 +45,7 @@ class Benchmark(NamedTuple):
 
 
 _NETWORK = ("redis-benchmark", "ip")
+_WEB = ("ab", "ip")
 BENCHMARKS = {
     "sort": Benchmark(sort.measure, 3),
     "replay": Benchmark(replay.measure, 5),
@@ -71,6 +73,8 @@ BENCHMARKS = {
     "kv-cost": Benchmark(network.cost, 3, _NETWORK),
     "kv-log": Benchmark(network.log, 1, _NETWORK),
     "kv-failover": Benchmark(network.failover, 20, _NETWORK),
+    "web-cost": Benchmark(web.cost, 3, _WEB),
+    "web-latency": Benchmark(web.latency, 3, _WEB),
 }
 LONG = {"growth-time": Benchmark(growth.long, 1)}
 """In the place of their namesakes with `--long`."""

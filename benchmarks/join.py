@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contest import Contestant, Report, interleave, ratio
-from benchmarks.network import kv_pair
+from benchmarks.network import server_pair
 from benchmarks.pairs import next_status
 from vlockstep.testing import Pair
 from vlockstep.testing.network import GUEST
@@ -35,7 +35,7 @@ _UNITS = {"kv, held at P": "ms", "kv, sent": "MB"}
 
 
 def _rejoin(directory: Path) -> dict[str, float]:
-    with kv_pair(directory) as pair:
+    with server_pair(directory, "kv") as pair:
         pair.crash("secondary")
         primary = pair.process("primary")
         primary.wait_event("alone")

@@ -103,14 +103,14 @@ def cost(directory: Path, rounds: int) -> Report:
     Where client and replicas have a core each, the busier replica limits the rate."""
 
     def alone() -> float:
-        with _lone_kv() as guest:
+        with lone("kv") as guest:
             return _cpu([guest.pid])[0]
 
     def together() -> dict[str, float]:
-        with kv_pair(directory) as pair:
+        with server_pair(directory, "kv") as pair:
             replicas = pair.process("primary"), pair.process("secondary")
             found = dict(zip(SIDES, _cpu([replica.pid for replica in replicas]), strict=True))
-            _check_protected(pair)
+            check_protected(pair)
             return found
 
     single, both = "kv, unprotected", "kv, protected"
@@ -146,7 +146,7 @@ def log(directory: Path, rounds: int) -> Report:
     """Bytes of the log, against what was received and how much happened."""
 
     def measure() -> float:
-        with kv_pair(directory, logs=True) as pair:
+        with server_pair(directory, "kv", logs=True) as pair:
             _benchmark(_PIPELINED)
             pair.crash("secondary")
             pair.crash("primary")
@@ -172,7 +172,7 @@ def failover(directory: Path, rounds: int) -> Report:
     longest_wait = "longest wait of 5 clients"
 
     def gap() -> dict[str, float]:
-        with kv_pair(directory) as pair, closing(Counting((GUEST, 6379), 5)) as clients:
+        with server_pair(directory, "kv") as pair, closing(Counting((GUEST, 6379), 5)) as clients:
             clients.wait(500)
             killed = time.time()
             pair.process("primary").signal(signal.SIGKILL)
@@ -214,16 +214,16 @@ def _benchmark(arguments: list[str]) -> list[dict[str, str]]:
 
 
 def _alone(figure: Figure, arguments: list[str]) -> float:
-    with _lone_kv():
+    with lone("kv"):
         return figure(_benchmark(arguments))
 
 
 @contextmanager
-def _lone_kv() -> Iterator[subprocess.Popen[bytes]]:
-    """An unprotected `kv`, reached at `GUEST`, for as long as this thread is in a namespace."""
+def lone(name: str) -> Iterator[subprocess.Popen[bytes]]:
+    """An unprotected server, reached at `GUEST`, for as long as this thread is in a namespace."""
     with namespace():
         add_tap("tap0")
-        command = [sys.executable, "-m", "vlockstep", "run", "kv", "--net", "net=tap:tap0", "--"]
+        command = [sys.executable, "-m", "vlockstep", "run", name, "--net", "net=tap:tap0", "--"]
         guest = subprocess.Popen([*command, f"--ipv4={GUEST}/24"], stdout=subprocess.PIPE)
         try:
             assert guest.stdout is not None
@@ -235,25 +235,25 @@ def _lone_kv() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _protected(directory: Path, figure: Figure, arguments: list[str]) -> float:
-    with kv_pair(directory) as pair:
+    with server_pair(directory, "kv") as pair:
         found = figure(_benchmark(arguments))
-        _check_protected(pair)
+        check_protected(pair)
         return found
 
 
-def _check_protected(pair: Pair) -> None:
+def check_protected(pair: Pair) -> None:
     state = pair.process("primary").status["state"]
     assert state == "protected", f"the primary is {state} in the end"
 
 
 @contextmanager
-def kv_pair(directory: Path, logs: bool = False) -> Iterator[Pair]:
-    """A protected `kv`, reached at `GUEST`, for as long as this thread is in a namespace."""
+def server_pair(directory: Path, guest: str, logs: bool = False) -> Iterator[Pair]:
+    """A protected server, reached at `GUEST`, for as long as this thread is in a namespace."""
     with namespace():
         add_pair_network()
         with protected(
             directory,
-            "kv",
+            guest,
             f"--ipv4={GUEST}/24",
             logs=logs,
             primary_options=PRIMARY_NET,

@@ -12,6 +12,7 @@ _PACKAGES = {
     "gcc": "gcc",
     "make": "make",
     "redis-benchmark": "redis-tools",
+    "ab": "apache2-utils",
     "ip": "iproute2",
 }
 
