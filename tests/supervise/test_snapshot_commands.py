@@ -20,11 +20,13 @@ from commands import run_command, wait_until
 from support import DATA, hypercall, make_image
 
 from vlockstep.errors import HostError
+from vlockstep.machine.kvm import device
 from vlockstep.replay.snapshot import Snapshot, SnapshotReader, encode
 from vlockstep.supervise.client import Gone, GuestClient
 from vlockstep.supervise.rundir import RunDirectory
 from vlockstep.testing.process import command, environment
 
+ON_KVM = pytest.mark.skipif(bool(device.why_not()), reason=device.why_not())
 HOUR = 3_600_000_000_000
 LINE = re.compile(r"ledger (\d+) wall=(\d+) tsc=(\d+) sum=(\w+)")
 Start = Callable[..., subprocess.Popen[str]]
@@ -74,11 +76,14 @@ def call(directory: RunDirectory) -> Call:
 def ledger(start: Start, tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """With a disk and a console file."""
 
-    def start_ledger(*arguments: str, size: int = 1 << 20) -> subprocess.Popen[str]:
+    def start_ledger(
+        *arguments: str, size: int = 1 << 20, engine: str = "unicorn"
+    ) -> subprocess.Popen[str]:
         disk = tmp_path / "ledger.img"
         disk.touch()
         os.truncate(disk, size)
         files = ["--block", f"disk={disk}", "--console", tmp_path / "console.txt"]
+        files += ["--engine", engine]
         return start("run", "ledger", *files, "--", *(arguments or ("--lines=1500", "--pause=20")))
 
     return start_ledger
@@ -279,10 +284,18 @@ def test_a_guest_that_waits_goes_on_waiting(
 # Suspending and resuming
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("unicorn", "unicorn"),
+        pytest.param("kvm", "unicorn", marks=ON_KVM),
+        pytest.param("kvm", "kvm", marks=ON_KVM),
+    ],
+)
 def test_a_guest_is_suspended_and_resumed(
-    ledger: Start, start: Start, call: Call, tmp_path: Path
+    ledger: Start, start: Start, call: Call, tmp_path: Path, before: str, after: str
 ) -> None:
-    process = ledger("--lines=600", "--pause=10")
+    process = ledger("--lines=300", "--pause=10", engine=before)
     console, file = tmp_path / "console.txt", tmp_path / "books.vsnap"
     wait_text(console, 1000)
     done = call("suspend", "books", "-o", file)
@@ -292,12 +305,12 @@ def test_a_guest_is_suspended_and_resumed(
     assert call("ps", "--json").stdout == ""
     assert read(file).console == console.stat().st_size
 
-    resumed = start("resume", file, "--console", console)
+    resumed = start("resume", file, "--console", console, "--engine", after)
     assert resumed.wait(timeout=60) == 0, resumed.stderr and resumed.stderr.read()
     found = lines_of(console)
-    assert [number for number, _, _ in found] == [*range(1, 601)] and found == sorted(found)
+    assert [number for number, _, _ in found] == [*range(1, 301)] and found == sorted(found)
     content = (tmp_path / "ledger.img").read_bytes()
-    assert content[: 600 * 512 : 512] == b"V" * 600, "a block for each line"
+    assert content[: 300 * 512 : 512] == b"V" * 300, "a block for each line"
 
 
 def test_a_disk_that_was_changed_meanwhile(ledger: Start, call: Call, tmp_path: Path) -> None:
