@@ -13,8 +13,12 @@ from vlockstep.testing.plugin import MakePair
 from vlockstep.testing.process import ReplicaProcess
 
 
+HELD = ["--stop-at", "entry:100", "--stop-at", "entry:200"]
+"""The guest is held in the middle, and again until a newcomer is a member."""
+
+
 def join(pair: Pair, name: str, *options: object, to: str = "primary") -> ReplicaProcess:
-    """Let it join where the guest is held, which goes on meanwhile."""
+    """Let it join where the guest is held, which goes on meanwhile as far as to the next place."""
     newcomer = pair.join(name, *options, to=to, wait=False)
     newcomer.wait_event("loading")
     pair.go(to)
@@ -29,8 +33,9 @@ def check(pair: Pair, *left: str) -> None:
 
 
 def check_equally_ended(pair: Pair, *left: str) -> None:
-    """The guest ends, on all that are left, in the same state."""
+    """The guest, which goes on, ends on all that are left in the same state."""
     for name in left:
+        pair.go(name)
         assert pair.process(name).wait_exit() == 0, pair._explain()
     assert len({pair.memory_digest(name) for name in left}) == 1
     assert all(pair.registers(name) == pair.registers(left[0]) for name in left)
@@ -43,7 +48,7 @@ def members(pair: Pair) -> list[int]:
 
 def alone(make_pair: MakePair, **options: object) -> Pair:
     """A primary whose secondary has died, and whose guest is held in the middle."""
-    pair = make_pair("ledger", LONG, primary_options=["--stop-at", "entry:100"], **options)
+    pair = make_pair("ledger", LONG, primary_options=HELD, **options)
     pair.wait_reached("primary")
     pair.crash("secondary")
     assert pair.wait_live("primary") == 2
@@ -54,9 +59,8 @@ def failed_over(
     make_pair: MakePair, guest: str = "ledger", arguments: Sequence[str] = LONG, **options: object
 ) -> Pair:
     """A secondary that has taken over, and whose guest is held in the middle."""
-    stop = ["--stop-at", "entry:100"]
     pair = make_pair(
-        guest, arguments, reachable=True, crash_at="entry:50", secondary_options=stop, **options
+        guest, arguments, reachable=True, crash_at="entry:50", secondary_options=HELD, **options
     )
     assert pair.wait_live() == 2
     pair.wait_reached("secondary")
@@ -88,7 +92,7 @@ def test_after_a_failover(make_pair: MakePair, keys: bool) -> None:
 @pytest.mark.parametrize("lost", some(["primary"], "secondary", "third"))
 def test_of_three_one_dies(make_pair: MakePair, lost: str) -> None:
     """A pair that was joined stays protected, whoever dies."""
-    pair = make_pair("ledger", LONG, reachable=True, primary_options=["--stop-at", "entry:100"])
+    pair = make_pair("ledger", LONG, reachable=True, primary_options=HELD)
     pair.wait_reached("primary")
     join(pair, "third")
     for name in ("secondary", "third"):  # they know each other
