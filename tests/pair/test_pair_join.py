@@ -12,7 +12,6 @@ from vlockstep.testing import Pair
 from vlockstep.testing.plugin import MakePair
 from vlockstep.testing.process import ReplicaProcess
 
-
 HELD = ["--stop-at", "entry:100", "--stop-at", "entry:200"]
 """The guest is held in the middle, and again until a newcomer is a member."""
 
