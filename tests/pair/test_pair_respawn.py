@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from commands import wait_until
 from pair_checks import LONG, LONG_LINES, check_output, said
 
 from vlockstep.arbiter import DirectoryArbiter
@@ -43,7 +44,8 @@ def test_respawn(make_pair: MakePair, failed: str) -> None:
     """The command's replica joins, and takes over when the other one dies, too."""
     left = "secondary" if failed == "primary" else "primary"
     pair = make_pair("ledger", LONG, start=False, reachable=True)
-    options = ["--respawn", command(pair, "third"), "--stop-at", "entry:100"]
+    options = ["--respawn", command(pair, "third")]
+    options += ["--stop-at", "entry:100", "--stop-at", "entry:200"]
     pair.start_primary(*(options if left == "primary" else ["--crash-at", "entry:50"]))
     pair.start_secondary(*(options if left == "secondary" else []))
     pair.wait_reached(left)
@@ -66,9 +68,12 @@ def test_respawn_that_cannot_be(make_pair: MakePair, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     script = f"echo $VLOCKSTEP_NAME of $VLOCKSTEP_IMAGE >&2; echo $$ > {mark}; exec sleep 1000"
     respawn = shlex.join(["sh", "-c", script])
-    pair = make_pair("ledger", LONG, primary_options=["--respawn", respawn])
+    options = ["--respawn", respawn, "--stop-at", "entry:100"]
+    pair = make_pair("ledger", LONG, primary_options=options)
     pair.crash("secondary")
     pair.process("primary").wait_notice("^sh: primary of ledger$")
+    wait_until(lambda: mark.exists() and mark.read_text())
+    pair.go("primary")
     assert pair.process("primary").wait_exit() == 0
     check_output(pair, LONG_LINES)
     assert not Path(f"/proc/{mark.read_text().strip()}").exists()
