@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,10 @@ def test_over_a_network_it_needs_keys_and_says_what_befalls_it(house: House) -> 
 def test_a_guest_with_a_timer_ends_as_it_would_have(house: House) -> None:
     """Its state at the end depends on where each interrupt came: the replicas' are equal."""
     guest = house.start("books", "run", "preempt", "--json", "--", "--work=8000000")
-    house.protect("--heartbeat", 500)
+    with closing(GuestClient(house.run_directory, "books")) as client:  # at once
+        timing = {"heartbeat": 500, "misses": 40}
+        arbiter = str(house.directory / "arbiter")
+        client.ask("protect", arbiter=arbiter, listen=house.endpoint, timing=timing)
     guest.send_signal(signal.SIGSTOP)  # so that it has not ended before the other one is there
     secondary = house.start(
         "heir", "secondary", "preempt", "--join", house.endpoint,
