@@ -89,6 +89,13 @@ class House:
             "protect", "books", "--arbiter", arbiter, "--listen", self.endpoint, *PATIENT, *options
         )
 
+    def protect_at_once(self, **timing: int) -> None:
+        """Without a command, while whose start the guest could end."""
+        timing = {"misses": 40, **timing}
+        with closing(GuestClient(self.run_directory, "books")) as client:
+            arbiter = str(self.directory / "arbiter")
+            client.ask("protect", arbiter=arbiter, listen=self.endpoint, timing=timing)
+
     def wait_event(self, name: str, event: str) -> dict[str, Any]:
         """The first event of this kind that the guest `name` ever told."""
         client = GuestClient(self.run_directory, name)
@@ -184,11 +191,8 @@ def test_over_a_network_it_needs_keys_and_says_what_befalls_it(house: House) -> 
 
 def test_a_guest_with_a_timer_ends_as_it_would_have(house: House) -> None:
     """Its state at the end depends on where each interrupt came: the replicas' are equal."""
-    guest = house.start("books", "run", "preempt", "--json", "--", "--work=8000000")
-    with closing(GuestClient(house.run_directory, "books")) as client:  # at once
-        timing = {"heartbeat": 500, "misses": 40}
-        arbiter = str(house.directory / "arbiter")
-        client.ask("protect", arbiter=arbiter, listen=house.endpoint, timing=timing)
+    guest = house.start("books", "run", "preempt", "--json", "--", "--work=4000000")
+    house.protect_at_once(heartbeat=500)
     guest.send_signal(signal.SIGSTOP)  # so that it has not ended before the other one is there
     secondary = house.start(
         "heir", "secondary", "preempt", "--join", house.endpoint,
