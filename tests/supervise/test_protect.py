@@ -240,11 +240,11 @@ def test_refusals(house: House, spoil: Callable[[House], object], problem: str) 
 
 def test_a_guest_that_ends_before_it_asks_for_anything(house: House) -> None:
     """It never comes to where it could be made a primary's."""
-    spin = b"\x48\xb9" + (1 << 29).to_bytes(8, "little") + b"\x48\xff\xc9\x75\xfb"
+    spin = b"\x48\xb9" + (1 << 28).to_bytes(8, "little") + b"\x48\xff\xc9\x75\xfb"
     image = house.directory / "spin.hvt"
     image.write_bytes(make_image(spin + halt()).content)
     guest = house.start("books", "run", image)
-    assert house.protect().returncode == 0
+    house.protect_at_once()
     assert guest.wait(timeout=TIMEOUT) == 0
 
 
