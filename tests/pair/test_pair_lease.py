@@ -129,8 +129,9 @@ def test_the_guest_of_an_owner_that_cannot_reach_the_arbiter_is_started_elsewher
 
 @pytest.mark.parametrize("lease", [0, LEASE])
 def test_a_lone_primary_is_joined_and_followed(make_pair: MakePair, lease: int) -> None:
-    pair = leased(make_pair, stop_at=["entry:20", "entry:80"])
+    pair = leased(make_pair, stop_at=["entry:20"])
     pair.specs["primary"] = replace(pair.specs["primary"], lease=lease)
+    pair.arguments = LONG
     pair.start_primary()
     assert pair.process("primary").wait_event("alone")["generation"] == 1
     assert pair.process("primary").count("unprotected") == 0
@@ -142,7 +143,7 @@ def test_a_lone_primary_is_joined_and_followed(make_pair: MakePair, lease: int) 
     pair.crash()
     assert third.wait_live() == 3
     assert third.wait_exit() == 0
-    check_output(pair)
+    check_output(pair, LONG_LINES)
     reigns = DirectoryArbiter(pair.arbiter, "test").reigns()
     assert [reign.record.lease for reign in reigns] == [lease * 1_000_000] * 3
 
