@@ -160,7 +160,7 @@ def test_an_exit_that_means_trouble_is_told_in_one_line(
         cpu._reason[0] = reason
 
     entering(monkeypatch, enter)
-    told = r"^KVM cannot go on .* 0x100002 .*--engine unicorn$"
+    told = r"^KVM cannot go on .* 0x100002 .*the engine unicorn$"
     machine = Machine(image, prepared(image), engine="kvm")
     with closing(machine), pytest.raises(HostError, match=told):
         machine.run(ScriptedWorld())

@@ -101,7 +101,7 @@ def test_a_state_of_a_guest_that_uses_what_kvm_does_not_have_is_refused() -> Non
     for name, value in changes.items():
         registers = Registers({**state.cpu.registers, name: value})
         other = replace(state, cpu=PlainState(registers))
-        with pytest.raises(StateError, match=r"--engine unicorn$"):
+        with pytest.raises(StateError, match=r"the engine unicorn$"):
             Machine.restore(image, config, other, engine="kvm")
     timed = replace(state, timed=True, timer=(1_000_000, 32))
     with pytest.raises(EngineLimit, match="timer"):

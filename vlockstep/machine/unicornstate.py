@@ -36,7 +36,7 @@ def _registers(model: str, state: CpuState | None) -> Registers:
         if state is not None:
             engine.load(state)
             if not engine.in_long_code:
-                raise StateError("the guest runs 32-bit code: go on with --engine unicorn")
+                raise StateError("the guest runs 32-bit code: go on with the engine unicorn")
         return engine.registers()
     finally:
         engine.close()
