@@ -11,7 +11,9 @@ standard error then.
     log             log: what is in a log
     guests          guests: what comes with vlockstep
     disk            disk: disks in files, of all formats
+    image           image: what is in a guest's image
     cpu             cpu: the CPU models of guests
+    engines         engines: what executes guests on this host
     running         ps, status, events, stop: guests that run on this host
     snapshot        snapshot, suspend, resume: guests that go on from a file
     top             top: all of them, live

@@ -15,10 +15,12 @@ from vlockstep.cli.command import Command, DefaultGroup, Group, TenderCommand, m
 from vlockstep.cli.cpu import cpu
 from vlockstep.cli.demo import demo
 from vlockstep.cli.disk import disk
+from vlockstep.cli.engines import engines
 from vlockstep.cli.figure1 import figure1
 from vlockstep.cli.guest import guest
 from vlockstep.cli.guests import guests
 from vlockstep.cli.host import host
+from vlockstep.cli.image import image
 from vlockstep.cli.keys import keys
 from vlockstep.cli.log import log
 from vlockstep.cli.migrate import migrate, receive
@@ -112,8 +114,10 @@ _add(record, RUN, "record clock -o clock.vlog")
 _add(replay, RUN, "replay clock.vlog --until exits:500")
 app.add_typer(log, name="log", rich_help_panel=RUN)
 _add(guests, RUN, "guests ledger")
+app.add_typer(image, name="image", rich_help_panel=RUN)
 app.add_typer(disk, name="disk", rich_help_panel=RUN)
 app.add_typer(cpu, name="cpu", rich_help_panel=RUN)
+_add(engines, RUN, "engines")
 _add(ps, WATCH, "ps")
 _add(status, WATCH, "status ledger-1")
 _add(events, WATCH, "events ledger-1 --after 0")

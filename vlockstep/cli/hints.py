@@ -9,6 +9,7 @@ _OPTIONS: dict[Key, str] = {
     ("memory",): "--mem MB",
     ("cpu",): "--cpu MODEL",
     ("cpu_limit",): "--cpu-limit MODEL",
+    ("engine",): "--engine ENGINE",
     ("disk", "*"): "--block {}=PATH",
     ("disk", "*", "block_size"): "--block-sector-size {}=N",
     ("nic",): "--net NAME=switch:ENDPOINT",

@@ -37,6 +37,7 @@ def receive(
     macs: options.MacOptions = None,
     console: pairoptions.SharedConsoleOption = options.STDOUT,
     cpu_limit: options.CpuLimitOption = None,
+    engine: options.EngineOption = options.AUTO,
     heartbeat: pairoptions.HeartbeatOption = 50,
     misses: pairoptions.MissesOption = 5,
     max_lag: pairoptions.LagOption = 100,

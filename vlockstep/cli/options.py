@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MEMORY_MB = 512
 DEFAULT_CPU = "westmere"
+AUTO = "auto"
 STDOUT = "-"
 OFF = "off"
 MAX_SECONDS = 86_400
@@ -35,6 +36,12 @@ def cpu_models(incomplete: str) -> list[str]:
     from vlockstep.machine.cpumodels import MODELS
 
     return [name for name in MODELS if name.startswith(incomplete)]
+
+
+def engine_names(incomplete: str) -> list[str]:
+    from vlockstep.machine.engines import CHOICES
+
+    return [name for name in CHOICES if name.startswith(incomplete)]
 
 
 ImageArgument = Annotated[
@@ -160,6 +167,17 @@ CpuLimitOption = Annotated[
         show_default=False,
     ),
 ]
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="ENGINE",
+        rich_help_panel=GUEST,
+        autocompletion=engine_names,
+        help="What executes the guest: unicorn, anywhere, or kvm, at the processor's own speed, "
+        "where `vlockstep engines` says so. auto: unicorn, unless the guest began on kvm.",
+    ),
+]
 DumpcoreOption = Annotated[
     Path | None,
     typer.Option(
@@ -260,6 +278,7 @@ _FIELDS = {
     "memory": "memory",
     "cpu": "cpu",
     "cpu_limit": "cpu_limit",
+    "engine": "engine",
     "listen": "endpoint",
     "connect": "endpoint",
     "reached_at": "reached_at",

@@ -90,6 +90,7 @@ def record(
     console: options.ConsoleOption = options.STDOUT,
     cpu: options.CpuOption = options.DEFAULT_CPU,
     cpu_limit: options.CpuLimitOption = None,
+    engine: options.EngineOption = options.AUTO,
     dumpcore: options.DumpcoreOption = None,
     every: Annotated[
         str,
@@ -115,6 +116,7 @@ def record(
     """
     from vlockstep.cli.execution import execute
     from vlockstep.host.live import LiveWorld
+    from vlockstep.machine import engines
     from vlockstep.machine.basis import basis
     from vlockstep.machine.machine import Machine
     from vlockstep.replay.keyframes import KeyframeMaker
@@ -132,13 +134,14 @@ def record(
         with options.progress_of_disks() as tell:
             guest = parts.open_guest(spec, parts.load_keys(spec), tell=tell)
         assert guest.config is not None
-        machine = Machine(guest.image, guest.config)
+        machine = Machine(guest.image, guest.config, engine=spec.engine)
         machine.core_directory = spec.cores
         reserve_log(log, guest.files)
         output_file = open_empty_console(spec.console, (*guest.files, log))
         world = LiveWorld(output_file, guest.devices.disks, guest.nics)
+        processor = engines.processor(machine.engine_name)
         progress = LogInProgress(
-            LogWriter(log, guest.config, guest.image.path, basis=basis()), interval
+            LogWriter(log, guest.config, guest.image.path, basis=basis(processor)), interval
         )
         recorder = Recorder(world, machine, progress.append, guest.devices.local)
         if interval is not None:

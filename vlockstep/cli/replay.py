@@ -45,6 +45,7 @@ def replay(
             help="Write a core file for gdb here if the guest aborts or is stopped.",
         ),
     ] = None,
+    engine: options.EngineOption = options.AUTO,
     as_json: Annotated[
         bool, typer.Option("--json", rich_help_panel=OTHER, help="Print the result as JSON.")
     ] = False,
@@ -66,7 +67,7 @@ def replay(
     reader = LogReader(log)
     found = playback.find_image(reader, image)
     devices = playback.attach_local(found, reader.config, blocks or [])
-    machine = new_machine(found, reader.config, goal)
+    machine = new_machine(found, reader.config, goal, engine)
     machine.core_directory = dumpcore
     begun = None
     if until is not None and console is None and not devices.local:

@@ -36,6 +36,7 @@ def run(
     console: options.ConsoleOption = options.STDOUT,
     cpu: options.CpuOption = options.DEFAULT_CPU,
     cpu_limit: options.CpuLimitOption = None,
+    engine: options.EngineOption = options.AUTO,
     dumpcore: options.DumpcoreOption = None,
     name: options.NameOption = None,
     run_directory: options.RunDirectoryOption = None,

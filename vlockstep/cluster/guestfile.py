@@ -53,6 +53,7 @@ from vlockstep.machine.config import (
     check_mtu,
 )
 from vlockstep.machine.cpumodels import check_model
+from vlockstep.machine.engines import AUTO, check
 from vlockstep.net.attach import check_mac
 from vlockstep.supervise.specfile import naming
 
@@ -113,6 +114,7 @@ class GuestFile:
     image: str
     memory: int = 64
     cpu: str = "westmere"
+    engine: str = AUTO
     arguments: tuple[str, ...] = ()
     disks: Mapping[str, DiskSetting] = field(default_factory=dict)
     nics: Mapping[str, NicSetting] = field(default_factory=dict)
@@ -297,6 +299,12 @@ def _cpu(value: Any, key: Key) -> str:
     return model
 
 
+def _engine(value: Any, key: Key) -> str:
+    engine: str = text(value, key)
+    check(engine, key)
+    return engine
+
+
 def _one_of(kind: type[StrEnum]) -> Read:
     def read(value: Any, key: Key) -> StrEnum:
         try:
@@ -386,6 +394,7 @@ _READERS: dict[str, Read] = {
     "image": _image,
     "memory": _memory,
     "cpu": _cpu,
+    "engine": _engine,
     "arguments": texts,
     "disk": _disks,
     "nic": _nics,

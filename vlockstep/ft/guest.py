@@ -130,6 +130,9 @@ class Guest:
         """Let it come to a place where it can be stopped."""
         if self._inputs is not None:
             self._inputs.wake()
+            if self.machine.stops_anywhere:
+                self.machine.visit(self.outbox.pause)
+                return
         self.machine.kick()
 
     def capture(self) -> GuestState:
@@ -325,7 +328,7 @@ class Guest:
         if setting.fault is not None:
             places.append(setting.fault.place)
         count_blocks = any(place.position and place.position.blocks for place in places)
-        machine = self._host.machine(setting.image, config, count_blocks)
+        machine = self._host.machine(setting.image, config, count_blocks, setting.engine)
         machine.core_directory = setting.core_directory
         for stop in setting.stops:
             self._visits.append(Fault(stop, partial(self._host.look_around, stop.text, machine)))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vlockstep.errors import HostError
 from vlockstep.host.background import Background
-from vlockstep.machine.basis import basis
+from vlockstep.machine.basis import NOWHERE, Basis
 from vlockstep.machine.config import GuestConfig
 from vlockstep.protocol.journal import Batch
 from vlockstep.protocol.timing import MILLISECOND
@@ -47,10 +47,12 @@ class KeptLog:
         background: Background,
         lost: Callable[[str], None],
         image: Path | None = None,
+        basis: Basis = NOWHERE,
     ) -> None:
         self._path = path
         self._config = config
         self._image = image
+        self._basis = basis
         self._background = background
         self._tell_loss = lost
         self._lock = threading.Lock()
@@ -163,7 +165,7 @@ class KeptLog:
         self._background.submit(job)
 
     def _open(self) -> None:
-        self._writer = LogWriter(self._path, self._config, self._image, basis=basis())
+        self._writer = LogWriter(self._path, self._config, self._image, basis=self._basis)
 
     def _write(self, batches: list[Batch], size: int) -> None:
         if self._held is None:

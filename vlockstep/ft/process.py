@@ -381,9 +381,11 @@ class Process:
     def background(self, name: str) -> Background:
         return BackgroundThread(name)
 
-    def machine(self, image: Image, config: GuestConfig, count_blocks: bool) -> Machine:
+    def machine(
+        self, image: Image, config: GuestConfig, count_blocks: bool, engine: str
+    ) -> Machine:
         expect_room(config.memory)
-        return Machine(image, config, count_blocks=count_blocks)
+        return Machine(image, config, count_blocks=count_blocks, engine=engine)
 
     def condition(self) -> Condition:
         return threading.Condition()

@@ -1055,6 +1055,7 @@ class Replica:
                 self._host.background("log"),
                 self._notice,
                 self._setting.image.path,
+                self._setting.basis_of(self._config),
             )
             if self._setting.keyframes is not None:
                 self._begin_keyframes(self._log, self._setting.keyframes)

@@ -25,7 +25,7 @@ from vlockstep.errors import HostError, LogError, StateError
 from vlockstep.files.atomicfile import sync
 from vlockstep.ft.keptlog import split
 from vlockstep.ft.resumelog import History
-from vlockstep.machine.basis import basis, disagreement
+from vlockstep.machine.basis import Basis, basis, disagreement
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.position import MAX_COUNT
 from vlockstep.machine.state import MachineState
@@ -46,10 +46,13 @@ class Unresumable(LogError):
 
 class ResumeDirectory:
     """Those of a guest; this replica's is called by its `instance`, and has the path of the `image`
-    for people."""
+    for people. Guests that are prepared for it run on the `processor` itself, if one is told."""
 
-    def __init__(self, directory: Path, instance: str, image: Path | None) -> None:
+    def __init__(
+        self, directory: Path, instance: str, image: Path | None, processor: str = ""
+    ) -> None:
         self._directory = directory
+        self._processor = processor
         self._instance = instance
         self._image = image
         self._others: list[Path] = []
@@ -76,7 +79,8 @@ class ResumeDirectory:
             sync(self._directory.parent)
         except OSError as error:
             raise HostError(f"cannot make {self._directory}: {error.strerror}") from error
-        return LogFile(self._path(self._instance), config, self._image, printed, first)
+        path, here = self._path(self._instance), self._basis(config)
+        return LogFile(path, config, self._image, here, printed, first)
 
     def take_over(self, owner: str, config: GuestConfig) -> tuple[LogFile, History]:
         """Begin with all that the log of `owner` holds, which is silent for good. Raises
@@ -89,7 +93,7 @@ class ResumeDirectory:
         except OSError as error:
             raise HostError(f"cannot read the log {path}: {error.strerror}") from error
         try:
-            with closing(_Past(path, config)) as past:
+            with closing(_Past(path, config, self._basis(config))) as past:
                 file = self._begin(config, past.printed, past.first)
                 try:
                     file.write(past.batches())
@@ -111,6 +115,9 @@ class ResumeDirectory:
             raise HostError(f"cannot read the log {path}: {error.strerror}") from error
         return file, past.history(file.path, keyframe)
 
+    def _basis(self, config: GuestConfig) -> Basis:
+        return basis(self._processor if config.sites is not None else "")
+
     def _path(self, instance: str) -> Path:
         return self._directory / f"{instance}{_SUFFIX}"
 
@@ -120,13 +127,20 @@ class LogFile:
     Raises `HostError`, as everything does here."""
 
     def __init__(
-        self, path: Path, config: GuestConfig, image: Path | None, printed: int, first: int = 0
+        self,
+        path: Path,
+        config: GuestConfig,
+        image: Path | None,
+        basis: Basis,
+        printed: int,
+        first: int = 0,
     ) -> None:
         self.path = path
+        self._basis = basis
         self._config = config
         self._image = image
         self._printed = printed
-        self._writer = LogWriter(path, config, image, first, basis())
+        self._writer = LogWriter(path, config, image, first, basis)
         begun = {"first": first} if first else {}
         self._writer.note(_BOOTED, printed=printed, **begun)
         self.sync()
@@ -148,7 +162,9 @@ class LogFile:
 
     def renew(self, keyframe: Keyframe, since: int) -> LogFile:
         path = self.path.with_name(f"{self.path.stem}{_NEXT_SUFFIX}")
-        file = LogFile(path, self._config, self._image, self._printed, keyframe.sequence)
+        file = LogFile(
+            path, self._config, self._image, self._basis, self._printed, keyframe.sequence
+        )
         try:
             file.note_released(keyframe.sequence)
             file.place(keyframe)
@@ -201,7 +217,7 @@ class _Past:
     """Reads what an owner has left: raises `LogError` if that is not of this guest, or damaged. Of
     what was written last a part may be missing; nothing that needed it was released."""
 
-    def __init__(self, path: Path, config: GuestConfig) -> None:
+    def __init__(self, path: Path, config: GuestConfig, here: Basis) -> None:
         self.first = self.next = self.released = self.printed = 0
         self._ended: int | None = None
         self._outputs: deque[int] = deque()
@@ -212,7 +228,7 @@ class _Past:
         try:
             if self._log.version != VERSION or self._log.config != config:
                 raise LogError(f"{path} is the log of another guest, or of one that was set anew")
-            unlike = disagreement(self._log.basis, basis(), "the owner before", "this host")
+            unlike = disagreement(self._log.basis, here, "the owner before", "this host")
             if unlike:
                 raise LogError(f"{path} cannot be followed here: {unlike}")
             self._contents = self._log.contents()

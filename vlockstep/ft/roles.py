@@ -41,7 +41,7 @@ class Roles:
             guest=self._setting.guest,
             secondaries=secondaries,
             endpoint=self._host.endpoint,
-            basis=self._setting.basis,
+            basis=self._setting.basis_of(config),
             kept=None if self._setting.resume is None else 0,
         )
         primary.hold = self.hold
@@ -99,7 +99,7 @@ class Roles:
             self._host.now(),
             guest=self._setting.guest,
             endpoint=self._host.endpoint,
-            basis=self._setting.basis,
+            basis=self._setting.basis_of(config),
             members={member: secondary.members.get(member, "") for member in action.members},
             former=secondary.former,
             left=secondary.left,

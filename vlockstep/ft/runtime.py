@@ -19,9 +19,10 @@ from vlockstep.host.background import Background
 from vlockstep.host.devices import DiskCounters
 from vlockstep.host.live import BlockDevice, Console, Continuation, NetDevice
 from vlockstep.host.mirror import MirroredDisk, Storage
-from vlockstep.machine.basis import Basis, basis
+from vlockstep.machine.basis import Basis, basis, emulated
 from vlockstep.machine.config import BlockConfig, GuestConfig, NetConfig
 from vlockstep.machine.cpumodels import check_limit
+from vlockstep.machine.engines import AUTO
 from vlockstep.machine.image import Image
 from vlockstep.machine.interface import GuestMachine, Probe
 from vlockstep.net.attach import check_room
@@ -72,8 +73,10 @@ class Runtime(Protocol):
     def background(self, name: str) -> Background:
         """A new one, for what would make the protocol wait."""
 
-    def machine(self, image: Image, config: GuestConfig, count_blocks: bool) -> GuestMachine:
-        """What runs the guest; `count_blocks` as for a `Machine`."""
+    def machine(
+        self, image: Image, config: GuestConfig, count_blocks: bool, engine: str
+    ) -> GuestMachine:
+        """What runs the guest; `count_blocks` and `engine` as for a `Machine`."""
 
     def condition(self) -> Condition:
         """What the guest's thread waits on."""
@@ -126,8 +129,8 @@ class Setting:
     the locks on the files that both replicas write, by what they are to the guest. `open_copy`
     opens a file that is to be a shared disk's, as `Devices.open_copy`. `disk_counters`
     count, by name, what becomes of the disks. Of more than `cpu_limit`, a CPU model, no guest is
-    followed. While this replica follows, its `log` gets a keyframe each `keyframes` ns, if that is
-    set. `hold` is as of a `Primary`, at the start.
+    followed. `engine` is one of `engines.CHOICES`. While this replica follows, its `log` gets a
+    keyframe each `keyframes` ns, if that is set. `hold` is as of a `Primary`, at the start.
 
     A guest that starts here can be resumed elsewhere if there is a place for such logs, `resume`,
     until its own has come to `resume_limit` bytes. That gets keyframes: when it has grown by
@@ -156,6 +159,7 @@ class Setting:
     open_copy: Callable[[str, Path, int], Storage] = _no_copies
     disk_counters: Mapping[str, DiskCounters] = field(default_factory=dict)
     cpu_limit: str | None = None
+    engine: str = AUTO
     hold: bool = False
     resume: ResumeStore | None = None
     resume_limit: int = 1 << 28
@@ -163,6 +167,10 @@ class Setting:
     resume_interval: int = 30 * SECOND
     settle: Callable[[], None] = lambda: None
     basis: Basis = field(default_factory=basis)
+
+    def basis_of(self, config: GuestConfig) -> Basis:
+        """That of the guest with this configuration."""
+        return self.basis if config.sites is not None else emulated(self.basis)
 
     def tear(self, output: Output) -> None:
         """An output is about to be made: if the fault's place is in the midst of it, make half of

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from vlockstep.machine.world import Outcome, World
 
 Basis = Mapping[str, str]
-"""By name: `architecture` of the host, version of `unicorn`, digest of `results`."""
+"""By name: `architecture` of the host, version of `unicorn`, digest of `results`, and the
+`processor` if a guest may run on that itself."""
 NOWHERE: Basis = {}
 """That of roles without machines."""
 
@@ -33,6 +34,11 @@ _UNLIKE = {
     "results": "x87 instructions give other results at {who} ({here}) than at {other} ({there}): "
     "take hosts with like processors and C libraries",
 }
+_PROCESSOR = "processor"
+_UNLIKE_PROCESSORS = (
+    "{who} runs the guest on a processor {here}, {other} on {there}: take hosts with like "
+    "processors, or the engine unicorn on one of them"
+)
 
 _INSTRUCTIONS = (
     "d9fe", "d9ff", "d9fb", "d9f2", "d9f3", "d9f0", "d9f1", "d9f9", "d9f8", "d9f5", "d9fa", "d9fd",
@@ -71,19 +77,29 @@ def disagreement(here: Basis, there: Basis, who: str, other: str) -> str:
         found = [which.get(name, "unknown") for which in (here, there)]
         if found[0] != found[1]:
             return unlike.format(who=who, here=found[0], other=other, there=found[1])
+    processors = [which.get(_PROCESSOR, "") for which in (here, there)]
+    if all(processors) and processors[0] != processors[1]:
+        return _UNLIKE_PROCESSORS.format(
+            who=who, here=processors[0], other=other, there=processors[1]
+        )
     return ""
 
 
-@cache
-def basis() -> dict[str, str]:
-    """That of this process."""
+def basis(processor: str = "") -> dict[str, str]:
+    """That of this process, where guests run on a `processor` itself, if that is told."""
     import unicorn
 
-    return {
+    found = {
         "architecture": platform.machine(),
         "unicorn": unicorn.__version__,
         "results": _results(),
     }
+    return found | {_PROCESSOR: processor} if processor else found
+
+
+def emulated(basis: Basis) -> Basis:
+    """The one of a guest that runs on no processor itself."""
+    return {name: value for name, value in basis.items() if name != _PROCESSOR}
 
 
 class _NoExits:
@@ -93,6 +109,7 @@ class _NoExits:
         assert not outcome.reason
 
 
+@cache
 def _results() -> str:
     from vlockstep.machine.config import GuestConfig
     from vlockstep.machine.machine import Machine

@@ -14,20 +14,39 @@ ENGINES = (UNICORN, KVM)
 CHOICES = (AUTO, *ENGINES)
 
 
-def choose(choice: str, config: GuestConfig, key: Key = ("engine",)) -> str:
-    """The engine for a guest, of `CHOICES`. `auto` is Unicorn, unless the guest has traps and this
-    host can do without it. Raises `UsageError` if a guest without traps is to run on KVM."""
+def check(choice: str, key: Key = ("engine",)) -> None:
+    """Raises `UsageError` if that is none of `CHOICES`."""
     if choice not in CHOICES:
         raise UsageError(f"no engine {choice!r}; there are {', '.join(CHOICES)}", key=key)
+
+
+def choose(choice: str, config: GuestConfig, count_blocks: bool = False) -> str:
+    """The engine for a guest, of `CHOICES`. `auto` is Unicorn, unless the guest has traps, nobody
+    counts its blocks and this host can do without it. Raises `UsageError` for `kvm` where that
+    cannot be."""
+    check(choice)
     if choice == KVM and config.sites is None:
         raise UsageError(
-            "this guest was not prepared for the engine kvm: start it, or record it, with "
-            "--engine kvm in the first place",
-            key=key,
+            "this guest was not prepared for the engine kvm: choose that when it is first started",
+            key=("engine",),
+        )
+    if choice == KVM and count_blocks:
+        raise UsageError(
+            "on the engine kvm there are no positions between exits: use unicorn", key=("engine",)
         )
     if choice != AUTO:
         return choice
-    return KVM if config.sites is not None and why_not(config.cpu) == "" else UNICORN
+    able = config.sites is not None and not count_blocks and why_not(config.cpu) == ""
+    return KVM if able else UNICORN
+
+
+def processor(choice: str) -> str:
+    """Whose results the guests have that are prepared for KVM and get this engine here; "" if they
+    get Unicorn's."""
+    from vlockstep.machine.kvm import device
+
+    check(choice)
+    return "" if choice == UNICORN or device.why_not() else device.processor()
 
 
 def why_not(model: str) -> str:

@@ -85,6 +85,7 @@ class Execution:
     ) -> None:
         self.image = image
         self.config = config
+        self.engine_name = engine
         self.memory = memory
         exits = Exits(
             self._out,
@@ -144,6 +145,11 @@ class Execution:
     def counting(self) -> bool:
         """Whether blocks are counted now."""
         return self.engine.counting
+
+    @property
+    def stops_anywhere(self) -> bool:
+        """A visit does not wait for an exit."""
+        return self.engine_name == engines.KVM
 
     @property
     def _end_position(self) -> Position:

@@ -43,7 +43,7 @@ class Machine(Execution):
             )
         memory = Memory(config.memory)
         try:
-            chosen = engines.UNICORN if count_blocks else engines.choose(engine, config)
+            chosen = engines.choose(engine, config, count_blocks)
             super().__init__(image, config, memory, count_blocks, native, chosen)
         except BaseException:
             memory.close()

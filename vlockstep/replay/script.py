@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from vlockstep.errors import UsageError
 from vlockstep.machine.config import GuestConfig
+from vlockstep.machine.engines import AUTO
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import MAX_COUNT, Position, shown
@@ -34,9 +35,10 @@ def parse_goal(text: str) -> int | Position:
     )
 
 
-def new_machine(image: Image, config: GuestConfig, goal: Goal) -> Machine:
+def new_machine(image: Image, config: GuestConfig, goal: Goal, engine: str = AUTO) -> Machine:
     """A machine that can stop at the goal, between exits too."""
-    return Machine(image, config, count_blocks=isinstance(goal, Position) and goal.blocks > 0)
+    count_blocks = isinstance(goal, Position) and goal.blocks > 0
+    return Machine(image, config, count_blocks=count_blocks, engine=engine)
 
 
 class Script:

@@ -350,7 +350,9 @@ class SimulatedHost:
     ) -> Inputs:
         return self.simulation.inputs(self, nics, pause, start)
 
-    def machine(self, image: Image, config: GuestConfig, count_blocks: bool) -> GuestMachine:
+    def machine(
+        self, image: Image, config: GuestConfig, count_blocks: bool, engine: str
+    ) -> GuestMachine:
         return self.simulation.make_machine(image, config, count_blocks)
 
     def launch(self, run: Callable[[], None]) -> None:

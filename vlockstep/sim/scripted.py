@@ -83,6 +83,10 @@ class ScriptedMachine:
         return Position(self.exits, self._blocks)
 
     @property
+    def stops_anywhere(self) -> bool:
+        return False
+
+    @property
     def counting(self) -> bool:
         return self._timer[0] > 0
 

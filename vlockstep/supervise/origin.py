@@ -57,4 +57,4 @@ def boot(spec: ReplicaSpec, tell: Callable[[str], None]) -> Origin:
     identity = uuid.uuid4().hex
     guest = parts.open_guest(spec, parts.load_keys(spec), lambda: identity, tell)
     assert guest.config is not None
-    return Origin(guest, Machine(guest.image, guest.config), identity=identity)
+    return Origin(guest, Machine(guest.image, guest.config, engine=spec.engine), identity=identity)

@@ -13,7 +13,9 @@ from vlockstep.host.attach import Devices, attach
 from vlockstep.machine.boot import check_devices
 from vlockstep.machine.bundled import open_image
 from vlockstep.machine.config import MIB, GuestConfig, NetConfig
+from vlockstep.machine.engines import KVM
 from vlockstep.machine.image import DeviceKind, Image
+from vlockstep.machine.sitefinder import find
 from vlockstep.net import attach as networks
 from vlockstep.net.station import Station
 from vlockstep.program import background
@@ -61,7 +63,13 @@ def open_guest(
         config = None
         if spec.role != "secondary":
             config = GuestConfig(
-                image.digest, spec.memory * MIB, spec.arguments, spec.cpu, devices.blocks, nets
+                image.digest,
+                spec.memory * MIB,
+                spec.arguments,
+                spec.cpu,
+                devices.blocks,
+                nets,
+                find(image, spec.cpu) if spec.engine == KVM else None,
             )
             check_devices(image, config)
     except BaseException:

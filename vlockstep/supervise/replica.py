@@ -19,6 +19,8 @@ from vlockstep.ft.runtime import CONSOLE, Setting
 from vlockstep.ft.transfer import TransferLimits
 from vlockstep.host.attach import Devices
 from vlockstep.host.devices import ConsoleFile, ConsoleStream
+from vlockstep.machine import engines
+from vlockstep.machine.basis import basis
 from vlockstep.machine.world import Outcome
 from vlockstep.protocol.messages import forbidden
 from vlockstep.protocol.timing import MILLISECOND, SECOND, Timing
@@ -187,7 +189,9 @@ class Replica:
         instance = uuid.uuid4().hex
         self._resumes = spec.resumes
         if spec.resume is not None:
-            self._logs = ResumeDirectory(spec.resume, instance, guest.image.path)
+            self._logs = ResumeDirectory(
+                spec.resume, instance, guest.image.path, engines.processor(spec.engine)
+            )
             setting = replace(
                 setting,
                 resume=self._logs,
@@ -222,6 +226,8 @@ def setting_of(
         shared=partial(_shared_locks, guest.devices, console),
         open_copy=guest.devices.open_copy,
         hold=spec.hold,
+        engine=spec.engine,
+        basis=basis(engines.processor(spec.engine)),
         settle=partial(_settle, guest.devices, console),
     )
 

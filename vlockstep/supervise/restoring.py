@@ -47,7 +47,7 @@ def restore(
     check_devices(image, replace(config, nets=nets))
     disks = _disks(spec.disks, snapshot, resumes)
     new = {disk.name: disk.path for disk in disks if not snapshot.disks[disk.name].digest}
-    machine = Machine(image, config)
+    machine = Machine(image, config, engine=spec.engine)
     machine.load(snapshot.machine)
     with ExitStack() as undo:
         _fill(reader, machine, new, tell)

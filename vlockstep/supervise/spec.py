@@ -15,6 +15,7 @@ from typing import Any, Literal
 from vlockstep.errors import Key, UsageError
 from vlockstep.host.attach import DiskSpec
 from vlockstep.machine.cpumodels import check_limit, check_model
+from vlockstep.machine.engines import AUTO, check
 from vlockstep.net.attach import NicSpec
 from vlockstep.protocol.timing import Timing
 
@@ -83,7 +84,8 @@ class ReplicaSpec:
     """A guest, and how it runs here: as the `role` of a replica, or without a role unprotected.
 
     `image` is the name of a bundled guest, or the path of an image. `memory` is in MiB. `cpu_limit`
-    is the CPU model that bounds those of guests on this host, if anything does. Without a
+    is the CPU model that bounds those of guests on this host, if anything does. `engine` is what
+    executes the guest, of `engines.CHOICES`; one that starts on `kvm` is prepared for it. Without a
     `console` file the guest's text goes to standard output. `log`, `cores` (a directory) and `keys`
     (one, too) are None if there are none. A primary listens at its `endpoint`, where a secondary
     connects to it. `arbiter` is the directory of both. `secondaries` is how many a primary waits
@@ -119,6 +121,7 @@ class ReplicaSpec:
     memory: int = 512
     cpu: str = "westmere"
     cpu_limit: str | None = None
+    engine: str = AUTO
     disks: tuple[DiskSpec, ...] = ()
     nics: tuple[NicSpec, ...] = ()
     console: Path | None = None
@@ -164,6 +167,7 @@ class ReplicaSpec:
                 "the guest's command line is not valid UTF-8", key=("arguments",)
             ) from error
         _check_bounds(self)
+        check(self.engine)
         if self.cpu_limit is not None:
             check_model(self.cpu_limit, ("cpu_limit",))
             if self.role != "secondary":  # which gets the primary's

@@ -118,6 +118,7 @@ class _Reader:
             "memory": integer,
             "cpu": text,
             "cpu_limit": text,
+            "engine": text,
             "disk": self._disks,
             "nic": self._nics,
             "console": self._path,

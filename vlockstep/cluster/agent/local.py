@@ -243,6 +243,7 @@ class LocalGuests:
             memory=file.memory if rules else ReplicaSpec.memory,
             cpu=file.cpu if rules else ReplicaSpec.cpu,
             cpu_limit=setting.cpu_limit,
+            engine=file.engine if rules else ReplicaSpec.engine,
             disks=tuple(
                 DiskSpec(
                     name,

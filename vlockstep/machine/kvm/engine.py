@@ -269,7 +269,7 @@ class KvmEngine:
             text += f" {detail}"
         raise EngineLimit(
             f"KVM cannot go on with the guest at {self._general[_RIP]:#x} ({text}): "
-            "start it with the engine unicorn"
+            "start it on the engine unicorn"
         )
 
     def abandon(self) -> None:
@@ -290,7 +290,7 @@ class KvmEngine:
         if wanted:
             raise EngineLimit(
                 "the engine kvm has no positions between exits, and so no timer: "
-                "start the guest with the engine unicorn"
+                "start the guest on the engine unicorn"
             )
 
     def watch_block(self, address: int, action: Callable[[int], None]) -> None:
@@ -435,9 +435,7 @@ class KvmEngine:
                     "go on with the engine unicorn"
                 )
         if registers["cs"] & 3:
-            raise StateError(
-                "the guest runs at another level than 0: go on with the engine unicorn"
-            )
+            raise StateError("the guest is not at level 0: go on with the engine unicorn")
         if registers["ldtr"] & ~3:
             raise StateError("the guest has an LDT: go on with the engine unicorn")
         for name in abi.GENERAL:

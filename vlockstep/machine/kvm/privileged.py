@@ -256,7 +256,7 @@ _OTHERS = (
     "sysretq", "sysexit", "xsetbv", "invpcid", "monitor", "mwait",
 )  # fmt: skip
 """Which the engine does not do."""
-_WITHOUT = "the engine kvm does not have: start it with the engine unicorn"
+_WITHOUT = "the engine kvm does not have: start it on the engine unicorn"
 _WHOLE = {
     f"{prefix}{name}": f"r{name}"
     for name in ("ax", "bx", "cx", "dx", "si", "di", "bp", "sp", "ip")
