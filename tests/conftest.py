@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import support
 from hypothesis import settings
 
 EXPLORING = "exploring"
 """For `--hypothesis-profile`: other examples in each run, by a seed that is shown."""
 SEED = "hypothesis_seed"
+_NOT_ON_KVM = Path(__file__).with_name("not_on_kvm.txt")
+"""A test, or the beginning of what several are called, and why, in each line."""
 settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
 settings.register_profile(
     EXPLORING, settings.get_profile("fixed"), derandomize=False, print_blob=True
@@ -29,6 +32,13 @@ settings.load_profile("fixed")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, help="of a run in which tests are to draw as in that one")
+    parser.addoption(
+        "--engine",
+        choices=["unicorn", "kvm"],
+        default="unicorn",
+        help="what executes the guests of the tests of machine, replay and pair; "
+        "kvm leaves out those that not_on_kvm.txt names",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)  # before hypothesis looks
@@ -36,12 +46,23 @@ def pytest_configure(config: pytest.Config) -> None:
     _heed_interrupts()
     _keep_bytecode(config)
     option = config.option
+    support.on_kvm = option.engine == "kvm"
     if option.seed is None:
         given = getattr(config, "workerinput", {}).get("seed")
         option.seed = random.SystemRandom().getrandbits(32) if given is None else given
     if option.hypothesis_profile == EXPLORING and option.hypothesis_seed is None:
         given = getattr(config, "workerinput", {}).get(SEED)
         option.hypothesis_seed = given or str(random.SystemRandom().getrandbits(64))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On KVM, only the tests of guests that it can execute."""
+    if not support.on_kvm:
+        return
+    named = tuple(line.split()[0] for line in _NOT_ON_KVM.read_text().splitlines() if line)
+    left_out = [item for item in items if item.nodeid.startswith(named)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 def _heed_interrupts() -> None:

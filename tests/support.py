@@ -5,18 +5,20 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from vlockstep.errors import ImageError
 from vlockstep.machine import image as images
 from vlockstep.machine.config import MIB, BlockConfig, GuestConfig, NetConfig
 from vlockstep.machine.image import DeviceKind, Image
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
+from vlockstep.machine.sitefinder import find
 from vlockstep.machine.world import Outcome, World
 from vlockstep.replay.entry import Entry
 from vlockstep.replay.recorder import Recorder
@@ -196,8 +198,16 @@ def trap_tables(handlers: Mapping[int, int]) -> dict[int, bytes]:
     }
 
 
+on_kvm = False
+"""Whether guests are prepared for KVM where they can be, and run on it; see `pytest --engine`."""
+
+
 def config_for(image: Image, *arguments: str, memory: int = 8 * MIB, **more: object) -> GuestConfig:
-    return GuestConfig(image.digest, memory, arguments, **more)  # type: ignore[arg-type]
+    config = GuestConfig(image.digest, memory, arguments, **more)  # type: ignore[arg-type]
+    if on_kvm and "sites" not in more:
+        with suppress(ImageError):
+            return replace(config, sites=find(image, config.cpu))
+    return config
 
 
 def disk_config(capacity: int, local: bool = False, content: str = "") -> dict[str, BlockConfig]:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kvm_guests import prepared
-from support import DATA, RX, TEXT, Elf, Segment, config_for, halt, make_image, sample
+from support import DATA, RWX, RX, TEXT, Elf, Segment, config_for, halt, make_image, sample
 
 from vlockstep.errors import ImageError, LogError, UsageError
 from vlockstep.machine import image as images
@@ -256,3 +256,9 @@ def test_a_site_of_another_image_is_refused_before_anything_else() -> None:
     for engine in ("unicorn", "kvm"):
         with pytest.raises((ImageError, UsageError), match="where the image has none"):
             Machine(other, config, engine=engine)
+
+
+def test_an_image_that_may_write_code_is_refused() -> None:
+    image = make_image(b"\xf4", stack=RWX)
+    with pytest.raises(ImageError, match="a heap in which it may write code"):
+        sitefinder.find(image, "westmere")

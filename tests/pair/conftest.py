@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import support
 from pair_checks import MISSES
 
 from vlockstep.testing import Pair
@@ -17,6 +19,11 @@ __all__ = ["make_any_pair", "make_pair", "pytest_assertrepr_compare"]
 @pytest.fixture
 def make_pair(make_any_pair: MakePair) -> MakePair:
     def make(*arguments: Any, start: bool = True, **options: Any) -> Pair:
-        return make_any_pair(*arguments, start=start, **{"misses": MISSES} | options)
+        pair = make_any_pair(*arguments, start=False, **{"misses": MISSES} | options)
+        if support.on_kvm:
+            pair.specs = {s: replace(spec, engine="kvm") for s, spec in pair.specs.items()}
+        if start:
+            pair.start()
+        return pair
 
     return make

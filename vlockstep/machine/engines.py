@@ -5,6 +5,7 @@ from __future__ import annotations
 from vlockstep.errors import Key, UsageError
 from vlockstep.machine.boot import BootState
 from vlockstep.machine.config import GuestConfig
+from vlockstep.machine.cpumodels import check_model
 from vlockstep.machine.engine import Engine, Exits
 from vlockstep.machine.memory import Memory
 from vlockstep.machine.unicornengine import UnicornEngine
@@ -25,6 +26,7 @@ def choose(choice: str, config: GuestConfig, count_blocks: bool = False) -> str:
     counts its blocks and this host can do without it. Raises `UsageError` for `kvm` where that
     cannot be."""
     check(choice)
+    check_model(config.cpu)
     if choice == KVM and config.sites is None:
         raise UsageError(
             "this guest was not prepared for the engine kvm: choose that when it is first started",

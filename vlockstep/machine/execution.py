@@ -44,7 +44,7 @@ from vlockstep.machine.hypercalls import Hypercalls
 from vlockstep.machine.image import Image
 from vlockstep.machine.memory import BadPointer, Memory
 from vlockstep.machine.position import Position
-from vlockstep.machine.randomness import decode
+from vlockstep.machine.randomness import RandomRead, decode
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.report import (
     LONGEST_INSTRUCTION,
@@ -102,9 +102,12 @@ class Execution:
             if segment.executable:
                 for match in islice(_SELF_LOOP.finditer(segment.data), _MAX_SELF_LOOPS):
                     self.engine.watch_block(segment.address + match.start(), self._spinning)
+        self._random: dict[int, RandomRead] = {}
         self._by_port = Hypercalls(self, image, config).by_port
         if config.sites is not None:
-            self._by_port |= Traps(self, image, config).by_port
+            traps = Traps(self, image, config)
+            self._by_port |= traps.by_port
+            self._random = traps.random
         self._delivery = Delivery(self.engine, memory)
         self._repairs = Repairs(self.engine, MODELS[config.cpu], self._read_as_guest)
         self.world: World = NO_WORLD
@@ -468,6 +471,10 @@ class Execution:
                 self._fail("SYSCALL, which this machine does not have")
                 return
             self._deliver(exceptions.INVALID_OPCODE)
+        elif self._raised == exceptions.INVALID_OPCODE and self.engine["rip"] in self._random:
+            self.engine.take_exception()
+            self._read_random(self._random[self.engine["rip"]])
+            self._raised = None
         elif self._raised is not None:
             vector, self._raised = self._raised, None
             self._fail_if(self._delivery.deliver_exception(vector))
@@ -491,10 +498,15 @@ class Execution:
         """#UD, unless the guest's CPU has the instruction though Unicorn's does not: then it is an
         exit, served at a stop, behind which there is a boundary."""
         code = self.read_virtual(self.engine["rip"], LONGEST_INSTRUCTION)
-        read = decode(code) if self.engine.in_long_code else None
+        read = self._random.get(self.engine["rip"])
+        if read is None and self.engine.in_long_code:
+            read = decode(code)
         if read is None or read.feature not in MODELS[self.config.cpu]:
             self._deliver(exceptions.INVALID_OPCODE)
-            return
+        else:
+            self._read_random(read)
+
+    def _read_random(self, read: RandomRead) -> None:
         self._where = Where.EXIT
         self.engine.give_random(read, self.world.random(self.exits))
         self.engine["rip"] += read.length

@@ -39,6 +39,12 @@ def find(image: Image, model: str) -> tuple[Site, ...]:
     """All of an image, by address, for a CPU of this model. Raises `ImageError` where it cannot be
     told whether bytes are one: code is read from each function's beginning to the next one's, in
     two ways that must agree."""
+    if image.executable_heap:
+        raise ImageError(
+            f"{image.name}: asks for a heap in which it may write code, where there would be no "
+            "traps: such an image cannot run on the processor itself, use the engine unicorn",
+            key=("engine",),
+        )
     starts = [address for address, _ in image.symbols]
     return tuple(
         site if _has(MODELS[model], site, code) else site._replace(kind=UNDEFINED)

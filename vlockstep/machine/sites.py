@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 RDTSC, RDTSCP, CPUID, RANDOM, UNDEFINED = "rdtsc", "rdtscp", "cpuid", "random", "undefined"
-PORTS = {RDTSC: 0x40, RDTSCP: 0x41, CPUID: 0x42, RANDOM: 0x43}
+PORTS = {RDTSC: 0x40, RDTSCP: 0x41, CPUID: 0x42}
 """To which the trap of each kind writes; what remains raises #UD."""
 LONGEST_INSTRUCTION = 15
 _OUT, _UD2, _NOP = 0xE7, b"\x0f\x0b", b"\x90"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import Image
-from vlockstep.machine.memory import BadPointer
 from vlockstep.machine.randomness import RandomRead, decode
 from vlockstep.machine.sites import CPUID, PORTS, RANDOM, RDTSC, RDTSCP, Site
 from vlockstep.machine.unicorncpu import cpuid
@@ -25,15 +24,16 @@ class Traps:
     def __init__(self, machine: Execution, image: Image, config: GuestConfig) -> None:
         self._machine = machine
         self._model = config.cpu
-        self._random: dict[int, RandomRead] = {}
+        self.random: dict[int, RandomRead] = {}
+        """By address, those that raise #UD instead: to set flags within a block is not exact in
+        Unicorn."""
         for site in config.sites or ():
             if site.kind == RANDOM and (read := decode(_original(image, site))) is not None:
-                self._random[site.address] = read
+                self.random[site.address] = read
         self.by_port: dict[int, Callable[[int, int], None]] = {
             PORTS[RDTSC]: self._rdtsc,
             PORTS[RDTSCP]: self._rdtscp,
             PORTS[CPUID]: self._cpuid,
-            PORTS[RANDOM]: self._read_random,
         }
 
     def _rdtsc(self, at: int, _written: int) -> None:
@@ -51,13 +51,6 @@ class Traps:
             engine[name] = value
         if leaf == _FEATURES and engine["cr4"] & _CR4_OSXSAVE:
             engine["rcx"] |= _OSXSAVE
-
-    def _read_random(self, at: int, _written: int) -> None:
-        machine = self._machine
-        read = self._random.get(machine.engine["rip"])
-        if read is None:
-            raise BadPointer("there is no instruction that reads randomness")
-        machine.engine.give_random(read, machine.world.random(at))
 
 
 def _original(image: Image, site: Site) -> bytes:
