@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before hypothesis looks
 def pytest_configure(config: pytest.Config) -> None:
+    _heed_interrupts()
     _keep_bytecode(config)
     option = config.option
     if option.seed is None:
@@ -40,6 +42,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if option.hypothesis_profile == EXPLORING and option.hypothesis_seed is None:
         given = getattr(config, "workerinput", {}).get(SEED)
         option.hypothesis_seed = given or str(random.SystemRandom().getrandbits(64))
+
+
+def _heed_interrupts() -> None:
+    """Processes that tests interrupt shall not ignore it, as what a shell has started in the
+    background does."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _keep_bytecode(config: pytest.Config) -> None:

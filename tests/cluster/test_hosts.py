@@ -13,7 +13,7 @@ from vlockstep.errors import HostError
 from vlockstep.testing import HostCluster, check_ledger
 
 LINES = 100_000
-LEDGER = [f"--lines={LINES}", "--pause=10"]
+LEDGER = [f"--lines={LINES}", "--pause=30", "--work=500"]
 DISK = {"disk": 64 << 20}
 
 
@@ -170,6 +170,7 @@ def test_load_is_balanced(tmp_path: Path) -> None:
         assert {cluster.primary(name) for name in ("one", "two")} == {"a", "b"}
 
 
+@pytest.mark.long
 def test_a_host_is_left_by_way_of_several_others(tmp_path: Path) -> None:
     """Both guests of another host must make room, which hill climbing does not find."""
     capacities = {"a": 1000, "b": 1000, "c": 800}

@@ -10,7 +10,7 @@ from etcd_members import Etcd, wait_for
 from vlockstep.cluster.agent.hostkeys import create_host_keys
 from vlockstep.testing import HostCluster
 
-LEDGER = ["--lines=100000", "--pause=10"]
+LEDGER = ["--lines=100000", "--pause=30", "--work=500"]
 DISK = {"disk": 64 << 20}
 
 

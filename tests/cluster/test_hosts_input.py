@@ -21,7 +21,7 @@ from vlockstep.errors import HostError
 from vlockstep.testing import HostCluster
 from vlockstep.testing.process import environment
 
-LEDGER = ["--lines=100000", "--pause=10"]
+LEDGER = ["--lines=100000", "--pause=30", "--work=500"]
 DISK = {"disk": 64 << 20}
 
 
@@ -195,6 +195,7 @@ def test_a_full_datastore_keeps_outputs_waiting(tmp_path: Path) -> None:
     assert done.stdout.endswith("No space left on device\n")
 
 
+@pytest.mark.long
 @pytest.mark.external("etcd")
 def test_etcd_without_a_quorum(tmp_path: Path) -> None:
     """Guests run on, since their leases are on the datastore; who asks for something is told."""
@@ -243,6 +244,7 @@ int clock_gettime(clockid_t clock, struct timespec *time)
 """
 
 
+@pytest.mark.long
 @pytest.mark.external("gcc")
 def test_clocks_that_jump(tmp_path: Path) -> None:
     """A day ahead, and two back. Nobody's decisions depend on the time of day."""

@@ -207,9 +207,8 @@ def check(drawn: Sequence[Template], cases: Sequence[tuple[bytes, State]]) -> No
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("seed", some([1], *range(2, 6)))
-def test_a_guest_computes_what_a_processor_does(family: str, seed: int) -> None:
-    compare(family, seed, 3)
+def test_a_guest_computes_what_a_processor_does(family: str) -> None:
+    compare(family, 1, 3)
 
 
 @needs_kvm

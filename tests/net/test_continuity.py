@@ -53,14 +53,14 @@ def survives(pair: Pair, clients: Counting, seed: int, what: Callable[[], object
     assert pair.process("secondary").exit_status is None
 
 
-@pytest.mark.parametrize("seed", some(range(5), *range(20)))
+@pytest.mark.parametrize("seed", some(range(2), *range(8)))
 def test_50_clients_outlive_a_killed_primary(tmp_path: Path, seed: int) -> None:
     with protected_kv(tmp_path) as pair, closing(Counting(KV)) as clients:
         survives(pair, clients, seed, pair.crash)
 
 
 @pytest.mark.external("redis-benchmark")
-@pytest.mark.parametrize("seed", some(range(3), *range(10)))
+@pytest.mark.parametrize("seed", some(range(1), *range(5)))
 def test_redis_benchmark_outlives_a_killed_primary(tmp_path: Path, seed: int) -> None:
     with protected_kv(tmp_path) as pair, closing(Counting(KV, 5)) as clients:
         command = "redis-benchmark -t set,incr,get -c 40 -P 4 -n 20000 --csv -h"
@@ -81,7 +81,7 @@ def test_redis_benchmark_outlives_a_killed_primary(tmp_path: Path, seed: int) ->
     assert rows == ['"test"', '"SET"', '"GET"', '"INCR"'], output
 
 
-@pytest.mark.parametrize("seed", some(range(2), *range(5)))
+@pytest.mark.parametrize("seed", some(range(1), *range(3)))
 def test_50_clients_outlive_a_stopped_primary(tmp_path: Path, seed: int) -> None:
     """It wakes up when another one is live, and has nothing to say any more."""
     with protected_kv(tmp_path, SILENCE) as pair, closing(Counting(KV)) as clients:
@@ -90,7 +90,7 @@ def test_50_clients_outlive_a_stopped_primary(tmp_path: Path, seed: int) -> None
         assert pair.process("primary").wait_exit() == 1
 
 
-@pytest.mark.parametrize("seed", some(range(2), *range(5)))
+@pytest.mark.parametrize("seed", some(range(1), *range(3)))
 def test_50_clients_outlive_the_loss_of_the_primary_s_network(tmp_path: Path, seed: int) -> None:
     """Both replicas live on, and the one whom the clients can reach goes on."""
     with protected_kv(tmp_path, SILENCE) as pair, closing(Counting(KV)) as clients:

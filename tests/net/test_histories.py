@@ -40,14 +40,14 @@ def protected_kv(
 
 
 @pytest.mark.parametrize("guest", ["kv", "kv-disk"])
-@pytest.mark.parametrize("seed", some(range(1), *range(10)))
+@pytest.mark.parametrize("seed", some(range(1), *range(5)))
 def test_a_killed_primary(tmp_path: Path, guest: str, seed: int) -> None:
     with protected_kv(tmp_path, seed, guest) as (pair, _):
         pair.crash()
         pair.wait_live()
 
 
-@pytest.mark.parametrize("seed", some(range(1), *range(5)))
+@pytest.mark.parametrize("seed", some(range(1), *range(3)))
 def test_deaths_and_joins(tmp_path: Path, seed: int) -> None:
     """Each time the one that is live dies, and another one joins its heir."""
     with protected_kv(tmp_path, seed) as (pair, clients):
@@ -60,7 +60,7 @@ def test_deaths_and_joins(tmp_path: Path, seed: int) -> None:
             clients.wait(200)
 
 
-@pytest.mark.parametrize("seed", some(range(1), *range(5)))
+@pytest.mark.parametrize("seed", some(range(1), *range(3)))
 def test_switchovers(tmp_path: Path, seed: int) -> None:
     with protected_kv(tmp_path, seed) as (pair, clients):
         for generation in (2, 3, 4):

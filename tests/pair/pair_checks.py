@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
 
 from support import some
 
 from vlockstep.arbiter import DirectoryArbiter
-from vlockstep.testing import Pair, check_ledger
+from vlockstep.replay.entry import Entry
+from vlockstep.replay.logfile import LogReader
+from vlockstep.sim.ledger import inspect_unfinished_ledger
+from vlockstep.sim.sides import SIDES, Side
+from vlockstep.supervise.client import GuestClient
+from vlockstep.supervise.rundir import RunDirectory
+from vlockstep.testing import Pair, check_ledger, replay
 from vlockstep.testing.faults.outside import check_log, said, stopped_because
 from vlockstep.testing.faults.trial import KILLED, LONG, SHORT
 from vlockstep.testing.faults.trial import LINES as LONG_LINES
@@ -16,6 +24,7 @@ from vlockstep.testing.faults.trial import SHORT_LINES as LINES
 
 __all__ = [
     "END",
+    "ENDLESS",
     "KILLED",
     "LINES",
     "LONG",
@@ -26,11 +35,16 @@ __all__ = [
     "check_equal",
     "check_log",
     "check_output",
+    "check_stopped",
+    "entries_of",
     "said",
     "some",
+    "stop",
     "stopped_because",
 ]
 
+ENDLESS = ["--lines=2000", "--pause=20", "--work=500"]
+"""Of a ledger that writes until it is stopped; its disk holds no more lines."""
 MISSES = 40
 """Two seconds without a word, and a replica counts as dead."""
 
@@ -56,3 +70,30 @@ def check_ends(pair: Pair, names: Iterable[str], lines: int) -> None:
     assert len({end.memory_digest for end in finished}) == 1
     assert all(end.registers == finished[0].registers for end in finished)
     assert DirectoryArbiter(pair.arbiter, "test").reigns()[-1].ended
+
+
+def stop(pair: Pair, name: str = "primary") -> None:
+    """End the guest there, and wherever else it is."""
+    with closing(GuestClient(RunDirectory(pair.directory / "run"), name)) as guest:
+        guest.ask("stop")
+
+
+def entries_of(log: Path) -> list[Entry]:
+    with closing(LogReader(log)) as reader:
+        return [*reader.entries()]
+
+
+def check_stopped(pair: Pair, *sides: Side, ledger: bool = True) -> None:
+    """The guest was ended there by `stop`. Their logs are of one execution, and so is what a ledger
+    has shown."""
+    for side in sides or SIDES:
+        assert pair.process(side).wait_exit() == 0, pair.process(side).report()
+    logs = sorted((pair.log(side) for side in sides or SIDES), key=lambda log: log.stat().st_size)
+    assert replay(logs[-1]).status is None, "the log ends before the guest"
+    longest = entries_of(logs[-1])
+    for log in logs[:-1]:
+        found = entries_of(log)
+        assert found == longest[: len(found)]
+    if ledger:
+        report = inspect_unfinished_ledger(pair.transcript, pair.disk())
+        assert report.ok, report

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from pair_checks import LONG, LONG_LINES, check_output, some
+from pair_checks import check_output, some
 
 from vlockstep.arbiter import DirectoryArbiter
 from vlockstep.testing import Pair
 from vlockstep.testing.plugin import MakePair
 from vlockstep.testing.process import ReplicaProcess
+
+LINES = 150
+GUEST = [f"--lines={LINES}", "--pause=10", "--work=500"]
+"""Held in the middle, it has a second left for whoever joins: it must go on for that."""
+HELD = ["--stop-at", "entry:100"]
 
 
 def join(pair: Pair, name: str, *options: object, to: str = "primary") -> ReplicaProcess:
@@ -25,7 +30,7 @@ def join(pair: Pair, name: str, *options: object, to: str = "primary") -> Replic
 def check(pair: Pair, *left: str) -> None:
     """The world has seen it once."""
     check_equally_ended(pair, *left)
-    check_output(pair, LONG_LINES)
+    check_output(pair, LINES)
 
 
 def check_equally_ended(pair: Pair, *left: str) -> None:
@@ -43,7 +48,7 @@ def members(pair: Pair) -> list[int]:
 
 def alone(make_pair: MakePair, **options: object) -> Pair:
     """A primary whose secondary has died, and whose guest is held in the middle."""
-    pair = make_pair("ledger", LONG, primary_options=["--stop-at", "entry:100"], **options)
+    pair = make_pair("ledger", GUEST, primary_options=HELD, **options)
     pair.wait_reached("primary")
     pair.crash("secondary")
     assert pair.wait_live("primary") == 2
@@ -51,12 +56,11 @@ def alone(make_pair: MakePair, **options: object) -> Pair:
 
 
 def failed_over(
-    make_pair: MakePair, guest: str = "ledger", arguments: Sequence[str] = LONG, **options: object
+    make_pair: MakePair, guest: str = "ledger", arguments: Sequence[str] = GUEST, **options: object
 ) -> Pair:
     """A secondary that has taken over, and whose guest is held in the middle."""
-    stop = ["--stop-at", "entry:100"]
     pair = make_pair(
-        guest, arguments, reachable=True, crash_at="entry:50", secondary_options=stop, **options
+        guest, arguments, reachable=True, crash_at="entry:50", secondary_options=HELD, **options
     )
     assert pair.wait_live() == 2
     pair.wait_reached("secondary")
@@ -88,7 +92,7 @@ def test_after_a_failover(make_pair: MakePair, keys: bool) -> None:
 @pytest.mark.parametrize("lost", some(["primary"], "secondary", "third"))
 def test_of_three_one_dies(make_pair: MakePair, lost: str) -> None:
     """A pair that was joined stays protected, whoever dies."""
-    pair = make_pair("ledger", LONG, reachable=True, primary_options=["--stop-at", "entry:100"])
+    pair = make_pair("ledger", GUEST, reachable=True, primary_options=HELD)
     pair.wait_reached("primary")
     join(pair, "third")
     for name in ("secondary", "third"):  # they know each other

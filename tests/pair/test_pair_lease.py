@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pair_checks import LINES, SHORT, check_output
+from pair_checks import ENDLESS, LINES, SHORT, check_output, check_stopped, stop
 
 from vlockstep.arbiter import DirectoryArbiter
 from vlockstep.testing import Pair, check_ledger
@@ -15,7 +15,7 @@ from vlockstep.testing.plugin import MakePair
 
 LEASE = 1000
 LONG_LINES = 200
-LONG = (f"--lines={LONG_LINES}", "--pause=20")
+LONG = [f"--lines={LONG_LINES}", "--pause=20"]
 PLACE = "entry:40"
 WAITS = r"waiting for the lease of generation 1 to run out \(owner primary-"
 TAKEN = r"the lease of generation 1 was taken from it, since it had run out"
@@ -129,16 +129,20 @@ def test_the_guest_of_an_owner_that_cannot_reach_the_arbiter_is_started_elsewher
 
 @pytest.mark.parametrize("lease", [0, LEASE])
 def test_a_lone_primary_is_joined_and_followed(make_pair: MakePair, lease: int) -> None:
-    pair = leased(make_pair)
+    pair = leased(make_pair, stop_at=["entry:20"])
     pair.specs["primary"] = replace(pair.specs["primary"], lease=lease)
     pair.arguments = LONG
     pair.start_primary()
     assert pair.process("primary").wait_event("alone")["generation"] == 1
     assert pair.process("primary").count("unprotected") == 0
-    pair.join("third")
+    pair.wait_reached("primary")
+    third = pair.join("third", wait=False)
+    third.wait_event("loading")
+    pair.go("primary")
+    pair.process("primary").wait_event("joined")
     pair.crash()
-    assert pair.process("third").wait_live() == 3
-    assert pair.process("third").wait_exit() == 0
+    assert third.wait_live() == 3
+    assert third.wait_exit() == 0
     check_output(pair, LONG_LINES)
     reigns = DirectoryArbiter(pair.arbiter, "test").reigns()
     assert [reign.record.lease for reign in reigns] == [lease * 1_000_000] * 3
@@ -146,11 +150,12 @@ def test_a_lone_primary_is_joined_and_followed(make_pair: MakePair, lease: int) 
 
 def test_a_protected_pair_takes_over_and_swaps_with_a_lease(make_pair: MakePair) -> None:
     pair = leased(make_pair, 1)
-    pair.arguments = LONG
+    pair.arguments = ENDLESS
     pair.start()
     assert pair.switchover() == 2
     pair.crash("secondary")
-    assert pair.process("primary").wait_exit() == 0
-    check_output(pair, LONG_LINES)
+    assert pair.wait_live("primary") == 3
+    stop(pair)
+    check_stopped(pair, "primary")
     reigns = DirectoryArbiter(pair.arbiter, "test").reigns()
     assert [reign.record.lease for reign in reigns] == [LEASE * 1_000_000] * 3

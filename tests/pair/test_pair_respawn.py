@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from commands import wait_until
 from pair_checks import LONG, LONG_LINES, check_output, said
 
 from vlockstep.arbiter import DirectoryArbiter
@@ -16,6 +17,10 @@ from vlockstep.supervise.rundir import RunDirectory
 from vlockstep.testing import Pair, PairError
 from vlockstep.testing.plugin import MakePair
 from vlockstep.testing.process import TIMEOUT
+
+LINES = 150
+GUEST = [f"--lines={LINES}", "--pause=10", "--work=500"]
+"""Held in the middle, it has a second left for whoever joins: it must go on for that."""
 
 
 def command(pair: Pair, name: str) -> str:
@@ -42,7 +47,7 @@ def wait_end(pair: Pair, name: str) -> None:
 def test_respawn(make_pair: MakePair, failed: str) -> None:
     """The command's replica joins, and takes over when the other one dies, too."""
     left = "secondary" if failed == "primary" else "primary"
-    pair = make_pair("ledger", LONG, start=False, reachable=True)
+    pair = make_pair("ledger", GUEST, start=False, reachable=True)
     options = ["--respawn", command(pair, "third"), "--stop-at", "entry:100"]
     pair.start_primary(*(options if left == "primary" else ["--crash-at", "entry:50"]))
     pair.start_secondary(*(options if left == "secondary" else []))
@@ -56,7 +61,7 @@ def test_respawn(make_pair: MakePair, failed: str) -> None:
     process.wait_event("protected")
     pair.crash(left)
     wait_end(pair, "third")
-    check_output(pair, LONG_LINES)
+    check_output(pair, LINES)
     reigns = DirectoryArbiter(pair.arbiter, "test").reigns()
     assert [len(reign.record.members) for reign in reigns] == [2, 1, 2, 1]
 
@@ -66,9 +71,12 @@ def test_respawn_that_cannot_be(make_pair: MakePair, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     script = f"echo $VLOCKSTEP_NAME of $VLOCKSTEP_IMAGE >&2; echo $$ > {mark}; exec sleep 1000"
     respawn = shlex.join(["sh", "-c", script])
-    pair = make_pair("ledger", LONG, primary_options=["--respawn", respawn])
+    options = ["--respawn", respawn, "--stop-at", "entry:100"]
+    pair = make_pair("ledger", LONG, primary_options=options)
     pair.crash("secondary")
     pair.process("primary").wait_notice("^sh: primary of ledger$")
+    wait_until(lambda: mark.exists() and mark.read_text())
+    pair.go("primary")
     assert pair.process("primary").wait_exit() == 0
     check_output(pair, LONG_LINES)
     assert not Path(f"/proc/{mark.read_text().strip()}").exists()

@@ -64,6 +64,11 @@ def running(make_pair: MakePair, arguments: tuple[str, ...] = SHORT, **options: 
     return pair
 
 
+def wait_lines(pair: Pair, more: int) -> None:
+    lines = pair.transcript.count(b"\n") + more
+    wait_until(lambda: pair.transcript.count(b"\n") >= lines)
+
+
 def logs(pair: Pair) -> list[str]:
     return sorted(path.stem for path in logs_of(pair).iterdir())
 
@@ -115,9 +120,7 @@ def test_it_is_resumed_again_and_again(make_pair: MakePair) -> None:
     pair = running(make_pair, LONG)
     last = pair.process("primary")
     for turn in range(3):
-        lines = pair.transcript.count(b"\n")
-        while pair.transcript.count(b"\n") < lines + 20:
-            assert last.exit_status is None
+        wait_lines(pair, 20)
         last.signal(signal.SIGKILL)
         last.wait_exit()
         last = pair.restart(f"outsider-{turn}")
@@ -214,8 +217,7 @@ def test_a_guest_with_interrupts_goes_on_at_a_keyframe(make_pair: MakePair) -> N
 
 def test_an_owner_that_was_only_stopped_spoils_nothing(make_pair: MakePair) -> None:
     pair = running(make_pair, LONG)
-    while pair.transcript.count(b"\n") < 20:
-        pass
+    wait_lines(pair, 20)
     pair.pause("primary")
     outsider = pair.restart("outsider")
     outsider.wait_event("live")
@@ -226,9 +228,9 @@ def test_an_owner_that_was_only_stopped_spoils_nothing(make_pair: MakePair) -> N
 
 def test_a_log_that_is_too_long_is_removed_first(make_pair: MakePair) -> None:
     """What comes behind is made without it; whoever restarts the guest finds none, and boots it."""
-    pair = resumable(make_pair, ("--reads=400000",), "clock")
+    pair = resumable(make_pair, ("--reads=260000",), "clock")
     pair.specs["primary"] = replace(pair.specs["primary"], resume_limit=1)
-    pair.specs["primary"] = replace(pair.specs["primary"], test=TestSpec(crash="release:200000"))
+    pair.specs["primary"] = replace(pair.specs["primary"], test=TestSpec(crash="release:130000"))
     pair.start_primary()
     primary = pair.process("primary")
     primary.wait_notice("the log of the guest has come to 1 MiB; .* it boots")
@@ -246,16 +248,13 @@ def test_a_log_that_is_too_long_is_removed_first(make_pair: MakePair) -> None:
 def test_where_a_guest_has_moved_to_no_log_is_kept(make_pair: MakePair) -> None:
     """The one from which it came is of no use, and goes."""
     pair = running(make_pair, LONG)
-    while pair.transcript.count(b"\n") < 20:
-        pass
+    wait_lines(pair, 20)
     third = pair.receive("third")
     assert pair.migrate("third").wait_exit() == 0
     third.wait_event("live")
     assert pair.process("primary").wait_exit() == 0
     assert not logs(pair)
-    lines = pair.transcript.count(b"\n")
-    while pair.transcript.count(b"\n") < lines + 20:
-        assert third.exit_status is None
+    wait_lines(pair, 20)
     third.signal(signal.SIGKILL)
     third.wait_exit()
     before = pair.transcript

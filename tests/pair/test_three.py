@@ -17,7 +17,9 @@ from vlockstep.testing.process import TIMEOUT, ReplicaProcess
 from vlockstep.wire import keys as key_files
 
 LINES = 60
-GUEST = (f"--lines={LINES}", "--pause=20", "--work=1000")
+GUEST = (f"--lines={LINES}", "--pause=5", "--work=1000")
+FIRST, SECOND = "entry:50", "entry:150"
+"""Where the guest waits for `go`, on each that executes it."""
 ANYWHERE = "tcp://127.0.0.1:0"
 
 
@@ -42,12 +44,10 @@ class Three:
     def __getitem__(self, name: str) -> ReplicaProcess:
         return self.processes[name]
 
-    def wait_lines(self, count: int) -> None:
-        """Until so many are on the console."""
-        deadline = time.monotonic() + TIMEOUT
-        while self._console.read_bytes().count(b"\n") < count:
-            assert time.monotonic() < deadline, self.report()
-            time.sleep(0.01)
+    def go(self) -> None:
+        """The guest goes on, on all of them."""
+        for process in self.processes.values():
+            process.go()
 
     def wait_heir(self, *left: str) -> str:
         """Who of those that are left takes over."""
@@ -71,6 +71,7 @@ class Three:
                 role, "ledger", "--json", "--arbiter", self.arbiter, "--console", self._console,
                 "--block", f"disk={self._disk}", "--log", self._directory / f"{name}.vlog",
                 "--run-dir", self._directory / "run", "--misses", MISSES, *self._keys, *options,
+                "--stop-at", FIRST, "--stop-at", SECOND,
                 *(["--", *GUEST] if role == "primary" else []),
             ],
             self.report,
@@ -91,14 +92,16 @@ def three(directory: Path, keys: bool = False) -> Iterator[Three]:
 @pytest.mark.parametrize("keys", [False, True], ids=["without keys", "with keys"])
 def test_two_die_one_after_the_other(tmp_path: Path, keys: bool) -> None:
     with three(tmp_path, keys) as replicas:
-        replicas.wait_lines(10)
+        replicas["primary"].wait_reached()
         replicas["primary"].signal(signal.SIGKILL)
         heir = replicas.wait_heir("one", "other")
         last = "other" if heir == "one" else "one"
         assert replicas[heir].wait_event("live")["protected"]
-        replicas.wait_lines(30)
+        replicas.go()
+        replicas[heir].wait_event("reached", place=SECOND)
         replicas[heir].signal(signal.SIGKILL)
         assert not replicas[last].wait_event("live")["protected"]
+        replicas.go()
         assert replicas[last].wait_exit() == 0
         replicas.check()
         reigns = DirectoryArbiter(replicas.arbiter, "test").reigns()
@@ -110,8 +113,11 @@ def test_two_die_one_after_the_other(tmp_path: Path, keys: bool) -> None:
 def test_a_secondary_that_dies_leaves_the_guest_protected(tmp_path: Path, lost: str) -> None:
     left = "other" if lost == "one" else "one"
     with three(tmp_path) as replicas:
-        replicas.wait_lines(10)
+        replicas["primary"].wait_reached()
         replicas[lost].signal(signal.SIGKILL)
+        replicas["primary"].wait_status(lambda status: status["members"] == 2)
+        replicas.go()
+        replicas.go()
         assert replicas["primary"].wait_exit() == replicas[left].wait_exit() == 0
         assert not replicas["primary"].count("unprotected")
         replicas.check()
@@ -121,8 +127,11 @@ def test_a_secondary_that_dies_leaves_the_guest_protected(tmp_path: Path, lost: 
 
 def test_a_primary_that_leaves_hands_over_to_one_and_the_other_follows(tmp_path: Path) -> None:
     with three(tmp_path) as replicas:
-        replicas.wait_lines(10)
+        replicas["primary"].wait_reached()
         replicas["primary"].signal(signal.SIGTERM)
+        replicas["primary"].wait_status(lambda status: status["state"] == "holding")
+        replicas.go()
+        replicas.go()
         heir = replicas.wait_heir("one", "other")
         assert replicas["primary"].wait_exit() == 0
         assert replicas["one"].wait_exit() == replicas["other"].wait_exit() == 0

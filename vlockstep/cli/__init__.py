@@ -4,7 +4,7 @@ Everything that costs time to import is imported by the command that needs it. S
 belongs to the guest's console where there is one; what vlockstep itself has to say goes to
 standard error then.
 
-    app             app: all commands
+    app             app: all commands; application: those that a command line needs
     run             run: to run a guest unprotected
     record          record: to keep every input of it
     replay          replay: to execute it again
@@ -73,12 +73,12 @@ def _command() -> None:
     heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if heeded:  # nobody wants to see which import Ctrl-C met
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from vlockstep.cli.app import app
+    from vlockstep.cli.app import application
 
     if heeded:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        app(prog_name="vlockstep")
+        application(sys.argv[1:])(prog_name="vlockstep")
     except VlockstepError as error:
         from vlockstep.cli.hints import add_hint
 

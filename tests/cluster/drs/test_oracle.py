@@ -123,7 +123,7 @@ def test_it_is_as_even_as_can_be() -> None:
     )
 
 
-@pytest.mark.parametrize("seed", some([0], *range(1, 25)))
+@pytest.mark.parametrize("seed", some([0], *range(1, 8)))
 @pytest.mark.timeout(300)
 def test_hill_climbing_is_at_most_five_percent_worse(seed: int) -> None:
     climbed, solved = compare(seed, 2)
