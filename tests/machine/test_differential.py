@@ -10,6 +10,7 @@ import platform
 import random
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -220,9 +221,14 @@ def test_on_kvm_a_guest_has_each_bit_of_what_a_processor_does(family: str, seed:
     results = zip(drawn, cases, run_natively(cases), run_as_guest(cases, MODEL, "kvm"), strict=True)
     for template, (code, start), native, guest in results:
         states = "\n".join(map(describe, (start, native, guest)))
-        assert native == guest, (
+        assert _lasting(native) == _lasting(guest), (
             f"{template.name} ({code.hex(' ')}) differs: at first, natively, on KVM\n{states}"
         )
+
+
+def _lasting(state: State) -> State:
+    """But for FIP, FCS, FOP and FDP, which some processors lose when Linux switches threads."""
+    return replace(state, fpu=state.fpu[:12] + state.fpu[28:])
 
 
 @pytest.mark.long
