@@ -19,6 +19,7 @@ from benchmarks import (
     figure,
     growth,
     join,
+    kvm,
     lag,
     memory,
     migration,
@@ -31,17 +32,19 @@ from benchmarks import (
 )
 from benchmarks.contest import Report
 from benchmarks.programs import missing
-from vlockstep import program
+from vlockstep import GuestConfig, program
+from vlockstep.machine import engines
 
 
 class Benchmark(NamedTuple):
     """`measure` takes a directory of its own, which is deleted afterwards, and the number of
-    rounds; `rounds` are as many as it takes to see a few percent, and all within ten minutes."""
+    rounds; `rounds` are as many as it takes to see a few percent, and all within twenty minutes."""
 
     measure: Callable[[Path, int], Report]
     rounds: int
     needs: tuple[str, ...] = ()
     """Programs."""
+    on_kvm: bool = False
 
 
 _NETWORK = ("redis-benchmark", "ip")
@@ -66,6 +69,10 @@ BENCHMARKS = {
     "growth-ram": Benchmark(growth.over_ram, 4),
     "failover": Benchmark(pair.killed, 50),
     "failover-silent": Benchmark(pair.stopped, 10),
+    "kvm-sort": Benchmark(kvm.sort, 3, kvm.SORT_NEEDS, on_kvm=True),
+    "kvm-loops": Benchmark(kvm.loops, 3, kvm.NEEDS, on_kvm=True),
+    "kvm-exits": Benchmark(kvm.exit_cost, 3, on_kvm=True),
+    "kvm-failover": Benchmark(kvm.failover, 5, on_kvm=True),
     "balance": Benchmark(balance.quality, 2),
     "balance-large": Benchmark(balance.speed, 3),
     "kv": Benchmark(network.throughput, 3, _NETWORK),
@@ -143,7 +150,10 @@ def _check_figure(parser: argparse.ArgumentParser, path: Path, names: list[str])
 
 
 def _measure(name: str, benchmark: Benchmark, rounds: int | None) -> Report:
-    if lacking := missing(benchmark.needs):
+    lacking = missing(benchmark.needs)
+    if benchmark.on_kvm:
+        lacking = lacking or engines.why_not(GuestConfig.cpu)
+    if lacking:
         return Report(f"{name}: not measured", "", {}, notes=[lacking])
     with tempfile.TemporaryDirectory(prefix="vlockstep-benchmark-") as directory:
         return benchmark.measure(Path(directory), rounds or benchmark.rounds)

@@ -14,6 +14,7 @@ from statistics import median
 from benchmarks.contest import Claim, Contestant, Report, interleave
 from benchmarks.guests import SampleGuest, timed
 from vlockstep import ConsoleFile
+from vlockstep.machine import engines
 
 RDTSC_TARGET, PUTS_TARGET = 3.0, 5.0
 """Microseconds."""
@@ -23,12 +24,12 @@ _LINE = b"clock says that it is about now\n"
 
 
 def measure(directory: Path, rounds: int) -> Report:
-    contestants = [
-        *_contestants(directory, "RDTSC", "reads", _RDTSC),
-        *_contestants(directory, "puts", "puts", _PUTS),
+    all_of_them = [
+        *contestants(directory, "RDTSC", "reads", _RDTSC),
+        *contestants(directory, "puts", "puts", _PUTS),
         Contestant("puts, its console file alone", lambda: _console_cost(directory / "alone.txt")),
     ]
-    figures = interleave(contestants, rounds)
+    figures = interleave(all_of_them, rounds)
     claims = [
         Claim("a recorded RDTSC", median(figures["RDTSC, recorded"]), RDTSC_TARGET, False, "µs"),
         Claim("a recorded puts", median(figures["puts, recorded"]), PUTS_TARGET, False, "µs"),
@@ -36,13 +37,16 @@ def measure(directory: Path, rounds: int) -> Report:
     return Report("exits: what each costs, in CPU time", "µs", figures, claims)
 
 
-def _contestants(directory: Path, title: str, option: str, count: int) -> list[Contestant]:
+def contestants(
+    directory: Path, title: str, option: str, count: int, engine: str = engines.AUTO
+) -> list[Contestant]:
+    """That make so many exits of the kind of this option of `clock`."""
     other = "--puts=0" if option == "reads" else "--reads=1"
 
     def guest(exits: int) -> SampleGuest:
-        folder = directory / f"{option}-{exits}"
+        folder = directory / f"{engine}-{option}-{exits}"
         arguments = (f"--{option}={exits}", other, "--walltime=1")
-        return SampleGuest(folder, "clock", *arguments, clock=time.process_time)
+        return SampleGuest(folder, "clock", *arguments, clock=time.process_time, engine=engine)
 
     short, long = guest(_SHORT), guest(_SHORT + count)
 

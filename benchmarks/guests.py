@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from vlockstep import (
@@ -22,6 +23,7 @@ from vlockstep import (
     Sequence,
     open_image,
 )
+from vlockstep.machine import engines, sitefinder
 
 _DISK_NAME, _DISK_HANDLE = "disk", 1
 
@@ -37,11 +39,11 @@ def timed(action: Callable[[], object], clock: Clock = time.perf_counter) -> flo
 
 
 class SampleGuest:
-    """A bundled guest whose console, log and disk are files in `directory`.
+    """A guest whose console, log and disk are files in `directory`.
 
     Each method runs it once from boot to halt and returns the seconds that took, without those
     of making the machine; with those of opening and closing the log. `RuntimeError` if its
-    status is not 0. The seconds are those of `clock`.
+    status is not 0. The seconds are those of `clock`. On the engine kvm, it has traps.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class SampleGuest:
         *arguments: str,
         disk_size: int = 0,
         clock: Clock = time.perf_counter,
+        engine: str = engines.AUTO,
     ) -> None:
         directory.mkdir(parents=True)
         self.console, self.log = directory / "console.txt", directory / "log.vlog"
@@ -60,8 +63,11 @@ class SampleGuest:
                 file.truncate(disk_size)
         blocks = {_DISK_NAME: BlockConfig(disk_size)} if disk_size else {}
         self.image = open_image(name)
-        self._clock = clock
-        self.config = GuestConfig(self.image.digest, arguments=arguments, blocks=blocks)
+        self._clock, self._engine = clock, engine
+        config = GuestConfig(self.image.digest, arguments=arguments, blocks=blocks)
+        if engine == engines.KVM:
+            config = replace(config, sites=sitefinder.find(self.image, config.cpu))
+        self.config = config
 
     def live(self) -> float:
         """Unprotected: nothing is logged."""
@@ -93,7 +99,7 @@ class SampleGuest:
         disk = Disk(self._disk) if self._disk is not None else None
         with (
             closing(ConsoleFile(self.console)) as console,
-            closing(Machine(self.image, self.config)) as machine,
+            closing(Machine(self.image, self.config, engine=self._engine)) as machine,
         ):
             world = LiveWorld(console, {_DISK_HANDLE: disk} if disk is not None else {})
             seconds = timed(lambda: outcomes.append(run(machine, world)), self._clock)

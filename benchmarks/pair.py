@@ -80,15 +80,24 @@ def stopped(directory: Path, rounds: int) -> Report:
 
 def _failover(directory: Path, rounds: int, number: signal.Signals, target: float) -> Report:
     what = f"{number.name} to live"
-
-    def gap() -> float:
-        with protected(directory, "ledger", "--lines=100000", "--pause=1", misses=5) as pair:
-            return strike(pair, number) * 1000
-
-    figures = interleave([Contestant(what, gap)], rounds)
+    figures = interleave([Contestant(what, lambda: gap(directory, number))], rounds)
     gaps = figures[what]
     claims = [Claim(f"{what}, median", median(gaps), target, at_least=False, unit="ms")]
     return Report(f"failover of a ledger: {what}", "ms", figures, claims)
+
+
+def gap(directory: Path, number: signal.Signals, *options: object) -> float:
+    """Milliseconds from the signal to live, of a new pair with these options."""
+    with protected(
+        directory,
+        "ledger",
+        "--lines=100000",
+        "--pause=1",
+        misses=5,
+        primary_options=options,
+        secondary_options=options,
+    ) as pair:
+        return strike(pair, number) * 1000
 
 
 def strike(pair: Pair, number: signal.Signals) -> float:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 QEMU = "qemu-system-x86_64"
+_GUESTS = Path(__file__).parents[1] / "guests"
 _PACKAGES = {
     QEMU: "qemu-system-x86",
     "gcc": "gcc",
@@ -24,6 +26,11 @@ def missing(programs: Iterable[str]) -> str:
         return ""
     packages = " ".join(sorted({_PACKAGES[program] for program in absent}))
     return f"there is no {' and no '.join(absent)} here: apt-get install {packages}"
+
+
+def build(target: str, directory: Path) -> None:
+    """What `make -C guests` knows by this name, into `directory`."""
+    text_of(["make", "-C", str(_GUESTS), target, f"OUT={directory}"])
 
 
 def text_of(command: Sequence[str], status: int = 0) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.programs import QEMU, text_of
+from benchmarks import programs
+from benchmarks.programs import QEMU
 
 NEEDS = (QEMU, "gcc", "make")
 HALTED = 1
 """QEMU's exit status when the guest halts with status 0."""
-_GUESTS = Path(__file__).parents[1] / "guests"
 _MACHINE = (
     "-nodefaults -no-user-config -display none -net none -machine pc -accel tcg "
     "-chardev stdio,id=console -device isa-debugcon,iobase=0xe9,chardev=console "
@@ -24,7 +24,7 @@ _MACHINE = (
 
 def build(directory: Path, guest: str = "sort") -> Path:
     """The kernel for `command`, built in `directory`."""
-    text_of(["make", "-C", str(_GUESTS), "qemu", f"OUT={directory}"])
+    programs.build("qemu", directory)
     return directory / f"{guest}-qemu.elf"
 
 

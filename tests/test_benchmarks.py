@@ -15,7 +15,9 @@ from benchmarks.contest import Claim, Contestant, Figures, Report, interleave, p
 from benchmarks.events import bytes_per_entry
 from benchmarks.growth import PER_ENTRY, PER_SECOND, Sample, side_by_side
 from benchmarks.guests import SampleGuest
+from benchmarks.kvmexit import bare_exits
 from benchmarks.programs import missing, text_of
+from vlockstep.machine.kvm import device
 from vlockstep.testing.usage import Usage
 
 ROOT = Path(__file__).parents[1]
@@ -127,6 +129,25 @@ def test_qemu_prints_what_vlockstep_prints(tmp_path: Path) -> None:
         assert text_of(command, qemu.HALTED) == expected
 
 
+@pytest.mark.external("gcc", "make")
+def test_natively_sort_prints_what_vlockstep_prints(tmp_path: Path) -> None:
+    programs.build("native", tmp_path)
+    expected = console_of("vlockstep", "run", "sort")
+    assert text_of([str(tmp_path / "sort-native"), " ".join(ARGUMENTS)]) == expected
+
+
+@pytest.mark.external("gcc", "make")
+def test_loops_print_the_same_natively_and_under_unicorn(tmp_path: Path) -> None:
+    for target in ("native", "loops"):
+        programs.build(target, tmp_path)
+    arguments = ("--x87=1000", "--sse=1000")
+    guest = SampleGuest(tmp_path / "guest", str(tmp_path / "loops.hvt"), *arguments)
+    guest.live()
+    assert guest.console.read_text() == text_of(
+        [str(tmp_path / "loops-native"), " ".join(arguments)]
+    )
+
+
 @pytest.mark.external("qemu-system-x86_64", "gcc", "make")
 def test_qemu_tells_a_status_that_is_not_0(tmp_path: Path) -> None:
     command = qemu.command(qemu.build(tmp_path), "--rows=1")
@@ -198,6 +219,22 @@ def unmeasurable(error: Exception) -> Callable[[Path, int], Report]:
         raise error
 
     return measure
+
+
+@pytest.mark.skipif(bool(device.why_not()), reason=device.why_not())
+def test_a_bare_exit_and_what_is_done_after_it() -> None:
+    done: list[None] = []
+    assert bare_exits(10, answered=True, work=lambda: done.append(None)) > 0
+    assert len(done) == 10
+
+
+def test_without_kvm_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import __main__ as command
+
+    monkeypatch.setattr(command.engines, "why_not", lambda model: "there is no /dev/kvm")
+    benchmark = command.Benchmark(unmeasurable(RuntimeError("not run")), 1, on_kvm=True)
+    report = command._measure("kvm", benchmark, None)
+    assert report.title == "kvm: not measured" and report.notes == ["there is no /dev/kvm"]
 
 
 def test_one_benchmark_that_fails_does_not_stop_the_others(
