@@ -18,11 +18,13 @@ import pytest
 import support
 from hypothesis import settings
 
+from vlockstep.machine.kvm import device
+
 EXPLORING = "exploring"
 """For `--hypothesis-profile`: other examples in each run, by a seed that is shown."""
 SEED = "hypothesis_seed"
 _NOT_ON_KVM = Path(__file__).with_name("not_on_kvm.txt")
-"""A test, or the beginning of what several are called, and why, in each line."""
+"""In each line a test, or what the names of several begin with, and behind two spaces why."""
 settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
 settings.register_profile(
     EXPLORING, settings.get_profile("fixed"), derandomize=False, print_blob=True
@@ -47,6 +49,8 @@ def pytest_configure(config: pytest.Config) -> None:
     _keep_bytecode(config)
     option = config.option
     support.on_kvm = option.engine == "kvm"
+    if support.on_kvm and (why_not := device.why_not()):
+        raise pytest.UsageError(f"no test runs on KVM here: {why_not}")
     if option.seed is None:
         given = getattr(config, "workerinput", {}).get("seed")
         option.seed = random.SystemRandom().getrandbits(32) if given is None else given
@@ -59,7 +63,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """On KVM, only the tests of guests that it can execute."""
     if not support.on_kvm:
         return
-    named = tuple(line.split()[0] for line in _NOT_ON_KVM.read_text().splitlines() if line)
+    named = tuple(line.partition("  ")[0] for line in _NOT_ON_KVM.read_text().splitlines())
     left_out = [item for item in items if item.nodeid.startswith(named)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
