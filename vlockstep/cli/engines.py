@@ -20,26 +20,23 @@ def engines(
     """
     from vlockstep.machine import cpumodels
     from vlockstep.machine import engines as known
-    from vlockstep.machine.kvm.device import processor
+    from vlockstep.machine.kvm.device import hindrance, processor
 
     cpumodels.check_model(cpu)
     why_not = known.why_not(cpu)
-    facts = [
-        {"engine": known.UNICORN, "offered": True, "why_not": "", "runs": "every guest, anywhere"},
-        {
-            "engine": known.KVM,
-            "offered": not why_not,
-            "why_not": why_not,
-            "runs": f"guests without a timer, on this {processor()}" if not why_not else "",
-        },
+    runs = "" if why_not else f"guests without a timer, on this {processor()}"
+    slow = "" if why_not else hindrance()
+    rows = [
+        (known.UNICORN, "", "every guest, anywhere", ""),
+        (known.KVM, why_not, runs, slow),
     ]
     if as_json:
-        output.emit(facts)
+        names = ("engine", "why_not", "runs", "hindrance")
+        output.emit([dict(zip(names, row, strict=True)) | {"offered": not row[1]} for row in rows])
         return
     output.table(
         ("engine", "offered", "what it runs, or why it is not offered"),
-        [
-            (str(f["engine"]), "yes" if f["offered"] else "no", str(f["runs"] or f["why_not"]))
-            for f in facts
-        ],
+        [(name, "no" if why else "yes", what or why) for name, why, what, _ in rows],
     )
+    if slow:
+        output.note(slow)

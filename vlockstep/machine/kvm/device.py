@@ -38,6 +38,7 @@ _EXECUTED = {
 }  # fmt: skip
 """Features whose instructions the processor itself executes for a guest, by Linux' names."""
 _PROCESSORS = Path("/proc/cpuinfo")
+_SOFTWARE = Path("/sys/module/kvm_pvm")
 
 
 def why_not() -> str:
@@ -91,6 +92,15 @@ def processor() -> str:
     """Vendor and family, which two processors must share to have the same results."""
     found = _processor()
     return f"{found.get('vendor_id', 'unknown')} family {found.get('cpu family', 'unknown')}"
+
+
+def hindrance() -> str:
+    """What makes exits dear here; "" if nothing does."""
+    if _SOFTWARE.exists():
+        return "this KVM is in software (kvm_pvm): an exit takes 30 µs and more"
+    if "hypervisor" in _processor().get("flags", "").split():
+        return "this host is a virtual machine itself: exits take longer than on a real one"
+    return ""
 
 
 @cache
