@@ -471,9 +471,12 @@ class Execution:
                 self._fail("SYSCALL, which this machine does not have")
                 return
             self._deliver(exceptions.INVALID_OPCODE)
-        elif self._raised == exceptions.INVALID_OPCODE and self.engine["rip"] in self._random:
-            self.engine.take_exception()
-            self._read_random(self._random[self.engine["rip"]])
+        elif (
+            self._raised == exceptions.INVALID_OPCODE
+            and (read := self._random.get(self.engine["rip"])) is not None
+            and not self.engine.take_exception()[1]  # by an INT before it
+        ):
+            self._read_random(read)
             self._raised = None
         elif self._raised is not None:
             vector, self._raised = self._raised, None
