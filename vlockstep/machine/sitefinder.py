@@ -113,7 +113,8 @@ def _is_there(image: Image, site: Site) -> bool:
     code = b""
     for segment in image.segments:
         if segment.executable and segment.address <= site.address < segment.end:
-            code = segment.data[site.address - segment.address :][:LONGEST_INSTRUCTION]
+            at = site.address - segment.address
+            code = segment.data[at : at + LONGEST_INSTRUCTION]
     extent = next(instructions(code), None)
     match = _SUSPECTS.match(code, extent.opcode) if extent else None
     if extent is None or match is None or extent.end != site.length:
