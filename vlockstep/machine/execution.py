@@ -242,7 +242,8 @@ class Execution:
     def visit(self, action: Callable[[], None]) -> None:
         """Call `action` in the guest's thread, where its state can be taken: soon if it
         `stops_anywhere`, at the next block boundary if it counts blocks, behind the next exit
-        otherwise, or in a call of its World that waits and lets it in. Not more than one at a time; from any thread."""
+        otherwise, or in a call of its World that waits and lets it in. Not more than one at a time;
+        from any thread."""
         self._visitor = action
         self._attentive = True
         self.kick()
@@ -264,8 +265,8 @@ class Execution:
             world.timer(self.exits, *self._timer, self.kick)
 
     def kick(self) -> None:
-        """Stop at the next block boundary if blocks are counted, soon if the guest `stops_anywhere`.
-        From any thread."""
+        """Stop at the next block boundary if blocks are counted; soon if it `stops_anywhere`. From
+        any thread."""
         self.engine.kick()
 
     # What hypercalls ask for
