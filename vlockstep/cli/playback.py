@@ -13,6 +13,7 @@ from vlockstep.errors import LogError, UsageError
 from vlockstep.host.attach import Devices, attach
 from vlockstep.machine import bundled
 from vlockstep.machine.config import GuestConfig
+from vlockstep.machine.engines import AUTO
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.world import World
@@ -24,10 +25,10 @@ from vlockstep.supervise.files import open_empty_console
 Suppressed = Callable[[int, Kind, int, int, bytes], None]
 
 
-def find_image(log: LogReader, reference: str | None) -> Image:
+def find_image(log: LogReader, reference: str | None, engine: str = AUTO) -> Image:
     """The image that is named, or the one that the log was recorded with. Warns if this is no host
-    to replay it."""
-    recorded.warn_if_unlike(log)
+    to replay it on this engine."""
+    recorded.warn_if_unlike(log, engine)
     if reference is not None:
         return bundled.open_image(reference)
     try:

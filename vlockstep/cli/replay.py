@@ -65,7 +65,7 @@ def replay(
 
     goal = None if until is None else parse_goal(until)
     reader = LogReader(log)
-    found = playback.find_image(reader, image)
+    found = playback.find_image(reader, image, engine)
     devices = playback.attach_local(found, reader.config, blocks or [])
     machine = new_machine(found, reader.config, goal, engine)
     machine.core_directory = dumpcore

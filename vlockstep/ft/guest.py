@@ -99,6 +99,7 @@ class Guest:
             self._queue.go_on(world.console_offset, ())
             self.machine.replace_world(self._live_world(start))
             world.leave()
+            self._nudge()  # who was to be held before then
             raise WorldChanged
 
         self.machine.visit(change)

@@ -240,9 +240,10 @@ class Execution:
         self._stop, self._attentive = Cause.REQUEST, True
 
     def visit(self, action: Callable[[], None]) -> None:
-        """Call `action` in the guest's thread, where its state can be taken: at the next block
-        boundary if it counts blocks, behind the next exit otherwise, or in a call of its World that
-        waits and lets it in. Not more than one at a time; from any thread."""
+        """Call `action` in the guest's thread, where its state can be taken: soon if it
+        `stops_anywhere`, at the next block boundary if it counts blocks, behind the next exit
+        otherwise, or in a call of its World that waits and lets it in. Not more than one at a time;
+        from any thread."""
         self._visitor = action
         self._attentive = True
         self.kick()
@@ -264,7 +265,8 @@ class Execution:
             world.timer(self.exits, *self._timer, self.kick)
 
     def kick(self) -> None:
-        """Stop at the next block boundary if blocks are counted. From any thread."""
+        """Stop at the next block boundary if blocks are counted; soon if it `stops_anywhere`. From
+        any thread."""
         self.engine.kick()
 
     # What hypercalls ask for
@@ -471,9 +473,12 @@ class Execution:
                 self._fail("SYSCALL, which this machine does not have")
                 return
             self._deliver(exceptions.INVALID_OPCODE)
-        elif self._raised == exceptions.INVALID_OPCODE and self.engine["rip"] in self._random:
-            self.engine.take_exception()
-            self._read_random(self._random[self.engine["rip"]])
+        elif (
+            self._raised == exceptions.INVALID_OPCODE
+            and (read := self._random.get(self.engine["rip"])) is not None
+            and not self.engine.take_exception()[1]  # by an INT before it
+        ):
+            self._read_random(read)
             self._raised = None
         elif self._raised is not None:
             vector, self._raised = self._raised, None

@@ -28,7 +28,8 @@ _KINDS = {
     RDTSCP: rb"\x0f\x01\xf9",
     CPUID: rb"\x0f\xa2",
     RANDOM: rb"\x0f\xc7[\xf0-\xff]",
-    UNDEFINED: rb"\x0f[\x05\x33\x34]",  # SYSCALL, RDPMC, SYSENTER
+    # SYSCALL, RDPMC, SYSENTER, VMCALL, VMMCALL
+    UNDEFINED: rb"\x0f(?:[\x05\x33\x34]|\x01[\xc1\xd9])",
 }
 _SUSPECTS = re.compile(
     b"|".join(b"(?P<%s>%s)" % (kind.encode(), code) for kind, code in _KINDS.items()), re.DOTALL
@@ -112,7 +113,8 @@ def _is_there(image: Image, site: Site) -> bool:
     code = b""
     for segment in image.segments:
         if segment.executable and segment.address <= site.address < segment.end:
-            code = segment.data[site.address - segment.address :][:LONGEST_INSTRUCTION]
+            at = site.address - segment.address
+            code = segment.data[at : at + LONGEST_INSTRUCTION]
     extent = next(instructions(code), None)
     match = _SUSPECTS.match(code, extent.opcode) if extent else None
     if extent is None or match is None or extent.end != site.length:

@@ -48,6 +48,11 @@ UNSAVED_MSRS = (
 PLAIN = "registers"
 """In the place of Unicorn's version in a state that does not depend on that."""
 _WIDTH = 16
+_BITS = {
+    **dict.fromkeys(("fpcw", "fpsw", "fptag", "fop"), 16), "mxcsr": 32,
+    **{f"fp{i}": 80 for i in range(8)}, **{f"xmm{i}": 128 for i in range(16)},
+}  # fmt: skip
+"""Of registers that have not 64."""
 PLAIN_SIZE = _WIDTH * len(NAMES)
 _MAX_CHUNK = 1 << 16
 _VECTORS = 256
@@ -92,10 +97,13 @@ class PlainState:
 
     @classmethod
     def unpack(cls, data: bytes) -> PlainState:
-        """Of `PLAIN_SIZE` bytes."""
+        """Of `PLAIN_SIZE` bytes. Raises `ValueError` for what no registers hold."""
         words = (data[at : at + _WIDTH] for at in range(0, len(data), _WIDTH))
-        values = [int.from_bytes(word, "little") for word in words]
-        return cls(Registers(dict(zip(NAMES, values, strict=True))))
+        numbers = (int.from_bytes(word, "little") for word in words)
+        values = dict(zip(NAMES, numbers, strict=True))
+        if any(value >> _BITS.get(name, 64) for name, value in values.items()):
+            raise ValueError("a register that is too wide")
+        return cls(Registers(values))
 
 
 class Where(IntEnum):

@@ -55,4 +55,5 @@ class Traps:
 
 def _original(image: Image, site: Site) -> bytes:
     segment = next(s for s in image.segments if s.address <= site.address < s.end)
-    return segment.data[site.address - segment.address :][: site.length]
+    at = site.address - segment.address
+    return segment.data[at : at + site.length]

@@ -9,6 +9,7 @@ from pathlib import Path
 from vlockstep.errors import ImageError, UsageError, VlockstepWarning
 from vlockstep.machine import bundled
 from vlockstep.machine.basis import basis, disagreement
+from vlockstep.machine.engines import AUTO, choose, processor
 from vlockstep.machine.image import Image, load
 from vlockstep.replay.logfile import LogReader
 
@@ -41,11 +42,12 @@ def find_image(digest: str, lay: Path | None, source: str) -> Image:
     )
 
 
-def warn_if_unlike(log: LogReader) -> None:
-    """A `VlockstepWarning` if the guest was recorded where results may be others than here, or the
-    log does not tell where."""
+def warn_if_unlike(log: LogReader, engine: str = AUTO) -> None:
+    """A `VlockstepWarning` if the guest was recorded where results may be others than here, on this
+    engine of `engines.CHOICES`, or the log does not tell where."""
     unlike = _UNTOLD.format(log.version)
     if log.basis:
-        unlike = disagreement(log.basis, basis(), "the recorder", "this host")
+        here = basis(processor(choose(engine, log.config)))
+        unlike = disagreement(log.basis, here, "the recorder", "this host")
     if unlike:
         warnings.warn(f"{log.path} may diverge here: {unlike}", VlockstepWarning, stacklevel=2)

@@ -63,7 +63,7 @@ def replay(
             closing(attach(found, specs)) as devices,
             closing(new_machine(found, reader.config, goal)) as machine,
         ):
-            warn_if_unlike(reader)
+            warn_if_unlike(reader, machine.engine_name)
             entries = reader.entries()
             script = Script(entries, machine, goal)
             text: list[bytes] = []

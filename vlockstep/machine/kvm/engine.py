@@ -441,8 +441,11 @@ class KvmEngine:
         for name in abi.GENERAL:
             self[name] = registers[name]
         self._system = {name: registers[name] for name in self._system}
-        self._put_segments(*_DATA_SEGMENTS)
-        self._put_fpu(registers)
+        try:
+            self._put_segments(*_DATA_SEGMENTS)
+            self._put_fpu(registers)
+        except OSError as error:
+            raise StateError(f"KVM refuses the state's registers ({error.strerror})") from error
 
     def take_exception(self) -> tuple[int, bool]:
         return self._raised

@@ -90,7 +90,7 @@ class Shim:
         return Taken(vector, code, rip, rflags, rsp)
 
     def holds(self, rip: int) -> bool:
-        return rip >= _BASE
+        return _BASE <= rip < _BASE + SIZE
 
     def returning(self, rip: int) -> tuple[int, int, int] | None:
         """RIP, RFLAGS and RSP of the guest to which the CPU is about to return from here, if it
