@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kvm_guests import prepared
+from kvm_guests import needs_kvm, prepared
 from support import DATA, RWX, RX, TEXT, Elf, Segment, config_for, halt, make_image, sample
 
 from vlockstep.errors import ImageError, LogError, UsageError
@@ -226,6 +226,14 @@ def test_a_part_of_them_is_a_configuration_too() -> None:
     """Of a log that an earlier finder has prepared; RDTSC is an exit on Unicorn without a trap."""
     for count in range(len(GOOD)):
         check_boot(IMAGE, GOOD[:count])
+
+
+@needs_kvm
+def test_on_kvm_each_has_a_trap() -> None:
+    for left_out in GOOD:
+        config = prepared(IMAGE, sites=tuple(site for site in GOOD if site != left_out))
+        with pytest.raises(ImageError, match=f"gives no trap .* at {left_out.address:#x}"):
+            Machine(IMAGE, config, engine="kvm")
 
 
 MALFORMED: list[object] = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 from vlockstep.errors import StateError, UsageError
-from vlockstep.machine import dirty, engines
+from vlockstep.machine import dirty, engines, sitefinder
 from vlockstep.machine.blockcounter import COUNT
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.dirty import DirtyPages
@@ -41,9 +41,11 @@ class Machine(Execution):
                 f"{image.name} is not the image the configuration names "
                 f"({image.digest[:12]}, expected {config.image_digest[:12]})"
             )
+        chosen = engines.choose(engine, config, count_blocks)
+        if chosen == engines.KVM:
+            sitefinder.check_whole(image, config)
         memory = Memory(config.memory)
         try:
-            chosen = engines.choose(engine, config, count_blocks)
             super().__init__(image, config, memory, count_blocks, native, chosen)
         except BaseException:
             memory.close()

@@ -9,9 +9,11 @@ from bisect import bisect_right
 from collections.abc import Iterator
 
 from vlockstep.errors import ImageError
+from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.cpumodels import MODELS
 from vlockstep.machine.errata.boundaries import Extent, instructions
 from vlockstep.machine.image import Image, Segment
+from vlockstep.machine.position import shown
 from vlockstep.machine.randomness import decode
 from vlockstep.machine.sites import (
     CPUID,
@@ -103,10 +105,23 @@ def check(image: Image, sites: tuple[Site, ...]) -> None:
     for site in sites:
         if site.address < end or not _is_there(image, site):
             raise ImageError(
-                f"{image.name}: the guest's configuration names an instruction ({site.kind[:20]}) "
-                f"at {site.address:#x}, where the image has none"
+                f"{image.name}: the guest's configuration names an instruction "
+                f"({shown(site.kind)}) at {site.address:#x}, where the image has none"
             )
         end = site.address + site.length
+
+
+def check_whole(image: Image, config: GuestConfig) -> None:
+    """As `check`, and raises `ImageError` if an instruction has no trap that needs one on the
+    processor itself."""
+    check(image, config.sites or ())
+    for site in find(image, config.cpu):
+        if site not in (config.sites or ()):
+            raise ImageError(
+                f"{image.name}: the guest's configuration gives no trap to the instruction "
+                f"({site.kind}) at {site.address:#x}: use the engine unicorn",
+                key=("engine",),
+            )
 
 
 def _is_there(image: Image, site: Site) -> bool:
