@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import support
 from hypothesis import settings
-
-from vlockstep.machine.kvm import device
 
 EXPLORING = "exploring"
 """For `--hypothesis-profile`: other examples in each run, by a seed that is shown."""
 SEED = "hypothesis_seed"
+KVM = "kvm"
 _NOT_ON_KVM = Path(__file__).with_name("not_on_kvm.txt")
 """In each line a test, or what the names of several begin with, and behind two spaces why."""
 settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
@@ -36,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, help="of a run in which tests are to draw as in that one")
     parser.addoption(
         "--engine",
-        choices=["unicorn", "kvm"],
+        choices=["unicorn", KVM],
         default="unicorn",
         help="what executes the guests of the tests of machine, replay and pair; "
         "kvm leaves out those that not_on_kvm.txt names",
@@ -48,9 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
     _heed_interrupts()
     _keep_bytecode(config)
     option = config.option
-    support.on_kvm = option.engine == "kvm"
-    if support.on_kvm and (why_not := device.why_not()):
-        raise pytest.UsageError(f"no test runs on KVM here: {why_not}")
+    if option.engine == KVM:
+        _use_kvm()
     if option.seed is None:
         given = getattr(config, "workerinput", {}).get("seed")
         option.seed = random.SystemRandom().getrandbits(32) if given is None else given
@@ -59,9 +56,19 @@ def pytest_configure(config: pytest.Config) -> None:
         option.hypothesis_seed = given or str(random.SystemRandom().getrandbits(64))
 
 
+def _use_kvm() -> None:
+    import support
+
+    from vlockstep.machine.kvm import device
+
+    if why_not := device.why_not():
+        raise pytest.UsageError(f"no test runs on KVM here: {why_not}")
+    support.on_kvm = True
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """On KVM, only the tests of guests that it can execute."""
-    if not support.on_kvm:
+    if config.option.engine != KVM:
         return
     named = tuple(line.partition("  ")[0] for line in _NOT_ON_KVM.read_text().splitlines())
     left_out = [item for item in items if item.nodeid.startswith(named)]

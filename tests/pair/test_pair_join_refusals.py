@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pair_checks import SHORT, check_output, said
+from pair_checks import LONG, LONG_LINES, check_output, said
 
 from vlockstep.machine.bundled import open_bundled
 from vlockstep.testing import Pair
@@ -26,7 +26,7 @@ main()
 
 def held(make_pair: MakePair, **options: object) -> Pair:
     options = {"primary_options": ["--stop-at", "entry:50"], **options}
-    pair = make_pair("ledger", SHORT, **options)
+    pair = make_pair("ledger", LONG, **options)
     pair.wait_reached("primary")
     return pair
 
@@ -39,7 +39,7 @@ def sent_away(pair: Pair, refused: dict[str, tuple[int, str]]) -> None:
         assert not pair.process(name).count("loading")
     pair.go()
     assert pair.wait_finished() == (0, 0)
-    check_output(pair)
+    check_output(pair, LONG_LINES)
     assert not pair.process("primary").count("unprotected")
     assert not pair.process("primary").count("joined")
 
@@ -130,7 +130,7 @@ def test_one_that_comes_by_way_of_a_secondary(make_pair: MakePair) -> None:
     assert pair.wait_finished() == (0, 0)
     assert pair.process("third").wait_exit() == 0
     assert pair.process("primary").wait_event("joined")["members"] == 3
-    check_output(pair)
+    check_output(pair, LONG_LINES)
 
 
 @pytest.mark.external("prlimit")

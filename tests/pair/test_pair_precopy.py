@@ -125,7 +125,8 @@ def test_another_member_goes_on_if_the_source_dies(make_pair: MakePair, state: s
 
 
 def test_what_is_no_way_to_move_is_refused(make_pair: MakePair) -> None:
-    pair = make_pair("ledger", GUEST, reachable=True)
+    stop = ["--stop-at", "entry:20"]
+    pair = make_pair("ledger", GUEST, reachable=True, primary_options=stop)
     pair.receive("there")
     move = pair.migrate("there", "--downtime", 5)
     assert move.wait_exit() == 2

@@ -106,7 +106,8 @@ def test_all_replicas_get_what_is_for_the_guest(hosts: Hosts) -> None:
         assert receive(client) == receive(neighbour) == frame(A, None)
         for sender, mac in ((client, B), (neighbour, C)):
             until_received(sender, frame(mac, A), secondary)
-            assert receive(primary) == frame(mac, A)
+            while receive(primary) != frame(mac, A):  # others may have come twice
+                pass
         primary.write(frame(A, None, b"to all"))
         until_received(client, frame(B, A, b"the first after it"), secondary)
         assert secondary.counters.received < 100

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlockstep import program
+from vlockstep.errors import HostError
 from vlockstep.program.progress import Progress
 from vlockstep.sim.ledger import check_ledger
 from vlockstep.sim.sides import SIDES, Side
@@ -39,8 +40,9 @@ _SPARE = 2.0
 _MAX_MINUTES = 400
 """Of a longer time the ledger could not number its lines."""
 _DISTURBED_EVERY = 9
-_LOST = ("the connection to the secondary was lost", "the connection to the primary was lost")
-"""What the primary and the secondary tell of a drop."""
+_LOST = "the connection to the secondary was lost"
+_RECONNECTS = "connection lost"
+"""Why a secondary refuses to swap roles that has not noticed yet that it is connected again."""
 
 
 @dataclass
@@ -77,7 +79,7 @@ def swap_roles(directory: Path, seconds: float, warm_up: int) -> tuple[int, list
         "ledger", arguments, directory=directory, disks=disks, heartbeat_ms=RECONNECTING_MS
     ) as pair:
         for swaps in itertools.count(1):
-            generation = pair.switchover()
+            generation = _swap(pair)
             assert generation == swaps + 1, f"generation {generation} after {swaps} switchovers"
             primary = SIDES[swaps % 2]
             pair.process(primary).wait_event("live", generation=generation)
@@ -99,21 +101,30 @@ def swap_roles(directory: Path, seconds: float, warm_up: int) -> tuple[int, list
     return swaps, held
 
 
+def _swap(pair: Pair) -> int:
+    """The generation, once the secondary is connected again."""
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        try:
+            return pair.switchover()
+        except HostError as error:
+            if not str(error).endswith(_RECONNECTS) or time.monotonic() > deadline:
+                raise
+
+
 def _disturb(pair: Pair, primary: Side, drop: bool) -> None:
     """Drop the connection, or cut it for less than counts as death, and wait until it is over."""
-    both = [pair.process(primary), *(pair.process(side) for side in SIDES if side != primary)]
+    process = pair.process(primary)
     if drop:
-        lost = [p.count("notice", text=text) for p, text in zip(both, _LOST, strict=True)]
+        lost = process.count("notice", text=_LOST)
         pair.drop()
-        for process, before, text in zip(both, lost, _LOST, strict=True):
-            process.wait_count("notice", before + 1, text=text)
+        process.wait_count("notice", lost + 1, text=_LOST)
     else:
         pair.cut()
-        both[0].wait_status(lambda status: (status["lag_ms"] or 0) > 50)
+        process.wait_status(lambda status: (status["lag_ms"] or 0) > 50)
         pair.heal()
     now = time.time()
-    both[0].wait_status(lambda status: status["time"] > now and status["state"] == "protected")
-    both[1].wait_status(lambda status: status["time"] > now and status["state"] == "following")
+    process.wait_status(lambda status: status["time"] > now and status["state"] == "protected")
 
 
 def inject_faults(
