@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from itertools import takewhile
 from typing import NamedTuple, Protocol
 
 from vlockstep.errors import NoRoom
@@ -80,8 +79,8 @@ class OutputQueue:
         now: Callable[[], int],
         background: Background,
         progressed: Callable[[], None],
-        about_to_make: Callable[[Output], None] | None = None,
-        made: Callable[[Output], None] | None = None,
+        about_to_make: Callable[[Output], None] = lambda output: None,
+        made: Callable[[Output], None] = lambda output: None,
     ) -> None:
         self._console = console
         self._disks = disks
@@ -175,14 +174,13 @@ class OutputQueue:
         self._go_on()
 
     def _go_on(self) -> None:
-        while outputs := self._ready():
-            for output in outputs:
-                if output.kind in _WAITING:
-                    self._busy = True
-                    self._background.submit(self._work)
-                    return
-                if not self._make(output):
-                    return
+        while (output := self._head()) is not None:
+            if output.kind in _WAITING:
+                self._busy = True
+                self._background.submit(self._work)
+                return
+            if not self._make(output):
+                return
 
     @property
     def done(self) -> int:
@@ -215,12 +213,11 @@ class OutputQueue:
 
     # Either that thread, or the background while it is busy
 
-    def _ready(self) -> list[Output]:
-        """The outputs that are permitted, if nobody else is at them."""
+    def _head(self) -> Output | None:
+        """The next output if it is permitted, and nobody else is at it."""
         with self._lock:
-            if self._busy or self.no_room is not None or self._closed:
-                return []
-            return [*takewhile(lambda output: output.sequence < self._end, self._queue)]
+            waits = self._busy or self.no_room is not None or not self._permitted
+            return None if waits else self._queue[0]
 
     @property
     def _permitted(self) -> bool:
@@ -236,24 +233,22 @@ class OutputQueue:
             self.making = None
 
     def _make_in_time(self, output: Output) -> bool:
-        if self._about_to_make is not None:
-            self._about_to_make(output)
+        self._about_to_make(output)
         if self._now() >= self._until:
             self.expired = True
             return False
         match output.kind:
-            case Kind.NET_WRITE:
-                self._nics[output.handle].write(output.data)
             case Kind.CONSOLE:
                 self._console.write(output.offset, output.data)
             case Kind.BLOCK_WRITE:
                 self._disks[output.handle].write(output.offset, output.data)
+            case Kind.NET_WRITE:
+                self._nics[output.handle].write(output.data)
         with self._lock:
             self._queue.popleft()
             self.bytes -= output.size
             self._untold += 1
-        if self._made is not None:
-            self._made(output)
+        self._made(output)
         return True
 
     def _work(self) -> None:

@@ -197,8 +197,7 @@ class Process:
         try:
             while replica.result is None:
                 network.watch(replica.collecting)
-                wait = self._wait(replica, network)
-                ready = poller.poll(0 if replica.urgent else wait)
+                ready = poller.poll(self._wait(replica, network))
                 with self._turning:
                     self._turn(replica, network, {descriptor for descriptor, _ in ready})
         finally:
@@ -397,7 +396,8 @@ class Process:
 
     def hurry(self) -> None:
         if not self._turning.acquire(blocking=False):
-            return  # whose turn it is looks whether it is urgent before it sleeps
+            self.wake()
+            return
         try:
             if self._closed:
                 return

@@ -26,7 +26,7 @@ from vlockstep.ft.keyframing import Keyframing
 from vlockstep.ft.links import Links
 from vlockstep.ft.loading import Loading
 from vlockstep.ft.migration import Migration, Report
-from vlockstep.ft.outputs import Output, OutputQueue
+from vlockstep.ft.outputs import OutputQueue
 from vlockstep.ft.places import Stage
 from vlockstep.ft.resumelog import History, ResumeFile, ResumeLog
 from vlockstep.ft.resumepoint import ResumePoints
@@ -103,8 +103,8 @@ class Replica:
             now=host.now,
             background=host.background("outputs"),
             progressed=host.wake,
-            about_to_make=None if setting.fault is None else setting.tear,
-            made=None if setting.fault is None else self._made,
+            about_to_make=setting.tear,
+            made=lambda output: self._inject(Stage.RELEASE, output.sequence),
         )
         self._config: GuestConfig | None = None
         self._guest: Guest | None = None
@@ -138,8 +138,6 @@ class Replica:
         self._going_live: actions.GoLive | None = None
         self._finishing = False
         self._flush_at = NEVER
-        self._tick_at = 0
-        """When the role has to be told of the time, as it has said last."""
         self._look_at = NEVER
         self._full: int | None = None
         """The first entry whose output waits for room on storage, or did until now."""
@@ -187,12 +185,6 @@ class Replica:
         if executed is None or not isinstance(self.role, Secondary):
             return 0
         return self.role.received_entries - executed
-
-    @property
-    def urgent(self) -> bool:
-        """The guest's thread wants to be seen, and cannot see to it itself."""
-        guest = self._guest
-        return guest is not None and isinstance(self.role, Primary) and guest.outbox.urgent
 
     @property
     def collecting(self) -> bool:
@@ -250,8 +242,8 @@ class Replica:
 
     def deadline(self) -> int:
         """When to call `turn` at the latest."""
-        self._tick_at = self.role.deadline()
-        times = [self._tick_at, self._flush_at, self._look_at, self._room_at, self._leave_by]
+        waits = [self._flush_at, self._look_at, self._room_at, self._leave_by]
+        times = [self.role.deadline(), *waits]
         if self._migration is not None:
             times.append(self._migration.deadline())
         if self.transfer is not None:
@@ -426,22 +418,20 @@ class Replica:
             self._see_guest(self._guest)
 
     def turn(self) -> None:
-        """See what the guest did, and what time demands. Between two turns comes a `deadline`."""
+        """See what the guest did, and what time demands."""
         if self.result is not None:
             return
         if self._guest is not None:
             self._see_guest(self._guest)
-        now = self._host.now()
-        if now >= self._room_at:
+        if self._host.now() >= self._room_at:
             self._room_at = NEVER
             self._queue.retry()
         if self.result is None:
             self._see_outputs()
         if self.result is None:
             self._look_at_network()
-            if now >= self._tick_at:
-                self._do(lambda: self.role.tick(self._host.now()))
-        if self.result is None and now >= self._leave_by:
+            self._do(lambda: self.role.tick(self._host.now()))
+        if self.result is None and self._host.now() >= self._leave_by:
             self._stop(self._leaving, orderly=False)
         self._see_kept()
         self._hang_up()
@@ -1192,9 +1182,6 @@ class Replica:
             self._log.keep(self._host.now(), batches)
         if self._resumable is not None:
             self._resumable.keep(self._host.now(), batches)
-
-    def _made(self, output: Output) -> None:
-        self._inject(Stage.RELEASE, output.sequence)
 
     def _inject(self, stage: Stage, entry: int) -> None:
         if self._setting.fault is not None:
