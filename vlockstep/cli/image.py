@@ -76,9 +76,9 @@ def show(
         ("entry", f"{found.entry:#x}"),
         ("devices", ", ".join(f"{name} ({kind})" for name, kind in devices.items()) or "none"),
     ]
-    for segment in found.segments:
-        access = "r" + "w" * segment.writable + "x" * segment.executable
-        rows.append(("segment", f"{segment.address:#x} to {segment.end:#x} {access}"))
+    for segment, facts in zip(found.segments, segments, strict=True):
+        where = f"{segment.address:#x} to {segment.end:#x}"
+        rows.append(("segment", f"{where} {facts['access']}"))
     if unreadable:
         rows.append(("traps", unreadable))
     for site in sites:

@@ -21,8 +21,6 @@ _NOT_PRESENT, _GENERAL_PROTECTION, _PAGE_FAULT = 11, 13, 14
 _INTERRUPT = 1 << 9
 _MASK = (1 << 64) - 1
 _BUSY, _PRESENT = 2 << 40, 1 << 47
-_BASE_AND_LIMIT = (1 << 16) - 1 | 0xFF_FFFF << 16 | 0xF << 48 | 0xFF << 56
-_ACCESSED = 1 << 40
 _SEGMENTS = ("ds", "es", "ss", "fs", "gs")
 _NAMES = {number: name for name, number in MSRS.items()}
 
@@ -183,14 +181,13 @@ class Privileged:
         (descriptor,) = struct.unpack("<Q", self._read(self._descriptor_at(selector), 8))
         if not descriptor & _PRESENT:
             raise Raised(_NOT_PRESENT, selector & ~3)
-        ignored = _BASE_AND_LIMIT | _ACCESSED
         code, wanted = descriptor >> 43 & 1, expected >> 43 & 1
         if code != wanted or selector & 3 or descriptor >> 45 & 3:
             raise EngineLimit(
                 f"the guest loads the segment {selector:#x}, which is none of level 0 for 64-bit "
                 f"code, and {_WITHOUT}"
             )
-        if code and (descriptor & ~ignored) >> 53 & 3 != 1:  # L and not D
+        if code and descriptor >> 53 & 3 != 1:  # L and not D
             raise EngineLimit(f"the guest runs 32-bit code, which {_WITHOUT}")
 
     def _base_of(self, selector: int) -> int:
