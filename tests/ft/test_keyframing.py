@@ -41,10 +41,9 @@ class Following:
         """What happens where the guest is looked at."""
         self.digests: dict[int, bytes] = {}
         """Of its RAM there."""
-        self.log = KeptLog(path, config, BackgroundThread("log"), self.told.append)
-        background = BackgroundThread("keyframes")
-        self.made = Keyframing(self, self.log, background, SECOND, self.told.append)
-        self._background = background
+        self._writing, self._background = BackgroundThread("log"), BackgroundThread("keyframes")
+        self.log = KeptLog(path, config, self._writing, self.told.append)
+        self.made = Keyframing(self, self.log, self._background, SECOND, self.told.append)
         self._now = self._next = 0
 
     def keyframe_before(self, entry: Entry, sequence: int, cadence: Cadence) -> Keyframe | None:
@@ -57,7 +56,7 @@ class Following:
         return Keyframe(sequence, position, state, (0, 0), 0, cadence, machine.registers().digest())
 
     def go_on(self) -> None:
-        """Take an entry, a second later."""
+        """Take an entry, a second later: the file has all that came before."""
         entry: Entry = (Kind.CYCLES, self._next, 0, 1, b"")
         content = codec.encode(self._next, [entry])
         self._now += SECOND
@@ -65,6 +64,7 @@ class Following:
         self.made.turn(self._now)
         self.made.taken(entry, self._next)
         self._next += 1
+        assert self._writing.drain(10)
 
     def until(self, what: Callable[[], bool]) -> None:
         while not what():
