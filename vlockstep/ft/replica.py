@@ -26,7 +26,7 @@ from vlockstep.ft.keyframing import Keyframing
 from vlockstep.ft.links import Links
 from vlockstep.ft.loading import Loading
 from vlockstep.ft.migration import Migration, Report
-from vlockstep.ft.outputs import OutputQueue
+from vlockstep.ft.outputs import Output, OutputQueue
 from vlockstep.ft.places import Stage
 from vlockstep.ft.resumelog import History, ResumeFile, ResumeLog
 from vlockstep.ft.resumepoint import ResumePoints
@@ -103,8 +103,8 @@ class Replica:
             now=host.now,
             background=host.background("outputs"),
             progressed=host.wake,
-            about_to_make=setting.tear,
-            made=lambda output: self._inject(Stage.RELEASE, output.sequence),
+            about_to_make=None if setting.fault is None else setting.tear,
+            made=None if setting.fault is None else self._made,
         )
         self._config: GuestConfig | None = None
         self._guest: Guest | None = None
@@ -185,6 +185,12 @@ class Replica:
         if executed is None or not isinstance(self.role, Secondary):
             return 0
         return self.role.received_entries - executed
+
+    @property
+    def urgent(self) -> bool:
+        """The guest's thread wants to be seen, and cannot see to it itself."""
+        guest = self._guest
+        return guest is not None and isinstance(self.role, Primary) and guest.outbox.urgent
 
     @property
     def collecting(self) -> bool:
@@ -423,7 +429,8 @@ class Replica:
             return
         if self._guest is not None:
             self._see_guest(self._guest)
-        if self._host.now() >= self._room_at:
+        now = self._host.now()
+        if now >= self._room_at:
             self._room_at = NEVER
             self._queue.retry()
         if self.result is None:
@@ -431,7 +438,7 @@ class Replica:
         if self.result is None:
             self._look_at_network()
             self._do(lambda: self.role.tick(self._host.now()))
-        if self.result is None and self._host.now() >= self._leave_by:
+        if self.result is None and now >= self._leave_by:
             self._stop(self._leaving, orderly=False)
         self._see_kept()
         self._hang_up()
@@ -1182,6 +1189,9 @@ class Replica:
             self._log.keep(self._host.now(), batches)
         if self._resumable is not None:
             self._resumable.keep(self._host.now(), batches)
+
+    def _made(self, output: Output) -> None:
+        self._inject(Stage.RELEASE, output.sequence)
 
     def _inject(self, stage: Stage, entry: int) -> None:
         if self._setting.fault is not None:

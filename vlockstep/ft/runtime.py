@@ -86,7 +86,8 @@ class Runtime(Protocol):
 
     def hurry(self) -> None:
         """From the guest's thread, as `wake`, but sooner: `send_off` may be called before this
-        returns, unless another thread is in a turn."""
+        returns. If another thread is in a turn, that looks before it sleeps whether the replica is
+        `urgent`."""
 
     def look_around(self, place: str, machine: Probe) -> None:
         """From the guest's thread: it is at a place where it was to stop. May wait."""

@@ -74,6 +74,7 @@ longer."""
 
 TAKEOVER_LIMIT = 30 * SECOND
 """A secondary that was handed the guest has so long to catch up, and the arbiter to answer it."""
+_RELEASING = frozenset({State.ALONE, State.PROTECTED, State.HOLDING, State.TAKING_IN})
 
 
 class Primary(Role):
@@ -310,7 +311,7 @@ class Primary(Role):
         due = follower.hearing.next_look(self._dead)
         if follower.parted is not None:
             due = min(due, follower.parted + self._patience)
-        if self._releases and follower.following and self._outputs.wait_before(self._held_by_all):
+        if follower.following and self._outputs.wait_before(self._held_by_all) and self._releases:
             due = min(due, follower.renewal(self._outputs.allowance))
         return due
 
@@ -336,15 +337,16 @@ class Primary(Role):
             follower.made(now, self.next)
             if follower.following:
                 follower.sent(now, batches)
-                actions += self._send(now, member, batches)
+                actions += self._send(now, member, follower, batches)
         return [*actions, *(self._release(now) if self.state is State.ALONE else [])]
 
     @property
-    def _listeners(self) -> dict[str, Follower]:
+    def _listeners(self) -> Mapping[str, Follower]:
         """All who are to have the entries that the guest makes."""
         joiner = self.joiner
-        joining = {joiner.name: joiner.follower} if joiner and joiner.captured else {}
-        return {**joining, **self.followers}
+        if joiner is None or not joiner.captured:
+            return self.followers
+        return {joiner.name: joiner.follower, **self.followers}
 
     @on(Event.PERFORMED)
     def performed(self, now: int, end: int) -> list[Action]:
@@ -830,6 +832,8 @@ class Primary(Role):
 
     def _start_protected(self, now: int) -> list[Action]:
         """Once every member would take over."""
+        if self._running and self._announced:
+            return []
         if self.state is not State.PROTECTED or now >= self._emits_until:
             return []
         return [*self._start(), *self._announce(now)]
@@ -885,23 +889,25 @@ class Primary(Role):
         none = joiner is not None and follower is joiner.follower and not joiner.asked
         return 0 if none or not self.owns else follower.lease(self._outputs.allowance)
 
-    def _send(self, now: int, member: str, batches: list[Batch]) -> list[Action]:
-        lease = self._lease(self._listeners[member])
+    def _send(
+        self, now: int, member: str, follower: Follower, batches: list[Batch]
+    ) -> list[Action]:
+        lease = self._lease(follower)
         head = (self.generation, now, lease, self.released, self.stable)
         return [Send(BatchMessage(*head, b.origin, b.content), member) for b in batches]
 
     def _send_again(self, now: int, member: str, received: int) -> list[Action]:
         """What was sent after entry `received`."""
         batches = self.journal.since(received)
-        self._listeners[member].sent_again(now, batches)
-        return self._send(now, member, batches)
+        follower = self._listeners[member]
+        follower.sent_again(now, batches)
+        return self._send(now, member, follower, batches)
 
     # Releasing
 
     @property
     def _releases(self) -> bool:
-        permits = State.ALONE, State.PROTECTED, State.HOLDING, State.TAKING_IN
-        return self.state in permits and not self.holding
+        return self.state in _RELEASING and not self.holding
 
     def set_hold(self, now: int, hold: bool) -> list[Action]:
         """Change `hold`; what is permitted is permitted anew."""
@@ -934,8 +940,8 @@ class Primary(Role):
             return self._settle(now)
         renewals: list[Action] = [
             Send(self._query(now, follower), member)
-            for member, follower in self.followers.following.items()
-            if now >= follower.renewal(self._outputs.allowance)
+            for member, follower in self.followers.items()
+            if follower.following and now >= follower.renewal(self._outputs.allowance)
         ]
         until = self._emits_until
         if now >= until:
@@ -1116,7 +1122,7 @@ class Primary(Role):
 
     def _trim(self) -> None:
         """Drop what nobody lacks."""
-        waiting = [f.received for f in self._listeners.values()]
+        waiting = [follower.received for follower in self._listeners.values()]
         self.journal.trim(min(waiting, default=self.next))
 
     # Disks that move; see `diskmove`

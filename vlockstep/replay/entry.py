@@ -38,7 +38,7 @@ class Kind(IntEnum):
     RANDOM = 11  #      64 random bits
 
 
-OUTPUTS = frozenset({Kind.CONSOLE, Kind.NET_WRITE, Kind.BLOCK_WRITE, Kind.END})
+OUTPUTS = frozenset(map(int, (Kind.CONSOLE, Kind.NET_WRITE, Kind.BLOCK_WRITE, Kind.END)))
 
 NetRead = tuple[int | None, bytes | None]
 """The handle of the NIC that was read, and the frame, or None. The handle is None in an entry of
