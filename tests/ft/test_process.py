@@ -278,6 +278,23 @@ def test_a_guest_that_hurries_while_a_turn_is_under_way_is_seen_before_the_host_
     assert not replica.urgent and primary.next == 1
 
 
+def test_a_role_is_told_of_the_time_when_it_wants_to_be(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks: list[int] = []
+    replica = process._replica
+    primary = replica.role = replica._roles.alone(GuestConfig(""), 1)
+    monkeypatch.setattr(primary, "tick", lambda now: ticks.append(now) or [])
+    monkeypatch.setattr(primary, "deadline", lambda: process.now() + NEVER // 2)
+    replica.deadline()
+    replica.turn()
+    assert ticks == []
+    monkeypatch.setattr(primary, "deadline", lambda: 0)
+    replica.deadline()
+    replica.turn()
+    assert len(ticks) == 1
+
+
 def test_a_guest_that_ends_before_it_can_be_adopted_has_ended(tmp_path: Path) -> None:
     image, arbiter, console = sample("hello"), Arbiter(), ConsoleFile(tmp_path / "console")
     config = GuestConfig(image.digest)

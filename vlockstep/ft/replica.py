@@ -138,6 +138,8 @@ class Replica:
         self._going_live: actions.GoLive | None = None
         self._finishing = False
         self._flush_at = NEVER
+        self._tick_at = 0
+        """When the role has to be told of the time, as it has said last."""
         self._look_at = NEVER
         self._full: int | None = None
         """The first entry whose output waits for room on storage, or did until now."""
@@ -248,8 +250,8 @@ class Replica:
 
     def deadline(self) -> int:
         """When to call `turn` at the latest."""
-        waits = [self._flush_at, self._look_at, self._room_at, self._leave_by]
-        times = [self.role.deadline(), *waits]
+        self._tick_at = self.role.deadline()
+        times = [self._tick_at, self._flush_at, self._look_at, self._room_at, self._leave_by]
         if self._migration is not None:
             times.append(self._migration.deadline())
         if self.transfer is not None:
@@ -423,8 +425,9 @@ class Replica:
         if self.result is None and self._guest is not None:
             self._see_guest(self._guest)
 
-    def turn(self) -> None:
-        """See what the guest did, and what time demands."""
+    def turn(self, tick: bool = False) -> None:
+        """See what the guest did, and what time demands. The role is told of the time when it has
+        to be by the last `deadline`, or if it is to `tick`."""
         if self.result is not None:
             return
         if self._guest is not None:
@@ -437,7 +440,8 @@ class Replica:
             self._see_outputs()
         if self.result is None:
             self._look_at_network()
-            self._do(lambda: self.role.tick(self._host.now()))
+            if tick or now >= self._tick_at:
+                self._do(lambda: self.role.tick(self._host.now()))
         if self.result is None and now >= self._leave_by:
             self._stop(self._leaving, orderly=False)
         self._see_kept()

@@ -221,7 +221,7 @@ class SimulatedHost:
             self.task.settle()
             while self._woken and not self.over:
                 self._woken = False
-                self.replica.turn()
+                self.replica.turn(tick=not self.simulation.punctual)
                 self.task.settle()
         except _Crashed:
             pass
