@@ -108,6 +108,8 @@ class SimulatedHost:
         self._missed: list[Callable[[], None]] = []
         self._woken = False
         self._late = 0
+        self._wanted: int | None = None
+        """When the replica wants a turn, by its own clock; None since something happened to it."""
 
     def equip(self, setting: Setting) -> None:
         self.disks = setting.shared_disks
@@ -115,6 +117,7 @@ class SimulatedHost:
 
     def start(self, start: Callable[[], None]) -> None:
         self.started = True
+        self._wanted = None
         start()
         if self.simulation.holds:
             self.hold(True)
@@ -225,6 +228,7 @@ class SimulatedHost:
                 self.task.settle()
         except _Crashed:
             pass
+        self._wanted = None
         self.followed = self.followed or self.state == "FOLLOWING"
         self.simulation.acted(self)
         if self.over:
@@ -302,7 +306,11 @@ class SimulatedHost:
         self.do("turn")
 
     def _due(self) -> int:
-        deadline = self.replica.deadline() if self.alive else NEVER
+        if not self.alive:
+            return NEVER
+        if self._wanted is None:
+            self._wanted = self.replica.deadline()
+        deadline = self._wanted
         return NEVER if deadline == NEVER else -(-(deadline - self._skew) * _RATE // self._rate)
 
     def close(self) -> None:
