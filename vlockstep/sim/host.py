@@ -109,7 +109,7 @@ class SimulatedHost:
         self._woken = False
         self._late = 0
         self._wanted: int | None = None
-        """When the replica wants a turn, by its own clock; None since something happened to it."""
+        """When the replica wants a turn; None since something happened to it."""
 
     def equip(self, setting: Setting) -> None:
         self.disks = setting.shared_disks
@@ -309,9 +309,9 @@ class SimulatedHost:
         if not self.alive:
             return NEVER
         if self._wanted is None:
-            self._wanted = self.replica.deadline()
-        deadline = self._wanted
-        return NEVER if deadline == NEVER else -(-(deadline - self._skew) * _RATE // self._rate)
+            due = self.replica.deadline()
+            self._wanted = NEVER if due == NEVER else -(-(due - self._skew) * _RATE // self._rate)
+        return self._wanted
 
     def close(self) -> None:
         self.task.kill()
