@@ -236,7 +236,7 @@ def _lasting(state: State) -> State:
 def test_a_guest_computes_what_a_processor_does_wherever_one_looks(
     family: str, any_seed: int
 ) -> None:
-    compare(family, any_seed, 20)
+    compare(family, any_seed, 8)
 
 
 def test_what_is_known_is_so() -> None:
