@@ -210,7 +210,7 @@ def test_a_processor_that_lacks_what_the_model_has(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(device, "_processor", lambda: {"flags": "sse sse2 mmx cmov cx16 pni"})
     monkeypatch.setattr(device, "why_not", lambda: "")
     assert engines.why_not("core2duo") == "this processor lacks lahf_lm, ssse3"
-    assert device.processor() == "unknown family unknown"
+    assert device.processor() == "unknown family unknown model unknown stepping unknown"
     image = make_image(halt())
     config = prepared(image, cpu="core2duo")
     assert engines.choose("auto", config) == "unicorn"

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 Basis = Mapping[str, str]
 """By name: `architecture` of the host, version of `unicorn`, digest of `results`, and the
-`processor` if a guest may run on that itself."""
+`processor` if a guest may run on that itself: its vendor and family, which must be like, model and
+stepping."""
 NOWHERE: Basis = {}
 """That of roles without machines."""
 
@@ -78,11 +79,16 @@ def disagreement(here: Basis, there: Basis, who: str, other: str) -> str:
         if found[0] != found[1]:
             return unlike.format(who=who, here=found[0], other=other, there=found[1])
     processors = [which.get(_PROCESSOR, "") for which in (here, there)]
-    if all(processors) and processors[0] != processors[1]:
+    if all(processors) and family(processors[0]) != family(processors[1]):
         return _UNLIKE_PROCESSORS.format(
             who=who, here=processors[0], other=other, there=processors[1]
         )
     return ""
+
+
+def family(processor: str) -> str:
+    """Vendor and family, which processors must share to have like results."""
+    return processor.partition(" model ")[0]
 
 
 def basis(processor: str = "") -> dict[str, str]:

@@ -162,11 +162,12 @@ class Execution:
     def registers(self) -> Registers:
         """Behind an exit, RIP is that of the next instruction."""
         registers = self.engine.registers()
-        across = self.config.sites is not None
+        if self.config.sites is not None and registers.kin is None:
+            registers = Registers(registers, kin="")
         if self._where is not Where.BEHIND:
-            return Registers(registers, across) if across else registers
+            return registers
         rip = registers["rip"] + instruction_length(registers["rip"], self.read_virtual)
-        return Registers({**registers, "rip": rip}, across)
+        return Registers({**registers, "rip": rip}, registers.kin)
 
     def read_virtual(self, address: int, length: int) -> bytes:
         return paging.read(self.memory, self.engine["cr3"], address & (1 << 64) - 1, length)

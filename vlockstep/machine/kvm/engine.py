@@ -27,7 +27,7 @@ from vlockstep.machine.cpumodels import check_model
 from vlockstep.machine.engine import OK, EngineLimit, Exits, Words
 from vlockstep.machine.errata.vectors import ARITHMETIC_FLAGS
 from vlockstep.machine.kvm import abi, fpu
-from vlockstep.machine.kvm.device import call, missing, open_device
+from vlockstep.machine.kvm.device import call, missing, open_device, processor
 from vlockstep.machine.kvm.privileged import Privileged, Raised
 from vlockstep.machine.kvm.shim import PLACE, SIZE, USER_DATA, Shim, user_data
 from vlockstep.machine.memory import Memory
@@ -107,6 +107,7 @@ class KvmEngine:
         """While nobody ran."""
         self._watch: threading.Thread | None = None
         self._closing = threading.Event()
+        self._processor = self._kin = processor()
         self._system: dict[str, int] = {}
         """What the guest believes of registers that the shim keeps for itself."""
         self._shim = Shim(memory, start.cr3)
@@ -410,7 +411,7 @@ class KvmEngine:
         values = {name: self[name] for name in abi.GENERAL} | self._system | self._fpu()
         values |= self._loaded()
         values["rflags"] &= ~RESUME
-        return Registers({name: values[name] for name in NAMES})
+        return Registers({name: values[name] for name in NAMES}, self._kin)
 
     def _loaded(self) -> dict[str, int]:
         """What the guest may have loaded without an exit."""
@@ -446,6 +447,7 @@ class KvmEngine:
             self._put_fpu(registers)
         except OSError as error:
             raise StateError(f"KVM refuses the state's registers ({error.strerror})") from error
+        self._kin = self._processor if registers.kin == self._processor else ""
 
     def take_exception(self) -> tuple[int, bool]:
         return self._raised
