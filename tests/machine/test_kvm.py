@@ -18,7 +18,6 @@ from kvm_guests import (
     differences,
     end_of,
     loop,
-    needs_kvm,
     prepared,
     scrambled,
     simulated,
@@ -34,6 +33,7 @@ from support import (
     ScriptedWorld,
     halt,
     make_image,
+    needs_kvm,
     sample,
     trap_tables,
 )

@@ -8,8 +8,8 @@ from functools import cache
 from itertools import combinations
 
 import pytest
-from kvm_guests import ENGINES, needs_kvm, prepared, simulated
-from support import Console, sample
+from kvm_guests import ENGINES, prepared, simulated
+from support import Console, needs_kvm, sample
 
 from vlockstep.machine.kvm import device
 from vlockstep.machine.machine import Machine

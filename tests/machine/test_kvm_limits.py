@@ -6,12 +6,12 @@ import os
 import struct
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from kvm_guests import needs_kvm, prepared
+from kvm_guests import prepared
 from support import (
     DATA,
     GDT,
@@ -24,11 +24,13 @@ from support import (
     hypercall,
     machine_of,
     make_image,
+    needs_kvm,
     trap_tables,
 )
 
 from vlockstep.errors import HostError, StateError, UsageError
 from vlockstep.machine import engines
+from vlockstep.machine.boot import GDT as GDT_AT_BOOT
 from vlockstep.machine.engine import EngineLimit
 from vlockstep.machine.kvm import abi, device
 from vlockstep.machine.machine import Machine
@@ -36,6 +38,7 @@ from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.state import MachineState, PlainState
 from vlockstep.machine.unicornengine import UnicornEngine
+from vlockstep.machine.world import Outcome
 
 TIMER = DATA + 0x100
 SEGMENTS = (0, 0x00AF9B00_0000FFFF, 0x00CF9300_0000FFFF, 0x00CF9B00_0000FFFF,
@@ -148,6 +151,43 @@ def test_a_guest_without_traps_is_none_for_kvm() -> None:
         Machine(image, config_for(image), engine="kvm")
     with machine_of(image) as machine:
         assert machine.run(ScriptedWorld()).status == 0  # type: ignore[union-attr]
+
+
+# What KVM does not have, meanwhile
+
+
+@needs_kvm
+@pytest.mark.parametrize("what", ["timer", "armed now", "cr4", "nothing"])
+def test_a_state_that_needs_unicorn_gets_it_if_the_engine_is_auto(what: str) -> None:
+    image = make_image(b"\x0f\x31" + halt())
+    config = prepared(image)
+    with closing(Machine(image, config, engine="unicorn")) as machine:
+        taken: list[MachineState] = []
+
+        def take() -> None:
+            if what == "cr4":
+                machine.engine["cr4"] |= 1 << 7
+            taken.append(machine.capture())
+
+        machine.break_at(Position(1), take)
+        machine.run(ScriptedWorld())
+    state = taken[0]
+    if what in ("timer", "armed now"):
+        state = replace(state, timed=what == "timer", timer=(1_000_000, 32))
+    memory = [*state.memory]
+    memory[0] = (memory[0][0], bytes(len(memory[0][1])))
+    assert memory[0][0] <= GDT_AT_BOOT < memory[0][0] + len(memory[0][1])
+    with closing(Machine(image, config)) as machine:
+        assert machine.stops_anywhere
+        machine.memory.replace(memory)
+        machine.load(replace(state, memory=()))
+        assert machine.stops_anywhere == (what == "nothing") == (not machine.fallback)
+        assert machine.memory.peek(0, 0x2000) == bytes(0x2000)
+        machine.memory.replace(state.memory)
+        end = machine.run(ScriptedWorld())
+        assert isinstance(end, Outcome) and end.status == 0
+    with pytest.raises((StateError, EngineLimit)) if what != "nothing" else nullcontext():
+        Machine.restore(image, config, state, engine="kvm").close()
 
 
 # /dev/kvm

@@ -11,8 +11,20 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kvm_guests import needs_kvm, prepared
-from support import DATA, RWX, RX, TEXT, Elf, Segment, config_for, halt, make_image, sample
+from kvm_guests import prepared
+from support import (
+    DATA,
+    RWX,
+    RX,
+    TEXT,
+    Elf,
+    Segment,
+    config_for,
+    halt,
+    make_image,
+    needs_kvm,
+    sample,
+)
 
 from vlockstep.errors import ImageError, LogError, UsageError
 from vlockstep.machine import image as images

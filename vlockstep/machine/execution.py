@@ -85,31 +85,16 @@ class Execution:
     ) -> None:
         self.image = image
         self.config = config
-        self.engine_name = engine
         self.memory = memory
-        exits = Exits(
-            self._out,
-            self._in,
-            self._counter,
-            self._exception,
-            self._system_call,
-            self._boundary,
-            self._erratum,
-        )
-        start = boot(image, config, memory)
-        self.engine = engines.make(engine, memory, config.cpu, start, exits, native)
-        for segment in image.segments:
-            if segment.executable:
-                for match in islice(_SELF_LOOP.finditer(segment.data), _MAX_SELF_LOOPS):
-                    self.engine.watch_block(segment.address + match.start(), self._spinning)
+        self._start = boot(image, config, memory)
+        self._native = native
+        self._put_on(engine)
         self._random: dict[int, RandomRead] = {}
         self._by_port = Hypercalls(self, image, config).by_port
         if config.sites is not None:
             traps = Traps(self, image, config)
             self._by_port |= traps.by_port
             self._random = traps.random
-        self._delivery = Delivery(self.engine, memory)
-        self._repairs = Repairs(self.engine, MODELS[config.cpu], self._read_as_guest)
         self.world: World = NO_WORLD
         self.exits = 0
         self.outcome: Outcome | None = None
@@ -136,6 +121,27 @@ class Execution:
         self._breakpoints = Breakpoints()
         self._visitor: Callable[[], None] | None = None
         self._attentive = count_blocks
+
+    def _put_on(self, engine: str) -> None:
+        """Make that its engine, with a CPU that has just booted."""
+        self.engine_name = engine
+        exits = Exits(
+            self._out,
+            self._in,
+            self._counter,
+            self._exception,
+            self._system_call,
+            self._boundary,
+            self._erratum,
+        )
+        model = self.config.cpu
+        self.engine = engines.make(engine, self.memory, model, self._start, exits, self._native)
+        for segment in self.image.segments:
+            if segment.executable:
+                for match in islice(_SELF_LOOP.finditer(segment.data), _MAX_SELF_LOOPS):
+                    self.engine.watch_block(segment.address + match.start(), self._spinning)
+        self._delivery = Delivery(self.engine, self.memory)
+        self._repairs = Repairs(self.engine, MODELS[model], self._read_as_guest)
 
     # State
 

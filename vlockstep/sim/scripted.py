@@ -65,6 +65,7 @@ class ScriptedMachine:
         self.outcome: Outcome | None = None
         self.world: World
         self.exits = 0
+        self.fallback = ""
         self.chain = 0
         self._blocks = 0
         self._timer = (0, 0)
