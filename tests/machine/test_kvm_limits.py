@@ -72,6 +72,19 @@ LIMITS: dict[str, tuple[bytes, str]] = {
     "far return of 32 bits": (LOAD_TABLES + b"\x48\x83\xec\x40\x6a\x08\x6a\x08\xcb", "RETF"),
     "task register": (b"\x0f\x00\xc8", "STR"),
     "sysret": (b"\x48\x0f\x07", "SYSRETQ"),
+    "interrupts": (b"\xfb" + halt(), "enables interrupts"),
+    **{
+        f"{code}": (
+            b"\x66\xba\x02\x05\xbe"
+            + struct.pack("<IBI", TIMER, 0xBF, TIMER)  # dx, esi, edi
+            + b"\xb9\x02\0\0\0\xb8"
+            + struct.pack("<I", TIMER)  # ecx; eax, as what OUTS writes
+            + bytes.fromhex(code)
+            + halt(),
+            "INS or OUTS",
+        )
+        for code in ("6f", "f36f", "6e", "666f", "f36d", "6c", "6766f36f")
+    },
 }
 
 
@@ -100,7 +113,7 @@ def test_a_state_of_a_guest_that_uses_what_kvm_does_not_have_is_refused() -> Non
         machine.run(ScriptedWorld())
     (state,) = taken
     assert isinstance(state.cpu, PlainState)
-    changes = {"cr3": 0x4000, "cr0": 1, "cr4": 0, "efer": 1, "cs": 0x2B, "ldtr": 8}
+    changes = {"rflags": 0x202, "cr3": 0x4000, "cr0": 1, "cr4": 0, "efer": 1, "cs": 0x2B, "ldtr": 8}
     for name, value in changes.items():
         registers = Registers({**state.cpu.registers, name: value})
         other = replace(state, cpu=PlainState(registers))

@@ -63,6 +63,7 @@ GUEST_ERROR_STATUS = 1
 
 NO_WORLD: Any = None
 """That of a machine which has not run yet."""
+_WORD = (1 << 64) - 1
 _INTERRUPT_FLAG = 1 << 9
 _SYSCALL_ENABLE = 1
 _SELF_LOOP = re.compile(rb"\xeb\xfe|\xf3\x90\xeb\xfc")
@@ -176,7 +177,7 @@ class Execution:
         return Registers({**registers, "rip": rip}, registers.kin)
 
     def read_virtual(self, address: int, length: int) -> bytes:
-        return paging.read(self.memory, self.engine["cr3"], address & (1 << 64) - 1, length)
+        return paging.read(self.memory, self.engine["cr3"], address & _WORD, length)
 
     def _read_as_guest(self, address: int, length: int) -> bytes:
         """Less where the guest may not read at its privilege."""
@@ -482,7 +483,7 @@ class Execution:
             self._deliver(exceptions.INVALID_OPCODE)
         elif (
             self._raised == exceptions.INVALID_OPCODE
-            and (read := self._random.get(self.engine["rip"])) is not None
+            and (read := self._trapped_random()) is not None
             and not self.engine.take_exception()[1]  # by an INT before it
         ):
             self._read_random(read)
@@ -510,13 +511,23 @@ class Execution:
         """#UD, unless the guest's CPU has the instruction though Unicorn's does not: then it is an
         exit, served at a stop, behind which there is a boundary."""
         code = self.read_virtual(self.engine["rip"], LONGEST_INSTRUCTION)
-        read = self._random.get(self.engine["rip"])
+        read = self._trapped_random()
         if read is None and self.engine.in_long_code:
             read = decode(code)
         if read is None or read.feature not in MODELS[self.config.cpu]:
             self._deliver(exceptions.INVALID_OPCODE)
         else:
             self._read_random(read)
+
+    def _trapped_random(self) -> RandomRead | None:
+        """What stood in the place of the trap at RIP, by whatever mapping the guest has come to it;
+        None if there is none."""
+        rip, cr3 = self.engine["rip"], self.engine["cr3"]
+        try:
+            first, second = (paging.translate(self.memory, cr3, rip + at & _WORD) for at in (0, 1))
+        except paging.PageFault:
+            return None
+        return self._random.get(first) if second == first + 1 else None
 
     def _read_random(self, read: RandomRead) -> None:
         self._where = Where.EXIT

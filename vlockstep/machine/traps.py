@@ -25,8 +25,8 @@ class Traps:
         self._machine = machine
         self._model = config.cpu
         self.random: dict[int, RandomRead] = {}
-        """By address, those that raise #UD instead: to set flags within a block is not exact in
-        Unicorn."""
+        """By physical address, those that raise #UD instead: to set flags within a block is not
+        exact in Unicorn."""
         for site in config.sites or ():
             if site.kind == RANDOM and (read := decode(_original(image, site))) is not None:
                 self.random[site.address] = read

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import signal
 import struct
 import threading
@@ -28,11 +29,12 @@ from vlockstep.machine.engine import OK, EngineLimit, Exits, Words
 from vlockstep.machine.errata.vectors import ARITHMETIC_FLAGS
 from vlockstep.machine.kvm import abi, fpu
 from vlockstep.machine.kvm.device import call, missing, open_device, processor
-from vlockstep.machine.kvm.privileged import Privileged, Raised
+from vlockstep.machine.kvm.privileged import WITHOUT, Privileged, Raised
 from vlockstep.machine.kvm.shim import PLACE, SIZE, USER_DATA, Shim, user_data
 from vlockstep.machine.memory import Memory
 from vlockstep.machine.randomness import RandomRead
 from vlockstep.machine.registers import NAMES, RESUME, Registers
+from vlockstep.machine.report import LONGEST_INSTRUCTION
 from vlockstep.machine.state import CpuState, PlainState
 from vlockstep.machine.unicorncpu import cpuid
 
@@ -43,7 +45,9 @@ _RAX, _RCX, _RDX, _RIP, _RSP, _RFLAGS = (
     _INDEX[name] for name in ("rax", "rcx", "rdx", "rip", "rsp", "rflags")
 )
 _WORD = (1 << 64) - 1
-_CARRY = 1
+_NOT_CANONICAL = 1 << 47
+"""The first address that is not."""
+_CARRY, _INTERRUPT = 1, 1 << 9
 _CR0_BOTH = 1 << 4 | 1 << 1  # ET, MP
 _TSD, _UMIP = 1 << 2, 1 << 11  # in CR4
 _BREAKPOINT, _OVERFLOW, _INVALID_OPCODE = 3, 4, 6
@@ -55,6 +59,7 @@ _INT, _INT_LENGTH = 0xCD, 2
 _LOOK_S = 0.25
 """How often it is looked whether the guest has come to an endless loop."""
 _BACK_TO_PAUSE, _PAUSE_LENGTH = b"\xeb\xfc", 2
+_STRING = re.compile(rb"[\x26\x2e\x36\x3e\x40-\x4f\x64-\x67\xf2\xf3]*[\x6c-\x6f]")
 _SHORT_PORTS, _OUT_BYTE, _OUT = 0x100, 0xE6, 0xE7
 """OUT to a port of one byte."""
 _ALL_ONES = {size: (1 << 8 * size) - 1 for size in (1, 2, 4)}
@@ -177,8 +182,8 @@ class KvmEngine:
         out, into = self._exits.out, self._exits.into
         outgoing, width = abi.EXIT_DATA, abi.EXIT_DATA + 1
         while not self._stop:
-            if self._in_shim:
-                self._leave_shim()
+            if self._in_shim and not self._leave_shim():
+                continue
             try:
                 enter(cpu, run, 0)
             except InterruptedError:
@@ -193,6 +198,7 @@ class KvmEngine:
                     self._ahead = self._passed(at, size)
                     out(at, size, general[_RAX] & _ALL_ONES[size])
                 else:
+                    self._refuse_string(general[_RIP])
                     into(port[0])
                 if self._stop:
                     self._complete()
@@ -227,16 +233,30 @@ class KvmEngine:
 
     def _passed(self, port: int, size: int) -> int:
         """By how much RIP is behind the OUT of which KVM tells."""
-        if not _advances:
-            return 0 if _advances is False else self._calibrate(port, size)
-        if port >= _SHORT_PORTS:
-            return 2 if size == 2 else 1
+        if _advances is None:
+            return self._calibrate(port, size)
         rip = self._general[_RIP]
         if rip not in self._lengths:
-            code = paging.read(self._memory, self["cr3"], rip - 2, 2)
-            immediate = code in (bytes((_OUT, port)), bytes((_OUT_BYTE, port)))
-            self._lengths[rip] = 1 + immediate + (size == 2)
+            self._lengths[rip] = self._length_of_out(rip, port, size)
         return self._lengths[rip]
+
+    def _length_of_out(self, rip: int, port: int, size: int) -> int:
+        """Of that before RIP, or 0 if it is at RIP. Raises `EngineLimit` for an OUTS."""
+        self._refuse_string(rip)  # while it repeats
+        if not _advances:
+            return 0
+        code = paging.read(self._memory, self["cr3"], rip - 2, 2)
+        short = port < _SHORT_PORTS
+        immediate = short and code in (bytes((_OUT, port)), bytes((_OUT_BYTE, port)))
+        if not immediate:
+            self._refuse_string(rip - 1)
+        return 1 + immediate + (size == 2)
+
+    def _refuse_string(self, rip: int) -> None:
+        """INS or OUTS: KVM does not tell what they move, or how often."""
+        code = paging.read(self._memory, self["cr3"], rip, LONGEST_INSTRUCTION)
+        if _STRING.match(code):
+            raise EngineLimit(f"the guest uses INS or OUTS, which {WITHOUT}")
 
     def _calibrate(self, port: int, size: int) -> int:
         """See whether RIP is behind an OUT when KVM tells of it; this one it is behind now."""
@@ -246,9 +266,8 @@ class KvmEngine:
         self._finish_exit()
         self._area[: len(told)] = told
         _advances = self._general[_RIP] == before
-        if _advances:
-            return self._passed(port, size)
-        return self._general[_RIP] - before
+        behind = self._general[_RIP]
+        return self._length_of_out(before, port, size) + behind - before
 
     def _complete(self) -> None:
         """The exit was the last: let KVM be done with it, and RIP be where it belongs."""
@@ -356,13 +375,18 @@ class KvmEngine:
             return code & ~(_USER | _PRESENT) | fault.code & _PRESENT
         return code & ~_USER
 
-    def _leave_shim(self) -> None:
+    def _leave_shim(self) -> bool:
+        """Whether the guest can go on at RIP; if not, it has raised an exception."""
         general = self._general
+        if general[_RIP] + _NOT_CANONICAL & _WORD >= 2 * _NOT_CANONICAL:
+            self._report(_GENERAL_PROTECTION, 0, software=False)
+            return False
         rflags = general[_RFLAGS] & ~RESUME | 2
         general[_RIP], general[_RSP] = self._shim.leave(general[_RIP], rflags, general[_RSP])
         general[_RFLAGS] = 2
         self._dirty[0] = abi.SYNC_REGISTERS
         self._in_shim = False
+        return True
 
     # State
 
@@ -437,6 +461,8 @@ class KvmEngine:
                 )
         if registers["cs"] & 3:
             raise StateError("the guest is not at level 0: go on with the engine unicorn")
+        if registers["rflags"] & _INTERRUPT:
+            raise StateError("the guest has interrupts enabled: go on with the engine unicorn")
         if registers["ldtr"] & ~3:
             raise StateError("the guest has an LDT: go on with the engine unicorn")
         for name in abi.GENERAL:
