@@ -23,13 +23,14 @@ alone.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from signal import Signals
 from typing import Any
 
-from vlockstep.errors import HostError, UsageError
+from vlockstep.errors import HostError, StateError, UsageError
 from vlockstep.machine import engines, exceptions, paging
 from vlockstep.machine.blockcounter import COUNT, NEVER, TARGET
 from vlockstep.machine.boot import boot
@@ -68,6 +69,7 @@ _INTERRUPT_FLAG = 1 << 9
 _SYSCALL_ENABLE = 1
 _SELF_LOOP = re.compile(rb"\xeb\xfe|\xf3\x90\xeb\xfc")
 """`jmp .`, and `pause` with a jump back to it: without interrupts, nothing follows them."""
+_MOST_VISITORS = 16
 _MAX_SELF_LOOPS = 256
 """In one segment. Each of them costs memory, and time when blocks are translated."""
 
@@ -120,7 +122,7 @@ class Execution:
         self._repair: Repair | None = None
         self._pending: int | None = None
         self._breakpoints = Breakpoints()
-        self._visitor: Callable[[], None] | None = None
+        self._visitors: deque[Callable[[], None]] = deque()
         self._attentive = count_blocks
 
     def _put_on(self, engine: str) -> None:
@@ -250,17 +252,21 @@ class Execution:
     def visit(self, action: Callable[[], None]) -> None:
         """Call `action` in the guest's thread, where its state can be taken: soon if it
         `stops_anywhere`, at the next block boundary if it counts blocks, behind the next exit
-        otherwise, or in a call of its World that waits and lets it in. Not more than one at a time;
-        from any thread."""
-        self._visitor = action
+        otherwise, or in a call of its World that waits and lets it in. Of several, each is called
+        in its turn, and one that waits already not twice. Raises `StateError` if too many wait.
+        From any thread."""
+        waiting = tuple(self._visitors)
+        if action not in waiting:
+            if len(waiting) >= _MOST_VISITORS:
+                raise StateError("too many wait to look at the guest: try it later")
+            self._visitors.append(action)
         self._attentive = True
         self.kick()
 
     def let_in(self) -> None:
         """Call what is to be called in the guest's thread, if anything is. By its World."""
-        action, self._visitor = self._visitor, None
-        if action is not None:
-            action()
+        for _ in range(len(self._visitors)):
+            self._visitors.popleft()()
 
     def replace_world(self, world: World) -> None:
         """From the next exit on, or from the one that now waits, ask `world`.
@@ -467,7 +473,7 @@ class Execution:
                 self.engine.stop_after_block()
         elif not counting and not self._breakpoints:
             self._attentive = False
-            if self._visitor is not None:  # who came meanwhile
+            if self._visitors:  # who came meanwhile
                 self._attentive = True
 
     # Stops
@@ -598,7 +604,7 @@ class Execution:
             stop = min(NEVER if stop is None else stop, blocks)
         if stop is not None:
             self.engine.words[TARGET] = stop
-        if self._visitor is not None:
+        if self._visitors:
             self.kick()
 
     def _interruptible(self) -> bool:
@@ -607,7 +613,7 @@ class Execution:
         return bool(self.engine["rflags"] & _INTERRUPT_FLAG) and not self.engine.in_shadow()
 
     def _check_breakpoints(self) -> None:
-        if self._visitor is not None and not (self.engine.counting and self._where is Where.BEHIND):
+        if self._visitors and not (self.engine.counting and self._where is Where.BEHIND):
             self.let_in()
         if self._breakpoints:
             self._breakpoints.reach(self.position)
