@@ -89,6 +89,11 @@ def missing(model: str) -> list[str]:
     return [name for group in GROUPS.values() for name in group if name in lacking]
 
 
+def models() -> tuple[str, ...]:
+    """The CPU models of which guests can run here."""
+    return () if why_not() else tuple(model for model in MODELS if not missing(model))
+
+
 def processor() -> str:
     """What two processors that have all results alike are both called: vendor, family, model and
     stepping. ASCII, at most 100 characters."""
