@@ -31,7 +31,7 @@ from signal import Signals
 from typing import Any
 
 from vlockstep.errors import HostError, StateError, UsageError
-from vlockstep.machine import engines, exceptions, paging
+from vlockstep.machine import engines, exceptions, paging, sitefinder
 from vlockstep.machine.blockcounter import COUNT, NEVER, TARGET
 from vlockstep.machine.boot import boot
 from vlockstep.machine.breakpoints import Breakpoints
@@ -91,6 +91,8 @@ class Execution:
         self.memory = memory
         self._start = boot(image, config, memory)
         self._native = native
+        if engine == engines.KVM:
+            sitefinder.check_whole(image, config)
         self._put_on(engine)
         self._random: dict[int, RandomRead] = {}
         self._by_port = Hypercalls(self, image, config).by_port

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 from vlockstep.errors import StateError, UsageError
-from vlockstep.machine import dirty, engines, sitefinder
+from vlockstep.machine import dirty, engines
 from vlockstep.machine.blockcounter import COUNT
 from vlockstep.machine.boot import GDT, GDT_LIMIT, write_gdt
 from vlockstep.machine.config import GuestConfig
@@ -47,8 +47,6 @@ class Machine(Execution):
         chosen = engines.choose(engine, config, count_blocks)
         self._adapts = engine == engines.AUTO
         self.fallback = ""
-        if chosen == engines.KVM:
-            sitefinder.check_whole(image, config)
         memory = Memory(config.memory)
         try:
             super().__init__(image, config, memory, count_blocks, native, chosen)

@@ -51,12 +51,14 @@ from vlockstep.machine.randomness import RandomRead
 from vlockstep.machine.registers import EFER, TSC_AUX, Registers
 from vlockstep.machine.state import UNSAVED_MSRS, CpuState, PlainState
 from vlockstep.machine.unicorncpu import (
+    FEATURES,
     Msr,
     RegisterBatch,
     Segment,
     Table,
     announcements,
     check,
+    cpuid,
     keep_open,
     open_cpu,
     register_number,
@@ -86,10 +88,6 @@ _BLOCK = struct.Struct("<QxxH")
 
 _CR0 = 1 << 31 | 1 << 16 | 1 << 5 | 1  # PG, WP, NE, PE
 _CR4 = 1 << 10 | 1 << 9 | 1 << 5  # OSXMMEXCPT, OSFXSR, PAE
-_FEATURES = 1
-"""CPUID's leaf of features, which has no subleaves."""
-_OSXSAVE = 1 << 27  # in its ECX
-_CR4_OSXSAVE = 1 << 18
 _PAGING = 1 << 31  # in CR0
 _NO_TABLES = 0xFF_FFFF_F000
 """A CR3 behind any RAM, where all that the CPU reads is zero."""
@@ -147,7 +145,7 @@ class UnicornEngine:
         """Where a block has begun with an erratum that is still to come."""
         self._ran = self._found = self._stopping = False
         self._exits = exits
-        self._announcements = announcements(model)
+        self._model, self._announcements = model, announcements(model)
         self._install()
         self._boot(start)
 
@@ -442,13 +440,10 @@ class UnicornEngine:
     def _tell_features(self) -> bool:
         """Within CPUID, answer if Unicorn is not to."""
         leaf, subleaf = (self[name] & 0xFFFFFFFF for name in ("rax", "rcx"))
-        told = self._announcements.get(leaf)
-        if told is None or (leaf != _FEATURES and subleaf):
+        if leaf not in self._announcements or (leaf != FEATURES and subleaf):
             return False
-        for register, value in told.items():
+        for register, value in cpuid(self._model, leaf, subleaf, self["cr4"]).items():
             self[register] = value
-        if leaf == _FEATURES and self["cr4"] & _CR4_OSXSAVE:
-            self["rcx"] |= _OSXSAVE
         return True
 
     def _hook(
