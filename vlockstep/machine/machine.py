@@ -175,4 +175,4 @@ class Machine(Execution):
         kept = self.memory.peek(GDT, GDT_LIMIT + 1)
         write_gdt(self.memory)
         self._put_on(engines.UNICORN)
-        self.memory.fill(GDT, kept)
+        self.memory.write(GDT, kept)

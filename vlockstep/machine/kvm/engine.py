@@ -28,6 +28,7 @@ from vlockstep.machine.cpumodels import check_model
 from vlockstep.machine.engine import OK, EngineLimit, Exits, Words
 from vlockstep.machine.errata.vectors import ARITHMETIC_FLAGS
 from vlockstep.machine.kvm import abi, fpu
+from vlockstep.machine.kvm.cpuid import cpuid_table
 from vlockstep.machine.kvm.device import call, missing, open_device, processor
 from vlockstep.machine.kvm.privileged import WITHOUT, Privileged, Raised
 from vlockstep.machine.kvm.shim import PLACE, SIZE, USER_DATA, Shim, user_data
@@ -36,7 +37,6 @@ from vlockstep.machine.randomness import RandomRead
 from vlockstep.machine.registers import NAMES, RESUME, Registers
 from vlockstep.machine.report import LONGEST_INSTRUCTION
 from vlockstep.machine.state import CpuState, PlainState
-from vlockstep.machine.unicorncpu import cpuid
 
 _KICK = signal.SIGURG
 """Which nobody else uses, and does nothing if it comes too late."""
@@ -71,11 +71,6 @@ _LOADED = {*_DATA_SEGMENTS, *_BASES}
 _FXSR = frozenset({"fpcw", "fpsw", "fptag", "fop", "fip", "fdp", "mxcsr"})
 _FPU = _FXSR | {f"fp{i}" for i in range(8)} | {f"xmm{i}" for i in range(16)}
 _SYSTEM = tuple(name for name in NAMES if name not in _INDEX and name not in _FPU)
-_UMIP_FEATURE = (7, 1 << 2)
-"""CPUID's leaf and the bit of its ECX."""
-_LEAVES = (*range(0xE), 0x80000000, 0x80000001, *range(0x80000002, 0x80000009))
-_DETERMINISTIC_CACHES, _CORES, _FEATURES, _STATE = 4, 0xB, 7, 0xD
-_SUBLEAVES = {_DETERMINISTIC_CACHES: 4, _FEATURES: 1, _CORES: 2, _STATE: 3}
 
 
 class KvmEngine:
@@ -133,7 +128,7 @@ class KvmEngine:
         self._map_memory(1, PLACE, SIZE, self._shim.address)
         self._cpu = call(self._vm, abi.CREATE_VCPU, 0)
         opened.callback(os.close, self._cpu)
-        call(self._cpu, abi.SET_CPUID2, _cpuid_table(self._model))
+        call(self._cpu, abi.SET_CPUID2, cpuid_table(self._model))
         mapping = mmap.mmap(self._cpu, call(device, abi.GET_VCPU_MMAP_SIZE))
         opened.callback(mapping.close)
         self._area = opened.enter_context(memoryview(mapping))
@@ -548,20 +543,3 @@ class KvmEngine:
 
 _advances: bool | None = None
 """Whether RIP is behind an OUT when KVM tells of it; None until it is known."""
-
-
-def _cpuid_table(model: str) -> abi.Cpuid:
-    """What the processor is to answer itself, where it is asked by code that has no trap."""
-    table = abi.Cpuid()
-    for leaf in _LEAVES:
-        for subleaf in range(_SUBLEAVES.get(leaf, 0) + 1):
-            told = dict(cpuid(model, leaf, subleaf))
-            if (leaf, subleaf) == (_FEATURES, 0):
-                told["rcx"] |= _UMIP_FEATURE[1]
-            flags = abi.HAS_SUBLEAVES if leaf in _SUBLEAVES else 0
-            entry = abi.CpuidEntry(
-                leaf, subleaf, flags, *(told[n] for n in ("rax", "rbx", "rcx", "rdx"))
-            )
-            table.entries[table.count] = entry
-            table.count += 1
-    return table
