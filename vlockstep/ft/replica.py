@@ -930,7 +930,13 @@ class Replica:
         self._setting.check(config, runs)
         for doubt in self._setting.verify_shared(data.get("tokens"), moved):
             self._notice(doubt)
-        self._make_guest(config, engine=self._setting.engine_beside(data.get(PROCESSOR)))
+        engine = self._setting.engine_beside(data.get(PROCESSOR))
+        if engine != self._setting.engine:
+            self._notice(
+                "Unicorn executes the guest: another replica runs it on a processor "
+                f"{data[PROCESSOR]}, which is unlike this host's"
+            )
+        self._make_guest(config, engine=engine)
         assert isinstance(self.role, Secondary)
         self.role.basis = self._roles.basis
 
