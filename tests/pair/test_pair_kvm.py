@@ -135,7 +135,7 @@ def test_a_secondary_that_emulates_lets_it_go_on(make_pair: MakePair) -> None:
     assert pair.wait_live() == 2
     pair.wait_reached("secondary")
     join(pair, "third", "secondary", "--engine", "auto")
-    assert "and so no timer" in pair.process("third").wait_event("notice")["text"]
+    assert "has interrupts enabled" in pair.process("third").wait_event("notice")["text"]
     for name in ("secondary", "third"):
         assert pair.process(name).wait_exit() == 0, pair.process(name).report()
     assert b"preempt hash=" in pair.transcript
