@@ -15,9 +15,8 @@ from pathlib import Path
 
 import pytest
 from instructions import INTEGERS, MMXS, VECTORS, X87S, Template, draw_state
-from kvm_guests import needs_kvm
 from native_cpu import State, run_as_guest, run_natively
-from support import some
+from support import needs_kvm, some
 
 pytestmark = [
     pytest.mark.external("gcc"),

@@ -247,6 +247,7 @@ def show(name: HostArgument, cluster: ClusterOption = None, as_json: JsonOption 
         ("CPU", f"{found.cpu:.0f} MIPS"),
         ("memory", f"{found.memory:.0f} MiB"),
         ("CPU limit", found.cpu_limit or "none"),
+        ("engine kvm for", ", ".join(found.kvm) or "no guest"),
         ("maintenance", "yes" if found.maintenance else "no"),
     ]
     rows += [(f"datastore {ds}", path) for ds, path in sorted(found.datastores.items())]

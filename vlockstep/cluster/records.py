@@ -77,7 +77,8 @@ class ClusterRecord:
 class HostRecord:
     """`instance` tells this host from another one of its name; `management` is the endpoint of its
     agent, `address` where others reach its replicas, and `pings` where something accepts
-    connections as long as the host lives. `datastores` are their paths there."""
+    connections as long as the host lives. `datastores` are their paths there. `kvm` are the CPU
+    models of which guests can run on the processor itself."""
 
     name: str
     instance: str
@@ -94,6 +95,7 @@ class HostRecord:
     left: bool = False
     """By all its guests in maintenance: it takes no part in the cluster. The last host does not."""
     standby: bool = False
+    kvm: tuple[str, ...] = ()
 
 
 class Power(StrEnum):

@@ -39,6 +39,7 @@ from vlockstep.ft.watch import NetworkWatch, ProtectionWatch
 from vlockstep.ft.writesample import WriteSample
 from vlockstep.host.background import Background
 from vlockstep.host.live import LiveWorld
+from vlockstep.machine.basis import PROCESSOR, emulated
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.interface import GuestMachine
 from vlockstep.machine.report import GuestError
@@ -206,8 +207,8 @@ class Replica:
     ) -> None:
         """Wait for so many secondaries, if any, then run the guest, if this replica may own the
         generation after `generation`. So many bytes are `printed` on its console before."""
-        self.role = self._roles.waiting(config, generation, secondaries, printed)
         self._make_guest(config)
+        self.role = self._roles.waiting(config, generation, secondaries, printed)
         self._queue.go_on(printed, ())
 
     def start_resuming(
@@ -215,8 +216,8 @@ class Replica:
     ) -> None:
         """Let the guest execute what its last owner's log says, all of which `file` holds, and go
         on here, if this replica may own the generation after `generation`."""
+        self._make_guest(config, engine=history.engine)
         secondary = self.role = self._roles.resuming(generation, history)
-        self._make_guest(config)
         self._history = history
         self._keep_to_resume(file, history.next)
         keyframe = history.keyframe
@@ -229,8 +230,8 @@ class Replica:
     ) -> None:
         """Own `generation` as the primary, without others, of a guest that runs already: of
         `machine`, in `world`, in another thread. Who runs it there tells of its end."""
-        primary = self.role = self._roles.alone(config, generation)
         self._make_guest(config, machine)
+        primary = self.role = self._roles.alone(config, generation)
         self._begin_log()
         self._host.observe(events.Started())
         self._running.adopt(world)
@@ -608,6 +609,8 @@ class Replica:
         state = loading.complete(rest)
         self._loading = None
         stands = self._running.run_on(state)
+        self._know_basis()
+        secondary.basis = self._roles.basis
         outputs = [output.sequence for output in state.outputs]
         self._host.observe(events.Started())
         self._do(lambda: secondary.loaded(now, rest.next, stands, rest.origin, outputs))
@@ -879,11 +882,23 @@ class Replica:
         assert self._guest is not None
         return self._guest
 
-    def _make_guest(self, config: GuestConfig, machine: GuestMachine | None = None) -> None:
+    def _make_guest(
+        self,
+        config: GuestConfig,
+        machine: GuestMachine | None = None,
+        engine: str | None = None,
+    ) -> None:
         self._config = config
+        setting = replace(self._setting, engine=engine) if engine else self._setting
         self._guest = Guest(
-            self._setting, self._host, config, self._queue, self._nics, self._generation, machine
+            setting, self._host, config, self._queue, self._nics, self._generation, machine
         )
+        self._know_basis()
+
+    def _know_basis(self) -> None:
+        """What the guest's results depend on, now that something executes it."""
+        native, basis = self._running.machine.stops_anywhere, self._setting.basis
+        self._roles.basis = basis if native else emulated(basis)
 
     def _start(self, data: dict[str, Any]) -> None:
         primary = isinstance(self.role, Primary)
@@ -915,7 +930,15 @@ class Replica:
         self._setting.check(config, runs)
         for doubt in self._setting.verify_shared(data.get("tokens"), moved):
             self._notice(doubt)
-        self._make_guest(config)
+        engine = self._setting.engine_beside(data.get(PROCESSOR))
+        if engine != self._setting.engine:
+            self._notice(
+                "Unicorn executes the guest: another replica runs it on a processor "
+                f"{data[PROCESSOR]}, which is unlike this host's"
+            )
+        self._make_guest(config, engine=engine)
+        assert isinstance(self.role, Secondary)
+        self.role.basis = self._roles.basis
 
     def _fail(self, error: VlockstepError) -> None:
         """This replica cannot follow."""
@@ -1066,7 +1089,7 @@ class Replica:
                 self._host.background("log"),
                 self._notice,
                 self._setting.image.path,
-                self._setting.basis_of(self._config),
+                self._roles.basis,
             )
             if self._setting.keyframes is not None:
                 self._begin_keyframes(self._log, self._setting.keyframes)
@@ -1152,6 +1175,7 @@ class Replica:
             self._history = None
             self._forget_others()
         kept = self._kept_to = None if self._resumable is None else self._resumable.kept
+        self._know_basis()
         primary = self.role = self._roles.live(action, secondary, self._config, kept)
         self._host.observe(events.Live(action.generation, bool(action.members)))
         self._do(lambda: primary.begin(now))

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from vlockstep.arbiter.rule import Record
-from vlockstep.machine.basis import NOWHERE, Basis
+from vlockstep.machine.basis import NOWHERE, PROCESSOR, Basis, processor_of
 from vlockstep.machine.position import Position
 from vlockstep.protocol.actions import (
     NEVER,
@@ -409,17 +409,21 @@ class Primary(Role):
     def _hello(self, now: int, sender: str, message: Hello) -> list[Action]:
         known = sender in self.followers or self._joins(sender) is not None
         room = len(self.followers) < MOST
+        others = [f.basis for name, f in self.followers.items() if name != sender]
         refusal = self._admission.objection(
             message,
+            others,
             known=known,
             room=room,
             many=len(self.followers) + (not known) > 1,
         )
         if refusal:
             return [*self._tell_who_rules(sender, 0), Send(Refuse(refusal), sender)]
+        processor = processor_of(self._admission.basis, *others)
+        offer = self._config | ({PROCESSOR: processor} if processor else {})
         enough = len(self.followers) >= self._admission.secondaries
         if sender not in self.followers and (enough or self.state is not State.WAITING):
-            return self._asks_to_join(now, sender, message)
+            return self._asks_to_join(now, sender, message, offer)
         if self.state is State.WAITING and sender not in self.followers:
             self.followers[sender] = Follower(self.timing, 0, now)
         if sender not in self.followers or sender in self._claimed.leave_out:
@@ -427,16 +431,16 @@ class Primary(Role):
         follower = self.followers[sender]
         if message.next < follower.received:
             # It was said before what has come since.
-            return [Send(Welcome(self.generation, message.next, self._config), sender)]
+            return [Send(Welcome(self.generation, message.next, offer), sender)]
         same = self.journal.origin(message.next) == message.origin
         kept = self.journal.reaches_back_to(message.next) and message.next <= self.next
         if not (same and kept):
             return self._cannot_follow(now, sender)
         follower.following, follower.parted = True, None
-        follower.endpoint = message.endpoint
+        follower.endpoint, follower.basis = message.endpoint, message.basis
         follower.received = max(follower.received, message.next)
         generation = self.generation if self.owns else 0
-        actions: list[Action] = [Send(Welcome(generation, message.next, self._config), sender)]
+        actions: list[Action] = [Send(Welcome(generation, message.next, offer), sender)]
         if self.owns:
             actions += self._rule()
             actions += self._send_again(now, sender, message.next)
@@ -444,18 +448,21 @@ class Primary(Role):
             actions.append(Send(self._last_word(now), sender))
         return actions
 
-    def _asks_to_join(self, now: int, sender: str, hello: Hello) -> list[Action]:
+    def _asks_to_join(
+        self, now: int, sender: str, hello: Hello, offer: dict[str, Any]
+    ) -> list[Action]:
         """Somebody who is not needed. Who has entries already must not be fed other ones."""
         if sender in self._former or hello.next:
             reason = "it was left out; start it anew"
             return [*self._tell_who_rules(sender, 0), Send(Refuse(reason), sender)]
-        join = Send(Join(self.generation, self._config, self.disks), sender)
+        join = Send(Join(self.generation, offer, self.disks), sender)
         if self._joins(sender):
             return [join]  # if it gets that twice, it heeds the first
         able = self._running and self.state in (State.ALONE, State.PROTECTED)
         if not able or self.joiner is not None or self.moving is not None or self._leaving:
             return [Send(Later(), sender)]
         self.joiner = Joiner(sender, hello.endpoint, self.timing, now)
+        self.joiner.follower.basis = hello.basis
         return [join]
 
     def _cannot_follow(self, now: int, sender: str) -> list[Action]:
