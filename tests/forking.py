@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from forkserver import CMDLINE, MAX_FILES, MAX_REQUEST
+from forkserver import CMDLINE, MAX_FILES, MAX_REQUEST, READY
 
 from vlockstep.testing.process import environment
 
@@ -60,11 +60,12 @@ class _Server:
                 pass_fds=[theirs.fileno()],
                 env=environ,
             )
-        self._answer()
+        self._able = self._answer() == READY
 
     def has(self, environ: Mapping[str, str]) -> bool:
         """Whether a child of the calling thread is given what a fork would have."""
-        return _lasting(environ) == self._environment and _given() == self._given
+        same = _lasting(environ) == self._environment and _given() == self._given
+        return self._able and same
 
     def start(self, request: dict[str, Any], files: list[int]) -> int | None:
         data = json.dumps(request).encode()

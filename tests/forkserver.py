@@ -25,6 +25,8 @@ from typing import Any, NamedTuple
 
 MAX_REQUEST = 1 << 17
 MAX_FILES = 64
+READY, NOT_HERE = b"ready", b"not here"
+"""The server's first word: whether it can begin forks."""
 CMDLINE = 1 << 13
 """Bytes of the server's command line that those of its forks may take."""
 _FOLDERS = (
@@ -52,8 +54,9 @@ def main() -> None:
     gc.freeze()
     threads = list(Path("/proc/self/task").iterdir())
     assert len(threads) == 1, "a fork has the thread that forks, and no other"
-    asks.send(b"ready")
-    child = _serve(asks)
+    thread = _thread_address()
+    asks.send(READY if thread else NOT_HERE)
+    child = _serve(asks, thread)
     if child is None:
         return
     asks.detach()  # its number may soon be another file's
@@ -79,7 +82,7 @@ def _modules(name: str) -> Iterator[str]:
             yield found.name
 
 
-def _serve(asks: socket.socket) -> _Child | None:
+def _serve(asks: socket.socket, thread: int) -> _Child | None:
     """Returns in each fork what it is to be, and None in the server at its end."""
     while True:
         try:
@@ -88,7 +91,7 @@ def _serve(asks: socket.socket) -> _Child | None:
             return None
         if not data:
             return None
-        pid = _fork()
+        pid = _fork(thread)
         if pid == 0:
             return _Child(json.loads(data), list(files))
         for file in files:
@@ -96,15 +99,20 @@ def _serve(asks: socket.socket) -> _Child | None:
         asks.send(str(pid).encode())
 
 
-def _fork() -> int:
+def _thread_address() -> int:
+    """Where libc keeps the thread's number, which is another in a fork; 0 if that is not told."""
+    found = ctypes.c_void_p()
+    arguments = [ctypes.byref(found), *map(ctypes.c_ulong, (0, 0, 0))]
+    failed = ctypes.CDLL(None).prctl(_GET_TID_ADDRESS, *arguments)
+    return 0 if failed else found.value or 0
+
+
+def _fork(thread: int) -> int:
     """As os.fork does, but the child's parent is ours."""
     libc = ctypes.PyDLL(None, use_errno=True)
     libc.syscall.restype = ctypes.c_long
-    tid = ctypes.c_void_p()  # where libc keeps the thread's number, which is another in the child
-    if libc.prctl(_GET_TID_ADDRESS, ctypes.byref(tid), 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl")
     flags = _CLONE_PARENT | _CLONE_CHILD_CLEARTID | _CLONE_CHILD_SETTID | signal.SIGCHLD
-    arguments = [ctypes.c_long(value or 0) for value in (_CLONE, flags, 0, 0, tid.value, 0)]
+    arguments = map(ctypes.c_long, (_CLONE, flags, 0, 0, thread, 0))
     python = ctypes.pythonapi
     python.PyOS_BeforeFork()
     pid = int(libc.syscall(*arguments))
