@@ -131,7 +131,8 @@ def _again(config: pytest.Config) -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    if item.nodeid.startswith(_EXECUTED) or item.get_closest_marker("executed"):
+    marked = any(map(item.get_closest_marker, ("executed", "long")))
+    if marked or item.nodeid.startswith(_EXECUTED):
         with forking.executing():
             return (yield)
     return (yield)
