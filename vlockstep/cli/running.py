@@ -247,7 +247,7 @@ class Move:
         def tell(event: dict[str, Any]) -> None:
             text = None if as_json else text_of(event)
             if as_json:
-                output.emit(event)
+                output.emit(event, flush=True)
             elif text is not None:
                 progress.tell(text)
 
