@@ -172,7 +172,6 @@ class SimulatedSource:
                 "protect": "it is protected already",
                 "unprotect": "",
                 "migrate": "",
-                "cancel-migration": "nothing of it moves",
                 "start": "it is powered on",
                 "stop": "",
                 "test-failover": "",

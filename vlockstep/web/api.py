@@ -143,7 +143,6 @@ GUESTS = (
     _action("protect", "Give it a secondary"),
     _action("unprotect", "Take its secondary away"),
     _action("migrate", "Move it", host="where to, in a cluster", to="the endpoint, elsewhere"),
-    _action("cancel-migration", "Call its migration off"),
     _action("start", "Power it on", host="where; without it where it suits best"),
     _action("stop", "Power it off"),
     _action("test-failover", "A drill: its primary is killed"),

@@ -14,7 +14,7 @@ from vlockstep.web import shapes
 from vlockstep.web.model import Model, Picture
 from vlockstep.web.source import Source
 
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 0.5
 ALIVE_SECONDS = 5.0
 
 

@@ -25,7 +25,6 @@ no JSON, 503 what is asked does not answer.
 | --- | --- |
 | `/api/guests/NAME/switchover`, `protect`, `unprotect`, `start`, `stop`, `test-failover` | |
 | `/api/guests/NAME/migrate` | `{"host": HOST}`; without a cluster `{"to": ENDPOINT}` |
-| `/api/guests/NAME/cancel-migration` | without a cluster; else cancel the task |
 | `/api/recommendations/apply` | `{"keys": [KEY, ...]}` |
 | `/api/tasks/NUMBER/cancel` | |
 | `/api/hosts/NAME/maintenance` | `{"on": true or false}` |
@@ -36,6 +35,8 @@ from __future__ import annotations
 from typing import Any, Literal, NotRequired, TypedDict
 
 Kind = Literal["cluster", "guests"]
+Level = Literal["good", "plain", "warn", "bad"]
+"""How something stands, for signs and colours."""
 Path = list[str]
 """Keys from the view inwards, such as `["guests", "books", "protection"]`."""
 
@@ -93,8 +94,7 @@ class Guest(TypedDict):
     """Whether it shall have a secondary."""
     protection: str
     """In a word, as `vlockstep top` has it: protected, ALONE, unprotected, off, no answer, ..."""
-    level: Literal["good", "plain", "warn", "bad"]
-    """How it stands, for signs and colours."""
+    level: Level
     replicas: dict[str, Replica]
     """By host; of a run directory just its own."""
     peers: list[str]
@@ -130,7 +130,7 @@ class Host(TypedDict):
     explanation: str
     """Of the state, for people; "" if it needs none."""
     master: bool
-    level: Literal["good", "plain", "warn", "bad"]
+    level: Level
     report: HostLoad | None
 
 
@@ -292,10 +292,10 @@ class Compatibility(TypedDict):
 
 
 class Done(TypedDict):
-    """What came of an action: a cluster's task, to be followed in the view, or the result."""
+    """What an action has begun: a task, to be followed in the view, where it may have ended by now.
+    A failure has its `reason`."""
 
-    task: NotRequired[dict[str, Any]]
-    result: NotRequired[dict[str, Any]]
+    task: dict[str, Any]
 
 
 class Recording(TypedDict):
