@@ -30,14 +30,14 @@ from vlockstep.errors import UsageError, VlockstepError
 from vlockstep.protocol.states import State
 from vlockstep.web import shapes
 from vlockstep.web.consoles import read_console
-from vlockstep.web.history import History, Rates
+from vlockstep.web.history import History, Rates, Reigns
 from vlockstep.web.mirror import Mirror
 from vlockstep.web.model import Picture
 from vlockstep.web.problems import problems_of_cluster
 
 WAIT_SECONDS = 0.05
 """For changes, at each look."""
-CONSOLE = "console.txt"
+CONSOLE, ARBITER = "console.txt", "arbiter"
 _TAKING = ("master", "connectedToMaster")
 """States of hosts that take guests."""
 _REASON_SECONDS = 30.0
@@ -59,6 +59,7 @@ class ClusterSource:
         self._lock = threading.Lock()
         self._applying = threading.Lock()
         self._histories: dict[str, History] = {}
+        self._reigns: dict[str, Reigns] = {}
         self._rates = Rates()
         self._told = 0
         """The number of the last event."""
@@ -80,6 +81,7 @@ class ClusterSource:
             facts = look(seen)
             names = {each["name"] for each in facts}
             self._histories = {name: self._histories.get(name) or History() for name in names}
+            self._reigns = {name: self._reigns.get(name) or Reigns() for name in names}
             self._last_events = {n: e for n, e in self._last_events.items() if n in names}
             moving = {
                 task["target"]: str(task["details"].get("host", ""))
@@ -109,6 +111,7 @@ class ClusterSource:
         replicas = {each["host"]: self._replica(name, each, reports) for each in facts["replicas"]}
         there = alive(facts)
         for each in there:
+            self._reigns[name].runs(each["pid"], each["host"])
             if each["role"] == "primary":
                 self._saw_primary(history, name, each, replicas[each["host"]])
         migration = None
@@ -140,7 +143,8 @@ class ClusterSource:
         recent = event is not None and event.time > now - _REASON_SECONDS
         reason = event.text if event is not None and recent else ""
         if replica["generation"]:
-            history.ruled(replica["generation"], now, replica["host"], replica["members"], reason)
+            generation, members = replica["generation"], replica["members"]
+            self._reigns[name].ruled(generation, now, replica["host"], members, reason)
 
     def _replica(
         self, guest: str, facts: Mapping[str, Any], reports: Mapping[str, Report]
@@ -165,7 +169,8 @@ class ClusterSource:
         facts = self._facts(guest)
         with self._lock:
             history = self._histories.get(guest) or History()
-            generations, samples = history.generations, history.samples
+            reigns = self._reigns.get(guest) or Reigns()
+            generations, samples = reigns.all(self._arbiter_of(facts)), history.samples
         file = facts["file"]
         return {
             "name": guest,
@@ -214,6 +219,8 @@ class ClusterSource:
     def act_on_guest(self, guest: str, action: str, given: Mapping[str, Any]) -> shapes.Done:
         details: dict[str, Any] = {}
         self._asked.guest(guest)
+        if action == "switchover":
+            raise UsageError(_NO_SWITCHOVER)
         host = given.get("host")
         if host is not None and not isinstance(host, str):
             raise UsageError('"host" is the name of a host')
@@ -278,6 +285,12 @@ class ClusterSource:
 
     def _console_of(self, facts: Mapping[str, Any]) -> Path:
         return self._seen.datastore(facts["datastore"]) / str(facts["folder"]) / CONSOLE
+
+    def _arbiter_of(self, facts: Mapping[str, Any]) -> Path | None:
+        try:
+            return self._console_of(facts).with_name(ARBITER)
+        except VlockstepError:  # its datastore is not mounted here
+            return None
 
     def _no_console(self, facts: Mapping[str, Any]) -> str:
         try:

@@ -17,7 +17,7 @@ from vlockstep.supervise.rundir import RunDirectory
 from vlockstep.supervise.texts import text_of
 from vlockstep.web import shapes
 from vlockstep.web.consoles import read_console
-from vlockstep.web.history import History
+from vlockstep.web.history import History, Reigns
 from vlockstep.web.localtasks import LocalTasks, Work
 from vlockstep.web.model import Picture
 from vlockstep.web.problems import problems_of_guests
@@ -50,6 +50,8 @@ class DirectorySource:
         self._board = Board()
         self._lock = threading.Lock()
         self._histories: dict[str, History] = {}
+        self._reigns: dict[str, Reigns] = {}
+        """By arbiter, or by name of who has none."""
         self._events: list[shapes.Event] = []
         self._tasks = LocalTasks(self._ended)
 
@@ -59,6 +61,8 @@ class DirectorySource:
             self._board.see(sights, time.monotonic())
             lines = {line.name: line for line in self._board.lines}
             self._histories = {name: self._history(name) for name in lines}
+            groups = {_group(line.name, line.about) for line in lines.values()}
+            self._reigns = {group: self._reigns.get(group) or Reigns() for group in groups}
             arbiters = {name: line.about.get("arbiter") for name, line in lines.items()}
             guests = {name: self._guest(line, arbiters) for name, line in lines.items()}
             events = sorted(self._events, key=lambda event: event["time"])
@@ -74,13 +78,15 @@ class DirectorySource:
     def _guest(self, line: Line, arbiters: Mapping[str, object]) -> shapes.Guest:
         history, status, about = self._histories[line.name], line.status, line.about
         arbiter = arbiters[line.name]
+        reigns = self._reigns[_group(line.name, about)]
+        reigns.runs(about.get("pid", 0), line.name)
         replica = _replica(self._host, line)
         if status is not None:
             now = time.time()
             history.sample(now, replica)
             if status["role"] == "primary" and status["generation"]:
                 generation, members = status["generation"], status["members"]
-                history.ruled(generation, now, line.name, members, "")
+                reigns.ruled(generation, now, line.name, members, "")
         guest: shapes.Guest = {
             "name": line.name,
             "image": str(about.get("image", "")),
@@ -124,7 +130,8 @@ class DirectorySource:
                 history.moves(when, said)
             elif said["event"] in ("live", "alone", "joined"):
                 members = said.get("members", 1)
-                history.ruled(said["generation"], when, name, members, text)
+                reigns = self._reigns.setdefault(_group(name, about), Reigns())
+                reigns.ruled(said["generation"], when, name, members, text)
             elif said["event"] in ("left", "stopped", "finished"):
                 history.stays()
             if said["event"] not in _QUIET:
@@ -149,7 +156,9 @@ class DirectorySource:
     def details(self, guest: str) -> shapes.GuestDetails:
         with self._lock:
             line, history = self._line(guest), self._histories[guest]
-            generations, samples = history.generations, history.samples
+            reigns, samples = self._reigns[_group(guest, line.about)], history.samples
+            arbiter = line.about.get("arbiter")
+            generations = reigns.all(Path(arbiter) if arbiter else None)
         status = line.status or {}
         return {
             "name": guest,
@@ -241,6 +250,11 @@ class DirectorySource:
             if line.name == guest:
                 return line
         raise UsageError(f"there is no guest {guest!r} here")
+
+
+def _group(name: str, about: Mapping[str, Any]) -> str:
+    """What replicas of one guest have in common."""
+    return str(about.get("arbiter") or name)
 
 
 _IN_A_CLUSTER = "only hosts of a cluster do that"

@@ -1,13 +1,15 @@
-"""What a guest has done lately: samples of its rates, who ruled it, how far it has moved. Pure."""
+"""What a guest has done lately: samples of its rates, who ruled it, how far it has moved."""
 
 from __future__ import annotations
 
 import math
 from array import array
-from collections import deque
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from vlockstep.arbiter import DirectoryArbiter, Reign
+from vlockstep.errors import VlockstepError
 from vlockstep.web import shapes
 
 SAMPLES = 300
@@ -52,13 +54,66 @@ class Rates:
         self._looked = set()
 
 
+class Reigns:
+    """Who has ruled a guest, as far as it was seen; what was before is in its arbiter."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, shapes.Generation] = {}
+        self._owners: dict[int, str] = {}
+        """By process: what it is called."""
+
+    def runs(self, pid: int, name: str) -> None:
+        """A replica, so that one that rules is known by name."""
+        if pid:
+            self._owners[pid] = name
+            while len(self._owners) > GENERATIONS:
+                del self._owners[next(iter(self._owners))]
+
+    def ruled(self, generation: int, since: float, ruler: str, members: int, reason: str) -> None:
+        """What is known first of its time and reason is true; of its members, what comes last."""
+        known = self._seen.get(generation)
+        self._seen[generation] = {
+            "generation": generation,
+            "since": since if known is None else known["since"],
+            "ruler": ruler,
+            "members": members,
+            "reason": (known["reason"] if known else "") or reason,
+        }
+        while len(self._seen) > GENERATIONS:
+            del self._seen[min(self._seen)]
+
+    def all(self, arbiter: Path | None) -> list[shapes.Generation]:
+        """The newest, by generation."""
+        found = dict(self._seen)
+        for reign in _reigns(arbiter):
+            record = reign.record
+            told = found.get(record.generation)
+            owner = self._owners.get(record.pid, f"{record.name} on {record.host}")
+            found[record.generation] = {
+                "generation": record.generation,
+                "since": reign.since or (told["since"] if told else 0.0),
+                "ruler": told["ruler"] if told else owner,
+                "members": told["members"] if told else len(record.members),
+                "reason": told["reason"] if told else "",
+            }
+        return [found[number] for number in sorted(found)][-GENERATIONS:]
+
+
+def _reigns(arbiter: Path | None) -> list[Reign]:
+    """What cannot be read is left out."""
+    if arbiter is None:
+        return []
+    try:
+        return DirectoryArbiter(arbiter, "view").reigns(GENERATIONS)
+    except VlockstepError:
+        return []
+
+
 class History:
-    """Of one guest. Times are since the epoch."""
+    """Of one replica, or of who rules. Times are since the epoch."""
 
     def __init__(self) -> None:
         self._samples = array("d")
-        self._generations: deque[shapes.Generation] = deque(maxlen=GENERATIONS)
-        self._members = 0
         self.migration: shapes.Migration | None = None
         self.to = ""
         """Where it moves, if that is known."""
@@ -73,31 +128,6 @@ class History:
             value = values[name]
             self._samples.append(math.nan if value is None else float(str(value)))
         del self._samples[: -SAMPLES * len(_FIELDS)]
-
-    def ruled(self, generation: int, since: float, ruler: str, members: int, reason: str) -> None:
-        """Somebody rules it with so many members; older generations are not heeded."""
-        last = self._generations[-1] if self._generations else None
-        if last is not None and generation < last["generation"]:
-            return
-        new = last is None or generation > last["generation"]
-        known = last is not None and (ruler, members) == (last["ruler"], last["members"])
-        if known and not new and (last is None or last["reason"] or not reason):
-            return
-        made: shapes.Generation = {
-            "generation": generation,
-            "since": since,
-            "ruler": ruler,
-            "members": members,
-            "reason": reason,
-        }
-        if new or last is None:
-            self._generations.append(made)
-        else:  # as more becomes known of it
-            self._generations[-1] = {
-                **made,
-                "since": last["since"],
-                "reason": last["reason"] or reason,
-            }
 
     def moves(self, time: float, told: Mapping[str, Any]) -> None:
         """How far a migration is, as the event `migrating` tells it."""
@@ -124,10 +154,6 @@ class History:
     def stays(self) -> None:
         """It does not move any more."""
         self.migration = None
-
-    @property
-    def generations(self) -> list[shapes.Generation]:
-        return list(self._generations)
 
     @property
     def samples(self) -> list[shapes.Sample]:

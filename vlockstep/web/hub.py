@@ -7,7 +7,10 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+
+from starlette.concurrency import run_in_threadpool
 
 from vlockstep.errors import VlockstepError
 from vlockstep.web import shapes
@@ -16,6 +19,16 @@ from vlockstep.web.source import Source
 
 LOOK_SECONDS = 0.5
 ALIVE_SECONDS = 5.0
+CONSOLE_SECONDS = 0.25
+Messages = AsyncIterator[bytes]
+
+
+@dataclass
+class Tail:
+    """A guest's console, told from the byte `after` on, or from near its end."""
+
+    guest: str
+    after: int | None
 
 
 class Hub:
@@ -26,7 +39,6 @@ class Hub:
         self.model = Model(source.kind, int(time.time() * 1000))
         self._changed = asyncio.Condition()
         self._ended = threading.Event()
-        self._problem = ""
         self._picture = Picture()
         self._thread: threading.Thread | None = None
 
@@ -35,36 +47,53 @@ class Hub:
         self._thread = threading.Thread(target=self._run, args=(loop,), name="look", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         self._ended.set()
+        async with self._changed:
+            self._changed.notify_all()
 
-    async def messages(self, after: int | None) -> AsyncIterator[bytes]:
-        """Of the stream, without an end: each a server-sent event. Who takes them slowly misses
-        some, and gets the whole view instead."""
-        changes = None if after is None else self.model.since(after)
+    async def messages(self, after: int | None, console: Tail | None = None) -> Messages:
+        """Of the stream: each a server-sent event, until `stop`. Who takes them slowly misses some,
+        and gets the whole view instead."""
+        known = -1 if after is None else after
+        said = time.monotonic()
+        while not self._ended.is_set():
+            told = list(self._news(known))
+            known = self.model.revision
+            if console is not None:
+                told += await self._more_text(console)
+            elif not told and time.monotonic() > said + ALIVE_SECONDS:
+                told = [b": alive\n\n"]
+            for each in told:
+                yield each
+                said = time.monotonic()
+            await self._next(known, CONSOLE_SECONDS if console else ALIVE_SECONDS)
+
+    def _news(self, known: int) -> Iterator[bytes]:
+        changes = self.model.since(known)
         if changes is None:
             yield event("view", self.model.view(), self.model.revision)
-            after = self.model.revision
-        assert after is not None
-        while True:
-            changes = self.model.since(after)
-            if changes is None:
-                yield event("view", self.model.view(), self.model.revision)
-                after = self.model.revision
-            elif changes:
-                for change in changes:
-                    yield event("change", change, change["revision"])
-                after = changes[-1]["revision"]
-            elif not await self._next(after):
-                yield b": alive\n\n"
+        for change in changes or ():
+            yield event("change", change, change["revision"])
 
-    async def _next(self, after: int) -> bool:
-        """Whether there is something newer, within a while."""
+    async def _more_text(self, tail: Tail) -> list[bytes]:
+        """Of a console; nothing while it cannot be read."""
+        try:
+            piece = await run_in_threadpool(self.source.console, tail.guest, tail.after)
+        except VlockstepError:
+            return []
+        if not piece["text"] and tail.after is not None:
+            return []
+        tail.after = piece["next"]
+        return [event("console", piece)]
+
+    async def _next(self, known: int, seconds: float) -> None:
+        """Until there is something newer, or so long."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ALIVE_SECONDS), self._changed:
-                await self._changed.wait_for(lambda: self.model.revision != after)
-                return True
-        return False
+            async with asyncio.timeout(seconds), self._changed:
+                await self._changed.wait_for(
+                    lambda: self.model.revision != known or self._ended.is_set()
+                )
 
     async def _see(self, picture: Picture) -> None:
         if self.model.see(picture) is not None:
@@ -87,17 +116,19 @@ class Hub:
         try:
             self._picture = self.source.look()
         except VlockstepError as error:
-            problem: shapes.Problem = {
-                "what": "nothing can be seen now: what is shown is old",
-                "cause": str(error),
-                "target": "",
-                "do": f"see that {self.source.name} can be reached",
-            }
-            last = self._picture
-            return Picture(
-                last.cluster, last.hosts, last.guests, last.tasks, last.recommendations, [problem]
-            )
+            return self._blind(str(error))
+        except Exception as error:  # a fault of ours: the view must not stand still without a word
+            return self._blind(f"{type(error).__name__}: {error}")
         return self._picture
+
+    def _blind(self, cause: str) -> Picture:
+        problem: shapes.Problem = {
+            "what": "nothing can be seen now: what is shown is old",
+            "cause": cause,
+            "target": "",
+            "do": f"see that {self.source.name} can be reached",
+        }
+        return replace(self._picture, problems=[problem], events=())
 
 
 def event(name: str, data: object, revision: int | None = None) -> bytes:

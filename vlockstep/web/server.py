@@ -77,7 +77,7 @@ class Service:
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         self.hub.start()
         yield
-        self.hub.stop()
+        await self.hub.stop()
 
     def _handler(self, endpoint: Endpoint) -> Handler:
         async def handle(request: Request) -> Response:
@@ -129,18 +129,15 @@ class Service:
         return JSONResponse(self.hub.model.view())
 
     async def _stream(self, request: Request) -> Response:
-        asked = Asked({}, request.query_params, {})
-        known = request.headers.get("last-event-id")
-        after = (
-            asked.some_number("after")
-            if known is None
-            else int(known)
-            if known.isdecimal()
-            else None
-        )
+        last = request.headers.get("last-event-id")
+        query = {**request.query_params, **({"after": last} if last is not None else {})}
+        asked = Asked({}, query, {})
+        after, guest, console = asked.some_number("after"), query.get("console"), None
+        if guest is not None:
+            console = Tail(guest, asked.some_number("from"))
         if self._streams >= MAX_STREAMS:
             raise Refusal(503, f"{MAX_STREAMS} others follow already")
-        return _Stream(self, self.hub.messages(after))
+        return _Stream(self, self.hub.messages(after, console))
 
     @contextlib.contextmanager
     def streaming(self) -> Any:
@@ -164,8 +161,14 @@ class _Stream(Response):
         async def tell() -> None:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             async for message in self._messages:
-                async with asyncio.timeout(PATIENCE):
-                    await send({"type": "http.response.body", "body": message, "more_body": True})
+                try:
+                    async with asyncio.timeout(PATIENCE):
+                        await send(
+                            {"type": "http.response.body", "body": message, "more_body": True}
+                        )
+                except TimeoutError:
+                    scope["abort"]()
+                    return
             await send({"type": "http.response.body", "body": b""})
 
         async def gone() -> None:

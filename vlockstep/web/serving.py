@@ -6,8 +6,11 @@ import asyncio
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vlockstep.errors import HostError
 from vlockstep.web.auth import Tokens, is_loopback
@@ -16,6 +19,8 @@ from vlockstep.web.server import Service
 from vlockstep.web.source import Source
 
 MAX_CONNECTIONS = 200
+HEAD_SECONDS = 10.0
+"""For a request to come."""
 
 
 def listen(address: str, port: int) -> socket.socket:
@@ -47,7 +52,7 @@ def serve(
     loopback = is_loopback(listener.getsockname()[0])
     config = uvicorn.Config(
         Service(hub, tokens, loopback).app(),
-        http="h11",
+        http=_Connection,
         ws="none",
         loop="asyncio",
         lifespan="on",
@@ -64,6 +69,26 @@ def serve(
     asyncio.run(_Server(config, hub, ready).serve(sockets=[listener]))
 
 
+class _Connection(H11Protocol):
+    """One that says nothing is not kept, and each can be ended at once by its requests, by `abort`
+    in their scope: whatever was to be sent is not waited for."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        app: Any = self.app
+
+        async def served(scope: Scope, receive: Receive, send: Send) -> None:
+            scope["abort"] = transport.abort
+            await app(scope, receive, send)
+
+        self.app = served  # type: ignore[assignment]
+        self.loop.call_later(HEAD_SECONDS, self._expect_request)
+
+    def _expect_request(self) -> None:
+        if self.cycle is None:
+            self.transport.abort()
+
+
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, hub: Hub, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -75,5 +100,5 @@ class _Server(uvicorn.Server):
         self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._hub.stop()
+        await self._hub.stop()
         await super().shutdown(sockets)
