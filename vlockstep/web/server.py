@@ -23,7 +23,7 @@ from vlockstep.errors import UsageError, VlockstepError
 from vlockstep.web import shapes
 from vlockstep.web.api import ENDPOINTS, Asked, Endpoint
 from vlockstep.web.auth import Refusal, Right, Tokens, check_host, check_origin
-from vlockstep.web.hub import Hub
+from vlockstep.web.hub import Hub, Tail
 
 STATIC = Path(__file__).with_name("static")
 MAX_BODY = 64 << 10

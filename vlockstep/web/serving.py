@@ -81,7 +81,7 @@ class _Connection(H11Protocol):
             scope["abort"] = transport.abort
             await app(scope, receive, send)
 
-        self.app = served  # type: ignore[assignment]
+        self.app = served
         self.loop.call_later(HEAD_SECONDS, self._expect_request)
 
     def _expect_request(self) -> None:
