@@ -112,6 +112,8 @@ def dashboard(
             f"--token-file, or listen at {LOOPBACK}"
         )
     tokens = _tokens(token_file, read_token_file)
+    for log in logs or ():
+        _check_log(log)
     source = _source(cluster, directory)
     listener = bind(listen, port)
     name = f"[{listen}]" if ":" in listen else listen
@@ -128,7 +130,7 @@ def dashboard(
             print(f"\nwho shall only look:\n\n  {reading}", flush=True)
 
     with contextlib.suppress(KeyboardInterrupt):
-        serve(source, tokens, listener, tls, ready)
+        serve(source, tokens, listener, tls, ready, logs or ())
 
 
 def _source(cluster: str | None, directory: Path | None) -> Source:
@@ -139,6 +141,12 @@ def _source(cluster: str | None, directory: Path | None) -> Source:
     from vlockstep.web.clusters import ClusterSource
 
     return ClusterSource(cluster)
+
+
+def _check_log(path: Path) -> None:
+    from vlockstep.replay.logfile import LogReader
+
+    LogReader(path).close()
 
 
 def _tokens(act: Path | None, read: Path | None) -> Tokens:

@@ -11,6 +11,9 @@ problems    problems_of_guests, problems_of_cluster: what is wrong, and what to 
 history     History, Rates: what a guest has done lately
 localtasks  LocalTasks: what was asked of guests that are in no cluster
 consoles    read_console: pieces of a guest's console
+recordings  Recordings: logs in the page
+logindex    read_index, LogIndex: what is in a log, to be counted at once
+narrated    Narrated: what an execution did, by its replay
 hub         Hub: from a source to all who follow it
 auth        Tokens, Right: who may do what
 api         ENDPOINTS: what can be asked, as a table

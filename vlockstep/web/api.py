@@ -6,10 +6,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from vlockstep.web import shapes
 from vlockstep.web.auth import Refusal, Right
+from vlockstep.web.recordings import MARKS, MAX_BINS, Recordings
 from vlockstep.web.source import Source
 
 MAX_KEYS = 1000
@@ -52,6 +53,16 @@ def _number(name: str, text: str, most: int) -> int:
     return int(text)
 
 
+Call = Callable[["Sight", Asked], Any]
+
+
+class Sight(NamedTuple):
+    """What is served."""
+
+    source: Source
+    recordings: Recordings
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """`call` gives what is answered, in a thread where it may wait; None if the server itself
@@ -61,7 +72,7 @@ class Endpoint:
     path: str
     summary: str
     answer: Any
-    call: Callable[[Source, Asked], Any] | None = None
+    call: Call | None = None
     query: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, str] = field(default_factory=dict)
     right: Right | None = Right.READ
@@ -73,8 +84,31 @@ class Endpoint:
         return _WORD.findall(self.path)
 
 
-def _act(action: str) -> Callable[[Source, Asked], shapes.Done]:
-    return lambda source, asked: source.act_on_guest(asked.path["name"], action, asked.given)
+def _source(call: Callable[[Source, Asked], Any]) -> Call:
+    return lambda sight, asked: call(sight.source, asked)
+
+
+def _recorded(
+    path: str,
+    summary: str,
+    answer: Any,
+    call: Callable[[Recordings, Asked], Any],
+    query: Mapping[str, str] | None = None,
+) -> Endpoint:
+    return Endpoint(
+        "GET",
+        path,
+        summary,
+        answer,
+        lambda sight, asked: call(sight.recordings, asked),
+        query or {},
+    )
+
+
+def _act(action: str) -> Call:
+    return _source(
+        lambda source, asked: source.act_on_guest(asked.path["name"], action, asked.given)
+    )
 
 
 def _action(action: str, summary: str, **body: str) -> Endpoint:
@@ -121,14 +155,16 @@ GUESTS = (
         "/api/guests/{name}",
         "What the view has no room for",
         shapes.GuestDetails,
-        lambda source, asked: source.details(asked.path["name"]),
+        _source(lambda source, asked: source.details(asked.path["name"])),
     ),
     Endpoint(
         "GET",
         "/api/guests/{name}/console",
         "A piece of its console",
         shapes.Console,
-        lambda source, asked: source.console(asked.path["name"], asked.some_number("after")),
+        _source(
+            lambda source, asked: source.console(asked.path["name"], asked.some_number("after"))
+        ),
         query={"after": "the byte where it begins; without it the end is told"},
     ),
     Endpoint(
@@ -136,7 +172,7 @@ GUESTS = (
         "/api/guests/{name}/migrate",
         "Whether it could run on another host",
         shapes.Compatibility,
-        lambda source, asked: source.compatibility(asked.path["name"], asked.text("host")),
+        _source(lambda source, asked: source.compatibility(asked.path["name"], asked.text("host"))),
         query={"host": "which one"},
     ),
     _action("switchover", "Let its replicas swap roles"),
@@ -154,7 +190,7 @@ CLUSTER = (
         "/api/hosts/{name}/maintenance",
         "Empty a host for maintenance, or end that",
         shapes.Done,
-        _maintenance,
+        _source(_maintenance),
         body={"on": "true or false"},
         right=Right.ACT,
     ),
@@ -163,7 +199,7 @@ CLUSTER = (
         "/api/recommendations/apply",
         "Carry recommendations out, with those that they need",
         shapes.Done,
-        _apply,
+        _source(_apply),
         body={"keys": "a list of keys"},
         right=Right.ACT,
     ),
@@ -172,8 +208,56 @@ CLUSTER = (
         "/api/tasks/{number}/cancel",
         "Call a task off",
         shapes.Done,
-        lambda source, asked: source.cancel(asked.part("number")),
+        _source(lambda source, asked: source.cancel(asked.part("number"))),
         right=Right.ACT,
     ),
 )
-ENDPOINTS = (*OWN, *GUESTS, *CLUSTER)
+
+
+def _bins(recordings: Recordings, asked: Asked) -> shapes.Bins:
+    last, bins = asked.some_number("last"), asked.number("bins", 200, MAX_BINS)
+    return recordings.bins(asked.part("id"), asked.number("first", 0), last, bins)
+
+
+def _marks(recordings: Recordings, asked: Asked) -> shapes.Marks:
+    first, last = asked.number("first", 0), asked.some_number("last")
+    return recordings.marks(asked.part("id"), asked.text("kind"), first, last)
+
+
+_RANGE = {"first": "the first entry", "last": "the entry after the last one"}
+RECORDINGS = (
+    _recorded(
+        "/api/recordings",
+        "The logs that were named when the server was started",
+        list[shapes.Recording],
+        lambda recordings, asked: recordings.all(),
+    ),
+    _recorded(
+        "/api/recordings/{id}",
+        "One of them",
+        shapes.Recording,
+        lambda recordings, asked: recordings.facts(asked.part("id")),
+    ),
+    _recorded(
+        "/api/recordings/{id}/bins",
+        "How many entries of each kind, bin by bin",
+        shapes.Bins,
+        _bins,
+        {**_RANGE, "bins": f"how many, {MAX_BINS} at the most"},
+    ),
+    _recorded(
+        "/api/recordings/{id}/marks",
+        "What happened there: text, disks, network, keyframes",
+        shapes.Marks,
+        _marks,
+        {**_RANGE, "kind": f"one of {', '.join(MARKS)}"},
+    ),
+    _recorded(
+        "/api/recordings/{id}/at",
+        "The guest as it was at a position",
+        shapes.Look,
+        lambda recordings, asked: recordings.look(asked.part("id"), asked.text("position")),
+        {"position": "exits:N, exits:N+BLOCKS or entry:N"},
+    ),
+)
+ENDPOINTS: tuple[Endpoint, ...] = (*OWN, *GUESTS, *CLUSTER, *RECORDINGS)

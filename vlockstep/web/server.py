@@ -21,9 +21,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vlockstep import __version__
 from vlockstep.errors import UsageError, VlockstepError
 from vlockstep.web import shapes
-from vlockstep.web.api import ENDPOINTS, Asked, Endpoint
+from vlockstep.web.api import ENDPOINTS, Asked, Endpoint, Sight
 from vlockstep.web.auth import Refusal, Right, Tokens, check_host, check_origin
 from vlockstep.web.hub import Hub, Tail
+from vlockstep.web.recordings import Recordings
 
 STATIC = Path(__file__).with_name("static")
 MAX_BODY = 64 << 10
@@ -47,8 +48,9 @@ Handler = Callable[[Request], Awaitable[Response]]
 class Service:
     """What one server serves; `loopback` tells whether it is reached from this computer alone."""
 
-    def __init__(self, hub: Hub, tokens: Tokens, loopback: bool) -> None:
+    def __init__(self, hub: Hub, recordings: Recordings, tokens: Tokens, loopback: bool) -> None:
         self.hub = hub
+        self._sight = Sight(hub.source, recordings)
         self._tokens = tokens
         self._loopback = loopback
         self._streams = 0
@@ -78,6 +80,7 @@ class Service:
         self.hub.start()
         yield
         await self.hub.stop()
+        self._sight.recordings.close()
 
     def _handler(self, endpoint: Endpoint) -> Handler:
         async def handle(request: Request) -> Response:
@@ -114,7 +117,7 @@ class Service:
         assert endpoint.call is not None
         given = await _given(request) if endpoint.method == "POST" else {}
         asked = Asked(request.path_params, request.query_params, given)
-        return await run_in_threadpool(endpoint.call, self.hub.source, asked)
+        return await run_in_threadpool(endpoint.call, self._sight, asked)
 
     async def _session(self, request: Request) -> Response:
         session: shapes.Session = {

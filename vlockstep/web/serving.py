@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from vlockstep.errors import HostError
 from vlockstep.web.auth import Tokens, is_loopback
 from vlockstep.web.hub import Hub
+from vlockstep.web.recordings import Recordings
 from vlockstep.web.server import Service
 from vlockstep.web.source import Source
 
@@ -45,13 +46,14 @@ def serve(
     listener: socket.socket,
     tls: tuple[Path, Path] | None = None,
     ready: Callable[[], None] = lambda: None,
+    logs: Sequence[Path] = (),
 ) -> None:
     """Until a signal ends it. `tls` is a certificate and its key; `ready` is called when who
-    connects is answered."""
+    connects is answered; `logs` are shown, too."""
     hub = Hub(source)
     loopback = is_loopback(listener.getsockname()[0])
     config = uvicorn.Config(
-        Service(hub, tokens, loopback).app(),
+        Service(hub, Recordings(logs), tokens, loopback).app(),
         http=_Connection,
         ws="none",
         loop="asyncio",
