@@ -26,6 +26,7 @@ from vlockstep.cli.host import host
 from vlockstep.cli.image import image
 from vlockstep.cli.keys import keys
 from vlockstep.cli.log import log
+from vlockstep.cli.metrics import metrics
 from vlockstep.cli.migrate import migrate, receive
 from vlockstep.cli.pair import primary, secondary, switchover
 from vlockstep.cli.protect import protect
@@ -125,6 +126,7 @@ _add(ps, WATCH, "ps")
 _add(status, WATCH, "status ledger-1")
 _add(events, WATCH, "events ledger-1 --after 0")
 _add(top, WATCH, "top")
+_add(metrics, WATCH, "metrics ledger-1")
 _add(dashboard, WATCH, "dashboard --port 7780")
 _add(stop, WATCH, "stop ledger-1")
 app.add_typer(snapshot, name="snapshot", rich_help_panel=WATCH)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from vlockstep.web import shapes
 from vlockstep.web.auth import Refusal, Right
+from vlockstep.web.exposition import MEDIA
 from vlockstep.web.recordings import MARKS, MAX_BINS, Recordings
 from vlockstep.web.source import Source
 
@@ -147,7 +148,8 @@ OWN = (
         },
         media="text/event-stream",
     ),
-    Endpoint("GET", "/api/openapi.json", "This document", None, right=None),
+    Endpoint("GET", "/api/openapi.json", "This document", dict[str, Any], right=None),
+    Endpoint("GET", "/metrics", "Metrics, for Prometheus", None, media=MEDIA),
 )
 GUESTS = (
     Endpoint(

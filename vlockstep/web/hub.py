@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from vlockstep.errors import VlockstepError
 from vlockstep.web import shapes
+from vlockstep.web.metrics import Counts
 from vlockstep.web.model import Model, Picture
 from vlockstep.web.source import Source
 
@@ -37,6 +38,7 @@ class Hub:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.model = Model(source.kind, int(time.time() * 1000))
+        self.counts = Counts()
         self._changed = asyncio.Condition()
         self._ended = threading.Event()
         self._picture = Picture()
@@ -96,6 +98,7 @@ class Hub:
                 )
 
     async def _see(self, picture: Picture) -> None:
+        self.counts.see(picture)
         if self.model.see(picture) is not None:
             async with self._changed:
                 self._changed.notify_all()

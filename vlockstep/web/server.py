@@ -23,7 +23,10 @@ from vlockstep.errors import UsageError, VlockstepError
 from vlockstep.web import shapes
 from vlockstep.web.api import ENDPOINTS, Asked, Endpoint, Sight
 from vlockstep.web.auth import Refusal, Right, Tokens, check_host, check_origin
+from vlockstep.web.exposition import MEDIA
 from vlockstep.web.hub import Hub, Tail
+from vlockstep.web.metrics import of_view
+from vlockstep.web.openapi import document
 from vlockstep.web.recordings import Recordings
 
 STATIC = Path(__file__).with_name("static")
@@ -58,13 +61,13 @@ class Service:
             "/api/session": self._session,
             "/api/view": self._view,
             "/api/stream": self._stream,
+            "/api/openapi.json": self._openapi,
+            "/metrics": self._metrics,
         }
 
     def app(self) -> Starlette:
         routes: list[BaseRoute] = [
-            Route(each.path, self._handler(each), methods=[each.method])
-            for each in ENDPOINTS
-            if each.call or each.path in self.own
+            Route(each.path, self._handler(each), methods=[each.method]) for each in ENDPOINTS
         ]
         routes.append(Mount("/", StaticFiles(directory=STATIC, html=True)))
         app = Starlette(
@@ -130,6 +133,13 @@ class Service:
 
     async def _view(self, request: Request) -> Response:
         return JSONResponse(self.hub.model.view())
+
+    async def _openapi(self, request: Request) -> Response:
+        return JSONResponse(document())
+
+    async def _metrics(self, request: Request) -> Response:
+        text = of_view(self.hub.model.view(), self.hub.counts)
+        return Response(text, media_type=MEDIA)
 
     async def _stream(self, request: Request) -> Response:
         last = request.headers.get("last-event-id")

@@ -61,6 +61,8 @@ class Replica(TypedDict):
     """On the logging channel."""
     disk_bytes_per_s: float
     network_frames_per_s: float
+    channel_bytes: NotRequired[int]
+    """So far, on the logging channel, of a cluster."""
     cpu: NotRequired[float]
     """MIPS, of a cluster."""
     memory: NotRequired[float]
