@@ -99,10 +99,11 @@ def _compare(
     put: list[tuple[shapes.Path, Any]],
     gone: list[shapes.Path],
 ) -> None:
-    if before is after or (type(before) is type(after) and before == after):
+    if before is after:
         return
     if not (isinstance(before, Mapping) and isinstance(after, Mapping)):
-        put.append((path, after))
+        if not _same(before, after):
+            put.append((path, after))
         return
     for key, value in after.items():
         if key in before:
@@ -110,3 +111,10 @@ def _compare(
         else:
             put.append(([*path, key], value))
     gone += [[*path, key] for key in before if key not in after]
+
+
+def _same(before: Any, after: Any) -> bool:
+    """As JSON has it: 1 is not true, though equal."""
+    if type(before) is not type(after) or before != after:
+        return False
+    return not isinstance(after, list | tuple | dict) or repr(before) == repr(after)

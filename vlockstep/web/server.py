@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,9 @@ STATIC = Path(__file__).with_name("static")
 MAX_BODY = 64 << 10
 BODY_SECONDS = 10.0
 PATIENCE = 20.0
-"""Seconds in which a follower takes something of what it is told; who does not is dropped."""
+"""Seconds in which who asks takes something of what it is told; who does not is dropped."""
 MAX_STREAMS = 64
+_PIECE = 64 << 10
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -75,7 +76,7 @@ class Service:
             lifespan=self._lifespan,
             exception_handlers={HTTPException: _told},
         )
-        app.add_middleware(_Headers)
+        app.add_middleware(_Answers)
         return app
 
     @contextlib.asynccontextmanager
@@ -174,14 +175,7 @@ class _Stream(Response):
         async def tell() -> None:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             async for message in self._messages:
-                try:
-                    async with asyncio.timeout(PATIENCE):
-                        await send(
-                            {"type": "http.response.body", "body": message, "more_body": True}
-                        )
-                except TimeoutError:
-                    scope["abort"]()
-                    return
+                await send({"type": "http.response.body", "body": message, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
 
         async def gone() -> None:
@@ -198,8 +192,8 @@ class _Stream(Response):
                 await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class _Headers:
-    """Those that every answer has."""
+class _Answers:
+    """What all have: headers, and an end for who takes nothing."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -216,9 +210,23 @@ class _Headers:
                         if name.encode() not in own
                     ),
                 ]
-            await send(message)
+            for piece in _pieces(message):
+                try:
+                    async with asyncio.timeout(PATIENCE):
+                        await send(piece)
+                except TimeoutError:
+                    scope["abort"]()
 
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+def _pieces(message: Message) -> Iterator[Message]:
+    """Of what is long: who takes one after the other is slow, but takes something."""
+    body = message.get("body", b"")
+    ends = range(_PIECE, len(body), _PIECE)
+    for end in ends:
+        yield {**message, "body": body[end - _PIECE : end], "more_body": True}
+    yield {**message, "body": body[len(ends) * _PIECE :]} if ends else message
 
 
 async def _given(request: Request) -> dict[str, Any]:

@@ -90,6 +90,10 @@ class _Connection(H11Protocol):
         if self.cycle is None:
             self.transport.abort()
 
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
 
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, hub: Hub, ready: Callable[[], None]) -> None:
