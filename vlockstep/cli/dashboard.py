@@ -104,14 +104,14 @@ def dashboard(
     if (tls_cert is None) != (tls_key is None):
         raise UsageError("a certificate and its key belong together: give --tls-cert and --tls-key")
     tls = None if tls_cert is None or tls_key is None else (tls_cert, tls_key)
-    for file in tls or ():
-        _read(file)
     if not is_loopback(listen) and (tls is None or token_file is None):
         raise UsageError(
             f"{listen} is reached from other computers: give --tls-cert, --tls-key and "
             f"--token-file, or listen at {LOOPBACK}"
         )
     tokens = _tokens(token_file, read_token_file)
+    if tls is not None:
+        _check_certificate(*tls)
     for log in logs or ():
         _check_log(log)
     source = _source(cluster, directory)
@@ -162,6 +162,21 @@ def _tokens(act: Path | None, read: Path | None) -> Tokens:
     if tokens.act == tokens.read:
         raise UsageError(f"{act} and {read} have the same token: two rights need two")
     return tokens
+
+
+def _check_certificate(certificate: Path, key: Path) -> None:
+    """Here, where it can be told what is wrong."""
+    import ssl
+
+    for file in (certificate, key):
+        _read(file)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except (ssl.SSLError, ValueError) as error:
+        raise UsageError(
+            f"{certificate} and {key} are no certificate and its key, in PEM and without a "
+            f"password ({error})"
+        ) from error
 
 
 def _read(file: Path) -> str:
