@@ -20,8 +20,6 @@ agreement        Agreement: a primary and the thread that moves a disk which rep
 diskmoves        DiskMoves: moves disks of a guest of this process
 running          ControlSocket: a running guest, its name and its commands
 control          ControlServer, EventRing: serves the clients of a control socket
-board            Board, Line: guests as somebody sees them who looks again and again
-texts            text_of: what events say to people
 rundir           RunDirectory: names and sockets of the guests that run here
 texts            text_of: what events say to people
 board            Board, Line: guests as somebody sees them who looks again and again

@@ -206,6 +206,8 @@ class DirectorySource:
                 details = {"to": endpoint}
                 work = self._asks(guest, "migrate", _moved, to=endpoint)
                 cancel = self._canceller(guest)
+                with self._lock:
+                    self._histories[guest].to = endpoint
         return {"task": self._tasks.start(action, guest, details, work, cancel)}
 
     def _asks(

@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 
 from starlette.concurrency import run_in_threadpool
@@ -19,6 +20,8 @@ from vlockstep.web.model import Model, Picture
 from vlockstep.web.source import Source
 
 LOOK_SECONDS = 0.5
+LOOP_SECONDS = 10.0
+"""For the loop to take a picture: there is never more than one that waits."""
 ALIVE_SECONDS = 5.0
 CONSOLE_SECONDS = 0.25
 Messages = AsyncIterator[bytes]
@@ -108,8 +111,8 @@ class Hub:
         due = time.monotonic()
         while not self._ended.is_set():
             picture = self._look()
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                asyncio.run_coroutine_threadsafe(self._see(picture), loop)
+            with contextlib.suppress(RuntimeError, TimeoutError, CancelledError):  # it ends
+                asyncio.run_coroutine_threadsafe(self._see(picture), loop).result(LOOP_SECONDS)
             due = max(due + LOOK_SECONDS, time.monotonic())
             self._ended.wait(due - time.monotonic())
         self.source.close()
