@@ -18,6 +18,7 @@ from typing import (
 )
 
 import pytest
+from commands import wait_until
 from simulated import TOKENS
 from webclient import Client, simulated
 
@@ -250,3 +251,13 @@ def test_other_methods_are_refused(client: Client) -> None:
     assert client.ask("DELETE", "/api/view").status == 405
     assert client.get("/api/guests/guest-02/stop").status == 404
     assert client.ask("PUT", "/").status == 405
+
+
+def test_half_characters_are_no_fault(client: Client) -> None:
+    """JSON can name what UTF-8 cannot."""
+    answer = client.post("/api/recommendations/apply", {"keys": ["\ud800"]})
+    assert (answer.status, answer.json["error"][:29]) == (409, "there is no recommendation '\\")
+    started = client.post("/api/guests/guest-03/migrate", {"host": "\ud800"})
+    assert started.json["task"]["details"] == {"host": "\ud800"}
+    number = str(started.json["task"]["number"])
+    wait_until(lambda: number in client.get("/api/view").json["tasks"])

@@ -130,7 +130,7 @@ def dashboard(
             print(f"\nwho shall only look:\n\n  {reading}", flush=True)
 
     with contextlib.suppress(KeyboardInterrupt):
-        serve(source, tokens, listener, tls, ready, logs or ())
+        serve(source, tokens, listener, tls, ready, [log.resolve() for log in logs or ()])
 
 
 def _source(cluster: str | None, directory: Path | None) -> Source:

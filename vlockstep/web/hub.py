@@ -7,7 +7,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 
@@ -24,7 +24,7 @@ LOOP_SECONDS = 10.0
 """For the loop to take a picture: there is never more than one that waits."""
 ALIVE_SECONDS = 5.0
 CONSOLE_SECONDS = 0.25
-Messages = AsyncIterator[bytes]
+Messages = AsyncGenerator[bytes, None]
 
 
 @dataclass

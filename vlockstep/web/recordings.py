@@ -24,6 +24,8 @@ MAX_MARKS = 1000
 TEXT_SECONDS = 5.0
 """For the text of a range to become known."""
 LOOK_SECONDS = 60.0
+TURN_SECONDS = 5.0
+"""To wait for those who look, too."""
 AT_A_TIME = 2
 """Replays, of all logs."""
 _KINDS: dict[str, tuple[Kind, ...]] = {
@@ -85,7 +87,7 @@ class Recordings:
     def look(self, number: int, position: str) -> shapes.Look:
         recording = self._at(number)
         parse_goal(position)
-        if not self._looks.acquire(timeout=LOOK_SECONDS):
+        if not self._looks.acquire(timeout=TURN_SECONDS):
             raise HostError("others look, too: ask again")
         try:
             return recording.look(position)

@@ -13,18 +13,19 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vlockstep import __version__
 from vlockstep.errors import UsageError, VlockstepError
+from vlockstep.program import say
 from vlockstep.web import shapes
 from vlockstep.web.api import ENDPOINTS, Asked, Endpoint, Sight
 from vlockstep.web.auth import Refusal, Right, Tokens, check_host, check_origin
 from vlockstep.web.exposition import MEDIA
-from vlockstep.web.hub import Hub, Tail
+from vlockstep.web.hub import Hub, Messages, Tail
 from vlockstep.web.metrics import of_view
 from vlockstep.web.openapi import document
 from vlockstep.web.recordings import Recordings
@@ -93,13 +94,16 @@ class Service:
                 own = self.own.get(endpoint.path)
                 if own is not None:
                     return await own(request)
-                return JSONResponse(await self._call(endpoint, request))
+                return _Json(await self._call(endpoint, request))
             except Refusal as refusal:
                 return _failure(refusal.status, str(refusal))
             except UsageError as error:
                 return _failure(404 if request.method == "GET" else 409, str(error))
             except VlockstepError as error:
                 return _failure(503 if request.method == "GET" else 409, str(error))
+            except Exception as error:
+                say(f"vlockstep: {request.url.path} has failed: {type(error).__name__}: {error}")
+                return _failure(500, f"this is a fault of the server: {type(error).__name__}")
 
         return handle
 
@@ -130,13 +134,13 @@ class Service:
             "kind": self.hub.source.kind,
             "source": self.hub.source.name,
         }
-        return JSONResponse(session)
+        return _Json(session)
 
     async def _view(self, request: Request) -> Response:
-        return JSONResponse(self.hub.model.view())
+        return _Json(self.hub.model.view())
 
     async def _openapi(self, request: Request) -> Response:
-        return JSONResponse(document())
+        return _Json(document())
 
     async def _metrics(self, request: Request) -> Response:
         text = of_view(self.hub.model.view(), self.hub.counts)
@@ -162,10 +166,19 @@ class Service:
             self._streams -= 1
 
 
+class _Json(Response):
+    """In ASCII: names may have halves of characters, which UTF-8 has not."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, separators=(",", ":")).encode()
+
+
 class _Stream(Response):
     """Messages one by one, until the follower goes or takes none any more."""
 
-    def __init__(self, service: Service, messages: AsyncIterator[bytes]) -> None:
+    def __init__(self, service: Service, messages: Messages) -> None:
         super().__init__(media_type="text/event-stream")
         del self.headers["content-length"]
         self._service = service
@@ -174,8 +187,9 @@ class _Stream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def tell() -> None:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            async for message in self._messages:
-                await send({"type": "http.response.body", "body": message, "more_body": True})
+            async with contextlib.aclosing(self._messages) as messages:
+                async for message in messages:
+                    await send({"type": "http.response.body", "body": message, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
 
         async def gone() -> None:
@@ -254,7 +268,7 @@ async def _given(request: Request) -> dict[str, Any]:
 
 def _failure(status: int, reason: str) -> Response:
     failure: shapes.Failure = {"error": reason}
-    return JSONResponse(failure, status)
+    return _Json(failure, status)
 
 
 async def _told(request: Request, error: Exception) -> Response:
