@@ -115,6 +115,11 @@ class Operator:
     def orders(self) -> dict[str, Order]:
         return self._all(ORDERS, Order)
 
+    def ordered(self) -> set[tuple[str, str]]:
+        """Host and guest of each order."""
+        names = (name.split("/") for name in self._store.list(ORDERS))
+        return {(parts[1], parts[2]) for parts in names if len(parts) == 3}
+
     def guests(self) -> dict[str, GuestRecord]:
         return self._all(GUESTS, GuestRecord)
 

@@ -23,7 +23,7 @@ _HINTS = {
 def look(cluster: Operator) -> list[dict[str, Any]]:
     """All guests, by name: their records, `replicas` as they are reported, why they are `pending`,
     and their `state` in words."""
-    reports, orders = cluster.reports(), cluster.orders()
+    reports, orders = cluster.reports(), cluster.ordered()
     status = cluster.status()
     states = status.hosts if status is not None else {}
     found = []
@@ -31,7 +31,7 @@ def look(cluster: Operator) -> list[dict[str, Any]]:
         replicas = [
             {"host": host, **to_plain(report.replicas[name]), "host_state": states.get(host, "")}
             for host, report in sorted(reports.items())
-            if name in report.replicas and f"{host}/{name}" in orders
+            if name in report.replicas and (host, name) in orders
         ]
         pending = status.pending.get(name, "") if status is not None else ""
         found.append({**to_plain(record), "replicas": replicas, "pending": pending})
