@@ -148,6 +148,7 @@ class History:
             "rounds": told["rounds"],
             "lag_entries": told["lag_entries"],
             "throttle": told["throttle"],
+            "pause_ms": told.get("pause_ms"),
             "to": self.to,
         }
 

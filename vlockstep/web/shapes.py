@@ -79,6 +79,8 @@ class Migration(TypedDict):
     rounds: int
     lag_entries: int
     throttle: int
+    pause_ms: float | None
+    """For how long the guest would be held now, by what is left; None if that is not known."""
     to: str
     """A host or an endpoint; "" if it is not known."""
 
