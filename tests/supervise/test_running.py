@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -330,6 +330,27 @@ def test_a_watch_forgets_who_has_gone(start: Start, tmp_path: Path) -> None:
         process.kill()
         process.wait()
         assert watch.look() == []
+
+
+def test_a_watch_hears_each_event_once(start: Start, tmp_path: Path) -> None:
+    """Also of a guest whose answer was late, so that it was connected to anew."""
+    process = start()
+    heard: list[tuple[str, object, object]] = []
+
+    def hear(name: str, about: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+        heard.append((name, about["image"], event["event"]))
+
+    with closing(Watch(RunDirectory(tmp_path / "run"), hear)) as watch:
+        wait_until(lambda: watch.look()[0].status and heard)
+        process.send_signal(signal.SIGSTOP)
+        assert watch.look(0.1)[0].status is None
+        process.send_signal(signal.SIGCONT)
+        wait_until(lambda: watch.look()[0].status)
+        process.terminate()
+        wait_until(lambda: watch.look() == [])
+    kinds = [kind for _, _, kind in heard]
+    assert heard[0] == ("books", "ledger", "started")
+    assert len(kinds) == len({*kinds}), kinds
 
 
 def test_nothing_is_imported_that_is_not_needed() -> None:

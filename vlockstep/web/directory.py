@@ -286,7 +286,7 @@ def _actions(line: Line) -> dict[str, str]:
     return {
         "switchover": silent or unprotected or alone,
         "protect": silent or protect,
-        "unprotect": silent or unprotected or "end its secondary: that is another guest here",
+        "unprotect": silent or unprotected or "end the process of its secondary: that asks nobody",
         "migrate": silent or unprotected,
         "start": "it runs",
         "stop": silent,
