@@ -29,8 +29,7 @@ def read_console(guest: str, path: Path, after: int | None) -> shapes.Console:
         raise HostError(f"cannot read the console {path}: {error.strerror}") from error
     if after is None and begin:
         begin, data = _whole(begin, data)
-    cut = _unfinished(data)
-    data = data[: len(data) - cut] if cut < len(data) else data
+    data = data[: len(data) - _unfinished(data)]
     return {
         "guest": guest,
         "after": begin,
