@@ -15,16 +15,18 @@ few seconds.
 address. The token stands in the page's fragment (`/#token=...`). `GET /api/session` tells what it
 allows. Acting takes `Content-Type: application/json` and the server's own Origin.
 
-**Errors** are a `Failure`: 400 the request is wrong, 401 no such token, 403 not this right or
-another site's request, 404 nothing there, 409 refused (`error` is the reason), 413 too large, 415
-no JSON, 503 what is asked does not answer.
+**Errors** are a `Failure`: 400 the request is wrong, 401 no such token, 403 not this right, or
+another site's request, 404 nothing there, 408 the body does not come, 409 refused (`error` is the
+reason), 413 too large, 415 no JSON, 503 what is asked does not answer, or too many ask.
 
 **Actions** are POST with an object (`{}` unless told otherwise) and answer with a `Done`:
 
 | path | object |
 | --- | --- |
-| `/api/guests/NAME/switchover`, `protect`, `unprotect`, `start`, `stop`, `test-failover` | |
-| `/api/guests/NAME/migrate` | `{"host": HOST}`; without a cluster `{"to": ENDPOINT}` |
+| `/api/guests/NAME/` `switchover`, `protect`, `unprotect`, `stop`, `test-failover`, | |
+| `test-restart-secondary` | |
+| `/api/guests/NAME/start` | `{"host": HOST}` or `{}` |
+| `/api/guests/NAME/migrate` | `{"host": HOST, "role": ROLE}`; without a cluster `{"to": ENDPOINT}` |
 | `/api/recommendations/apply` | `{"keys": [KEY, ...]}` |
 | `/api/tasks/NUMBER/cancel` | |
 | `/api/hosts/NAME/maintenance` | `{"on": true or false}` |
