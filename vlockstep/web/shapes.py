@@ -26,7 +26,7 @@ reason), 413 too large, 415 no JSON, 503 what is asked does not answer, or too m
 | `/api/guests/NAME/` `switchover`, `protect`, `unprotect`, `stop`, `test-failover`, | |
 | `test-restart-secondary` | |
 | `/api/guests/NAME/start` | `{"host": HOST}` or `{}` |
-| `/api/guests/NAME/migrate` | `{"host": HOST, "role": ROLE}`; without a cluster `{"to": ENDPOINT}` |
+| `/api/guests/NAME/migrate` | `{"host": HOST, "role": ROLE}`, or outside `{"to": ENDPOINT}` |
 | `/api/recommendations/apply` | `{"keys": [KEY, ...]}` |
 | `/api/tasks/NUMBER/cancel` | |
 | `/api/hosts/NAME/maintenance` | `{"on": true or false}` |
