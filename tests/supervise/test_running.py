@@ -343,6 +343,7 @@ def test_a_watch_hears_each_event_once(start: Start, tmp_path: Path) -> None:
     with closing(Watch(RunDirectory(tmp_path / "run"), hear)) as watch:
         wait_until(lambda: watch.look()[0].status and heard)
         process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
         assert watch.look(0.1)[0].status is None
         process.send_signal(signal.SIGCONT)
         wait_until(lambda: watch.look()[0].status)

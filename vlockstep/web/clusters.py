@@ -20,6 +20,7 @@ from vlockstep.cluster.plain import to_plain
 from vlockstep.cluster.records import (
     ClusterEvent,
     ClusterRecord,
+    GuestRecord,
     HostRecord,
     MasterStatus,
     Report,
@@ -166,11 +167,11 @@ class ClusterSource:
     # What a person asks
 
     def details(self, guest: str) -> shapes.GuestDetails:
-        facts = self._facts(guest)
+        facts, record = self._facts(guest), self._seen.guest(guest)
         with self._lock:
             history = self._histories.get(guest) or History()
             reigns = self._reigns.get(guest) or Reigns()
-            generations, samples = reigns.all(self._arbiter_of(facts)), history.samples
+            generations, samples = reigns.all(self._arbiter_of(record)), history.samples
         file = facts["file"]
         return {
             "name": guest,
@@ -179,16 +180,16 @@ class ClusterSource:
             "disks": {name: dict(disk) for name, disk in file.get("disk", {}).items()},
             "nics": {name: dict(nic) for name, nic in file.get("nic", {}).items()},
             "arguments": list(file.get("arguments", ())),
-            "console": self._no_console(facts),
+            "console": self._no_console(record),
             "actions": self._actions(facts),
             "hosts": sorted(self._seen.hosts()),
         }
 
     def console(self, guest: str, after: int | None) -> shapes.Console:
-        facts = self._facts(guest)
-        if problem := self._no_console(facts):
+        record = self._seen.guest(guest)
+        if problem := self._no_console(record):
             raise UsageError(problem)
-        return read_console(guest, self._console_of(facts), after)
+        return read_console(guest, self._console_of(record), after)
 
     def compatibility(self, guest: str, host: str) -> shapes.Compatibility:
         facts = self._facts(guest)
@@ -283,19 +284,19 @@ class ClusterSource:
                 return facts
         raise UsageError(f"there is no guest {guest!r}")
 
-    def _console_of(self, facts: Mapping[str, Any]) -> Path:
-        return self._seen.datastore(facts["datastore"]) / str(facts["folder"]) / CONSOLE
+    def _console_of(self, record: GuestRecord) -> Path:
+        return self._seen.datastore(record.datastore) / record.folder / CONSOLE
 
-    def _arbiter_of(self, facts: Mapping[str, Any]) -> Path | None:
+    def _arbiter_of(self, record: GuestRecord) -> Path | None:
         try:
-            return self._console_of(facts).with_name(ARBITER)
+            return self._console_of(record).with_name(ARBITER)
         except VlockstepError:  # its datastore is not mounted here
             return None
 
-    def _no_console(self, facts: Mapping[str, Any]) -> str:
+    def _no_console(self, record: GuestRecord) -> str:
         try:
-            guestfile.check_folder(facts["folder"])
-            there = self._console_of(facts).exists()
+            guestfile.check_folder(record.folder)
+            there = self._console_of(record).exists()
         except (VlockstepError, OSError) as error:
             return str(error)
         return "" if there else "it has written nothing yet"
