@@ -189,7 +189,10 @@ def test_another_generation_has_its_reason(cluster: Cluster, source: ClusterSour
     cluster.store.put(numbered(EVENTS, 1), to_plain(event), 0)
     cluster.report(4.0, 0, generation=2)
     source.look()
-    first, second = source.details("books")["generations"]
+    cluster.report(5.0, 0, generation=3)
+    source.look()
+    first, second, third = source.details("books")["generations"]
+    assert third["reason"] == "", "an event tells of one"
     assert (first["generation"], first["ruler"], first["reason"]) == (1, "a", "")
     assert (second["generation"], second["reason"]) == (2, "books went on on b")
 

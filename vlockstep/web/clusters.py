@@ -66,6 +66,8 @@ class ClusterSource:
         """The number of the last event."""
         self._last_events: dict[str, ClusterEvent] = {}
         """By guest."""
+        self._explained: dict[str, int] = {}
+        """By guest, the event that told why it has another generation: each tells of one."""
 
     def look(self) -> Picture:
         self._mirror.update(WAIT_SECONDS)
@@ -83,6 +85,7 @@ class ClusterSource:
             names = {each["name"] for each in facts}
             self._histories = {name: self._histories.get(name) or History() for name in names}
             self._reigns = {name: self._reigns.get(name) or Reigns() for name in names}
+            self._explained = {n: e for n, e in self._explained.items() if n in names}
             self._last_events = {n: e for n, e in self._last_events.items() if n in names}
             moving = {
                 task["target"]: str(task["details"].get("host", ""))
@@ -141,11 +144,14 @@ class ClusterSource:
         history.sample(now, replica)
         if facts["migration"]:
             history.moves(now, facts["migration"])
-        recent = event is not None and event.time > now - _REASON_SECONDS
-        reason = event.text if event is not None and recent else ""
-        if replica["generation"]:
-            generation, members = replica["generation"], replica["members"]
-            self._reigns[name].ruled(generation, now, replica["host"], members, reason)
+        if not replica["generation"]:
+            return
+        reason, ruler, members = "", replica["host"], replica["members"]
+        if event is not None and event.time > now - _REASON_SECONDS:
+            reason = event.text if event.number > self._explained.get(name, 0) else ""
+        taken = self._reigns[name].ruled(replica["generation"], now, ruler, members, reason)
+        if event is not None and reason and taken:
+            self._explained[name] = event.number
 
     def _replica(
         self, guest: str, facts: Mapping[str, Any], reports: Mapping[str, Report]

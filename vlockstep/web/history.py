@@ -69,18 +69,21 @@ class Reigns:
             while len(self._owners) > GENERATIONS:
                 del self._owners[next(iter(self._owners))]
 
-    def ruled(self, generation: int, since: float, ruler: str, members: int, reason: str) -> None:
-        """What is known first of its time and reason is true; of its members, what comes last."""
+    def ruled(self, generation: int, since: float, ruler: str, members: int, reason: str) -> bool:
+        """What is known first of its time and reason is true; of its members, what comes last.
+        Whether the reason is the one that was given."""
         known = self._seen.get(generation)
+        told = known["reason"] if known else ""
         self._seen[generation] = {
             "generation": generation,
             "since": since if known is None else known["since"],
             "ruler": ruler,
             "members": members,
-            "reason": (known["reason"] if known else "") or reason,
+            "reason": told or reason,
         }
         while len(self._seen) > GENERATIONS:
             del self._seen[min(self._seen)]
+        return not told
 
     def all(self, arbiter: Path | None) -> list[shapes.Generation]:
         """The newest, by generation."""

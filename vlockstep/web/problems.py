@@ -63,7 +63,7 @@ def problems_of_cluster(
     found += [
         _problem(
             f"{name} is {host['state']}",
-            host["explanation"] or "the master says so",
+            host["explanation"] or _SIGNS.get(host["state"], "the master says so"),
             f"hosts/{name}",
             _CURES.get(host["state"], "look at that computer, and start its agent again"),
         )
@@ -74,7 +74,9 @@ def problems_of_cluster(
         if guest["level"] not in ("bad", "warn"):
             continue
         name = guest["name"]
-        cause = guest["pending"] or _CAUSES.get(guest["protection"], "")
+        protection = guest["protection"]
+        unknown = "what its host told last may be true no longer" if "unknown" in protection else ""
+        cause = guest["pending"] or _CAUSES.get(protection, unknown)
         found.append(_problem(f"{name}: {guest['protection']}", cause, f"guests/{name}", ""))
     if status is not None:
         found += [_problem("a rule does not hold", fault, "", "") for fault in status["faults"]]
@@ -102,6 +104,7 @@ _CURES = {
     "networkPartitionedFromMaster": "look at the management network between them",
     "uninitialized": "look at what its agent says",
 }
+_SIGNS = {"hostDown": "no heartbeats, on the network or on datastores, and no answer to pings"}
 _CAUSES = {
     "not protected": "it has no secondary yet, or has lost it",
     "not protected, its outputs wait": "it has no secondary, and its outputs wait for one",
