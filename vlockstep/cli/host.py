@@ -203,6 +203,7 @@ def run(
 def list_(cluster: ClusterOption = None, as_json: JsonOption = False) -> None:
     """List the hosts, how they are and what they run."""
     from vlockstep.cluster.plain import to_plain
+    from vlockstep.cluster.standing import host_state
 
     asked = clusteroptions.operator(cluster)
     status, reports = asked.status(), asked.reports()
@@ -218,7 +219,7 @@ def list_(cluster: ClusterOption = None, as_json: JsonOption = False) -> None:
         rows.append(
             [
                 name,
-                clusteroptions.host_state(name, record, status),
+                host_state(name, record, status),
                 ", ".join(running),
                 f"{cpu:.0f} of {record.cpu:.0f} MIPS",
                 f"{used:.0f} of {record.memory:.0f} MiB",

@@ -257,6 +257,14 @@ class ReplicaReport:
     """Entries of its last owner's log after which the guest goes on here."""
     unresumed: str = ""
     """Why it boots instead."""
+    lag_ms: float | None = None
+    """By how much a secondary is behind, as its primary knows; None if it does not."""
+    lag_entries: int = 0
+    channel_bytes: int = 0
+    disk_bytes: int = 0
+    frames: int = 0
+    migration: Mapping[str, Any] = field(default_factory=dict)
+    """What its last event `migrating` told."""
 
     @property
     def begun(self) -> bool:
