@@ -1,0 +1,1 @@
+export class GuestPage { title="x"; section="guests"; draw(){} }

@@ -1,0 +1,2 @@
+export class RecordingPage { title="x"; section="recordings"; draw(){} }
+export class RecordingsPage { title="x"; section="recordings"; draw(){} }

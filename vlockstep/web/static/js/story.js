@@ -1,0 +1,1 @@
+export class StoryPage { title="x"; section="story"; draw(){} }
