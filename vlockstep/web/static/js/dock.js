@@ -6,11 +6,11 @@ import { h, icon, say } from "./dom.js";
 import { clock, matches, plural } from "./format.js";
 import { VirtualList } from "./virtual.js";
 
-const ROW = 28;
+const ROW = 26;
 const SIGNS = { queued: "clock", running: "spin", done: "good", failed: "bad", canceled: "plain" };
 const BAD = /fail|diverg|lost|dead|down|refus|dropped|error|isolat|panic/i;
 const WARN = /alone|silent|unprotect|maintenance|slow|pending|warn|cancel/i;
-const GOOD = /live|protected|done|joined|migrated|moved|restart|start/i;
+const GOOD = /live|protected|done|joined|migrated|moved/i;
 
 const levelOf = ({ kind, text }) => (BAD.test(kind) ? "bad" : WARN.test(kind) || BAD.test(text) ? "warn" : GOOD.test(kind) ? "good" : "dot");
 

@@ -53,7 +53,7 @@ export class Overview {
     const [kind, name] = [target.split("/")[0], target.split("/").slice(1).join("/")];
     const go = kind === "guests" && this.app.view.guests[name] ? h("a", { class: "button small", href: `#/guests/${encodeURIComponent(name)}`, text: `Look at ${name}` }) : h("span");
     return h("div", { class: "problem" }, icon("bad", "problem"),
-      h("span", {}, h("b", { text: what }), cause ? ` — ${cause}` : "", advice ? h("div", { class: "do", text: advice }) : null), go);
+      h("span", {}, h("b", { text: what }), cause ? ` — ${cause}` : "", advice ? h("span", { class: "do", text: ` ${advice}` }) : null), go);
   }
 
   #makeCards() {

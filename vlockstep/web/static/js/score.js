@@ -7,7 +7,7 @@ import { spark } from "./lines.js";
 import { lagOf, primaryOf, RANK, replicasOf, secondariesOf } from "./store.js";
 import { VirtualList } from "./virtual.js";
 
-const ROW = 36;
+const ROW = 34;
 const ORDERS = {
   "worst first": (a, b) => RANK[a.guest.level] - RANK[b.guest.level] || byName(a, b),
   name: (a, b) => byName(a, b),

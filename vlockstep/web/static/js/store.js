@@ -87,7 +87,7 @@ export const secondariesOf = (guest) => replicasOf(guest).filter((each) => each.
 /** Milliseconds, or entries where time is not known; null without a secondary. */
 export function lagOf(guest) {
   const primary = primaryOf(guest);
-  if (!primary || primary.role !== "primary") return null;
+  if (!primary || primary.role !== "primary" || primary.members < 2) return null;
   return primary.lag_ms ?? primary.lag_entries ?? null;
 }
 
