@@ -1,6 +1,6 @@
 """The simulated cluster with guests of every kind, for pictures and for what they are looked at.
 
-    python -m tests.web.page_source --port 7791
+python -m tests.web.page_source --port 7791
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class LivelySource(SimulatedSource):
         made = {}
         for number, old in enumerate([*self._guests]):
             guest = cast(dict[str, Any], self._guests[old])
-            wanted = old if wild else f"{STORIES[number % len(STORIES)]}-{number // len(STORIES):02}"
+            wanted = (
+                old if wild else f"{STORIES[number % len(STORIES)]}-{number // len(STORIES):02}"
+            )
             host, partner = self._pair(number, names)
             replicas = _replicas(guest["replicas"], host, partner)
             guest |= {"name": wanted, "host": host, "replicas": replicas} | _state(number, replicas)

@@ -15,7 +15,6 @@ const ROUTES = [
   [/^#\/guests\/(.+)$/, (app, name) => new GuestPage(app, name)],
   [/^#\/recordings\/(\d+)$/, (app, id) => new RecordingPage(app, Number(id))],
   [/^#\/recordings$/, (app) => new RecordingsPage(app)],
-  [/^#\/story$/, (app) => new StoryPage(app)],
   [/^/, (app) => new Overview(app)],
 ];
 
@@ -83,27 +82,22 @@ class App {
     else this.#page.draw();
     this.dock.draw();
     const { cluster, kind } = this.view;
-    say(this.where, cluster ? cluster.name : kind === "guests" ? "this computer" : "");
+    say(this.where, cluster ? cluster.name : kind === "guests" ? "this computer" : "vlockstep demo");
   }
 
   #route() {
     if (!this.view) return;
-    if (this.view.story && location.hash.length < 3) location.replace("#/story");
+    const told = this.view.kind === "story"; // a demonstration has no other page
     this.#page?.leave?.();
     this.main.className = "";
     this.main.replaceChildren();
-    for (const [pattern, make] of ROUTES) {
-      const found = pattern.exec(location.hash);
-      if (found) {
-        this.#page = make(this, ...found.slice(1).map(decodeURIComponent));
-        break;
-      }
-    }
+    const [pattern, make] = ROUTES.find(([each]) => each.test(location.hash));
+    this.#page = told ? new StoryPage(this) : make(this, ...pattern.exec(location.hash).slice(1).map(decodeURIComponent));
+    this.nav.hidden = told;
     document.title = `${this.#page.title} · vlockstep`;
     for (const link of this.nav.children) {
       const here = link.dataset.page === this.#page.section;
       here ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
-      if (link.dataset.page === "story") link.hidden = !this.view.story;
     }
     this.#page.draw();
     this.main.scrollTop = 0;
@@ -117,8 +111,7 @@ class App {
       svg("path", { d: "M6 24h8l4-5h8", fill: "none", stroke: "var(--on-accent)", "stroke-width": 3, "stroke-linecap": "round", "stroke-linejoin": "round", "stroke-dasharray": "5 4", opacity: 0.7 }),
     );
     const page = (name, href, text) => h("a", { href, "data-page": name, text });
-    this.nav = h("nav", { "aria-label": "Pages" }, page("overview", "#/", "Overview"), page("story", "#/story", "Story"), page("recordings", "#/recordings", "Recordings"));
-    this.nav.children[1].hidden = true;
+    this.nav = h("nav", { "aria-label": "Pages" }, page("overview", "#/", "Overview"), page("recordings", "#/recordings", "Recordings"));
     this.link = h("span", { class: "link-state", role: "status" }, icon("spin"), "connecting");
     this.where = h("b");
     const { source, rights } = this.store.session;
@@ -126,7 +119,7 @@ class App {
       h("a", { class: "brand", href: "#/" }, logo, "vlockstep"),
       h("span", { class: "where", title: source }, this.where, h("span", { text: ` · ${source}` })),
       this.nav,
-      h("span", { class: "end" }, rights.includes("act") ? null : h("span", { class: "pill" }, "may only look"), this.link,
+      h("span", { class: "end" }, rights.includes("act") || this.store.session.kind === "story" ? null : h("span", { class: "pill" }, "may only look"), this.link,
         h("button", { class: "button quiet small", "aria-label": "Keys", title: "Keys (?)", text: "?", on: { click: help } })),
     );
   }

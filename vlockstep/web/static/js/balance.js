@@ -17,7 +17,7 @@ export class Balance {
     this.state = h("span", { class: "push" });
     this.level = h("i", { class: "level" });
     this.target = h("i", { class: "target" });
-    this.gauge = h("div", { class: "gauge", role: "meter", "aria-label": "Imbalance", "aria-valuemin": 0 }, h("div", { class: "scale" }, this.level, this.target), this.mark = h("span", { class: "mark" }));
+    this.gauge = h("div", { class: "gauge", role: "meter", "aria-label": "Imbalance", "aria-valuemin": 0 }, h("div", { class: "scale" }, this.level, this.target), this.mark = h("span", { class: "aim" }));
     this.line = new Live({ role: "img", "aria-label": "Imbalance during the last minute" });
     this.list = h("ol", { class: "advice", "aria-label": "Recommendations" });
     this.mode = h("p", { class: "soft" });

@@ -22,8 +22,9 @@ export function help() {
 /** Do it, and tell what came of it or why it is refused. */
 export async function act(path, body, what) {
   try {
-    const done = await post(path, body);
-    toast(done.task ? `${what}: task ${done.task.number}` : `${what}: done`, "good");
+    const { task } = await post(path, body);
+    if (task.state === "failed") throw new Error(task.reason);
+    toast(`${what}: ${task.state === "done" ? "done" : `task ${task.number}`}`, "good");
     return true;
   } catch (error) {
     toast(`${what}: ${error.message}`, "bad");

@@ -19,7 +19,6 @@ const ACTIONS = [
   ["migrate", "Migrate", "arrow", null],
   ["protect", "Protect", "shield", null],
   ["unprotect", "Unprotect", "shield", (name) => `${name} loses its secondary: if its host fails, it is gone until it is started again.`],
-  ["cancel-migration", "Cancel migration", "close", null],
   ["stop", "Stop", "stop", (name) => `${name} is ended, wherever it has replicas. What speaks to it is cut off.`],
 ];
 const DRILLS = [

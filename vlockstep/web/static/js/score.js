@@ -81,6 +81,7 @@ export class Score {
       this.hosts = this.columns.map(({ name, about }) => new HostHead(name, about));
       this.head.replaceChildren(column("Guest", "name"), h("div", { class: "tracks", role: "presentation" }, this.hosts.map((host) => host.node)), column("Lag", "lag"), column("Log", "rate"));
     }
+    this.head.style.paddingRight = `${16 + this.body.offsetWidth - this.body.clientWidth}px`; // a scroll bar may take room
     this.hosts.forEach((head, index) => head.draw(view.hosts[this.columns[index].name], view, index));
   }
 
@@ -184,10 +185,10 @@ class HostHead {
     if (key !== this.key) {
       this.key = key;
       const level = host?.level ?? "plain";
-      this.title.replaceChildren(...(host ? [icon(level, level)] : []), h("b", { text: this.name }), host?.master ? icon("crown", "master") : "");
+      this.title.replaceChildren(...(host ? [icon(level, level)] : []), h("b", { text: this.name, title: this.name }));
       if (host) {
         const text = host.maintenance ? "maintenance" : host.explanation || (level === "good" ? "" : host.state);
-        say(this.about, text);
+        this.about.replaceChildren(...(text ? [text] : host.master ? [icon("crown"), "master"] : []));
         this.about.title = text;
         this.node.className = `host ${level}`;
       }
