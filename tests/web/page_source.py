@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping
 from typing import Any, cast
 
 from tests.web.simulated import TOKENS, SimulatedSource
@@ -57,6 +58,28 @@ class LivelySource(SimulatedSource):
         self._imbalance = max(0.08, self._imbalance + self._random.uniform(-0.012, 0.011))
         return super().look()
 
+    def guest(self, name: str) -> shapes.Guest:
+        return self._guests[name]
+
+    def put(self, guest: shapes.Guest) -> None:
+        with self._lock:
+            self._guests[guest["name"]] = guest
+
+    def lose(self, name: str) -> None:
+        """The guest's secondary."""
+        guest = self._guests[name]
+        self.put(cast(shapes.Guest, guest | _alone(guest["replicas"])))
+        with self._lock:
+            self._tell("alone", f"{name} has lost its secondary", name)
+
+    def details(self, guest: str) -> shapes.GuestDetails:
+        if self._expect(guest)["replicas"]:
+            return super().details(guest)
+        with self._lock:
+            running = next(name for name, each in self._guests.items() if each["replicas"])
+        told = {"name": guest, "console": "it is powered off", "generations": [], "samples": []}
+        return cast(shapes.GuestDetails, super().details(running) | told)
+
     def _cluster(self) -> shapes.Cluster:
         cluster = super()._cluster()
         cluster["name"] = "lab"
@@ -74,19 +97,28 @@ def _replicas(old: dict[str, Any], host: str, partner: str) -> dict[str, Any]:
     }
 
 
+def _alone(replicas: Mapping[str, Any]) -> dict[str, Any]:
+    host = next(iter(replicas))
+    less = {"members": 1, "lag_ms": None, "lag_entries": None}
+    state = {"state": "alone", "state_text": "alone"}
+    only = {host: replicas[host] | less | state}
+    return {"replicas": only, "protection": "ALONE", "level": "bad"}
+
+
 def _state(number: int, replicas: dict[str, Any]) -> dict[str, Any]:
-    primary, _ = replicas
-    only = {primary: replicas[primary] | {"members": 1, "lag_ms": None, "lag_entries": None}}
+    alone = _alone(replicas)
     if number % 97 == 3:
-        only[primary] |= {"state": "alone", "state_text": "alone"}
-        return {"replicas": only, "protection": "ALONE", "level": "bad"}
+        return alone
     if number % 61 == 7:
         return {"replicas": {}, "power": "off", "protection": "off", "level": "plain"}
     if number % 149 == 11:
         why = "no host has room for it"
         return {"replicas": {}, "protection": "waits", "level": "bad", "pending": why}
     if number % 13 == 5:
-        only[primary] |= {"role": "unprotected", "state_text": "running"}
+        only = {
+            host: replica | {"role": "unprotected", "state_text": "running"}
+            for host, replica in alone["replicas"].items()
+        }
         return {"replicas": only, "ft": False, "protection": "unprotected", "level": "plain"}
     if number == 20:
         moving: shapes.Migration = {

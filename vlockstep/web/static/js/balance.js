@@ -34,7 +34,8 @@ export class Balance {
     const now = cluster.status?.imbalance ?? null;
     this.#drawGauge(now, cluster.target, cluster.drs);
     say(this.mode, cluster.drs ? `Automation ${cluster.automation}, threshold ${cluster.threshold}` : "Load is not balanced: drs=off");
-    this.line.draw(this.app.store.imbalances, { full: Math.max(0.05, (cluster.target ?? 0) * 1.4) });
+    if (this.sampled !== this.app.store.samples) this.line.draw(this.app.store.imbalances, { full: Math.max(0.05, (cluster.target ?? 0) * 1.4) });
+    this.sampled = this.app.store.samples;
     const key = JSON.stringify([recommendations, this.app.acts]);
     if (key === this.#key) return;
     this.#key = key;

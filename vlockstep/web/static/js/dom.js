@@ -79,14 +79,23 @@ export function toast(text, level = "plain") {
   setTimeout(() => node.remove(), level === "bad" ? 12000 : 5000);
 }
 
+const colours = new Map();
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => colours.clear());
+
+/** One of base.css, for what is drawn. */
 export function colour(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  let found = colours.get(name);
+  if (found === undefined) {
+    found = getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+    colours.set(name, found);
+  }
+  return found;
 }
 
-/** A canvas's context, as fine as the screen is, cleared; with its size in CSS pixels. */
-export function sheet(canvas) {
+/** A canvas's context, as fine as the screen is, cleared; with its size in CSS pixels, which is
+ * looked at where it is not known: that takes a while. */
+export function sheet(canvas, [width, height] = [canvas.clientWidth, canvas.clientHeight]) {
   const ratio = devicePixelRatio || 1;
-  const { clientWidth: width, clientHeight: height } = canvas;
   if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
     canvas.width = Math.round(width * ratio);
     canvas.height = Math.round(height * ratio);

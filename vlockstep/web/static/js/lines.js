@@ -3,8 +3,8 @@
 import { colour, h, sheet } from "./dom.js";
 
 /** Draws values from the right to the left, the newest with a dot. */
-export function spark(canvas, values, { full = 10, count = 60, tone = "accent", fill = true } = {}) {
-  const { context, width, height } = sheet(canvas);
+export function spark(canvas, values, { full = 10, count = 60, tone = "accent", fill = true, size } = {}) {
+  const { context, width, height } = sheet(canvas, size);
   if (values.length < 2 || !width) return;
   const top = Math.max(full, ...values) * 1.1;
   const step = (width - 6) / (count - 1);

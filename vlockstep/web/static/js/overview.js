@@ -61,7 +61,6 @@ export class Overview {
     this.worst = h("strong");
     this.worstOf = h("span", { class: "soft" });
     this.line = new Live({ "aria-label": "The largest lag of the last minute", role: "img" });
-    this.largest = [];
     const cards = [
       card("Guests", this.tally.node),
       card("Largest lag", h("div", { class: "figure" }, this.worst, this.worstOf), this.line.node),
@@ -76,6 +75,8 @@ export class Overview {
 
   #drawCards() {
     const { view, store } = this.app;
+    if (this.drawn === view.revision && this.sampled === store.samples) return;
+    this.drawn = view.revision;
     const guests = Object.values(view.guests);
     this.tally.draw(guests);
     let worst = null;
@@ -86,11 +87,20 @@ export class Overview {
     const counts = worst !== null && Object.values(worst.guest.replicas).every((each) => each.lag_ms === null);
     say(this.worst, worst === null ? "–" : counts ? plural(worst.value, "entry", "entries") : milliseconds(worst.value));
     say(this.worstOf, worst === null ? "no guest has a secondary" : worst.guest.name);
+    if (this.sampled !== store.samples) this.#drawLargest(store);
+    if (view.cluster) this.#drawCluster(view);
+  }
+
+  #drawLargest(store) {
+    this.sampled = store.samples;
     const kept = [...store.lags.values()];
     const length = Math.max(0, ...kept.map((each) => each.length));
-    this.largest = Array.from({ length }, (_, back) => Math.max(0, ...kept.map((each) => each[each.length - length + back] ?? 0)));
-    this.line.draw(this.largest);
-    if (view.cluster) this.#drawCluster(view);
+    const largest = new Array(length).fill(0);
+    for (const each of kept) each.forEach((value, index) => {
+      const at = index + length - each.length;
+      if (value > largest[at]) largest[at] = value;
+    });
+    this.line.draw(largest);
   }
 
   #drawCluster({ cluster, hosts }) {

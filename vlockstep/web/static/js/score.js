@@ -14,7 +14,9 @@ const ORDERS = {
   lag: (a, b) => (lagOf(b.guest) ?? -1) - (lagOf(a.guest) ?? -1) || byName(a, b),
   "log rate": (a, b) => b.rate - a.rate || byName(a, b),
 };
-const byName = (a, b) => a.guest.name.localeCompare(b.guest.name, "en", { numeric: true });
+const ALPHABET = new Intl.Collator("en", { numeric: true });
+const byName = (a, b) => ALPHABET.compare(a.guest.name, b.guest.name);
+const LINE = [72, 24];
 
 export class Score {
   #order = "worst first";
@@ -45,6 +47,8 @@ export class Score {
 
   draw(now = false) {
     const { view } = this.app;
+    if (!now && this.drawn === view.revision) return this.list.draw();
+    this.drawn = view.revision;
     this.columns = columnsOf(view);
     this.#drawHead(view);
     const all = rowsOf(view);
@@ -57,6 +61,7 @@ export class Score {
     this.none.hidden = rows.length > 0;
     say(this.none, filter ? "No guest is like that." : "No guest runs here. Start one: vlockstep primary hello --arbiter /tmp/arbiter");
     this.list.items = rows;
+    return null;
   }
 
   /** Lags and rates change all the time: rows keep their places for two seconds, to be read. */
@@ -82,7 +87,8 @@ export class Score {
       this.head.replaceChildren(column("Guest", "name"), h("div", { class: "tracks", role: "presentation" }, this.hosts.map((host) => host.node)), column("Lag", "lag"), column("Log", "rate"));
     }
     this.head.style.paddingRight = `${16 + this.body.offsetWidth - this.body.clientWidth}px`; // a scroll bar may take room
-    this.hosts.forEach((head, index) => head.draw(view.hosts[this.columns[index].name], view, index));
+    const dots = dotsOf(view);
+    this.hosts.forEach((head, index) => head.draw(view.hosts[this.columns[index].name], dots.get(this.columns[index].name) ?? []));
   }
 
   #make() {
@@ -118,7 +124,10 @@ export class Score {
     const followed = lagOf(guest) !== null;
     say(node.lagText, followed ? lag(primary) : "");
     say(node.children[3], followed ? rate(item.rate) : "");
-    spark(node.canvas, this.app.store.lags.get(guest.name) ?? [], { fill: false, tone: guest.level === "good" ? "accent" : "warn" });
+    const sampled = `${guest.name}\0${this.app.store.samples}`;
+    if (node.sampled === sampled) return;
+    node.sampled = sampled;
+    spark(node.canvas, this.app.store.lags.get(guest.name) ?? [], { fill: false, size: LINE, tone: guest.level === "good" ? "accent" : "warn" });
   }
 
   #tracks({ guest, cells }) {
@@ -180,7 +189,7 @@ class HostHead {
     this.node = h("div", { class: "host", role: "columnheader" }, this.title, this.about, this.meters, about ? null : this.dots);
   }
 
-  draw(host, view) {
+  draw(host, dots) {
     const key = JSON.stringify([host?.level, host?.state, host?.explanation, host?.master, host?.maintenance]);
     if (key !== this.key) {
       this.key = key;
@@ -196,7 +205,7 @@ class HostHead {
     if (!this.meters.length) return;
     this.#meter(0, host.report?.cpu ?? 0, host.cpu, "MIPS");
     this.#meter(1, host.report?.memory ?? 0, host.memory, "MiB");
-    this.#drawDots(Object.values(view.guests).map((guest) => [guest, guest.replicas[this.name]]).filter(([, replica]) => replica));
+    this.#drawDots(dots);
   }
 
   #meter(index, used, all, unit) {
@@ -212,8 +221,7 @@ class HostHead {
   }
 
   #drawDots(found) {
-    found.sort(([a], [b]) => RANK[a.level] - RANK[b.level]);
-    const key = found.map(([guest, replica]) => `${guest.level}${replica.role}`).join() + this.dots.clientWidth + matchMedia("(prefers-color-scheme: dark)").matches;
+    const key = found.map(([guest, replica]) => `${guest.level}${replica.role}`).join() + colour("accent");
     if (key === this.drawn) return;
     this.drawn = key;
     const secondaries = found.filter(([, replica]) => replica.role === "secondary").length;
@@ -261,6 +269,17 @@ function rowsOf(view) {
     const party = [guest, ...(leads(guest) ? guest.peers.map((name) => view.guests[name]).filter((peer) => peer && !leads(peer)) : [])];
     return { guest, rate: primaryOf(guest)?.log_bytes_per_s ?? 0, cells: party.flatMap((each) => replicasOf(each).map((replica) => cell(each, replica))) };
   });
+}
+
+/** By host, the guests that have a replica there, the worst first. */
+function dotsOf(view) {
+  const found = new Map();
+  const guests = Object.values(view.guests).sort((a, b) => RANK[a.level] - RANK[b.level]);
+  for (const guest of guests) for (const [host, replica] of Object.entries(guest.replicas)) {
+    if (!found.has(host)) found.set(host, []);
+    found.get(host).push([guest, replica]);
+  }
+  return found;
 }
 
 function spoken({ guest, cells }) {

@@ -10,6 +10,8 @@ export class Store {
   /** By guest: the last lags, oldest first. */
   lags = new Map();
   imbalances = [];
+  /** How often it was sampled, so that who draws knows whether it must. */
+  samples = 0;
   #followers = new Set();
   #due = false;
 
@@ -52,6 +54,7 @@ export class Store {
     }
     const imbalance = this.view.cluster?.status?.imbalance;
     if (imbalance !== undefined) this.imbalances = [...this.imbalances, imbalance].slice(-SAMPLES);
+    this.samples++;
     this.touch();
   }
 

@@ -14,7 +14,7 @@ export class VirtualList {
     Object.assign(this, { box, height, make, fill });
     this.space = h("div", { class: "space", role: "presentation" });
     box.append(this.space);
-    box.addEventListener("scroll", () => this.draw(), { passive: true });
+    box.addEventListener("scroll", () => this.draw(false), { passive: true });
     this.watcher = new ResizeObserver(() => this.draw());
     this.watcher.observe(box);
   }
@@ -29,7 +29,8 @@ export class VirtualList {
     return this.#items;
   }
 
-  draw() {
+  /** All rows that are seen, or just those that were not before. */
+  draw(all = true) {
     const first = Math.max(0, Math.floor(this.box.scrollTop / this.height) - SPARE);
     const last = Math.min(this.#items.length, Math.ceil((this.box.scrollTop + this.box.clientHeight) / this.height) + SPARE);
     for (const [index, node] of this.#nodes)
@@ -39,6 +40,7 @@ export class VirtualList {
       }
     for (let index = first; index < last; index++) {
       let node = this.#nodes.get(index);
+      if (node && !all) continue;
       if (!node) {
         node = this.#free.pop() ?? this.make();
         node.style.transform = `translateY(${index * this.height}px)`;
