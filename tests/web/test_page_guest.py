@@ -110,7 +110,6 @@ def test_it_comes_back_after_the_server_did(visit: Opens) -> None:
 def test_real_replicas_swap_roles(tmp_path: Path, visit: Opens, pictures: Path | None) -> None:
     """Their page shows them, their text as it comes, and lets them swap."""
     with Pair("ledger", ["--lines=100000", "--pause=20"], directory=tmp_path) as pair:
-        pair.start()
         run = pair.specs["primary"].run_directory
         with dashboard("--run-dir", run) as address:
             page = visit(address).page

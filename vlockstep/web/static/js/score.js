@@ -143,7 +143,7 @@ export class Score {
       nodes.push(link);
     });
     cells.forEach(({ name, replica }, index) => {
-      const text = replica.life === "starting" ? "starting" : (replica.role ?? replica.state_text);
+      const text = replica.life === "starting" ? "starting" : replica.role === "unprotected" ? "running" : (replica.role ?? replica.state_text);
       const block = h("span", { class: `block ${replica.role ?? "none"}`, title: `${name === guest.name ? "" : `${name}: `}${replica.role ?? ""} ${replica.state_text}`.trim() }, h("b", { text: name === guest.name ? text : name }));
       block.style.gridColumn = places[index];
       nodes.push(block);
