@@ -15,6 +15,7 @@ from tests.web.browsing import Visit, acting, dashboard, picture, simulated
 from tests.web.page_source import LivelySource
 from vlockstep.testing import Pair
 
+pytestmark = pytest.mark.external("chromium")
 Opens = Callable[..., Visit]
 
 
@@ -109,7 +110,7 @@ def test_it_comes_back_after_the_server_did(visit: Opens) -> None:
 
 def test_real_replicas_swap_roles(tmp_path: Path, visit: Opens, pictures: Path | None) -> None:
     """Their page shows them, their text as it comes, and lets them swap."""
-    with Pair("ledger", ["--lines=100000", "--pause=20"], directory=tmp_path) as pair:
+    with Pair("ledger", ["--lines=1500", "--pause=80"], directory=tmp_path) as pair:
         run = pair.specs["primary"].run_directory
         with dashboard("--run-dir", run) as address:
             page = visit(address).page
@@ -131,4 +132,4 @@ def test_real_replicas_swap_roles(tmp_path: Path, visit: Opens, pictures: Path |
 
 def _next(line: str) -> str:
     """What a ledger's line some time later begins with."""
-    return f"ledger {int(line.split()[1]) + 40:06}"
+    return f"ledger {int(line.split()[1]) + 15:06}"

@@ -16,6 +16,7 @@ from tests.web.browsing import Visit, acting, picture, simulated
 from tests.web.page_source import LivelySource
 from tests.web.simulated import TOKENS
 
+pytestmark = pytest.mark.external("chromium")
 GUESTS = 1000
 Opens = Callable[..., Visit]
 

@@ -16,6 +16,8 @@ from playwright.sync_api import expect
 from tests.web.browsing import Visit, picture
 from vlockstep.testing.process import command, environment
 
+pytestmark = pytest.mark.external("chromium")
+
 
 def test_the_demonstration_is_seen(visit: Callable[..., Visit], pictures: Path | None) -> None:
     """The log's flow, the kill, the takeover, and the proof; it ends when the page is closed."""

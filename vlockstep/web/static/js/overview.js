@@ -4,7 +4,7 @@ import { Balance } from "./balance.js";
 import { h, icon, say } from "./dom.js";
 import { plural, milliseconds } from "./format.js";
 import { Live } from "./lines.js";
-import { Score } from "./score.js";
+import { rowsOf, Score } from "./score.js";
 import { lagOf } from "./store.js";
 
 const SHOWN_PROBLEMS = 3;
@@ -77,7 +77,7 @@ export class Overview {
     const { view, store } = this.app;
     if (this.drawn === view.revision && this.sampled === store.samples) return;
     this.drawn = view.revision;
-    const guests = Object.values(view.guests);
+    const guests = rowsOf(view).map((row) => row.guest);
     this.tally.draw(guests);
     let worst = null;
     for (const guest of guests) {

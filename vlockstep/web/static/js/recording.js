@@ -45,6 +45,7 @@ export class RecordingPage {
   constructor(app, id) {
     Object.assign(this, { app, id });
     app.main.className = "fill record";
+    app.dock.box.hidden = true;
     this.head = h("div", { class: "guest-head" });
     this.timeline = new Timeline((first, last, count) => get(`recordings/${id}/bins?first=${first}&last=${last}&bins=${count}`), (first, last) => this.#moved(first, last), (entry) => this.#near(entry));
     this.count = h("span", { class: "soft", role: "status" });
@@ -62,6 +63,7 @@ export class RecordingPage {
 
   leave() {
     this.#left = true;
+    this.app.dock.box.hidden = false;
     this.marks.end();
     this.timeline.end();
   }
@@ -155,10 +157,11 @@ export class RecordingPage {
     const parts = [
       h("h3", { class: "mono", text: position }), h("p", { class: "soft", text: `entry ${whole(mark.entry)}: ${mark.kind}` }),
       mark.text ? h("pre", { class: "quote", text: mark.text }) : null,
-      h("dl", { class: "registers mono" }, Object.entries(registers).map(([name, each]) => h("div", {}, h("dt", { text: name }), h("dd", { text: value(each), title: value(each) })))),
-      code ? h("pre", { class: "code", text: code }) : null,
       h("h2", { text: "Look there yourself" }),
       commands.map((command) => h("div", { class: "command" }, h("code", { text: command }), h("button", { class: "button small quiet", "aria-label": "Copy the command", on: { click: () => copy(command) } }, icon("copy")))),
+      h("h2", { text: "Registers" }),
+      h("dl", { class: "registers mono" }, Object.entries(registers).map(([name, each]) => h("div", {}, h("dt", { text: name }), h("dd", { text: value(each), title: value(each) })))),
+      code ? h("pre", { class: "code", text: code }) : null,
     ];
     this.look.replaceChildren(...parts.flat().filter(Boolean));
   }

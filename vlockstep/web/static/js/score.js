@@ -257,11 +257,11 @@ function columnsOf(view) {
   return [{ name: "runs", about: "they speak to the world" }, { name: "follows", about: "a moment behind, unheard" }];
 }
 
-function rowsOf(view) {
+/** A row a guest: without a cluster, a guest is all its processes here. */
+export function rowsOf(view) {
   const guests = Object.values(view.guests);
   if (view.kind === "cluster")
     return guests.map((guest) => ({ guest, rate: primaryOf(guest)?.log_bytes_per_s ?? 0, cells: Object.entries(guest.replicas).filter(([, replica]) => replica.life !== "ended").map(([column, replica]) => ({ column, name: guest.name, replica })) }));
-  // Without a cluster each replica is a process: those of one guest share a row, its primary's.
   const cell = (guest, replica) => ({ column: replica.role === "secondary" ? "follows" : "runs", name: guest.name, replica });
   const leads = (guest) => !secondariesOf(guest).length;
   const led = new Set(guests.filter(leads).flatMap((guest) => guest.peers));
