@@ -92,6 +92,7 @@ def test_of_a_thousand_guests_few_are_in_the_page(page: Page) -> None:
                     return top <= middle && middle <= bottom + 1;
                 })) throw new Error(`nothing is shown at ${at}`);
             }
+            body.scrollTop = body.scrollHeight;
             return most;
         }"""
     )
