@@ -25,7 +25,7 @@ def test_what_others_made_is_as_it_came() -> None:
 
 
 def _vendor() -> str:
-    return (STATIC / "vendor" / "README.md").read_text()
+    return (STATIC / "vendor" / "ORIGIN.txt").read_text()
 
 
 def test_nothing_comes_from_outside() -> None:

@@ -127,6 +127,8 @@ def test_real_replicas_swap_roles(tmp_path: Path, visit: Opens, pictures: Path |
             page.get_by_role("dialog").get_by_role("button", name="Switch over").click()
             pair.wait_live("secondary")
             expect(page.locator(".task", has_text="switchover").first).to_contain_text("done")
+            expect(page.locator(".reign")).to_have_count(2)
+            expect(page.locator(".reign.last")).to_contain_text("secondary")
             picture(page, pictures, "guest")
 
 

@@ -5,12 +5,13 @@ import { Chart } from "./charts.js";
 import { ConsoleText } from "./console.js";
 import { act, confirm, migrate } from "./dialogs.js";
 import { h, icon, pill, say } from "./dom.js";
-import { bytes, clock, lag, milliseconds, plural, rate, whole } from "./format.js";
+import { bytes, lag, milliseconds, plural, rate, whole } from "./format.js";
 import { Reigns } from "./reigns.js";
 import { primaryOf } from "./store.js";
 
 const AGAIN = 2000;
 const KEPT = 600;
+const PEERS = 4;
 
 /** What can be asked for: name, sign, and what a person should know before. */
 const ACTIONS = [
@@ -30,18 +31,17 @@ export class GuestPage {
   section = "overview";
   #shown = "";
   #buttons = "";
-  #asked = 0;
   #left = false;
   #samples = [];
 
   constructor(app, name) {
-    Object.assign(this, { app, name, title: name, details: null });
+    Object.assign(this, { app, name, title: name, details: null, generations: [] });
     app.main.classList.add("guest");
     this.head = h("div", { class: "guest-head" });
     this.actions = h("div", { class: "actions", role: "toolbar", "aria-label": `Actions on ${name}` });
     this.moving = h("section", { class: "card moving", "aria-label": "Migration", hidden: true });
     this.reigns = new Reigns();
-    this.charts = [new Chart("Lag", milliseconds, "k0"), new Chart("Log", rate, "k1"), new Chart("Disks", rate, "k2"), new Chart("Network", (value) => `${whole(value)} frames/s`, "k3")];
+    this.charts = [new Chart("Lag", milliseconds, "k0"), new Chart("Log", rate, "k1"), new Chart("Disks", rate, "k2"), new Chart("Network", (value) => `${value < 10 ? Number(value.toFixed(1)) : whole(value)} frames/s`, "k3")];
     this.text = new ConsoleText(app, name);
     this.replicas = h("div", { class: "replicas" });
     this.parts = h("dl", { class: "facts" });
@@ -65,8 +65,9 @@ export class GuestPage {
   async #ask() {
     try {
       const told = await get(`guests/${part(this.name)}`);
+      const reigns = await this.#reigns(told);
       if (this.#left) return;
-      this.details = told;
+      Object.assign(this, { details: told, generations: reigns });
       this.#merge(told.samples);
     } catch (error) {
       if (this.#left) return;
@@ -74,6 +75,15 @@ export class GuestPage {
     }
     this.draw();
     this.timer = setTimeout(() => this.#ask(), AGAIN);
+  }
+
+  /** Without a cluster each process knows of its own reigns: those of the others here, too. */
+  async #reigns(told) {
+    const peers = this.app.view.guests[this.name]?.peers ?? [];
+    const others = await Promise.allSettled(peers.slice(0, PEERS).map((peer) => get(`guests/${part(peer)}`)));
+    const all = [...told.generations, ...others.flatMap(({ value }) => value?.generations ?? [])];
+    const found = new Map(all.sort((a, b) => a.since - b.since).map((each) => [each.generation, each]));
+    return [...found.values()].sort((a, b) => a.generation - b.generation);
   }
 
   #merge(samples) {
@@ -93,7 +103,7 @@ export class GuestPage {
     this.#drawActions(guest);
     this.#drawMoving(guest?.migration ?? null);
     if (!guest) return;
-    this.reigns.draw(this.details?.generations ?? [], guest);
+    this.reigns.draw(this.generations, guest);
     this.#drawReplicas(guest);
   }
 
