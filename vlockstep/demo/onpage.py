@@ -126,5 +126,5 @@ def _player(story: Story, who: Name) -> dict[str, Any]:
         "position": player.position,
         "entries": status.get("entries", 0),
         "log_bytes_per_s": player.log_rate,
-        "gone": who in story.ended and player.state != "finished",
+        "gone": who in story.ended and player.state not in ("finished", "ended"),
     }

@@ -137,8 +137,9 @@ class Player {
   draw(player, story) {
     if (!player) return say(this.state, "not there yet");
     this.node.className = `player ${player.gone ? "gone" : player.role}`;
-    say(this.state, player.gone ? player.state : `${player.role || "…"}: ${player.state}`);
-    say(this.role, player.gone ? "" : (ROLES[player.role] ?? ""));
+    const over = player.gone || ["finished", "ended"].includes(player.state);
+    say(this.state, over ? player.state : `${player.role || "…"}: ${player.state}`);
+    say(this.role, over ? "" : (ROLES[player.role] ?? ""));
     const rows = [["process", String(player.pid || "–")], ["generation", String(player.generation || "–")], ["position", player.position || "–"], ["entries", whole(player.entries)], ["log", player.log_bytes_per_s === null ? "–" : rate(player.log_bytes_per_s)]];
     if (this.name === "B") rows.push(["behind", story.lag_ms === null ? "–" : `${plural(story.lag_entries, "entry", "entries")}, ${milliseconds(story.lag_ms)}`]);
     if (this.figures.children.length !== 2 * rows.length) this.figures.replaceChildren(...rows.flatMap(([name]) => [h("dt", { text: name }), h("dd")]));
