@@ -17,6 +17,8 @@ from vlockstep.testing import Pair
 
 pytestmark = pytest.mark.external("chromium")
 Opens = Callable[..., Visit]
+PATIENT = 200
+"""Missed heartbeats: on a busy machine nobody shall count as dead."""
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +112,8 @@ def test_it_comes_back_after_the_server_did(visit: Opens) -> None:
 
 def test_real_replicas_swap_roles(tmp_path: Path, visit: Opens, pictures: Path | None) -> None:
     """Their page shows them, their text as it comes, and lets them swap."""
-    with Pair("ledger", ["--lines=1500", "--pause=80"], directory=tmp_path) as pair:
+    arguments = ["--lines=1500", "--pause=80"]
+    with Pair("ledger", arguments, directory=tmp_path, misses=PATIENT) as pair:
         run = pair.specs["primary"].run_directory
         with dashboard("--run-dir", run) as address:
             page = visit(address).page

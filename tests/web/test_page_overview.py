@@ -32,6 +32,20 @@ def address(source: LivelySource) -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="module")
+def few() -> Iterator[str]:
+    """The address of a cluster with few guests."""
+    with simulated(LivelySource(8, 200)) as address:
+        yield address
+
+
+@pytest.fixture
+def small(few: str, visit: Opens) -> Page:
+    page = visit(acting(few)).page
+    expect(page.locator(".row").first).to_be_visible()
+    return page
+
+
 @pytest.fixture
 def page(address: str, visit: Opens) -> Page:
     page = visit(acting(address)).page
@@ -57,7 +71,7 @@ def test_all_is_seen_at_once(page: Page, pictures: Path | None) -> None:
     )
     expect(balance.locator(".advice li")).to_have_count(3)
     expect(page.locator(".event").first).to_contain_text("a replica of")
-    picture(page, pictures, "overview")
+    portrait(page, pictures, "overview")
 
 
 def test_a_protected_guest_is_two_blocks_and_a_tie(page: Page) -> None:
@@ -132,32 +146,32 @@ def test_changes_come_by_themselves(page: Page, source: LivelySource) -> None:
     expect(page.locator(".row:not([hidden]) .state")).to_have_text("protected")
 
 
-def test_recommendations_are_applied(page: Page) -> None:
-    page.locator(".advice .button").first.click()
-    dialog = page.get_by_role("dialog", name="Apply recommendations")
+def test_recommendations_are_applied(small: Page) -> None:
+    small.locator(".advice .button").first.click()
+    dialog = small.get_by_role("dialog", name="Apply recommendations")
     expect(dialog).to_contain_text("will migrate while running")
     dialog.get_by_role("button", name="Apply").click()
-    expect(page.locator(".toast")).to_contain_text("apply 1 recommendation")
-    expect(page.locator(".task", has_text="migrate").first).to_contain_text("done")
+    expect(small.locator(".toast")).to_contain_text("apply 1 recommendation")
+    expect(small.locator(".task", has_text="migrate").first).to_contain_text("done")
 
 
-def test_events_and_tasks_are_filtered(page: Page) -> None:
-    expect(page.locator(".event").first).to_be_visible()
-    page.get_by_role("searchbox", name="Filter events").fill("no such thing")
-    expect(page.locator(".event:not([hidden])")).to_have_count(0)
-    page.get_by_role("searchbox", name="Filter events").fill("!nothing")
-    expect(page.locator(".event:not([hidden])").first).to_be_visible()
-    page.keyboard.press("Escape")
-    page.keyboard.press("d")
-    expect(page.locator("#dock")).to_have_class("folded")
+def test_events_and_tasks_are_filtered(small: Page) -> None:
+    expect(small.locator(".event").first).to_be_visible()
+    small.get_by_role("searchbox", name="Filter events").fill("no such thing")
+    expect(small.locator(".event:not([hidden])")).to_have_count(0)
+    small.get_by_role("searchbox", name="Filter events").fill("!nothing")
+    expect(small.locator(".event:not([hidden])").first).to_be_visible()
+    small.keyboard.press("Escape")
+    small.keyboard.press("d")
+    expect(small.locator("#dock")).to_have_class("folded")
 
 
-def test_all_can_be_heard(page: Page) -> None:
+def test_all_can_be_heard(small: Page) -> None:
     """Each control has a name, and each picture a text."""
-    assert nameless(page) == []
-    page.goto(page.url.partition("#")[0] + "#/guests/ledger-00")
-    expect(page.locator(".plot[aria-label]")).to_have_count(4)
-    assert nameless(page) == []
+    assert nameless(small) == []
+    small.goto(small.url.partition("#")[0] + "#/guests/ledger-00")
+    expect(small.locator(".plot[aria-label]")).to_have_count(4)
+    assert nameless(small) == []
 
 
 def nameless(page: Page) -> list[str]:
@@ -172,10 +186,10 @@ def nameless(page: Page) -> list[str]:
     return found
 
 
-def test_levels_differ_by_shape(page: Page) -> None:
-    page.get_by_role("combobox", name="Order").select_option("worst first")
+def test_levels_differ_by_shape(small: Page) -> None:
+    small.get_by_role("combobox", name="Order").select_option("worst first")
     signs = {
-        level: page.evaluate(
+        level: small.evaluate(
             """async (level) => {
                 const module = await import("./js/dom.js");
                 return module.icon(level).innerHTML;
@@ -187,43 +201,53 @@ def test_levels_differ_by_shape(page: Page) -> None:
     assert len({*signs.values()}) == len(signs)
 
 
-def test_the_dark_has_other_colours(address: str, visit: Opens, pictures: Path | None) -> None:
-    light, dark = (visit(acting(address), color_scheme=scheme).page for scheme in ("light", "dark"))
+def test_the_dark_has_other_colours(few: str, visit: Opens, pictures: Path | None) -> None:
+    light, dark = (visit(acting(few), color_scheme=scheme).page for scheme in ("light", "dark"))
     ground = "getComputedStyle(document.body).backgroundColor"
     assert light.evaluate(ground) != dark.evaluate(ground)
     expect(dark.locator(".row").first).to_be_visible()
-    picture(dark, pictures, "overview-dark")
+    portrait(dark, pictures, "overview-dark")
 
 
-def test_two_browsers_see_what_one_does(address: str, visit: Opens) -> None:
-    one, other = visit(acting(address)).page, visit(acting(address)).page
+def portrait(page: Page, pictures: Path | None, name: str) -> None:
+    """With guests of all kinds, and lines that have had time to grow."""
+    if pictures is None:
+        return
+    page.get_by_role("combobox", name="Order").select_option("name")
+    page.evaluate("document.querySelector('.score-body').scrollTop = 34 * 13")
+    page.wait_for_timeout(45_000)
+    picture(page, pictures, name)
+
+
+def test_two_browsers_see_what_one_does(few: str, visit: Opens) -> None:
+    one, other = visit(acting(few)).page, visit(acting(few)).page
     expect(other.locator(".event").first).to_be_visible()
-    one.goto(f"{address}#/guests/shop-11")
+    one.goto(f"{few}#/guests/shop-11")
     one.get_by_role("button", name="Switch over").click()
     one.get_by_role("dialog").get_by_role("button", name="Switch over").click()
     expect(one.locator(".task", has_text="shop-11").first).to_contain_text("switchover")
     expect(other.locator(".task", has_text="shop-11").first).to_contain_text("switchover")
 
 
-def test_who_may_only_look_is_offered_nothing(address: str, visit: Opens) -> None:
-    page = visit(f"{address}#token={TOKENS.read}").page
+def test_who_may_only_look_is_offered_nothing(few: str, visit: Opens) -> None:
+    page = visit(f"{few}#token={TOKENS.read}").page
     expect(page.locator("#top")).to_contain_text("may only look")
     expect(page.locator(".advice li").first).to_be_visible()
     expect(page.locator(".advice .button")).to_have_count(0)
-    page.goto(f"{address}#/guests/shop-11")
+    page.goto(f"{few}#/guests/shop-11")
     stop = page.get_by_role("button", name="Stop")
     expect(stop).to_have_attribute("aria-disabled", "true")
     stop.click(force=True)
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
-def test_the_token_does_not_stay_in_the_address(page: Page) -> None:
-    assert TOKENS.act not in page.url
-    assert TOKENS.act not in page.content()
+def test_the_token_does_not_stay_in_the_address(small: Page) -> None:
+    assert TOKENS.act not in small.url
+    assert TOKENS.act not in small.content()
 
 
-def test_without_a_token_there_is_a_gate(address: str, visit: Opens) -> None:
-    opened = visit(address)
+def test_without_a_token_there_is_a_gate(few: str, visit: Opens) -> None:
+    opened = visit(few)
     expect(opened.page.get_by_role("heading", name="A token, please")).to_be_visible()
     opened.page.get_by_label("Token").fill(TOKENS.read)
     opened.page.get_by_role("button", name="Open").click()
