@@ -129,6 +129,7 @@ def _state(number: int, replicas: dict[str, Any]) -> dict[str, Any]:
             "rounds": 3,
             "lag_entries": 18,
             "throttle": 0,
+            "pause_ms": 12.0,
             "to": "host-4",
         }
         return {"migration": moving}

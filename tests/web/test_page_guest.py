@@ -33,7 +33,7 @@ def test_all_of_a_guest(address: str, visit: Opens, pictures: Path | None) -> No
     page.goto(f"{address}#/guests/ledger-02")
     moving = page.get_by_role("region", name="Migration", exact=True)
     expect(moving.locator("[aria-current=step]")).to_have_text("pass 3")
-    for text in ("187 MB", "61.0 MB/s", "18 entries", "to host-4"):
+    for text in ("187 MB", "61.0 MB/s", "18 entries", "12 ms", "to host-4"):
         expect(moving).to_contain_text(text)
     reigns = page.get_by_role("region", name="Generations")
     expect(reigns.locator(".reign")).to_have_count(4)

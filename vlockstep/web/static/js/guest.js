@@ -162,8 +162,7 @@ export class GuestPage {
       this.moving.replaceChildren(h("header", {}, icon("arrow"), h("h2", { text: "Migration" }), this.phase), h("div", { class: "body" }, this.passes, this.told));
     }
     say(this.phase, `${moving.to ? `to ${moving.to}: ` : ""}${moving.text || moving.phase}`);
-    const pause = primaryOf(this.app.view.guests[this.name])?.lag_ms ?? null; // what its successor has yet to do
-    const facts = [["pass", String(moving.rounds || 1)], ["sent", bytes(moving.bytes)], ["rate", rate(moving.bytes_per_s)], ["behind", plural(moving.lag_entries, "entry", "entries")], ["slowed by", `${moving.throttle} %`], ["expected pause", pause === null ? "–" : `about ${milliseconds(pause)}`]];
+    const facts = [["pass", String(moving.rounds || 1)], ["sent", bytes(moving.bytes)], ["rate", rate(moving.bytes_per_s)], ["behind", plural(moving.lag_entries, "entry", "entries")], ["slowed by", `${moving.throttle} %`], ["expected pause", milliseconds(moving.pause_ms)]];
     if (this.told.children.length !== facts.length) this.told.replaceChildren(...facts.map(([name]) => h("div", {}, h("dt", { text: name }), h("dd"))));
     facts.forEach(([, value], index) => say(this.told.children[index].lastChild, value));
     const names = Array.from({ length: Math.max(3, moving.rounds || 1) }, (_, index) => `pass ${index + 1}`).concat("switch over").slice(-5);
