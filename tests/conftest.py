@@ -36,6 +36,7 @@ settings.load_profile("fixed")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, help="of a run in which tests are to draw as in that one")
+    parser.addoption("--pictures", help="the directory for screenshots of the management view")
     parser.addoption(
         "--engine",
         choices=["unicorn", KVM],

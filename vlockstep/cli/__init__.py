@@ -46,6 +46,7 @@ What they share
     guestthread     GUEST_THREAD: how a command's end knows the guest's thread
     signals         signals_to: what asks a command to end
     playback        follow: what a replay needs
+    storypage       story_page: the page of a demonstration
     narration       narrate: a replay that is told entry by entry
 """
 

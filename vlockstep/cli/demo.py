@@ -93,6 +93,14 @@ def demo(
     ] = None,
     memory: options.MemoryOption = DEFAULT_MEMORY_MB,
     keep: KeepOption = None,
+    web: Annotated[
+        bool,
+        typer.Option(
+            "--web",
+            rich_help_panel=OTHER,
+            help="Show it in a browser, too; begins when its page is open.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -119,8 +127,7 @@ def demo(
         pause=pause,
         seed=random.randrange(_SEEDS) if seed is None else seed,
     )
-    screen = Quiet() if as_json else choose()
-    with signals_end_us():
+    with signals_end_us(), _on_page(web, Quiet() if as_json else choose()) as screen:
         directory = empty_directory(keep)
         kept = keep is not None
         try:
@@ -129,13 +136,25 @@ def demo(
         finally:
             if not kept:
                 shutil.rmtree(directory, ignore_errors=True)
-    if as_json:
-        output.emit(facts.to_dict() | {"directory": str(directory) if kept else None})
-    else:
         where = f"; the files are in {directory}" if kept else ""
         notes = [*facts.notes(), _by_hand()] if plan.networked else facts.notes()
         screen.verdict(facts.ok, notes, facts.verdict() + where)
+        if as_json:
+            output.emit(facts.to_dict() | {"directory": str(directory) if kept else None})
     raise typer.Exit(0 if facts.ok else 1)
+
+
+@contextmanager
+def _on_page(web: bool, beside: Quiet) -> Iterator[Quiet]:
+    """The screen, and that of a browser."""
+    if not web:
+        yield beside
+        return
+    from vlockstep.cli.storypage import story_page
+    from vlockstep.demo.onpage import Told
+
+    with story_page() as tell:
+        yield Told(tell, beside)
 
 
 def _show(plan: Plan, directory: Path, screen: Quiet) -> Facts:

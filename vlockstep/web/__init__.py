@@ -21,5 +21,6 @@ hub         Hub: from a source to all who follow it
 auth        Tokens, Right: who may do what
 api         ENDPOINTS: what can be asked, as a table
 server      Service: the page's files, the API and the stream
-serving     serve, listen: the server as a process
+serving     serve, listen: the server as a process; Aside: beside a program
+story       StorySource: the view of a demonstration
 """

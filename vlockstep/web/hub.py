@@ -41,8 +41,9 @@ class Tail:
 class Hub:
     """All but `run` happens in the loop's thread."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, seconds: float = LOOK_SECONDS) -> None:
         self.source = source
+        self._seconds = seconds
         self.model = Model(source.kind, int(time.time() * 1000))
         self.counts = Counts()
         self._changed = asyncio.Condition()
@@ -118,7 +119,7 @@ class Hub:
             rest = _REST * (time.thread_time() - before)
             with contextlib.suppress(RuntimeError, TimeoutError, CancelledError):  # it ends
                 asyncio.run_coroutine_threadsafe(self._see(picture), loop).result(LOOP_SECONDS)
-            due = max(due + LOOK_SECONDS, time.monotonic() + rest)
+            due = max(due + self._seconds, time.monotonic() + rest)
             self._ended.wait(due - time.monotonic())
         self.source.close()
 

@@ -16,7 +16,7 @@ from vlockstep.web import shapes
 CHANGES = 300
 """So many of the newest are kept: some minutes."""
 EVENTS = 1000
-_PARTS = ("cluster", "hosts", "guests", "tasks", "recommendations", "problems")
+_PARTS = ("cluster", "hosts", "guests", "tasks", "recommendations", "problems", "story")
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Picture:
     recommendations: Mapping[str, shapes.Recommendation] = field(default_factory=dict)
     problems: Sequence[shapes.Problem] = ()
     events: Sequence[shapes.Event] = ()
+    story: shapes.Story | None = None
 
 
 class Model:
@@ -40,7 +41,10 @@ class Model:
     def __init__(self, kind: shapes.Kind, first: int) -> None:
         self.kind = kind
         self.revision = first
-        self._shown: dict[str, Any] = {part: {} for part in _PARTS} | {"cluster": None}
+        self._shown: dict[str, Any] = {part: {} for part in _PARTS} | {
+            "cluster": None,
+            "story": None,
+        }
         self._shown["problems"] = []
         self._events: deque[shapes.Event] = deque(maxlen=EVENTS)
         self._told = 0

@@ -58,7 +58,8 @@ class Service:
         self._sight = Sight(hub.source, recordings)
         self._tokens = tokens
         self._loopback = loopback
-        self._streams = 0
+        self.streams = 0
+        """How many follow."""
         self.own: dict[str, Handler] = {
             "/api/session": self._session,
             "/api/view": self._view,
@@ -153,17 +154,17 @@ class Service:
         after, guest, console = asked.some_number("after"), query.get("console"), None
         if guest is not None:
             console = Tail(guest, asked.some_number("from"))
-        if self._streams >= MAX_STREAMS:
+        if self.streams >= MAX_STREAMS:
             raise Refusal(503, f"{MAX_STREAMS} others follow already")
         return _Stream(self, self.hub.messages(after, console))
 
     @contextlib.contextmanager
     def streaming(self) -> Any:
-        self._streams += 1
+        self.streams += 1
         try:
             yield
         finally:
-            self._streams -= 1
+            self.streams -= 1
 
 
 class _Json(Response):

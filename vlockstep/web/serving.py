@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import uvicorn
 from starlette.types import Receive, Scope, Send
@@ -20,6 +21,7 @@ from vlockstep.web.server import Service
 from vlockstep.web.source import Source
 
 MAX_CONNECTIONS = 200
+END_SECONDS = 5.0
 HEAD_SECONDS = 10.0
 """For a request to come."""
 
@@ -50,10 +52,47 @@ def serve(
 ) -> None:
     """Until a signal ends it. `tls` is a certificate and its key; `ready` is called when who
     connects is answered; `logs` are shown, too."""
-    hub = Hub(source)
     loopback = is_loopback(listener.getsockname()[0])
+    service = Service(Hub(source), Recordings(logs), tokens, loopback)
+    asyncio.run(_server(service, tls, ready).serve(sockets=[listener]))
+
+
+class Aside:
+    """A server on loopback in a thread beside a program that tells a story: from `with` to its end.
+    It looks at the source each `seconds`."""
+
+    def __init__(
+        self, source: Source, tokens: Tokens, listener: socket.socket, seconds: float
+    ) -> None:
+        self._service = Service(Hub(source, seconds), Recordings(()), tokens, loopback=True)
+        self._server = _server(self._service)
+        self._listener = listener
+        self._thread = threading.Thread(target=self._run, name="page", daemon=True)
+
+    @property
+    def followers(self) -> int:
+        """Who has its stream open."""
+        return self._service.streams
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(END_SECONDS)
+
+    def _run(self) -> None:
+        asyncio.run(self._server.serve(sockets=[self._listener]))
+
+
+def _server(
+    service: Service,
+    tls: tuple[Path, Path] | None = None,
+    ready: Callable[[], None] = lambda: None,
+) -> _Server:
     config = uvicorn.Config(
-        Service(hub, Recordings(logs), tokens, loopback).app(),
+        service.app(),
         http=_Connection,
         ws="none",
         loop="asyncio",
@@ -68,7 +107,7 @@ def serve(
         ssl_certfile=tls[0] if tls else None,
         ssl_keyfile=tls[1] if tls else None,
     )
-    asyncio.run(_Server(config, hub, ready).serve(sockets=[listener]))
+    return _Server(config, service.hub, ready)
 
 
 class _Connection(H11Protocol):

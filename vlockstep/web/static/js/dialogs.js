@@ -1,0 +1,77 @@
+// Dialogs: keys, questions before something is done, a migration with what was checked for it.
+
+import { get, part, post } from "./api.js";
+import { h, icon, toast } from "./dom.js";
+
+function open(title, body, footer) {
+  const name = `dialog-${Math.random().toString(36).slice(2)}`;
+  const dialog = h("dialog", { "aria-labelledby": name, on: { close: () => dialog.remove() } },
+    h("h1", { id: name, text: title }), h("div", { class: "body" }, body), h("footer", {}, footer));
+  document.body.append(dialog);
+  dialog.showModal();
+  return dialog;
+}
+
+const closer = (text = "Cancel") => h("button", { class: "button", text, on: { click: (event) => event.target.closest("dialog").close() } });
+
+export function help() {
+  const keys = [["/", "filter"], ["↑ ↓", "from guest to guest"], ["Enter", "open it"], ["Esc", "back to the overview"], ["d", "fold tasks and events"], ["+ −", "zoom a recording"], ["← →", "along a recording"], ["?", "this"]];
+  open("Keys", h("div", { class: "keys" }, keys.flatMap(([key, what]) => [h("kbd", { text: key }), h("span", { text: what })])), closer("Close"));
+}
+
+/** Do it, and tell what came of it or why it is refused. */
+export async function act(path, body, what) {
+  try {
+    const { task } = await post(path, body);
+    if (task.state === "failed") throw new Error(task.reason);
+    toast(`${what}: ${task.state === "done" ? "done" : `task ${task.number}`}`, "good");
+    return true;
+  } catch (error) {
+    toast(`${what}: ${error.message}`, "bad");
+    return false;
+  }
+}
+
+/** Ask before; `call` does it. */
+export function confirm(title, text, verb, call) {
+  const go = h("button", { class: "button main", text: verb, on: { click: () => (dialog.close(), call()) } });
+  const dialog = open(title, h("p", { text }), [closer(), go]);
+  go.focus();
+}
+
+/** Choose where to, see what is checked for it, and start. */
+export function migrate(app, name, details) {
+  const cluster = app.view.kind === "cluster";
+  const checks = h("ul", { class: "checks", "aria-live": "polite" });
+  const go = h("button", { class: "button main", text: "Migrate", "aria-disabled": "true" });
+  let wanted = null;
+  const allow = (yes) => go.setAttribute("aria-disabled", String(!yes));
+  const choose = async (host) => {
+    wanted = host;
+    allow(false);
+    checks.replaceChildren(h("li", {}, icon("spin"), `${host} is looked at`));
+    try {
+      const found = await get(`guests/${part(name)}/migrate?host=${part(host)}`);
+      if (wanted !== host) return;
+      checks.replaceChildren(...found.checks.map(([what, why]) => h("li", {},
+        icon(why ? "bad" : "good", why ? "in the way" : "fine"), h("span", {}, what, why ? h("b", { class: "bad", text: `: ${why}` }) : null))));
+      allow(found.possible);
+    } catch (error) {
+      if (wanted === host) checks.replaceChildren(h("li", {}, icon("bad"), error.message));
+    }
+  };
+  const endpoint = h("input", { class: "field mono", placeholder: "tcp://host:7702", "aria-label": "Endpoint where vlockstep receive waits", on: { input: () => ((wanted = endpoint.value), allow(wanted.includes("://"))) } });
+  const choices = cluster
+    ? h("div", { class: "choices", role: "radiogroup", "aria-label": "To host" }, details.hosts.map((host) => h("label", { class: "choice" },
+        h("input", { type: "radio", name: "host", value: host, on: { change: () => choose(host) } }), host,
+        h("span", { class: "soft", text: load(app.view.hosts[host]) }))))
+    : h("div", {}, h("p", { class: "soft", text: "The guest moves to where vlockstep receive waits for it, and goes on there." }), endpoint);
+  go.addEventListener("click", async () => {
+    if (go.getAttribute("aria-disabled") === "true") return;
+    dialog.close();
+    await act(`guests/${part(name)}/migrate`, cluster ? { host: wanted } : { to: wanted }, `migrate ${name} to ${wanted}`);
+  });
+  const dialog = open(`Migrate ${name}`, [choices, checks], [closer(), go]);
+}
+
+const load = (host) => (host?.report && host.cpu ? `CPU ${Math.round((100 * host.report.cpu) / host.cpu)} %, memory ${Math.round((100 * host.report.memory) / host.memory)} %` : "");

@@ -1,0 +1,102 @@
+// Tasks and events: below every page.
+
+import { part } from "./api.js";
+import { act } from "./dialogs.js";
+import { h, icon, say } from "./dom.js";
+import { clock, matches, plural } from "./format.js";
+import { VirtualList } from "./virtual.js";
+
+const ROW = 26;
+const SIGNS = { queued: "clock", running: "spin", done: "good", failed: "bad", canceled: "plain" };
+const BAD = /fail|diverg|lost|dead|down|refus|dropped|error|isolat|panic/i;
+const WARN = /alone|silent|unprotect|maintenance|slow|pending|warn|cancel/i;
+const GOOD = /live|protected|done|joined|migrated|moved/i;
+
+const levelOf = ({ kind, text }) => (BAD.test(kind) ? "bad" : WARN.test(kind) || BAD.test(text) ? "warn" : GOOD.test(kind) ? "good" : "dot");
+
+export class Dock {
+  #shown = "";
+
+  constructor(box, app) {
+    this.app = app;
+    this.box = box;
+    this.tasks = this.#pane("Tasks", () => this.#task(), (node, task) => this.#fillTask(node, task));
+    this.events = this.#pane("Events", () => this.#event(), (node, event) => this.#fillEvent(node, event));
+    this.folder = h("button", { class: "button quiet small", "aria-expanded": "true", "aria-label": "Fold tasks and events", title: "Fold (d)", on: { click: () => this.fold() } }, icon("fold"));
+    this.events.head.append(this.folder);
+    box.replaceChildren(this.tasks.node, this.events.node);
+  }
+
+  fold() {
+    const folded = this.box.classList.toggle("folded");
+    this.folder.setAttribute("aria-expanded", String(!folded));
+  }
+
+  draw() {
+    const { view } = this.app;
+    const key = [view.revision, this.tasks.field.value, this.events.field.value].join("\0");
+    if (key === this.#shown) return;
+    this.#shown = key;
+    const tasks = Object.values(view.tasks).sort((a, b) => b.number - a.number);
+    this.#show(this.tasks, tasks, (task) => [task.kind, task.target, task.state, task.by, task.progress, task.reason], "task");
+    const events = view.events.toReversed();
+    this.#show(this.events, events, (event) => [event.kind, event.text, event.guest, event.host], "event");
+  }
+
+  #show(pane, items, texts, what) {
+    const filter = pane.field.value;
+    const found = filter ? items.filter((item) => matches(filter, ...texts(item))) : items;
+    pane.list.items = found;
+    say(pane.count, filter ? `${found.length} of ${plural(items.length, what)}` : plural(items.length, what));
+  }
+
+  #pane(title, make, fill) {
+    const field = h("input", { class: "field", type: "search", placeholder: "Filter", "aria-label": `Filter ${title.toLowerCase()}`, on: { input: () => this.draw() } });
+    const count = h("span", { class: "count" });
+    const box = h("div", { class: "list", role: "list", "aria-label": title, tabindex: "0" });
+    const head = h("header", {}, h("h2", { text: title }), count, field);
+    const node = h("section", { class: "pane", "aria-label": title }, head, box);
+    return { node, field, count, head, list: new VirtualList(box, ROW, make, fill) };
+  }
+
+  #task() {
+    const cells = ["number", "what", "state", "progress", "by", "act"].map((name) => h("span", { class: name }));
+    return h("div", { class: "task", role: "listitem" }, cells);
+  }
+
+  #fillTask(node, task) {
+    const key = JSON.stringify(task);
+    if (node.shown === key) return;
+    node.shown = key;
+    const [number, what, state, progress, by, button] = node.children;
+    say(number, String(task.number));
+    what.replaceChildren(`${task.kind} `, subject(this.app, task.target));
+    state.className = `state ${{ done: "good", failed: "bad", running: "", queued: "plain" }[task.state] ?? "plain"}`;
+    state.replaceChildren(icon(SIGNS[task.state] ?? "plain"), task.state);
+    say(progress, task.reason || task.progress);
+    progress.title = `${task.reason || task.progress}\nasked by ${task.by}`;
+    by.replaceChildren(h("time", { text: clock(task.ended ?? task.begun ?? task.created), title: `asked ${clock(task.created)} by ${task.by}` }));
+    const over = !["queued", "running"].includes(task.state) || task.cancel;
+    button.replaceChildren(over || !this.app.acts ? "" : h("button", { class: "button small quiet", text: "Cancel", "aria-label": `Cancel task ${task.number}`, on: { click: () => act(`tasks/${part(task.number)}/cancel`, {}, `cancel task ${task.number}`) } }));
+  }
+
+  #event() {
+    return h("div", { class: "event", role: "listitem" }, h("time"), h("span"), h("span"), h("span"));
+  }
+
+  #fillEvent(node, event) {
+    if (node.shown === event) return;
+    node.shown = event;
+    const [time, sign, about, text] = node.children;
+    const level = levelOf(event);
+    say(time, clock(event.time));
+    sign.replaceChildren(icon(level));
+    about.replaceChildren(subject(this.app, event.guest ?? event.host ?? ""));
+    say(text, event.text);
+    text.title = event.text;
+  }
+}
+
+function subject(app, name) {
+  return app.view.guests[name] ? h("a", { href: `#/guests/${part(name)}`, text: name }) : name;
+}

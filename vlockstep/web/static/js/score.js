@@ -1,0 +1,288 @@
+// Guests by host, written as a score: a row a guest, a column a host, its replicas linked.
+
+import { part } from "./api.js";
+import { colour, h, icon, say, sheet } from "./dom.js";
+import { lag, matches, plural, rate, whole } from "./format.js";
+import { spark } from "./lines.js";
+import { lagOf, primaryOf, RANK, replicasOf, secondariesOf } from "./store.js";
+import { VirtualList } from "./virtual.js";
+
+const ROW = 34;
+const ORDERS = {
+  "worst first": (a, b) => RANK[a.guest.level] - RANK[b.guest.level] || byName(a, b),
+  name: (a, b) => byName(a, b),
+  lag: (a, b) => (lagOf(b.guest) ?? -1) - (lagOf(a.guest) ?? -1) || byName(a, b),
+  "log rate": (a, b) => b.rate - a.rate || byName(a, b),
+};
+const ALPHABET = new Intl.Collator("en", { numeric: true });
+const byName = (a, b) => ALPHABET.compare(a.guest.name, b.guest.name);
+const LINE = [72, 24];
+
+export class Score {
+  #order = "worst first";
+  #chosen = null;
+  #shape = "";
+  #sorted = { key: "", at: 0 };
+
+  constructor(app) {
+    this.app = app;
+    this.field = h("input", { class: "field", type: "search", placeholder: "Filter guests, hosts, states", "aria-label": "Filter guests", on: { input: () => this.draw(true) } });
+    this.sorter = h("select", { class: "field", "aria-label": "Order", on: { change: () => ((this.#order = this.sorter.value), this.draw(true)) } },
+      Object.keys(ORDERS).map((name) => h("option", { value: name, text: name })));
+    this.count = h("span", { class: "soft", role: "status" });
+    this.head = h("div", { class: "score-head", role: "row" });
+    this.body = h("div", { class: "score-body", role: "rowgroup", tabindex: "0", "aria-label": "Guests: arrow keys choose, Enter opens",
+      on: { keydown: (event) => this.#key(event), focus: () => this.#mark(this.#chosen ?? 0) } });
+    this.grid = h("div", { class: "score-grid", role: "grid", "aria-label": "Guests by host" }, h("div", { role: "rowgroup" }, this.head), this.body);
+    this.none = h("p", { class: "empty", hidden: true });
+    this.node = h("section", { class: "card score", "aria-label": "Hosts and guests" },
+      h("header", {}, h("h2", { text: app.view.kind === "cluster" ? "Hosts and guests" : "Guests of this computer" }), this.count, h("span", { class: "push" }), this.field, this.sorter),
+      this.grid, this.none);
+    this.list = new VirtualList(this.body, ROW, () => this.#make(), (node, item, index) => this.#fill(node, item, index));
+  }
+
+  leave() {
+    this.list.end();
+  }
+
+  draw(now = false) {
+    const { view } = this.app;
+    if (!now && this.drawn === view.revision) return this.list.draw();
+    this.drawn = view.revision;
+    this.columns = columnsOf(view);
+    this.#drawHead(view);
+    const all = rowsOf(view);
+    const filter = this.field.value;
+    const rows = filter ? all.filter(({ guest, cells }) => matches(filter, guest.name, guest.protection, guest.image, ...cells.map((cell) => `${cell.column} ${cell.replica.state_text} ${cell.name}`))) : all;
+    rows.sort(ORDERS[this.#order]);
+    this.#settle(rows, now);
+    this.grid.setAttribute("aria-rowcount", rows.length + 1);
+    say(this.count, filter ? `${whole(rows.length)} of ${plural(all.length, "guest")}` : plural(all.length, "guest"));
+    this.none.hidden = rows.length > 0;
+    say(this.none, filter ? "No guest is like that." : "No guest runs here. Start one: vlockstep primary hello --arbiter /tmp/arbiter");
+    this.list.items = rows;
+    return null;
+  }
+
+  /** Lags and rates change all the time: rows keep their places for two seconds, to be read. */
+  #settle(rows, now) {
+    const key = `${this.#order}\0${this.field.value}\0${rows.map(({ guest }) => guest.name).sort().join("\0")}`;
+    const moving = this.#order === "lag" || this.#order === "log rate";
+    if (!now && moving && key === this.#sorted.key && performance.now() - this.#sorted.at < 2000) {
+      const place = this.#sorted.places;
+      rows.sort((a, b) => place.get(a.guest.name) - place.get(b.guest.name));
+      return;
+    }
+    this.#sorted = { key, at: performance.now(), places: new Map(rows.map(({ guest }, index) => [guest.name, index])) };
+  }
+
+  #drawHead(view) {
+    const shape = this.columns.map(({ name }) => name).join("\0");
+    if (shape !== this.#shape) {
+      this.#shape = shape;
+      this.node.style.setProperty("--columns", this.columns.length);
+      this.node.classList.toggle("dense", this.columns.length > 5);
+      const column = (text, kind) => h("div", { class: kind, role: "columnheader", text });
+      this.hosts = this.columns.map(({ name, about }) => new HostHead(name, about));
+      this.head.replaceChildren(column("Guest", "name"), h("div", { class: "tracks", role: "presentation" }, this.hosts.map((host) => host.node)), column("Lag", "lag"), column("Log", "rate"));
+    }
+    this.head.style.paddingRight = `${16 + this.body.offsetWidth - this.body.clientWidth}px`; // a scroll bar may take room
+    const dots = dotsOf(view);
+    this.hosts.forEach((head, index) => head.draw(view.hosts[this.columns[index].name], dots.get(this.columns[index].name) ?? []));
+  }
+
+  #make() {
+    const canvas = h("canvas", { class: "live", "aria-hidden": "true" });
+    const lagText = h("span");
+    const node = h("div", { class: "row", role: "row", on: { click: (event) => event.target.closest("a") || this.#open(node.item) } },
+      h("div", { class: "name", role: "gridcell" }), h("div", { class: "tracks", role: "gridcell" }),
+      h("div", { class: "lag", role: "gridcell" }, canvas, lagText), h("div", { class: "rate num", role: "gridcell" }));
+    Object.assign(node, { canvas, lagText });
+    return node;
+  }
+
+  #fill(node, item, index) {
+    const { guest, cells } = item;
+    node.item = item;
+    if (node.index !== index) {
+      node.index = index;
+      node.id = `row-${index}`;
+      node.setAttribute("aria-rowindex", index + 2);
+    }
+    node.classList.toggle("chosen", index === this.#chosen);
+    node.setAttribute("aria-selected", String(index === this.#chosen));
+    const key = JSON.stringify([guest.name, guest.level, guest.protection, guest.pending, guest.migration?.phase, this.#shape, cells.map(({ column, name, replica }) => [column, name, replica.role, replica.state_text, replica.life])]);
+    if (node.key !== key) {
+      node.key = key;
+      node.className = `row ${guest.level}${index === this.#chosen ? " chosen" : ""}`;
+      node.setAttribute("aria-label", spoken(item));
+      node.children[0].replaceChildren(icon(guest.level), h("a", { href: `#/guests/${part(guest.name)}`, tabindex: "-1", text: guest.name, title: guest.name }),
+        h("span", { class: "state", text: guest.migration ? "migrating" : guest.protection, title: guest.pending || guest.protection }));
+      node.children[1].replaceChildren(...this.#tracks(item));
+    }
+    const primary = primaryOf(guest);
+    const followed = lagOf(guest) !== null;
+    say(node.lagText, followed ? lag(primary) : "");
+    say(node.children[3], followed ? rate(item.rate) : "");
+    const sampled = `${guest.name}\0${this.app.store.samples}`;
+    if (node.sampled === sampled) return;
+    node.sampled = sampled;
+    spark(node.canvas, this.app.store.lags.get(guest.name) ?? [], { fill: false, size: LINE, tone: guest.level === "good" ? "accent" : "warn" });
+  }
+
+  #tracks({ guest, cells }) {
+    const places = cells.map(({ column }) => this.columns.findIndex(({ name }) => name === column)).map((place) => place + 1);
+    const nodes = [];
+    const first = cells.findIndex(({ replica }) => replica.role !== "secondary");
+    cells.forEach(({ replica }, index) => {
+      if (replica.role !== "secondary" || first < 0 || places[index] === places[first]) return;
+      const [from, to] = [Math.min(places[first], places[index]), Math.max(places[first], places[index])];
+      const link = h("i", { class: `tie${places[index] < places[first] ? " back" : ""}`, "aria-hidden": "true" });
+      link.style.gridColumn = `${from} / ${to + 1}`;
+      link.style.setProperty("--span", to - from + 1);
+      nodes.push(link);
+    });
+    cells.forEach(({ name, replica }, index) => {
+      const text = replica.life === "starting" ? "starting" : replica.role === "unprotected" ? "running" : (replica.role ?? replica.state_text);
+      const block = h("span", { class: `block ${replica.role ?? "none"}`, title: `${name === guest.name ? "" : `${name}: `}${replica.role ?? ""} ${replica.state_text}`.trim() }, h("b", { text: name === guest.name ? text : name }));
+      block.style.gridColumn = places[index];
+      nodes.push(block);
+    });
+    if (!cells.length && guest.host) {
+      const place = this.columns.findIndex(({ name }) => name === guest.host) + 1;
+      const block = h("span", { class: "block off", title: guest.pending || guest.protection }, h("b", { text: guest.power === "on" ? "waits" : "off" }));
+      block.style.gridColumn = Math.max(1, place);
+      nodes.push(block);
+    }
+    return nodes;
+  }
+
+  #key(event) {
+    const count = this.list.items.length;
+    const page = Math.max(1, Math.floor(this.body.clientHeight / ROW) - 1);
+    const step = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -count, End: count, j: 1, k: -1 }[event.key];
+    if (event.key === "Enter" && this.#chosen !== null) this.#open(this.list.items[this.#chosen]);
+    else if (step && count) this.#mark(Math.min(count - 1, Math.max(0, (this.#chosen ?? 0) + step)));
+    else return;
+    event.preventDefault();
+  }
+
+  #mark(index) {
+    this.#chosen = index;
+    this.list.reveal(index);
+    this.body.setAttribute("aria-activedescendant", `row-${index}`);
+  }
+
+  #open(item) {
+    if (item) location.hash = `#/guests/${part(item.guest.name)}`;
+  }
+}
+
+/** A host on top of its column: how it is, its load, and each of its guests as a dot. */
+class HostHead {
+  constructor(name, about) {
+    this.name = name;
+    this.title = h("div", { class: "host-name" });
+    this.about = h("div", { class: "host-about soft", text: about ?? "" });
+    this.meters = about ? [] : ["CPU", "RAM"].map((what) => h("div", { class: "meter", role: "meter", "aria-label": `${what} of ${name}`, "aria-valuemin": 0, "aria-valuemax": 100 }, h("span", { text: what }), h("i", {}, h("b")), h("em")));
+    this.dots = h("canvas", { class: "dots", role: "img" });
+    this.node = h("div", { class: "host", role: "columnheader" }, this.title, this.about, this.meters, about ? null : this.dots);
+  }
+
+  draw(host, dots) {
+    const key = JSON.stringify([host?.level, host?.state, host?.explanation, host?.master, host?.maintenance]);
+    if (key !== this.key) {
+      this.key = key;
+      const level = host?.level ?? "plain";
+      this.title.replaceChildren(...(host ? [icon(level, level)] : []), h("b", { text: this.name, title: this.name }));
+      if (host) {
+        const text = host.maintenance ? "maintenance" : host.explanation || (level === "good" ? "" : host.state);
+        this.about.replaceChildren(...(text ? [text] : host.master ? [icon("crown"), "master"] : []));
+        this.about.title = text;
+        this.node.className = `host ${level}`;
+      }
+    }
+    if (!this.meters.length) return;
+    this.#meter(0, host.report?.cpu ?? 0, host.cpu, "MIPS");
+    this.#meter(1, host.report?.memory ?? 0, host.memory, "MiB");
+    this.#drawDots(dots);
+  }
+
+  #meter(index, used, all, unit) {
+    const meter = this.meters[index];
+    const share = all ? Math.round((100 * used) / all) : 0;
+    if (meter.share === share) return;
+    meter.share = share;
+    meter.setAttribute("aria-valuenow", share);
+    meter.title = `${whole(used)} of ${whole(all)} ${unit}`;
+    meter.classList.toggle("high", share >= 85);
+    meter.children[1].firstChild.style.width = `${Math.min(100, share)}%`;
+    say(meter.children[2], `${share}%`);
+  }
+
+  #drawDots(found) {
+    const key = found.map(([guest, replica]) => `${guest.level}${replica.role}`).join() + colour("accent");
+    if (key === this.drawn) return;
+    this.drawn = key;
+    const secondaries = found.filter(([, replica]) => replica.role === "secondary").length;
+    const wrong = found.filter(([guest]) => guest.level === "bad").length;
+    this.dots.setAttribute("aria-label", `${this.name}: ${plural(found.length - secondaries, "primary", "primaries")}, ${plural(secondaries, "secondary", "secondaries")}, ${wrong} in trouble`);
+    this.dots.title = this.dots.getAttribute("aria-label");
+    const { context, width, height } = sheet(this.dots);
+    let pitch = 9;
+    while (pitch > 3 && Math.floor(width / pitch) * Math.floor(height / pitch) < found.length) pitch -= 0.5;
+    const across = Math.max(1, Math.floor(width / pitch));
+    const size = Math.max(2, pitch - 2.5);
+    found.forEach(([guest, replica], index) => {
+      const [x, y] = [(index % across) * pitch, Math.floor(index / across) * pitch];
+      context.strokeStyle = context.fillStyle = colour(guest.level === "bad" ? "bad" : guest.level === "warn" ? "warn" : "accent");
+      if (guest.level === "bad") {
+        context.lineWidth = 1.6;
+        context.beginPath();
+        context.moveTo(x, y);
+        context.lineTo(x + size, y + size);
+        context.moveTo(x + size, y);
+        context.lineTo(x, y + size);
+        context.stroke();
+      } else if (replica.role === "secondary") {
+        context.lineWidth = 1;
+        context.strokeRect(x + 0.5, y + 0.5, size - 1, size - 1);
+      } else context.fillRect(x, y, size, size);
+    });
+  }
+}
+
+function columnsOf(view) {
+  if (view.kind === "cluster") return Object.keys(view.hosts).sort((a, b) => a.localeCompare(b, "en", { numeric: true })).map((name) => ({ name }));
+  return [{ name: "runs", about: "they speak to the world" }, { name: "follows", about: "a moment behind, unheard" }];
+}
+
+/** A row a guest: without a cluster, a guest is all its processes here. */
+export function rowsOf(view) {
+  const guests = Object.values(view.guests);
+  if (view.kind === "cluster")
+    return guests.map((guest) => ({ guest, rate: primaryOf(guest)?.log_bytes_per_s ?? 0, cells: Object.entries(guest.replicas).filter(([, replica]) => replica.life !== "ended").map(([column, replica]) => ({ column, name: guest.name, replica })) }));
+  const cell = (guest, replica) => ({ column: replica.role === "secondary" ? "follows" : "runs", name: guest.name, replica });
+  const leads = (guest) => !secondariesOf(guest).length;
+  const led = new Set(guests.filter(leads).flatMap((guest) => guest.peers));
+  return guests.filter((guest) => leads(guest) || !led.has(guest.name)).map((guest) => {
+    const party = [guest, ...(leads(guest) ? guest.peers.map((name) => view.guests[name]).filter((peer) => peer && !leads(peer)) : [])];
+    return { guest, rate: primaryOf(guest)?.log_bytes_per_s ?? 0, cells: party.flatMap((each) => replicasOf(each).map((replica) => cell(each, replica))) };
+  });
+}
+
+/** By host, the guests that have a replica there, the worst first. */
+function dotsOf(view) {
+  const found = new Map();
+  const guests = Object.values(view.guests).sort((a, b) => RANK[a.level] - RANK[b.level]);
+  for (const guest of guests) for (const [host, replica] of Object.entries(guest.replicas)) {
+    if (!found.has(host)) found.set(host, []);
+    found.get(host).push([guest, replica]);
+  }
+  return found;
+}
+
+function spoken({ guest, cells }) {
+  const where = cells.map(({ column, name, replica }) => `${name === guest.name ? "" : `${name} `}${replica.role ?? replica.state_text} on ${column}`).join(", ");
+  return `${guest.name}: ${guest.protection}${where ? `, ${where}` : ""}`;
+}
