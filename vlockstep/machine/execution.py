@@ -43,7 +43,7 @@ from vlockstep.machine.errata.repair import Repair, Repairs
 from vlockstep.machine.hypercalls import Hypercalls
 from vlockstep.machine.image import Image
 from vlockstep.machine.memory import BadPointer, Memory
-from vlockstep.machine.position import Position
+from vlockstep.machine.position import BOOT, Position
 from vlockstep.machine.randomness import RandomRead, decode
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.report import (
@@ -110,10 +110,18 @@ class Execution:
             self._random = traps.random
         self._delivery = Delivery(self.engine, memory)
         self._repairs = Repairs(self.engine, MODELS[config.cpu], self._read_as_guest)
+        self.core_directory: Path | None = None
+        self.on_touch: Callable[[Position], None] | None = None
+        """Called whenever something else than the CPU may have written to RAM, with the boundary of
+        the block in which, or before which, that was."""
+        self._always_count = count_blocks
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """At boot, or before a state is loaded: nothing has been executed."""
         self.world: World = NO_WORLD
         self.exits = 0
         self.outcome: Outcome | None = None
-        self.core_directory: Path | None = None
         self._error: BaseException | None = None
         self._untold: GuestError | None = None
         self._over = False
@@ -126,7 +134,6 @@ class Execution:
         is repeated."""
         self._blocks = 0
         self._timer: tuple[int, int] = (0, 0)
-        self._always_count = count_blocks
         self._stopping = False
         self._timed = self._aimed = False
         self._invalid_at: int | None = None
@@ -135,7 +142,9 @@ class Execution:
         self._pending: int | None = None
         self._breakpoints = Breakpoints()
         self._visitor: Callable[[], None] | None = None
-        self._attentive = count_blocks
+        self._attentive = self._always_count
+        self._boundary_wanted = False
+        self._begun = self._touched = BOOT
 
     # State
 
@@ -143,6 +152,18 @@ class Execution:
     def position(self) -> Position:
         """Where the guest is. Exact inside an exit and at a stop; `blocks` is 0 if not counted."""
         return Position(self.exits, self.engine.words[COUNT] if self.engine.counting else 0)
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether the guest is between two blocks, where it has stopped or in a breakpoint."""
+        return self._where is Where.BOUNDARY
+
+    @property
+    def begun(self) -> Position:
+        """The boundary at which the block began that is executed now. Within the engine's hooks,
+        while blocks are counted."""
+        count = self.engine.words[COUNT]
+        return Position(self.exits, count - 1) if count else self._begun
 
     @property
     def counting(self) -> bool:
@@ -239,6 +260,17 @@ class Execution:
         """
         self._stop, self._attentive = Cause.REQUEST, True
 
+    def stop_at_boundary(self) -> None:
+        """Let `run` return at the next block boundary, which may be where the guest is. While blocks
+        are counted; from any thread."""
+        self._boundary_wanted = self._attentive = True
+        self.kick()
+
+    def uncount_block(self) -> None:
+        """At a boundary: what comes is the rest of the block before, of which behind an exit none
+        has begun."""
+        self.engine.words[COUNT] = max(0, self.engine.words[COUNT] - 1)
+
     def visit(self, action: Callable[[], None]) -> None:
         """Call `action` in the guest's thread, where its state can be taken: soon if it
         `stops_anywhere`, at the next block boundary if it counts blocks, behind the next exit
@@ -321,6 +353,8 @@ class Execution:
         self._repeats, self._detour = None, False
         self._where = Where.BOUNDARY
         self._guarded(self._stopped, status)
+        if self.on_touch is not None:
+            self.on_touch(self._touched)
 
     def _leave(self, where: Where) -> None:
         """The guest is to stop in or behind an exit: within its hook."""
@@ -446,7 +480,11 @@ class Execution:
 
     def _after_exit(self) -> None:
         counting = self.engine.counting
+        if self.engine.words[COUNT]:
+            self._begun = Position(self.exits - 1, self.engine.words[COUNT] - 1)
         self.engine.words[COUNT] = 0
+        if self.on_touch is not None:
+            self.on_touch(self._begun)
         self._check_breakpoints()
         if self._stop is not None:
             return
@@ -466,6 +504,7 @@ class Execution:
 
     def _stopped(self, status: int) -> None:
         """The engine returned: find out why, and make it fit to go on."""
+        self._touched = self.begun
         if self._invalid_at is not None:
             rip, self._invalid_at = self._invalid_at, None
             self.engine["rip"] = rip
@@ -493,7 +532,7 @@ class Execution:
         elif status != OK:
             self._fail("access to physical memory that does not exist")
         elif self.engine.at_block_boundary:
-            self._aimed = False
+            self._aimed, self._touched = False, self.position
             self._take_interrupt()
         elif not self._stopping:
             self._aimed = False
@@ -537,6 +576,9 @@ class Execution:
 
     def _at_boundary(self) -> None:
         self._check_breakpoints()
+        if self._boundary_wanted:
+            self._boundary_wanted = False
+            self.stop()
         self.engine.words[TARGET] = NEVER
         if self._stop is not None:
             size = self.engine.block[1]
@@ -570,6 +612,8 @@ class Execution:
             vector = self.world.wait_interrupt(Position(self.exits, 0))
             self._where = Where.BOUNDARY
             self._deliver(vector)
+            if self.on_touch is not None:
+                self.on_touch(self._touched)
 
     def _aim(self) -> None:
         """Set the block counter's target, which stands until an exit or an interrupt, and is 0 if
@@ -580,7 +624,7 @@ class Execution:
             stop = min(NEVER if stop is None else stop, blocks)
         if stop is not None:
             self.engine.words[TARGET] = stop
-        if self._visitor is not None:
+        if self._visitor is not None or self._boundary_wanted:
             self.kick()
 
     def _interruptible(self) -> bool:

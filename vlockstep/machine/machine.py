@@ -24,7 +24,7 @@ class Machine(Execution):
 
     `count_blocks` keeps counting on from the start, for breakpoints between exits. `native=False`
     counts in Python instead of machine code, ten times slower and just as exact. `engine` is one of
-    `engines.CHOICES`; who counts blocks has Unicorn.
+    `engines.CHOICES`; who counts blocks has Unicorn. `memory` is that it boots in, if not its own.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class Machine(Execution):
         count_blocks: bool = False,
         native: bool = True,
         engine: str = engines.AUTO,
+        memory: Memory | None = None,
     ) -> None:
         if config.image_digest != image.digest:
             raise UsageError(
@@ -44,7 +45,7 @@ class Machine(Execution):
         chosen = engines.choose(engine, config, count_blocks)
         if chosen == engines.KVM:
             sitefinder.check_whole(image, config)
-        memory = Memory(config.memory)
+        memory = memory or Memory(config.memory)
         try:
             super().__init__(image, config, memory, count_blocks, native, chosen)
         except BaseException:
@@ -136,6 +137,13 @@ class Machine(Execution):
             machine.close()
             raise
         return machine
+
+    def rewind(self, state: MachineState) -> None:
+        """As `load`, whatever the guest has executed, and however it ended; only a machine whose
+        engine crashed has to be made anew. Code that is translated already must be in RAM as it was
+        then, or be forgotten (`engine.forget_code`)."""
+        self._prepare()
+        self.load(state)
 
     def load(self, state: MachineState) -> None:
         """Before its first run, make the guest one in `state`, but for its RAM, which is left as it

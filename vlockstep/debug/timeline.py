@@ -1,0 +1,370 @@
+"""A recording to walk in, forwards and backwards, instruction by instruction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from vlockstep.debug.mark import Mark
+from vlockstep.debug.pages import different
+from vlockstep.debug.player import Player
+from vlockstep.debug.recording import Recording
+from vlockstep.debug.ring import Moment
+from vlockstep.debug.stops import Access, Stop, Watchpoint, Why
+from vlockstep.debug.walker import Walk, Walker
+from vlockstep.errors import UsageError
+from vlockstep.machine import paging
+from vlockstep.machine.image import Image
+from vlockstep.machine.memory import Memory
+from vlockstep.machine.position import BOOT, Position
+from vlockstep.machine.registers import Registers
+from vlockstep.replay.entry import Entry, Kind
+
+_NEAR = 0.25
+"""Seconds of execution that are searched backwards in one piece."""
+
+
+class Run(NamedTuple):
+    """How a run ended. `stop` is what was hit, if anything."""
+
+    why: Why
+    stop: Stop | None = None
+
+
+class Timeline:
+    """Of one recording; at its `mark`, at first the beginning, one looks at registers and memory.
+
+    A mark is before an instruction. History has an end: its last mark is before the instruction
+    behind which nothing was recorded, such as the HLT, the OUT of the halt, or the one at fault.
+    Only for one thread, but for `interrupt`.
+    """
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self._player = Player(recording)
+        self._walker = Walker(recording, self._player.machine.memory)
+        self._steps = 0
+        self._at: tuple[Moment, int] | None = None
+        """Where the walker is."""
+
+    def close(self) -> None:
+        self._walker.close()
+        self._player.close()
+        self.recording.close()
+
+    def __enter__(self) -> Timeline:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Looking
+
+    @property
+    def mark(self) -> Mark:
+        return Mark.at(self._player.now.boundary, self._steps)
+
+    @property
+    def image(self) -> Image:
+        return self.recording.image
+
+    @property
+    def ending(self) -> str:
+        """How the recording ends; "" while that is not known."""
+        return self._player.ending
+
+    def registers(self) -> Registers:
+        self._look()
+        return self._walker.registers()
+
+    def read(self, address: int, length: int) -> bytes:
+        """Of virtual memory; fewer bytes where the mapping ends."""
+        self._look()
+        return self._walker.machine.read_virtual(address, length)
+
+    @property
+    def exits(self) -> int:
+        """Exits that are complete."""
+        self._look()
+        return self._walker.machine.exits
+
+    @property
+    def sequence(self) -> int:
+        """The number of the entry that is made next."""
+        self._look()
+        return self._walker.sequence
+
+    def physical(self, address: int) -> int | None:
+        """None if it is not mapped."""
+        self._look()
+        machine = self._walker.machine
+        try:
+            return paging.translate(machine.memory, machine.engine["cr3"], address)
+        except paging.PageFault:
+            return None
+
+    @property
+    def memory(self) -> Memory:
+        """The guest's RAM here. Only to look at; until one goes on."""
+        self._look()
+        return self._walker.machine.memory
+
+    def _look(self) -> None:
+        """Let the walker be at the mark."""
+        here = self._player.now, self._steps
+        if self._at != here:
+            walk = self._walker.walk(self._player.now, self._steps)
+            assert not walk.whole or not walk.steps, f"{self.mark} has gone"
+            self._at = here
+
+    def _walk(self, until: int | None = None, stops: Iterable[Stop] = ()) -> Walk:
+        self._at = None
+        walk = self._walker.walk(self._player.now, until, stops)
+        if until is not None and not walk.whole:
+            self._at = self._player.now, until
+        return walk
+
+    # Going
+
+    def interrupt(self) -> None:
+        """Let a run, forwards or backwards, end soon. From any thread."""
+        self._player.interrupt()
+
+    def seek(self, target: Mark | Position | int) -> Mark:
+        """Go to a mark, to right behind an exit or to a block boundary, or to where the entry of
+        that number is made. Raises `UsageError`, and stays, if there is no such place."""
+        before = self.mark
+        try:
+            if isinstance(target, Mark):
+                self._seek_mark(target)
+            elif isinstance(target, Position):
+                self._seek_position(target)
+            else:
+                self._seek_entry(target)
+        except UsageError:
+            self._seek_mark(before)
+            raise
+        return self.mark
+
+    def step(self) -> bool:
+        """Over one instruction forwards; False at the end."""
+        if not self._walk(self._steps + 1).whole:
+            self._steps += 1
+            return True
+        if self._player.following() is None:
+            return False
+        self._steps = 0
+        return True
+
+    def step_back(self) -> bool:
+        """Back before the last instruction; False at the beginning."""
+        if self._steps:
+            self._steps -= 1
+            return True
+        if self._player.preceding() is None:
+            return False
+        self._to_last_step()
+        return True
+
+    def to_begin(self) -> None:
+        self._player.go(BOOT)
+        self._steps = 0
+
+    def to_end(self) -> None:
+        """To the last mark."""
+        if self._player.last is not None:
+            self._player.go(self._player.last)
+        else:
+            self._player.run(None)
+        self._to_last_step()
+
+    def run(self, stops: Iterable[Stop] = (), until: Mark | None = None) -> Run:
+        """Forwards to the first stop, to before the instruction of a breakpoint behind the mark or
+        to behind an access; or to `until`, or the end."""
+        stops, player, start = list(stops), self._player, self.mark
+        player.take_interrupt()
+        while True:
+            goal = None if until is None else until.boundary
+            for boundary in player.run(goal, stops):
+                player.go(boundary)
+                found = self._first_hit(stops, start, until)
+                if found is not None:
+                    return self._pass(*found)
+            if player.take_interrupt():
+                self._steps = self._steps if player.now.boundary == start.boundary else 0
+                return Run(Why.INTERRUPTED)
+            if until is not None and player.now.boundary >= until.boundary:
+                found = self._first_hit(stops, start, until)
+                if found is not None:
+                    return self._pass(*found)
+                self._steps = until.steps if player.now.boundary == until.boundary else 0
+                return Run(Why.GOAL)
+            if player.following() is None:
+                found = self._first_hit(stops, start, until)
+                if found is not None:
+                    return self._pass(*found)
+                self._to_last_step()
+                return Run(Why.END)
+
+    def run_back(self, stops: Iterable[Stop] = (), until: Mark | None = None) -> Run:
+        """Backwards to the last stop before the mark, to before the instruction of a breakpoint or
+        of an access; or to `until`, or the beginning."""
+        stops, player = list(stops), self._player
+        player.take_interrupt()
+        lowest = until or Mark.at(BOOT)
+        found = self._last_hit(stops, lowest, self._steps)
+        upper = player.now
+        while found is None and upper.boundary > lowest.boundary and stops:
+            lower = player.retreat(upper.boundary)
+            if lower is None:
+                break
+            player.focus = upper.age
+            if upper.age - lower.age > _NEAR:  # moments are made on the way
+                player.go(upper.boundary)
+                lower = player.retreat(upper.boundary) or lower
+            found = self._search(stops, lowest, lower, upper)
+            player.focus = None
+            if player.take_interrupt():
+                player.go(upper.boundary)
+                self._steps = 0
+                return Run(Why.INTERRUPTED)
+            upper = lower
+        if found is not None:
+            self._steps = found[0]
+            return Run(Why.STOP, found[1])
+        player.go(lowest.boundary)
+        self._steps = lowest.steps
+        return Run(Why.BEGIN if until is None else Why.GOAL)
+
+    def _search(
+        self, stops: list[Stop], lowest: Mark, lower: Moment, upper: Moment
+    ) -> tuple[int, Stop] | None:
+        """The last hit between two moments, at the boundary of which the guest is then."""
+        wanted = [stop for stop in stops if self._possible(stop, lower, upper)]
+        goal = upper.boundary
+        while wanted:
+            hits = self._player.run(goal, wanted, first=False)
+            earlier = [hit for hit in hits if hit < goal]
+            for boundary in reversed(earlier):
+                self._player.go(boundary)
+                found = self._last_hit(stops, lowest, None)
+                if found is not None:
+                    return found
+            if len(earlier) < 2048:  # of more, those before were not told
+                break
+            goal = earlier[0]
+            self._player.go(lower.boundary)
+        return None
+
+    def _possible(self, stop: Stop, lower: Moment, upper: Moment) -> bool:
+        """Whether it can be hit between two moments: not if its page was not written."""
+        if not isinstance(stop, Watchpoint) or stop.access is not Access.WRITE:
+            return True
+        pages = set()
+        for address in range(stop.address, stop.address + stop.length):
+            physical = self._resolve(address)
+            if physical is None:
+                return True
+            pages.add(physical // paging.PAGE * paging.PAGE)
+        return any(at in pages for at, _ in different(lower.table, upper.table))
+
+    def _resolve(self, address: int) -> int | None:
+        machine = self._player.machine
+        try:
+            return paging.translate(machine.memory, machine.engine["cr3"], address)
+        except paging.PageFault:
+            return None
+
+    def _first_hit(
+        self, stops: list[Stop], start: Mark, until: Mark | None
+    ) -> tuple[int, Stop] | None:
+        """In the block that follows: the step of a breakpoint, or of an access."""
+        if not stops:
+            return None
+        boundary = self._player.now.boundary
+        for step, stop in self._walk(None, stops).hits:
+            mark = Mark.at(boundary, step)
+            late = mark < start if isinstance(stop, Watchpoint) else mark <= start
+            if not late and (until is None or mark < until):
+                return step, stop
+        return None
+
+    def _last_hit(
+        self, stops: list[Stop], lowest: Mark, until: int | None
+    ) -> tuple[int, Stop] | None:
+        if not stops or until == 0:
+            return None
+        boundary = self._player.now.boundary
+        hits = self._walk(until, stops).hits
+        return next((hit for hit in reversed(hits) if Mark.at(boundary, hit[0]) >= lowest), None)
+
+    def _pass(self, step: int, stop: Stop) -> Run:
+        """To a breakpoint, or behind an access."""
+        self._steps = step
+        if isinstance(stop, Watchpoint):
+            self.step()
+        return Run(Why.STOP, stop)
+
+    def _to_last_step(self) -> None:
+        self._steps = max(0, len(self._walk().steps) - 1)
+
+    def _seek_mark(self, mark: Mark) -> None:
+        now = self._player.go(mark.boundary)
+        if now.boundary != mark.boundary or (mark.steps and self._walk(mark.steps).whole):
+            raise UsageError(f"{mark} does not exist in {self.recording.path}")
+        self._steps = mark.steps
+
+    def _seek_position(self, position: Position) -> None:
+        if not position.exits or position.blocks:
+            if self._player.go(position).boundary != position:
+                raise UsageError(f"{position} does not exist in {self.recording.path}")
+            self._steps = 0
+            return
+        self._to_exit(position.exits)
+        behind = (n for n, (_, exits) in enumerate(self._walk().steps) if exits >= position.exits)
+        step = next(behind, None)
+        self._steps = step or 0
+        if step is None and self._player.following() is None:
+            raise UsageError(
+                f"{position} is behind the last instruction in {self.recording.path}"
+            )
+
+    def _seek_entry(self, sequence: int) -> None:
+        entry = self.recording.entry(sequence)
+        if entry is None:
+            raise UsageError(
+                f"there is no entry {sequence} in {self.recording.path}, which has "
+                f"{self.recording.count}"
+            )
+        kind, exits, blocks, *_ = entry
+        if kind == Kind.INTERRUPT:
+            self._seek_mark(Mark(exits, blocks, 0))
+        elif kind == Kind.END:
+            self.to_end()
+        else:
+            self._to_exit(exits + 1)
+            steps = self._walk().steps
+            behind = (n for n, (_, count) in enumerate(steps) if count > exits)
+            self._steps = max(0, next(behind, len(steps)) - 1)
+
+    def _to_exit(self, number: int) -> None:
+        """To the boundary of the block in which that exit is made, counted from 1."""
+        boundary = self._player.exit_block(Position(number, 0))
+        self._player.go(boundary)
+
+
+def open_recording(path: str | Path, image: Image | None = None) -> Timeline:
+    """The execution that is recorded in the log at `path`, to walk in. `image` is the guest's, if the
+    log does not tell where that is.
+
+    Who wrote this last?
+
+        with open_recording("clock.vlog") as timeline:
+            timeline.to_end()
+            timeline.run_back([Watchpoint(address, 8)])
+            print(timeline.mark, hex(timeline.registers().rip))
+
+    Raises `LogError` or `UsageError`.
+    """
+    return Timeline(Recording(Path(path), image))

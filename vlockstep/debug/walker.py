@@ -1,0 +1,127 @@
+"""Instruction by instruction through one block, in an overlay of the guest's RAM.
+
+A look between two boundaries costs the execution nothing and changes nothing in it: the block is
+executed by another CPU on a private copy of the pages that it writes, which is thrown away. That CPU
+is stopped before an instruction, where the one that goes on is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from vlockstep.debug.recording import Entries, Recording
+from vlockstep.debug.ring import Moment
+from vlockstep.debug.stops import Stop
+from vlockstep.debug.watches import Watches
+from vlockstep.errors import VlockstepError
+from vlockstep.machine.engines import UNICORN
+from vlockstep.machine.errata.finder import find_in_block
+from vlockstep.machine.machine import Machine
+from vlockstep.machine.memory import Memory
+from vlockstep.machine.position import Position
+from vlockstep.machine.registers import Registers
+from vlockstep.machine.unicornengine import UnicornEngine
+from vlockstep.replay.replayer import Replayer
+
+
+@dataclass
+class Walk:
+    """Through a block, from a boundary on: the instructions before which it came, each with its
+    address and the exits before it, and where stops were hit."""
+
+    steps: list[tuple[int, int]] = field(default_factory=list)
+    hits: list[tuple[int, Stop]] = field(default_factory=list)
+    whole: bool = False
+    """It went behind the last instruction."""
+
+
+class Walker:
+    """In the RAM of the guest that stands at the moment from which one walks."""
+
+    def __init__(self, recording: Recording, base: Memory) -> None:
+        self._recording = recording
+        self._memory = Memory(base.size, base)
+        self.machine = Machine(
+            recording.image,
+            recording.config,
+            count_blocks=True,
+            engine=UNICORN,
+            memory=self._memory,
+        )
+        assert isinstance(self.machine.engine, UnicornEngine)
+        self._engine = self.machine.engine
+        self._watch = self._engine.watch_code(self._step)
+        self._walk = Walk()
+        self._block = (0, 0)
+        self._size = 0
+        self._until: int | None = None
+        self._world: Replayer
+
+    def close(self) -> None:
+        self.machine.close()
+
+    @property
+    def sequence(self) -> int:
+        """The number of the entry that is made next."""
+        return self._world.sequence
+
+    def registers(self) -> Registers:
+        return self._engine.registers()
+
+    def walk(self, moment: Moment, until: int | None, stops: Iterable[Stop] = ()) -> Walk:
+        """From a moment until before step number `until`, or behind all of them."""
+        machine = self.machine
+        self._memory.revert()
+        self._engine.forget_code()
+        machine.rewind(moment.state)
+        walk = self._walk = Walk()
+        self._block, self._until = moment.block, until
+        entries = Entries(self._recording, moment.sequence, whole=False)
+        world = self._world = Replayer(entries, machine, sequence=moment.sequence, clock=moment.clock)
+        self._await_boundary(moment.boundary)
+
+        def hit(stop: Stop, _boundary: Position) -> None:
+            walk.hits.append((max(len(walk.steps) - 1, 0), stop))
+
+        with Watches(machine, stops, hit):
+            try:
+                machine.run(world)
+                while machine.at_boundary and self._cut():
+                    machine.uncount_block()
+                    self._await_boundary(machine.position)
+                    machine.run(world)
+            except VlockstepError:
+                pass  # the recording ends in this block
+        walk.whole = until is None or len(walk.steps) <= until
+        return walk
+
+    def _step(self, address: int, size: int) -> None:
+        steps = self._walk.steps
+        steps.append((address, self.machine.exits))
+        self._size = size
+        if self._until == len(steps) - 1:
+            self.machine.stop()
+            self._engine.abandon()
+
+    def _await_boundary(self, position: Position) -> None:
+        following = Position(position.exits, position.blocks + 1)
+        self.machine.break_at(following, self._boundary, exact=False)
+
+    def _boundary(self) -> None:
+        if self.machine.at_boundary:
+            self.machine.stop()
+        else:
+            self.machine.stop_at_boundary()
+
+    def _cut(self) -> bool:
+        """Whether the block is longer for who does not look at each instruction. Whoever does puts
+        more into it, so that a long one is cut earlier."""
+        if not self._walk.steps:
+            return False
+        address, size = self._block
+        reached = self._walk.steps[-1][0] + self._size
+        if reached != self._engine.block[0] or not address < reached < address + size:
+            return False
+        last = self._walk.steps[-1][0]
+        return not find_in_block(self.machine.read_virtual(last, self._size))
