@@ -74,14 +74,15 @@ def different(before: Table, after: Table) -> Iterator[tuple[int, bytes]]:
 
 def owned(before: Table | None, table: Table, after: Table | None) -> int:
     """How many pages there are that neither neighbour has."""
-    count = 0
-    for index, group in enumerate(table):
-        others = [other[index] for other in (before, after) if other is not None]
-        if any(other is group for other in others):
-            continue
-        count += sum(
-            1
-            for place, page in enumerate(group)
-            if page is not _ZEROS and all(other[place] is not page for other in others)
+    if before is None:
+        before = after
+    if before is None:
+        before = [_EMPTY] * len(table)
+    return sum(
+        sum(
+            page is not earlier and page is not later and page is not _ZEROS
+            for earlier, page, later in zip(old, group, new, strict=True)
         )
-    return count
+        for old, group, new in zip(before, table, after or before, strict=True)
+        if group is not old and group is not new
+    )

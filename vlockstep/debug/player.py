@@ -122,12 +122,10 @@ class Player:
     def exit_block(self, behind: Position) -> Position:
         """The boundary of the block in which exit number `behind.exits` is: that of a HLT, or of an
         instruction that is done at a stop, is the one behind."""
-        found = self.ring.before(Position(behind.exits, 0), strictly=True)
-        assert found is not None
-        self._restore(found)
+        self.retreat(behind)
         self._passed = None
-        self.go(Position(behind.exits, 0))
-        return self._passed or self.machine.begun
+        self.run(behind)
+        return self._passed or self.now.boundary
 
     def retreat(self, boundary: Position) -> Moment | None:
         """Be at a moment before that boundary, as near as one is known; None at boot."""

@@ -75,7 +75,7 @@ class Ring:
         moments = self._moments
         here = moments[index].age
         following = moments[min(index + 1, len(moments) - 1)].age
-        return (following - moments[index - 1].age + 1e-9) / (abs(here - cursor) + 0.01)
+        return (following - moments[index - 1].age + 1e-9) / (abs(here - cursor) + 1e-4)
 
 
 def _boundary(moment: Moment) -> Position:
