@@ -15,6 +15,7 @@ from vlockstep.cli.arbiter import arbiter
 from vlockstep.cli.cluster import cluster
 from vlockstep.cli.command import Command, DefaultGroup, Group, TenderCommand, markup
 from vlockstep.cli.cpu import cpu
+from vlockstep.cli.debug import debug
 from vlockstep.cli.demo import demo
 from vlockstep.cli.disk import disk
 from vlockstep.cli.engines import engines
@@ -114,6 +115,7 @@ _add(run, RUN, "run hello -- --status=3")
 _add_tender()
 _add(record, RUN, "record clock -o clock.vlog")
 _add(replay, RUN, "replay clock.vlog --until exits:500")
+_add(debug, RUN, "debug clock.vlog")
 app.add_typer(log, name="log", rich_help_panel=RUN)
 _add(guests, RUN, "guests ledger")
 app.add_typer(image, name="image", rich_help_panel=RUN)

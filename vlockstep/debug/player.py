@@ -20,7 +20,7 @@ from vlockstep.debug.watches import Watches
 from vlockstep.errors import StateError, VlockstepError
 from vlockstep.machine.engines import UNICORN
 from vlockstep.machine.machine import Machine
-from vlockstep.machine.position import Position
+from vlockstep.machine.position import BOOT, Position
 from vlockstep.machine.report import GuestError
 from vlockstep.machine.world import Cause, Outcome
 from vlockstep.replay.entry import Kind
@@ -44,11 +44,14 @@ class Player:
         """The boundary of the last block, once that is known."""
         self.ending = ""
         """How the recording ends, once that is known."""
-        self.console: dict[int, bytes] = {}
-        """Text by the entry that is its output, of all that was replayed."""
+        self.text: dict[int, bytes] = {}
+        """Console text by the entry that is its output, of all that was replayed."""
+        self._noted = 0
+        """So many entries were replayed from the first on, and their text noted."""
+        self._from = 0
         self.focus: float | None = None
         """Near which age moments are to be dense; if None where the guest is."""
-        self._text = 0
+        self._size = 0
         self._age = 0.0
         self._crashed = False
         self._interrupted = Event()
@@ -208,6 +211,13 @@ class Player:
     def _execute(self) -> bool:
         """Until it stops; whether that is the end."""
         try:
+            return self._run_machine()
+        finally:
+            if self._from <= self._noted:
+                self._noted = max(self._noted, self._entries.sequence)
+
+    def _run_machine(self) -> bool:
+        try:
             found = self.machine.run(self._world)
         except GuestError as error:
             self.ending, self._crashed = str(error), not error.outcome.exact
@@ -229,6 +239,17 @@ class Player:
         else:
             self._passed = self.machine.begun
             self.machine.stop_at_boundary()
+
+    def knows_text(self, sequence: int) -> bool:
+        """Whether all text before that entry was replayed."""
+        return sequence <= self._noted
+
+    def replay_text(self, boundary: Position | None) -> None:
+        """From boot up to a boundary, or to the end."""
+        boot = self.ring.before(BOOT)
+        assert boot is not None
+        self._restore(boot)
+        self.run(boundary)
 
     # Moments
 
@@ -281,7 +302,7 @@ class Player:
             self._advance(None)
 
     def _begin(self, sequence: int, clock: tuple[int, int]) -> None:
-        self._entries = Entries(self.recording, sequence)
+        self._entries, self._from = Entries(self.recording, sequence), sequence
         self._world = Replayer(
             self._entries,
             self.machine,
@@ -295,9 +316,9 @@ class Player:
     ) -> None:
         if kind is Kind.END:
             self._ended = self.machine.begun
-        elif kind is Kind.CONSOLE and sequence not in self.console and self._text < _MOST_TEXT:
-            self.console[sequence] = data
-            self._text += len(data)
+        elif kind is Kind.CONSOLE and sequence not in self.text and self._size < _MOST_TEXT:
+            self.text[sequence] = data
+            self._size += len(data)
 
 
 def _before(boundary: Position) -> list[Position]:

@@ -24,6 +24,8 @@ from vlockstep.replay.entry import Entry, Kind
 _NEAR = 0.25
 """Seconds of execution that are searched backwards in one piece."""
 
+_NEWLINE = ord("\n")
+
 
 class Run(NamedTuple):
     """How a run ended. `stop` is what was hit, if anything."""
@@ -124,6 +126,31 @@ class Timeline:
         if until is not None and not walk.whole:
             self._at = self._player.now, until
         return walk
+
+    def console(self) -> bytes:
+        """The text that was printed before the mark."""
+        before = self.mark
+        player, sequence = self._player, self.sequence
+        if not player.knows_text(sequence):
+            player.replay_text(before.boundary)
+            self._seek_mark(before)
+        return b"".join(player.text[at] for at in sorted(player.text) if at < sequence)
+
+    def line(self, number: int) -> int:
+        """The entry with which line `number` of the console text, from 1 on, begins. Raises
+        `UsageError` if there is none."""
+        player, before = self._player, self.mark
+        if not player.knows_text(self.recording.count):
+            player.replay_text(None)
+            self._seek_mark(before)
+        line, begins = 1, True
+        for at in sorted(player.text):
+            for byte in player.text[at]:
+                if begins and line == number:
+                    return at
+                begins = byte == _NEWLINE
+                line += begins
+        raise UsageError(f"the guest prints no line {number}")
 
     # Going
 

@@ -1,0 +1,98 @@
+"""Small guests' recordings, and a straight replay of one, instruction by instruction."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from support import ScriptedWorld, config_for, record, sample
+
+from vlockstep.debug.mark import Mark
+from vlockstep.machine.engines import UNICORN
+from vlockstep.machine.machine import Machine
+from vlockstep.machine.position import Position
+from vlockstep.machine.registers import GENERAL
+from vlockstep.machine.unicornengine import READS, WRITES, UnicornEngine
+from vlockstep.machine.world import World
+from vlockstep.replay.logfile import LogReader, LogWriter
+from vlockstep.replay.recorded import find_image
+from vlockstep.replay.replayer import Replayer, Sequence as LogSequence
+
+
+def write_recording(
+    path: Path, guest: str, *arguments: str, world: World | None = None
+) -> Path:
+    """Of a bundled guest without devices."""
+    image = sample(guest)
+    config = config_for(image, *arguments)
+    found = record(image, config, world or ScriptedWorld())
+    with LogWriter(path, config) as log:
+        log.extend(found.entries)
+    return path
+
+
+class Interrupting(ScriptedWorld):
+    """Interrupts a guest that has a timer every so many blocks."""
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self._every = every
+
+    def stop_at(self, position: Position) -> int | None:
+        return position.blocks - position.blocks % self._every + self._every
+
+    def interrupt(self, position: Position, enabled: bool) -> int | None:
+        return self.vector if enabled else None
+
+
+@dataclass
+class Straight:
+    """All that a guest executes: each instruction's mark, its address, the general registers
+    before it and 64 bytes at RSP; and which instructions write to or read the watched bytes."""
+
+    watched: int
+    marks: list[Mark] = field(default_factory=list)
+    addresses: list[int] = field(default_factory=list)
+    registers: list[tuple[int, ...]] = field(default_factory=list)
+    stacks: list[bytes] = field(default_factory=list)
+    accesses: dict[str, list[int]] = field(default_factory=lambda: {"write": [], "read": []})
+
+
+WATCHED = 8
+"""Bytes."""
+
+
+def straight(path: Path, watched: int) -> Straight:
+    found = Straight(watched)
+    with closing(LogReader(path)) as log:
+        image = find_image(log.config.image_digest, None, str(path))
+        entries = list(log.entries())
+        machine = Machine(image, log.config, count_blocks=True, engine=UNICORN)
+    with closing(machine):
+        engine = machine.engine
+        assert isinstance(engine, UnicornEngine)
+
+        def before(address: int, _size: int) -> None:
+            boundary = machine.begun
+            last = found.marks[-1] if found.marks else None
+            steps = last.steps + 1 if last and last.boundary == boundary else 0
+            found.marks.append(Mark.at(boundary, steps))
+            found.addresses.append(address)
+            found.registers.append(tuple(engine[name] for name in GENERAL))
+            found.stacks.append(machine.read_virtual(engine["rsp"], 64))
+
+        def accessed(kind: str, address: int, size: int) -> None:
+            at, listed = len(found.marks) - 1, found.accesses[kind]
+            touches = address < watched + WATCHED and watched < address + size
+            if touches and (not listed or listed[-1] != at):
+                listed.append(at)
+
+        hooks = [
+            engine.watch_memory(lambda a, s, _v: accessed("write", a, s), watched, watched + WATCHED, WRITES),
+            engine.watch_memory(lambda a, s, _v: accessed("read", a, s), watched, watched + WATCHED, READS),
+            engine.watch_code(before),
+        ]
+        machine.run(Replayer(LogSequence(iter(entries)), machine))
+        del hooks
+    return found
