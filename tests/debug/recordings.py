@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from support import ScriptedWorld, config_for, record, sample
+from support import ScriptedWorld, config_for, machine_of, sample
 
 from vlockstep.debug.mark import Mark
+from vlockstep.machine.basis import basis
 from vlockstep.machine.engines import UNICORN
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
-from vlockstep.machine.registers import GENERAL
 from vlockstep.machine.unicornengine import READS, WRITES, UnicornEngine
+from vlockstep.machine.report import GuestError
 from vlockstep.machine.world import World
 from vlockstep.replay.logfile import LogReader, LogWriter
 from vlockstep.replay.recorded import find_image
-from vlockstep.replay.replayer import Replayer, Sequence as LogSequence
+from vlockstep.replay.recorder import Recorder
+from vlockstep.replay.replayer import Replayer
+from vlockstep.replay.replayer import Sequence as LogSequence
 
 
 def write_recording(
@@ -26,10 +29,14 @@ def write_recording(
     """Of a bundled guest without devices."""
     image = sample(guest)
     config = config_for(image, *arguments)
-    found = record(image, config, world or ScriptedWorld())
-    with LogWriter(path, config) as log:
-        log.extend(found.entries)
+    world = world or ScriptedWorld()
+    with machine_of(image, config) as machine, LogWriter(path, config, basis=basis()) as log:
+        with suppress(GuestError):
+            machine.run(Recorder(world, machine, log.append))
     return path
+
+
+LOOKED_AT = ("rip", "rsp", "rax", "rbx", "rflags")
 
 
 class Interrupting(ScriptedWorld):
@@ -48,7 +55,7 @@ class Interrupting(ScriptedWorld):
 
 @dataclass
 class Straight:
-    """All that a guest executes: each instruction's mark, its address, the general registers
+    """All that a guest executes: each instruction's mark, its address, some registers
     before it and 64 bytes at RSP; and which instructions write to or read the watched bytes."""
 
     watched: int
@@ -74,12 +81,14 @@ def straight(path: Path, watched: int) -> Straight:
         assert isinstance(engine, UnicornEngine)
 
         def before(address: int, _size: int) -> None:
+            if machine.left_alone:
+                return
             boundary = machine.begun
             last = found.marks[-1] if found.marks else None
             steps = last.steps + 1 if last and last.boundary == boundary else 0
             found.marks.append(Mark.at(boundary, steps))
             found.addresses.append(address)
-            found.registers.append(tuple(engine[name] for name in GENERAL))
+            found.registers.append(tuple(engine[name] for name in LOOKED_AT))
             found.stacks.append(machine.read_virtual(engine["rsp"], 64))
 
         def accessed(kind: str, address: int, size: int) -> None:
@@ -88,11 +97,13 @@ def straight(path: Path, watched: int) -> Straight:
             if touches and (not listed or listed[-1] != at):
                 listed.append(at)
 
+        end = watched + WATCHED
         hooks = [
-            engine.watch_memory(lambda a, s, _v: accessed("write", a, s), watched, watched + WATCHED, WRITES),
-            engine.watch_memory(lambda a, s, _v: accessed("read", a, s), watched, watched + WATCHED, READS),
+            engine.watch_memory(lambda at, n, _: accessed("write", at, n), watched, end, WRITES),
+            engine.watch_memory(lambda at, n, _: accessed("read", at, n), watched, end, READS),
             engine.watch_code(before),
         ]
-        machine.run(Replayer(LogSequence(iter(entries)), machine))
+        with suppress(GuestError):
+            machine.run(Replayer(LogSequence(iter(entries)), machine))
         del hooks
     return found

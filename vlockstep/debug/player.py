@@ -106,6 +106,16 @@ class Player:
             self.run(boundary)
         return self.now
 
+    def hold(self, boundary: Position) -> Moment:
+        """Be at the last boundary that is not behind this one. The guest cannot be stopped at some,
+        since it may be overwriting its code there."""
+        goal = boundary
+        for _ in range(_MOST_TRIES):
+            if self.go(goal).boundary <= boundary:
+                break
+            goal = Position(goal.exits, goal.blocks - 1) if goal.blocks else self.exit_block(goal)
+        return self.now
+
     def following(self) -> Moment | None:
         """Be at the next boundary; None if there is none in this recording."""
         before = self.now.boundary

@@ -49,6 +49,8 @@ class Timeline:
         self._steps = 0
         self._at: tuple[Moment, int] | None = None
         """Where the walker is."""
+        self._walked = Walk()
+        """The last one; if the walker is somewhere, up to there."""
 
     def close(self) -> None:
         self._walker.close()
@@ -65,7 +67,8 @@ class Timeline:
 
     @property
     def mark(self) -> Mark:
-        return Mark.at(self._player.now.boundary, self._steps)
+        self._look()
+        return self._walked.mark(self._steps)
 
     @property
     def image(self) -> Image:
@@ -114,15 +117,13 @@ class Timeline:
 
     def _look(self) -> None:
         """Let the walker be at the mark."""
-        here = self._player.now, self._steps
-        if self._at != here:
-            walk = self._walker.walk(self._player.now, self._steps)
-            assert not walk.whole or not walk.steps, f"{self.mark} has gone"
-            self._at = here
+        if self._at != (self._player.now, self._steps):
+            found = self._walk(self._steps)
+            assert not found.whole, "the guest has come elsewhere"
 
     def _walk(self, until: int | None = None, stops: Iterable[Stop] = ()) -> Walk:
         self._at = None
-        walk = self._walker.walk(self._player.now, until, stops)
+        walk = self._walked = self._walker.walk(self._player.now, until, stops)
         if until is not None and not walk.whole:
             self._at = self._player.now, until
         return walk
@@ -132,7 +133,7 @@ class Timeline:
         before = self.mark
         player, sequence = self._player, self.sequence
         if not player.knows_text(sequence):
-            player.replay_text(before.boundary)
+            player.replay_text(self._player.now.boundary)
             self._seek_mark(before)
         return b"".join(player.text[at] for at in sorted(player.text) if at < sequence)
 
@@ -210,22 +211,23 @@ class Timeline:
         """Forwards to the first stop, to before the instruction of a breakpoint behind the mark or
         to behind an access; or to `until`, or the end."""
         stops, player, start = list(stops), self._player, self.mark
+        began = player.now.boundary
         player.take_interrupt()
         while True:
             goal = None if until is None else until.boundary
             for boundary in player.run(goal, stops):
-                player.go(boundary)
+                player.hold(boundary)
                 found = self._first_hit(stops, start, until)
                 if found is not None:
                     return self._pass(*found)
             if player.take_interrupt():
-                self._steps = self._steps if player.now.boundary == start.boundary else 0
+                self._steps = self._steps if player.now.boundary == began else 0
                 return Run(Why.INTERRUPTED)
             if until is not None and player.now.boundary >= until.boundary:
                 found = self._first_hit(stops, start, until)
                 if found is not None:
                     return self._pass(*found)
-                self._steps = until.steps if player.now.boundary == until.boundary else 0
+                self._seek_mark(until)
                 return Run(Why.GOAL)
             if player.following() is None:
                 found = self._first_hit(stops, start, until)
@@ -260,8 +262,7 @@ class Timeline:
         if found is not None:
             self._steps = found[0]
             return Run(Why.STOP, found[1])
-        player.go(lowest.boundary)
-        self._steps = lowest.steps
+        self._seek_mark(lowest)
         return Run(Why.BEGIN if until is None else Why.GOAL)
 
     def _search(
@@ -274,7 +275,7 @@ class Timeline:
             hits = self._player.run(goal, wanted, first=False)
             earlier = [hit for hit in hits if hit < goal]
             for boundary in reversed(earlier):
-                self._player.go(boundary)
+                self._player.hold(boundary)
                 found = self._last_hit(stops, lowest, None)
                 if found is not None:
                     return found
@@ -309,9 +310,9 @@ class Timeline:
         """In the block that follows: the step of a breakpoint, or of an access."""
         if not stops:
             return None
-        boundary = self._player.now.boundary
-        for step, stop in self._walk(None, stops).hits:
-            mark = Mark.at(boundary, step)
+        walk = self._walk(None, stops)
+        for step, stop in walk.hits:
+            mark = walk.mark(step)
             late = mark < start if isinstance(stop, Watchpoint) else mark <= start
             if not late and (until is None or mark < until):
                 return step, stop
@@ -322,9 +323,8 @@ class Timeline:
     ) -> tuple[int, Stop] | None:
         if not stops or until == 0:
             return None
-        boundary = self._player.now.boundary
-        hits = self._walk(until, stops).hits
-        return next((hit for hit in reversed(hits) if Mark.at(boundary, hit[0]) >= lowest), None)
+        walk = self._walk(until, stops)
+        return next((hit for hit in reversed(walk.hits) if walk.mark(hit[0]) >= lowest), None)
 
     def _pass(self, step: int, stop: Stop) -> Run:
         """To a breakpoint, or behind an access."""
@@ -337,19 +337,22 @@ class Timeline:
         self._steps = max(0, len(self._walk().steps) - 1)
 
     def _seek_mark(self, mark: Mark) -> None:
-        now = self._player.go(mark.boundary)
-        if now.boundary != mark.boundary or (mark.steps and self._walk(mark.steps).whole):
+        self._player.hold(mark.boundary)
+        step = self._walk().find(mark)
+        if step is None:
             raise UsageError(f"{mark} does not exist in {self.recording.path}")
-        self._steps = mark.steps
+        self._steps = step
 
     def _seek_position(self, position: Position) -> None:
         if not position.exits or position.blocks:
-            if self._player.go(position).boundary != position:
-                raise UsageError(f"{position} does not exist in {self.recording.path}")
-            self._steps = 0
+            try:
+                self._seek_mark(Mark.at(position))
+            except UsageError:
+                raise UsageError(f"{position} does not exist in {self.recording.path}") from None
             return
         self._to_exit(position.exits)
-        behind = (n for n, (_, exits) in enumerate(self._walk().steps) if exits >= position.exits)
+        steps = enumerate(self._walk().steps)
+        behind = (n for n, step in steps if step.exits >= position.exits)
         step = next(behind, None)
         self._steps = step or 0
         if step is None and self._player.following() is None:
@@ -372,13 +375,13 @@ class Timeline:
         else:
             self._to_exit(exits + 1)
             steps = self._walk().steps
-            behind = (n for n, (_, count) in enumerate(steps) if count > exits)
+            behind = (n for n, step in enumerate(steps) if step.exits > exits)
             self._steps = max(0, next(behind, len(steps)) - 1)
 
     def _to_exit(self, number: int) -> None:
         """To the boundary of the block in which that exit is made, counted from 1."""
         boundary = self._player.exit_block(Position(number, 0))
-        self._player.go(boundary)
+        self._player.hold(boundary)
 
 
 def open_recording(path: str | Path, image: Image | None = None) -> Timeline:

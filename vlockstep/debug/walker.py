@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from vlockstep.debug.mark import Mark
 from vlockstep.debug.recording import Entries, Recording
 from vlockstep.debug.ring import Moment
 from vlockstep.debug.stops import Stop
@@ -25,15 +27,37 @@ from vlockstep.machine.unicornengine import UnicornEngine
 from vlockstep.replay.replayer import Replayer
 
 
+class Step(NamedTuple):
+    """Before an instruction, with the exits so far and the boundary at which its block begins."""
+
+    address: int
+    exits: int
+    boundary: Position
+
+
 @dataclass
 class Walk:
-    """Through a block, from a boundary on: the instructions before which it came, each with its
-    address and the exits before it, and where stops were hit."""
+    """Through what is executed from a boundary on to the next one at which the guest can be stopped:
+    a block, or some of which those that follow are cut short. And where stops were hit."""
 
-    steps: list[tuple[int, int]] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
     hits: list[tuple[int, Stop]] = field(default_factory=list)
     whole: bool = False
     """It went behind the last instruction."""
+
+    def mark(self, index: int) -> Mark:
+        """Of the step with that index."""
+        boundary = self.steps[index].boundary
+        first = index
+        while first and self.steps[first - 1].boundary == boundary:
+            first -= 1
+        return Mark.at(boundary, index - first)
+
+    def find(self, mark: Mark) -> int | None:
+        """The step that has this mark."""
+        boundaries = [step.boundary for step in self.steps]
+        count = boundaries.count(mark.boundary)
+        return boundaries.index(mark.boundary) + mark.steps if mark.steps < count else None
 
 
 class Walker:
@@ -97,8 +121,10 @@ class Walker:
         return walk
 
     def _step(self, address: int, size: int) -> None:
+        if self.machine.left_alone:
+            return
         steps = self._walk.steps
-        steps.append((address, self.machine.exits))
+        steps.append(Step(address, self.machine.exits, self.machine.begun))
         self._size = size
         if self._until == len(steps) - 1:
             self.machine.stop()
@@ -120,8 +146,8 @@ class Walker:
         if not self._walk.steps:
             return False
         address, size = self._block
-        reached = self._walk.steps[-1][0] + self._size
+        reached = self._walk.steps[-1].address + self._size
         if reached != self._engine.block[0] or not address < reached < address + size:
             return False
-        last = self._walk.steps[-1][0]
+        last = self._walk.steps[-1].address
         return not find_in_block(self.machine.read_virtual(last, self._size))

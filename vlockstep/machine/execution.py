@@ -433,27 +433,27 @@ class Execution:
     def _exception(self, vector: int) -> None:
         """It is delivered at the stop that follows at once: RIP set within this hook would not be
         exact in the exits after it."""
-        if self._left_alone:
+        if self.left_alone:
             return
         self._raised = vector
         self.engine.stop_after_block()
 
     def _spinning(self, address: int) -> None:
-        if self._left_alone:
+        if self.left_alone:
             return
         if not self._timer[0] or not self.engine["rflags"] & _INTERRUPT_FLAG:
             self.engine["rip"] = address
             self._fail("endless loop that no interrupt can end")
 
     def _system_call(self) -> None:
-        if self._left_alone:
+        if self.left_alone:
             return
         self._invalid_at = self.engine["rip"]
         self.engine.stop_after_block()
 
     def _erratum(self, address: int, first: bool) -> None:
         """It is repaired at the stop that follows at once, before it executes."""
-        if not self._left_alone:
+        if not self.left_alone:
             self._guarded(self._find_repair, address, first)
 
     def _find_repair(self, address: int, first: bool) -> None:
@@ -463,8 +463,8 @@ class Execution:
             self.engine.stop_after_block()
 
     @property
-    def _left_alone(self) -> bool:
-        """What the engine still executes is of no account."""
+    def left_alone(self) -> bool:
+        """Within the engine's hooks: what the engine still executes is of no account."""
         return self._detour and self._repeats is None
 
     def _pass_exit(self) -> None:
@@ -488,6 +488,8 @@ class Execution:
         self._check_breakpoints()
         if self._stop is not None:
             return
+        if self._always_count:
+            self._timed = self._timer[0] > 0
         if counting:
             self._aim()
         if self._timed != (self._timer[0] > 0):
