@@ -23,9 +23,7 @@ from vlockstep.replay.replayer import Replayer
 from vlockstep.replay.replayer import Sequence as LogSequence
 
 
-def write_recording(
-    path: Path, guest: str, *arguments: str, world: World | None = None
-) -> Path:
+def write_recording(path: Path, guest: str, *arguments: str, world: World | None = None) -> Path:
     """Of a bundled guest without devices."""
     image = sample(guest)
     config = config_for(image, *arguments)
@@ -56,7 +54,7 @@ class Interrupting(ScriptedWorld):
 @dataclass
 class Straight:
     """All that a guest executes: each instruction's mark, its address, some registers
-    before it and 64 bytes at RSP; and which instructions write to or read the watched bytes."""
+    before it and 64 bytes at RSP; and behind which instructions the watched bytes are written or read."""
 
     watched: int
     marks: list[Mark] = field(default_factory=list)
@@ -80,9 +78,16 @@ def straight(path: Path, watched: int) -> Straight:
         engine = machine.engine
         assert isinstance(engine, UnicornEngine)
 
+        known = [machine.read_virtual(watched, WATCHED)]
+
         def before(address: int, _size: int) -> None:
             if machine.left_alone:
                 return
+            content = machine.read_virtual(watched, WATCHED)
+            at, written = len(found.marks) - 1, found.accesses["write"]
+            if content != known[0] and at >= 0 and written[-1:] != [at]:
+                written.append(at)  # by an exit, or an exception or interrupt before this
+            known[0] = content
             boundary = machine.begun
             last = found.marks[-1] if found.marks else None
             steps = last.steps + 1 if last and last.boundary == boundary else 0

@@ -84,7 +84,9 @@ class Place:
 
 
 @pytest.fixture(scope="module", params=list(GUESTS))
-def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
     guest, *arguments = GUESTS[request.param]
     path = tmp_path_factory.mktemp("logs") / "guest.vlog"
     write_recording(path, guest, *arguments, world=Interrupting(211))
@@ -158,7 +160,9 @@ def test_positions_and_entries_are_found(place: Place) -> None:
     assert timeline.exits == 0
 
 
-@pytest.mark.parametrize("nowhere", [Mark(0, 1, 10_000), Position(0, 1 << 40), Position(999, 0), 10**6])
+@pytest.mark.parametrize(
+    "nowhere", [Mark(0, 1, 10_000), Position(0, 1 << 40), Position(999, 0), 10**6]
+)
 def test_what_does_not_exist_is_refused_and_leaves_one_where_one_was(
     place: Place, nowhere: Mark | Position | int
 ) -> None:

@@ -93,7 +93,7 @@ def _with_gdb(program: str, timeline: Timeline, server: Server, batch: Path | No
         before = signal.signal(signal.SIGINT, lambda *_: None)
         try:
             process = subprocess.Popen(words)
-            watcher = Thread(target=lambda: (process.wait(), server.stop()), daemon=True)
+            watcher = Thread(target=_stop_behind, args=(process, server), daemon=True)
             watcher.start()
             while server.serve(timeline):
                 pass
@@ -101,6 +101,11 @@ def _with_gdb(program: str, timeline: Timeline, server: Server, batch: Path | No
         finally:
             signal.signal(signal.SIGINT, before)
     return process.returncode
+
+
+def _stop_behind(process: subprocess.Popen[bytes], server: Server) -> None:
+    process.wait()
+    server.stop()
 
 
 def _waiting(timeline: Timeline, server: Server) -> int:

@@ -63,9 +63,7 @@ class Player:
 
     def _open(self) -> None:
         recording = self.recording
-        self.machine = Machine(
-            recording.image, recording.config, count_blocks=True, engine=UNICORN
-        )
+        self.machine = Machine(recording.image, recording.config, count_blocks=True, engine=UNICORN)
         self.pages = Pages(self.machine.memory)
         self._begin(0, (0, 0))
 

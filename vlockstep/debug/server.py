@@ -68,9 +68,7 @@ class Server:
         return True
 
 
-def _read(
-    peer: socket.socket, put: Callable[[bytes], None], interrupt: Callable[[], None]
-) -> None:
+def _read(peer: socket.socket, put: Callable[[bytes], None], interrupt: Callable[[], None]) -> None:
     """What has an interrupt in it need not be one, but ends a run. Nothing follows an empty piece."""
     while True:
         try:

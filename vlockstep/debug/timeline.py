@@ -261,6 +261,9 @@ class Timeline:
             upper = lower
         if found is not None:
             self._steps = found[0]
+            if self._steps < 0:  # before the interrupt
+                player.preceding()
+                self._to_last_step()
             return Run(Why.STOP, found[1])
         self._seek_mark(lowest)
         return Run(Why.BEGIN if until is None else Why.GOAL)
@@ -312,8 +315,9 @@ class Timeline:
             return None
         walk = self._walk(None, stops)
         for step, stop in walk.hits:
-            mark = walk.mark(step)
-            late = mark < start if isinstance(stop, Watchpoint) else mark <= start
+            behind = isinstance(stop, Watchpoint)
+            mark = walk.mark(max(step, 0))
+            late = mark < start if behind and step >= 0 else mark <= start
             if not late and (until is None or mark < until):
                 return step, stop
         return None
@@ -321,15 +325,18 @@ class Timeline:
     def _last_hit(
         self, stops: list[Stop], lowest: Mark, until: int | None
     ) -> tuple[int, Stop] | None:
-        if not stops or until == 0:
+        if not stops:
             return None
         walk = self._walk(until, stops)
-        return next((hit for hit in reversed(walk.hits) if walk.mark(hit[0]) >= lowest), None)
+        for step, stop in reversed(walk.hits):
+            if walk.mark(step) >= lowest if step >= 0 else walk.mark(0) > lowest:
+                return step, stop
+        return None
 
     def _pass(self, step: int, stop: Stop) -> Run:
         """To a breakpoint, or behind an access."""
-        self._steps = step
-        if isinstance(stop, Watchpoint):
+        self._steps = max(step, 0)
+        if isinstance(stop, Watchpoint) and step >= 0:
             self.step()
         return Run(Why.STOP, stop)
 
@@ -356,9 +363,7 @@ class Timeline:
         step = next(behind, None)
         self._steps = step or 0
         if step is None and self._player.following() is None:
-            raise UsageError(
-                f"{position} is behind the last instruction in {self.recording.path}"
-            )
+            raise UsageError(f"{position} is behind the last instruction in {self.recording.path}")
 
     def _seek_entry(self, sequence: int) -> None:
         entry = self.recording.entry(sequence)

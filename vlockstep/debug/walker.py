@@ -38,7 +38,8 @@ class Step(NamedTuple):
 @dataclass
 class Walk:
     """Through what is executed from a boundary on to the next one at which the guest can be stopped:
-    a block, or some of which those that follow are cut short. And where stops were hit."""
+    a block, or some of which those that follow are cut short. And the steps at which stops
+    were hit; -1 if that was an interrupt's before the first."""
 
     steps: list[Step] = field(default_factory=list)
     hits: list[tuple[int, Stop]] = field(default_factory=list)
@@ -102,11 +103,13 @@ class Walker:
         walk = self._walk = Walk()
         self._block, self._until = moment.block, until
         entries = Entries(self._recording, moment.sequence, whole=False)
-        world = self._world = Replayer(entries, machine, sequence=moment.sequence, clock=moment.clock)
+        world = self._world = Replayer(
+            entries, machine, sequence=moment.sequence, clock=moment.clock
+        )
         self._await_boundary(moment.boundary)
 
         def hit(stop: Stop, _boundary: Position) -> None:
-            walk.hits.append((max(len(walk.steps) - 1, 0), stop))
+            walk.hits.append((len(walk.steps) - 1, stop))
 
         with Watches(machine, stops, hit):
             try:

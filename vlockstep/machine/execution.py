@@ -144,6 +144,7 @@ class Execution:
         self._visitor: Callable[[], None] | None = None
         self._attentive = self._always_count
         self._boundary_wanted = False
+        self._interrupted_at: Position | None = None
         self._begun = self._touched = BOOT
 
     # State
@@ -261,8 +262,8 @@ class Execution:
         self._stop, self._attentive = Cause.REQUEST, True
 
     def stop_at_boundary(self) -> None:
-        """Let `run` return at the next block boundary, which may be where the guest is. While blocks
-        are counted; from any thread."""
+        """Let `run` return at the next block boundary, which may be where the guest is, but not
+        behind an interrupt that came there. While blocks are counted; from any thread."""
         self._boundary_wanted = self._attentive = True
         self.kick()
 
@@ -578,7 +579,7 @@ class Execution:
 
     def _at_boundary(self) -> None:
         self._check_breakpoints()
-        if self._boundary_wanted:
+        if self._boundary_wanted and self.position != self._interrupted_at:
             self._boundary_wanted = False
             self.stop()
         self.engine.words[TARGET] = NEVER
@@ -597,6 +598,7 @@ class Execution:
     def _take_interrupt(self) -> None:
         vector, self._pending = self._pending, None
         assert vector is not None
+        self._interrupted_at = self.position
         self._deliver(vector)
 
     def _halted(self) -> None:

@@ -294,9 +294,7 @@ class UnicornEngine:
         from `start` up to `end`, which are virtual addresses. `kinds` are `READS`, `WRITES` or both.
         All accesses of the guest take several times as long meanwhile."""
 
-        def on_access(
-            _engine: int, kind: int, at: int, size: int, value: int, _data: int
-        ) -> None:
+        def on_access(_engine: int, kind: int, at: int, size: int, value: int, _data: int) -> None:
             action(at, size, value if kind == uc_const.UC_MEM_WRITE else None)
 
         callback = _ACCESS(on_access)
