@@ -13,8 +13,8 @@ from vlockstep.machine.basis import basis
 from vlockstep.machine.engines import UNICORN
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
-from vlockstep.machine.unicornengine import READS, WRITES, UnicornEngine
 from vlockstep.machine.report import GuestError
+from vlockstep.machine.unicornengine import READS, WRITES, UnicornEngine
 from vlockstep.machine.world import World
 from vlockstep.replay.logfile import LogReader, LogWriter
 from vlockstep.replay.recorded import find_image
@@ -28,9 +28,12 @@ def write_recording(path: Path, guest: str, *arguments: str, world: World | None
     image = sample(guest)
     config = config_for(image, *arguments)
     world = world or ScriptedWorld()
-    with machine_of(image, config) as machine, LogWriter(path, config, basis=basis()) as log:
-        with suppress(GuestError):
-            machine.run(Recorder(world, machine, log.append))
+    with (
+        machine_of(image, config) as machine,
+        LogWriter(path, config, basis=basis()) as log,
+        suppress(GuestError),
+    ):
+        machine.run(Recorder(world, machine, log.append))
     return path
 
 
@@ -53,8 +56,8 @@ class Interrupting(ScriptedWorld):
 
 @dataclass
 class Straight:
-    """All that a guest executes: each instruction's mark, its address, some registers
-    before it and 64 bytes at RSP; and behind which instructions the watched bytes are written or read."""
+    """All that a guest executes: each instruction's mark, its address, some registers before it
+    and 64 bytes at RSP; and behind which instructions the watched bytes are written or read."""
 
     watched: int
     marks: list[Mark] = field(default_factory=list)
@@ -81,7 +84,7 @@ def straight(path: Path, watched: int) -> Straight:
         known = [machine.read_virtual(watched, WATCHED)]
 
         def before(address: int, _size: int) -> None:
-            if machine.left_alone:
+            if machine.passing:
                 return
             content = machine.read_virtual(watched, WATCHED)
             at, written = len(found.marks) - 1, found.accesses["write"]

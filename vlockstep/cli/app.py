@@ -26,6 +26,7 @@ from vlockstep.cli.host import host
 from vlockstep.cli.image import image
 from vlockstep.cli.keys import keys
 from vlockstep.cli.log import log
+from vlockstep.cli.logdiff import diff
 from vlockstep.cli.migrate import migrate, receive
 from vlockstep.cli.pair import primary, secondary, switchover
 from vlockstep.cli.protect import protect
@@ -116,6 +117,7 @@ _add_tender()
 _add(record, RUN, "record clock -o clock.vlog")
 _add(replay, RUN, "replay clock.vlog --until exits:500")
 _add(debug, RUN, "debug clock.vlog")
+log.command(cls=Command, epilog="Example: vlockstep log diff primary.vlog secondary.vlog")(diff)
 app.add_typer(log, name="log", rich_help_panel=RUN)
 _add(guests, RUN, "guests ledger")
 app.add_typer(image, name="image", rich_help_panel=RUN)

@@ -11,6 +11,7 @@ player      Player: the guest, replayed from boundary to boundary
 walker      Walker: through one block, in an overlay of RAM
 timeline    Timeline, open_recording: all of that
 places      parse_place: how people name a place
+difference  part, parting: where two recordings part
 
 gdb
 

@@ -79,7 +79,7 @@ def _holds(code: bytes, registers: Registers, read: Read) -> bool:
 
 
 def evaluate(code: bytes, registers: Registers, read: Read) -> int:
-    """What is on top of the stack at the end. Raises `IndexError` and others for what is no code."""
+    """What is on top of the stack at the end. Raises `IndexError` or `_Failed` for what is none."""
     stack: list[int] = []
     at = 0
 

@@ -50,9 +50,9 @@ class Commands:
     def _help(self, _words: list[str]) -> str:
         return (
             "when                where this is\n"
-            "seek PLACE          exits:N, exits:N+BLOCKS, a mark that `when` told, entry:N, time:S\n"
-            "                    (seconds of the guest's clock), console:N (line N), checkpoint:N,\n"
-            "                    begin or end\n"
+            "seek PLACE          exits:N, exits:N+BLOCKS, a mark that `when` told, entry:N,\n"
+            "                    time:S (seconds of the guest's clock), console:N (line N),\n"
+            "                    checkpoint:N, begin or end\n"
             "entries [N]         N entries around this place\n"
             "console             the text so far\n"
             "checkpoint          give this place a number\n"

@@ -19,8 +19,8 @@ def find() -> str | None:
 def command_line(
     program: str, image: Path, port: int, directory: Path, batch: Path | None
 ) -> list[str]:
-    """To be carried out while `directory`, for files of ours, is there. With `batch`, a file of gdb's
-    commands, those are carried out and nothing else."""
+    """To be carried out while `directory`, for files of ours, is there. With `batch`, a file of
+    gdb's commands, those are carried out and nothing else."""
     ours = directory / COMMANDS
     ours.write_bytes((resources.files(__package__) / COMMANDS).read_bytes())
     options = ["-q"] if batch is None else ["-q", "-batch", "-nx"]

@@ -47,7 +47,7 @@ class Pages:
 
     def put(self, table: Table) -> Ranges:
         """Make RAM what it was; which of it is another now."""
-        changed = {at: page for at, page in different(self._table, table)}
+        changed = dict(different(self._table, table))
         for start, end in self._dirty.scan():
             for at in range(start, end, PAGESIZE):
                 changed[at] = page_of(table, at)

@@ -51,9 +51,12 @@ def _to_time(timeline: Timeline, moment: int) -> None:
     sequence = 0
     while entries := recording.run(sequence):
         for kind, _, _, value, _ in entries:
-            if kind in (Kind.CYCLES, Kind.WALLTIME) and isinstance(value, int):
-                if value - begins.setdefault(kind, value) >= moment:
-                    timeline.seek(sequence)
-                    return
+            if (
+                kind in (Kind.CYCLES, Kind.WALLTIME)
+                and isinstance(value, int)
+                and value - begins.setdefault(kind, value) >= moment
+            ):
+                timeline.seek(sequence)
+                return
             sequence += 1
     raise UsageError(f"the guest's clock never shows {moment / _BILLION} s in {recording.path}")

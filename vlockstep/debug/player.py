@@ -1,8 +1,8 @@
 """The recorded guest, replayed from boundary to boundary at full speed.
 
-It counts blocks from the start, so every boundary has a position, and it is always at one: for what
-lies between two of them see `walker`. Where stops are watched for, it tells in which blocks they may
-be. `Moment`s are kept on the way: whoever goes back begins at one.
+It counts blocks from the start, so every boundary has a position, and it is always at one: for
+what lies between two of them see `walker`. Where stops are watched for, it tells in which blocks
+they may be. `Moment`s are kept on the way: whoever goes back begins at one.
 """
 
 from __future__ import annotations

@@ -54,8 +54,8 @@ class Recording:
             self.image = image or find_image(log.config.image_digest, log.image, str(path))
             if any(block.local for block in log.config.blocks.values()):
                 raise UsageError(
-                    f"{path} does not hold what its guest read from local disks, which change as it "
-                    "is replayed: it cannot be debugged backwards; record without `local`"
+                    f"{path} does not hold what its guest read from local disks, which change as "
+                    "it is replayed: it cannot be debugged backwards; record without `local`"
                 )
             self._batches: list[_Batch] = []
             self._keys: list[_Key] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Queue
 from threading import Thread
 
@@ -69,7 +70,7 @@ class Server:
 
 
 def _read(peer: socket.socket, put: Callable[[bytes], None], interrupt: Callable[[], None]) -> None:
-    """What has an interrupt in it need not be one, but ends a run. Nothing follows an empty piece."""
+    """What has an interrupt in it need not be one, but ends a run. An empty piece is the last."""
     while True:
         try:
             data = peer.recv(_PIECE)
@@ -83,7 +84,5 @@ def _read(peer: socket.socket, put: Callable[[bytes], None], interrupt: Callable
 
 
 def _shut(peer: socket.socket) -> None:
-    try:
+    with suppress(OSError):
         peer.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass

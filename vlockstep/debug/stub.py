@@ -1,8 +1,8 @@
 """The end of gdb's remote protocol that is the guest: bytes in, bytes out.
 
-It is a pure state machine over a `Timeline`. gdb resumes the guest and waits for a stop reply; there
-are `bs` and `bc`, too, one step and on and on backwards. History is read-only: what would change
-registers or memory is refused. `monitor` commands go to `Commands`.
+It is a pure state machine over a `Timeline`. gdb resumes the guest and waits for a stop reply;
+there are `bs` and `bc`, too, one step and on and on backwards. History is read-only: what would
+change registers or memory is refused. `monitor` commands go to `Commands`.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from types import TracebackType
 
 
 class Ticker:
-    """As a context: `action` is called every `interval` seconds, in a thread of its own, and perhaps
-    once more behind it."""
+    """As a context: `action` is called every `interval` seconds, in a thread of its own, and
+    perhaps once more behind it."""
 
     def __init__(self, interval: float, action: Callable[[], None]) -> None:
         self._interval = interval

@@ -19,7 +19,7 @@ from vlockstep.machine.image import Image
 from vlockstep.machine.memory import Memory
 from vlockstep.machine.position import BOOT, Position
 from vlockstep.machine.registers import Registers
-from vlockstep.replay.entry import Entry, Kind
+from vlockstep.replay.entry import Kind
 
 _NEAR = 0.25
 """Seconds of execution that are searched backwards in one piece."""
@@ -390,10 +390,12 @@ class Timeline:
 
 
 def open_recording(path: str | Path, image: Image | None = None) -> Timeline:
-    """The execution that is recorded in the log at `path`, to walk in. `image` is the guest's, if the
-    log does not tell where that is.
+    """The execution that is recorded in the log at `path`, to walk in. `image` is the guest's, if
+    the log does not tell where that is.
 
-    Who wrote this last?
+    Who wrote there last?
+
+        from vlockstep import Watchpoint, open_recording
 
         with open_recording("clock.vlog") as timeline:
             timeline.to_end()

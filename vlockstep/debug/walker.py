@@ -1,8 +1,8 @@
 """Instruction by instruction through one block, in an overlay of the guest's RAM.
 
 A look between two boundaries costs the execution nothing and changes nothing in it: the block is
-executed by another CPU on a private copy of the pages that it writes, which is thrown away. That CPU
-is stopped before an instruction, where the one that goes on is not.
+executed by another CPU on a private copy of the pages that it writes, which is thrown away. That
+CPU is stopped before an instruction, where the one that goes on is not.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Step(NamedTuple):
 
 @dataclass
 class Walk:
-    """Through what is executed from a boundary on to the next one at which the guest can be stopped:
-    a block, or some of which those that follow are cut short. And the steps at which stops
+    """Through what is executed from a boundary on to the next one at which the guest can be
+    stopped: a block, or some of which those that follow are cut short. And the steps at which stops
     were hit; -1 if that was an interrupt's before the first."""
 
     steps: list[Step] = field(default_factory=list)
@@ -124,7 +124,7 @@ class Walker:
         return walk
 
     def _step(self, address: int, size: int) -> None:
-        if self.machine.left_alone:
+        if self.machine.passing:
             return
         steps = self._walk.steps
         steps.append(Step(address, self.machine.exits, self.machine.begun))

@@ -464,6 +464,12 @@ class Execution:
             self.engine.stop_after_block()
 
     @property
+    def passing(self) -> bool:
+        """Within the engine's hook of an instruction: it is not executed now, but behind a stop, or
+        not at all."""
+        return self.left_alone or self._stopping
+
+    @property
     def left_alone(self) -> bool:
         """Within the engine's hooks: what the engine still executes is of no account."""
         return self._detour and self._repeats is None
@@ -489,8 +495,6 @@ class Execution:
         self._check_breakpoints()
         if self._stop is not None:
             return
-        if self._always_count:
-            self._timed = self._timer[0] > 0
         if counting:
             self._aim()
         if self._timed != (self._timer[0] > 0):

@@ -290,9 +290,9 @@ class UnicornEngine:
         return Watch(hook, callback)
 
     def watch_memory(self, action: AccessAction, start: int, end: int, kinds: int) -> Watch:
-        """Call `action` with address, size and the value to come, or None, before an access to bytes
-        from `start` up to `end`, which are virtual addresses. `kinds` are `READS`, `WRITES` or both.
-        All accesses of the guest take several times as long meanwhile."""
+        """Call `action` with address, size and the value to come, or None, before an access to
+        bytes from `start` up to `end`, which are virtual addresses; it may be to those before, too.
+        `kinds` are `READS`, `WRITES` or both. All accesses take several times as long meanwhile."""
 
         def on_access(_engine: int, kind: int, at: int, size: int, value: int, _data: int) -> None:
             action(at, size, value if kind == uc_const.UC_MEM_WRITE else None)
