@@ -10,12 +10,15 @@ from support import ScriptedWorld, config_for, machine_of, sample
 
 from vlockstep.debug.mark import Mark
 from vlockstep.machine.basis import basis
+from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.engines import UNICORN
+from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
 from vlockstep.machine.report import GuestError
 from vlockstep.machine.unicornengine import READS, WRITES, UnicornEngine
 from vlockstep.machine.world import World
+from vlockstep.replay.entry import Entry
 from vlockstep.replay.logfile import LogReader, LogWriter
 from vlockstep.replay.recorded import find_image
 from vlockstep.replay.recorder import Recorder
@@ -81,6 +84,7 @@ def straight(path: Path, watched: int) -> Straight:
         engine = machine.engine
         assert isinstance(engine, UnicornEngine)
 
+        switched = set[int]()
         known = [machine.read_virtual(watched, WATCHED)]
 
         def before(address: int, _size: int) -> None:
@@ -91,6 +95,8 @@ def straight(path: Path, watched: int) -> Straight:
             if content != known[0] and at >= 0 and written[-1:] != [at]:
                 written.append(at)  # by an exit, or an exception or interrupt before this
             known[0] = content
+            if machine.switched_behind is not None:
+                switched.add(machine.switched_behind)
             boundary = machine.begun
             last = found.marks[-1] if found.marks else None
             steps = last.steps + 1 if last and last.boundary == boundary else 0
@@ -114,4 +120,41 @@ def straight(path: Path, watched: int) -> Straight:
         with suppress(GuestError):
             machine.run(Replayer(LogSequence(iter(entries)), machine))
         del hooks
+    for behind in sorted(switched):
+        _rename(found, behind, _first_block(image, log.config, entries, behind))
     return found
+
+
+def _first_block(image: Image, config: GuestConfig, entries: list[Entry], behind: int) -> int:
+    """Where the first block behind an exit begins if nobody watches instructions."""
+    found: list[int] = []
+    with closing(Machine(image, config, count_blocks=True, engine=UNICORN)) as machine:
+
+        def stop() -> None:
+            if machine.at_boundary:
+                machine.stop()
+            else:
+                machine.stop_at_boundary()
+
+        machine.break_at(Position(behind, 0), stop)
+        machine.run(Replayer(LogSequence(iter(entries)), machine))
+        found.append(machine.engine["rip"])
+    return found[0]
+
+
+def _rename(found: Straight, behind: int, first: int) -> None:
+    """Whoever watches each instruction stops the engine right behind an exit that switches the
+    timer, in the midst of its block. If others stop at its end, the rest is no block of its own."""
+    at = next((n for n, mark in enumerate(found.marks) if mark == (behind, 0, 0)), None)
+    if at is None or found.addresses[at] == first:
+        return
+    own = found.addresses.index(first, at)
+    for n in range(at, own):
+        before = found.marks[n - 1]
+        found.marks[n] = Mark.at(before.boundary, before.steps + 1)
+    for n in range(own, len(found.marks)):
+        if found.marks[n].boundary != (behind, 0):
+            break
+        before = found.marks[n - 1]
+        same = before.boundary == (behind, 0)
+        found.marks[n] = Mark(behind, 0, before.steps + 1 if same else 0)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+import socket
 import struct
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from recordings import write_recording
 
 from vlockstep.debug.agent import evaluate
 from vlockstep.debug.packets import LONGEST, Deframer, Signal, framed
+from vlockstep.debug.server import Server
 from vlockstep.debug.stub import Stub
 from vlockstep.debug.target import REGISTERS
 from vlockstep.debug.timeline import Timeline, open_recording
@@ -214,3 +218,26 @@ def test_a_log_is_served_as_long_as_gdb_wants(tmp_path: Path, timeline: Timeline
     stub = Stub(timeline)
     assert ask(stub, b"D", acknowledged=True) == "OK" and stub.over
     assert stub.feed(framed(b"g")) == b""
+
+
+@pytest.mark.parametrize("direction", [b"c", b"bc"])
+def test_an_interrupt_ends_a_run_in_both_directions(direction: bytes, timeline: Timeline) -> None:
+    """It comes right behind the packet, before that is carried out or while it is."""
+    timeline.to_begin()
+    if direction == b"bc":
+        timeline.to_end()
+    told = bytearray()
+
+    def talk(peer: socket.socket) -> None:
+        peer.sendall(framed(b"Z0,1,1") + framed(direction) + b"\x03")
+        while b"T0" not in told:
+            told.extend(peer.recv(4096))
+        peer.sendall(framed(b"D"))
+
+    with closing(Server()) as server:
+        peer = socket.create_connection(("127.0.0.1", server.port))
+        with peer, ThreadPoolExecutor(1) as pool:
+            talked = pool.submit(talk, peer)
+            assert server.serve(timeline)
+            talked.result()
+    assert b"T02thread:1;" in Deframer().feed(bytes(told))

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from bisect import bisect_left
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from recordings import LOOKED_AT, WATCHED, Interrupting, Straight, straight, write_recording
+from support import config_for, disk_config, sample
 
 from vlockstep.debug.mark import Mark
 from vlockstep.debug.stops import Access, Breakpoint, Stop, Watchpoint, Why
 from vlockstep.debug.timeline import Timeline, open_recording
-from vlockstep.errors import UsageError
+from vlockstep.errors import UsageError, VlockstepWarning
 from vlockstep.machine.position import Position
+from vlockstep.replay.logfile import LogReader, LogWriter
 
 GUESTS = {
     "hello": ("hello", "--status=3"),
@@ -184,11 +189,32 @@ def test_the_text_so_far_is_that_of_the_mark(place: Place) -> None:
 
 
 def test_a_recording_with_local_disks_is_refused(tmp_path: Path) -> None:
-    from support import config_for, disk_config, sample
-
-    from vlockstep.replay.logfile import LogWriter
-
     path = tmp_path / "local.vlog"
     LogWriter(path, config_for(sample("ledger"), blocks=disk_config(1 << 20, local=True))).close()
-    with pytest.raises(UsageError, match="local disks"):
+    with pytest.warns(VlockstepWarning), pytest.raises(UsageError, match="local disks"):
         open_recording(path)
+
+
+def test_a_place_found_by_keyframes_is_the_same(tmp_path: Path) -> None:
+    """In RAM, too. The log without them is the same, entry by entry."""
+    path, plain = tmp_path / "keyframes.vlog", tmp_path / "plain.vlog"
+    words = ["record", "preempt", "-o", str(path), "--keyframes", "0.05", "--mem", "8"]
+    guest = ["--", "--work=300000", "--tsc=1"]
+    subprocess.run([sys.executable, "-m", "vlockstep", *words, *guest], check=True)
+    with closing(LogReader(path)) as log, LogWriter(plain, log.config, basis=log.basis) as copy:
+        copy.extend(list(log.entries()))
+    chance = random.Random(5)
+    with open_recording(path) as quick, open_recording(plain) as slow:
+        boot = Position(0, 0)
+        assert quick.recording.nearest(Position(1 << 40, 0)) is not None
+        assert slow.recording.nearest(Position(1 << 40, 0)) is None and slow.mark.boundary == boot
+        for _ in range(6):
+            entry = chance.randrange(quick.recording.count)
+            assert quick.seek(entry) == slow.seek(entry)
+            for _ in range(5):
+                assert quick.step_back() == slow.step_back()
+            assert quick.mark == slow.mark and quick.registers() == slow.registers()
+            assert quick.memory.digest() == slow.memory.digest()
+        quick.to_end()
+        slow.to_end()
+        assert quick.mark == slow.mark and quick.registers() == slow.registers()

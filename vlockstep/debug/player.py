@@ -55,6 +55,7 @@ class Player:
         self._age = 0.0
         self._crashed = False
         self._interrupted = Event()
+        self._watching = self._astray = False
         self._passed: Position | None = None
         self._ended: Position | None = None
         self._open()
@@ -73,8 +74,12 @@ class Player:
         self.machine.close()
 
     def interrupt(self) -> None:
-        """Let a run that goes on end soon. From any thread."""
+        """Let a run end soon that can be interrupted, or the next one. From any thread."""
         self._interrupted.set()
+
+    @property
+    def interrupted(self) -> bool:
+        return self._interrupted.is_set()
 
     def take_interrupt(self) -> bool:
         """Whether there was one, which is over then."""
@@ -89,12 +94,13 @@ class Player:
         moments before it."""
         found = self.ring.before(boundary)
         assert found is not None
-        key = self.recording.nearest(boundary.exits)
-        if key is not None and self.recording.exits(key) > max(
-            found.boundary.exits, self.now.boundary.exits if self.now.boundary <= boundary else 0
-        ):
+        known = found.boundary
+        if self.now.boundary <= boundary:
+            known = max(known, self.now.boundary)
+        key = self.recording.nearest(boundary)
+        if key is not None and self.recording.exact(key) > known:
             self._begin_at(key)
-        elif not found.boundary <= self.now.boundary <= boundary:
+        if not known <= self.now.boundary <= boundary:
             self._restore(found)
         if dense:
             for goal in _before(boundary):
@@ -143,8 +149,8 @@ class Player:
         found = self.ring.before(boundary, strictly=True)
         if found is None:
             return None
-        key = self.recording.nearest(boundary.exits - 1)
-        if key is not None and self.recording.exits(key) > found.boundary.exits:
+        key = self.recording.nearest(boundary, strictly=True)
+        if key is not None and self.recording.exact(key) > found.boundary:
             self._begin_at(key)
             if self.now.boundary < boundary:
                 return self.now
@@ -152,13 +158,17 @@ class Player:
         return found
 
     def run(
-        self, goal: Position | None, stops: Iterable[Stop] = (), first: bool = True
+        self,
+        goal: Position | None,
+        stops: Iterable[Stop] = (),
+        first: bool = True,
+        interruptible: bool = False,
     ) -> list[Position]:
         """Run on to the boundary `goal` or the end, and be there, or at the last boundary before
         the end. The blocks are told in which something of `stops` may be, in order, but not more
         than a few thousand, the last ones; with `first` it runs on no further than behind one.
         """
-        machine = self.machine
+        machine, stops = self.machine, list(stops)
         hits: list[Position] = []
 
         def hit(_stop: Stop, boundary: Position) -> None:
@@ -170,15 +180,23 @@ class Player:
                 machine.stop_at_boundary()
 
         ended = False
+        self._watching = bool(stops)
         with Watches(machine, stops, hit), self._ticker:
             while not (goal is not None and self.now.boundary >= goal) and not (first and hits):
-                if self._interrupted.is_set():
+                if interruptible and self._interrupted.is_set():
                     break
                 ended = self._advance(goal)
                 if ended:
                     break
+        self._watching = False
         if ended:
             self._return(goal)
+        elif self._astray:
+            there = self.now.boundary
+            found = self.ring.before(there)
+            assert found is not None
+            self._restore(found)
+            self.go(there)
         return hits
 
     def _return(self, goal: Position | None) -> None:
@@ -206,7 +224,7 @@ class Player:
             if machine.at_boundary:
                 self._age += time.perf_counter() - began
                 try:
-                    self.now = self._keep()
+                    self.now = self._moment() if self._strayed() else self._keep()
                 except StateError:
                     began = time.perf_counter()
                 else:
@@ -262,20 +280,30 @@ class Player:
     # Moments
 
     def _keep(self) -> Moment:
+        moment = self._moment()
+        self.ring.add(moment, self._age if self.focus is None else self.focus)
+        return moment
+
+    def _strayed(self) -> bool:
+        """Whether the position may be another than without watches."""
+        machine = self.machine
+        self._astray = self._watching and machine.switched_behind == machine.exits
+        return self._astray
+
+    def _moment(self) -> Moment:
         machine = self.machine
         state = machine.capture(memory=False)
         block = machine.engine.block
-        moment = Moment(
+        return Moment(
             machine.position,
             state,
             self.pages.take(),
             self._entries.sequence,
             self._world.clock,
             block if block[0] == machine.engine["rip"] else (0, 0),
+            machine.engine["rip"],
             self._age,
         )
-        self.ring.add(moment, self._age if self.focus is None else self.focus)
-        return moment
 
     def _restore(self, moment: Moment) -> None:
         self._reopen()
@@ -284,6 +312,7 @@ class Player:
         self.machine.rewind(moment.state)
         self._begin(moment.sequence, moment.clock)
         self.now, self._age = moment, moment.age
+        self._astray = False
 
     def _reopen(self) -> None:
         """Who has crashed cannot go on."""
@@ -295,11 +324,11 @@ class Player:
     def _begin_at(self, key: int) -> None:
         """At the first boundary of a keyframe from which on positions are exact."""
         self._reopen()
-        exits = self.recording.exits(key)
+        exact = self.recording.exact(key)
         keyframe = self.recording.begin(key, self.machine)
         self._begin(keyframe.sequence, keyframe.clock)
-        if keyframe.position.exits < exits:
-            self.machine.break_at(Position(exits, 0), self._stop, exact=False)
+        if keyframe.position < exact:
+            self.machine.break_at(exact, self._stop, exact=False)
         else:
             self.machine.stop_at_boundary()
         if self._execute():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from vlockstep.errors import LogError, StateError, UsageError
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
+from vlockstep.machine.position import Position
 from vlockstep.machine.state import MachineState, Where
 from vlockstep.machine.world import NoAnswer
 from vlockstep.replay.entry import Entry, Kind
@@ -32,12 +33,12 @@ class _Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class _Key:
-    """A keyframe without its RAM. A machine that begins there is at an exact position from the next
-    boundary behind exit `exact` on."""
+    """A keyframe without its RAM. A machine that begins there is at an exact position from the
+    first boundary on that is not before `exact`."""
 
     keyframe: Keyframe
     offset: int
-    exact: int
+    exact: Position
 
 
 class Recording:
@@ -108,16 +109,17 @@ class Recording:
         except StateError:
             return
         counted = state.where is Where.BOUNDARY and state.timed
-        exact = keyframe.position.exits + (0 if counted else 1)
+        exact = keyframe.position if counted else Position(keyframe.position.exits + 1, 0)
         self._keys.append(_Key(replace(keyframe, memory=(), machine=b""), offset, exact))
 
-    def nearest(self, exits: int) -> int | None:
-        """Which keyframe is the last from which positions from `exits` on can be found."""
-        index = bisect_right(self._keys, exits - 1, key=lambda key: key.exact) - 1
+    def nearest(self, boundary: Position, strictly: bool = False) -> int | None:
+        """Which keyframe is the last from which a boundary, or what is behind it, can be found."""
+        find = bisect_left if strictly else bisect_right
+        index = find(self._keys, boundary, key=lambda key: key.exact) - 1
         return index if index >= 0 else None
 
-    def exits(self, index: int) -> int:
-        """How many exits are complete where positions are exact behind that keyframe."""
+    def exact(self, index: int) -> Position:
+        """From where on positions are exact behind that keyframe."""
         return self._keys[index].exact
 
     def begin(self, index: int, machine: Machine) -> Keyframe:

@@ -26,6 +26,7 @@ class Moment:
     sequence: int
     clock: tuple[int, int]
     block: tuple[int, int]
+    rip: int
     age: float
 
 

@@ -70,13 +70,13 @@ class Server:
 
 
 def _read(peer: socket.socket, put: Callable[[bytes], None], interrupt: Callable[[], None]) -> None:
-    """What has an interrupt in it need not be one, but ends a run. An empty piece is the last."""
+    """No packet ends as an interrupt looks. An empty piece is the last."""
     while True:
         try:
             data = peer.recv(_PIECE)
         except OSError:
             data = b""
-        if INTERRUPT in data or not data:
+        if data[-1:] in (INTERRUPT, b""):
             interrupt()
         put(data)
         if not data:

@@ -85,6 +85,8 @@ class Stub:
                 answer += self._last
             elif part is Signal.DAMAGED and self._acknowledges:
                 answer += b"-"
+            elif part is Signal.INTERRUPT:
+                self._timeline.forget_interrupt()
             elif part is Signal.RESEND:
                 answer += self._last
         return bytes(answer)

@@ -17,13 +17,14 @@ from vlockstep.errors import UsageError
 from vlockstep.machine import paging
 from vlockstep.machine.image import Image
 from vlockstep.machine.memory import Memory
-from vlockstep.machine.position import BOOT, Position
+from vlockstep.machine.position import BOOT, MAX_COUNT, Position
 from vlockstep.machine.registers import Registers
 from vlockstep.replay.entry import Kind
 
 _NEAR = 0.25
 """Seconds of execution that are searched backwards in one piece."""
 
+_MOST_ENDS = 4096
 _NEWLINE = ord("\n")
 
 
@@ -49,6 +50,8 @@ class Timeline:
         self._steps = 0
         self._at: tuple[Moment, int] | None = None
         """Where the walker is."""
+        self._ends: dict[Position, int | None] = {}
+        """Where the block behind a torn one begins, by the boundary of that."""
         self._walked = Walk()
         """The last one; if the walker is somewhere, up to there."""
 
@@ -123,7 +126,16 @@ class Timeline:
 
     def _walk(self, until: int | None = None, stops: Iterable[Stop] = ()) -> Walk:
         self._at = None
-        walk = self._walked = self._walker.walk(self._player.now, until, stops)
+        now = self._player.now
+        walk = self._walker.walk(now, until, stops, self._ends.get(now.boundary))
+        if walk.torn and now.boundary not in self._ends:
+            if len(self._ends) >= _MOST_ENDS:
+                self._ends.clear()
+            following = self._player.following()
+            self._ends[now.boundary] = None if following is None else following.rip
+            now = self._player.go(now.boundary)
+            walk = self._walker.walk(now, until, stops, self._ends[now.boundary])
+        self._walked = walk
         if until is not None and not walk.whole:
             self._at = self._player.now, until
         return walk
@@ -156,8 +168,12 @@ class Timeline:
     # Going
 
     def interrupt(self) -> None:
-        """Let a run, forwards or backwards, end soon. From any thread."""
+        """Let a run, forwards or backwards, end soon, or the next one at once. From any thread."""
         self._player.interrupt()
+
+    def forget_interrupt(self) -> None:
+        """What was to be interrupted has ended."""
+        self._player.take_interrupt()
 
     def seek(self, target: Mark | Position | int) -> Mark:
         """Go to a mark, to right behind an exit or to a block boundary, or to where the entry of
@@ -201,10 +217,7 @@ class Timeline:
 
     def to_end(self) -> None:
         """To the last mark."""
-        if self._player.last is not None:
-            self._player.go(self._player.last)
-        else:
-            self._player.run(None)
+        self._player.go(self._player.last or Position(MAX_COUNT, 0))
         self._to_last_step()
 
     def run(self, stops: Iterable[Stop] = (), until: Mark | None = None) -> Run:
@@ -212,10 +225,9 @@ class Timeline:
         to behind an access; or to `until`, or the end."""
         stops, player, start = list(stops), self._player, self.mark
         began = player.now.boundary
-        player.take_interrupt()
         while True:
             goal = None if until is None else until.boundary
-            for boundary in player.run(goal, stops):
+            for boundary in player.run(goal, stops, interruptible=True):
                 player.hold(boundary)
                 found = self._first_hit(stops, start, until)
                 if found is not None:
@@ -240,7 +252,6 @@ class Timeline:
         """Backwards to the last stop before the mark, to before the instruction of a breakpoint or
         of an access; or to `until`, or the beginning."""
         stops, player = list(stops), self._player
-        player.take_interrupt()
         lowest = until or Mark.at(BOOT)
         found = self._last_hit(stops, lowest, self._steps)
         upper = player.now
@@ -250,7 +261,7 @@ class Timeline:
                 break
             player.focus = upper.age
             if upper.age - lower.age > _NEAR:  # moments are made on the way
-                player.go(upper.boundary)
+                player.run(upper.boundary, interruptible=True)
                 lower = player.retreat(upper.boundary) or lower
             found = self._search(stops, lowest, lower, upper)
             player.focus = None
@@ -275,7 +286,9 @@ class Timeline:
         wanted = [stop for stop in stops if self._possible(stop, lower, upper)]
         goal = upper.boundary
         while wanted:
-            hits = self._player.run(goal, wanted, first=False)
+            hits = self._player.run(goal, wanted, first=False, interruptible=True)
+            if self._player.interrupted:
+                return None
             earlier = [hit for hit in hits if hit < goal]
             for boundary in reversed(earlier):
                 self._player.hold(boundary)

@@ -45,6 +45,9 @@ class Walk:
     hits: list[tuple[int, Stop]] = field(default_factory=list)
     whole: bool = False
     """It went behind the last instruction."""
+    torn: bool = False
+    """There is an exit that switches the timer. Behind it the engine stops as soon as it can, which
+    is sooner here than for who does not look at each instruction."""
 
     def mark(self, index: int) -> Mark:
         """Of the step with that index."""
@@ -81,6 +84,9 @@ class Walker:
         self._block = (0, 0)
         self._size = 0
         self._until: int | None = None
+        self._rest_of: Position | None = None
+        """The boundary of a block that was cut."""
+        self._end: int | None = None
         self._world: Replayer
 
     def close(self) -> None:
@@ -94,13 +100,21 @@ class Walker:
     def registers(self) -> Registers:
         return self._engine.registers()
 
-    def walk(self, moment: Moment, until: int | None, stops: Iterable[Stop] = ()) -> Walk:
-        """From a moment until before step number `until`, or behind all of them."""
+    def walk(
+        self,
+        moment: Moment,
+        until: int | None,
+        stops: Iterable[Stop] = (),
+        end: int | None = None,
+    ) -> Walk:
+        """From a moment until before step number `until`, or behind all of them. If the block is
+        `torn`, it has to be told where the next one begins: at `end`."""
         machine = self.machine
         self._memory.revert()
         self._engine.forget_code()
         machine.rewind(moment.state)
         walk = self._walk = Walk()
+        self._rest_of, self._end = None, end
         self._block, self._until = moment.block, until
         entries = Entries(self._recording, moment.sequence, whole=False)
         world = self._world = Replayer(
@@ -115,11 +129,14 @@ class Walker:
             try:
                 machine.run(world)
                 while machine.at_boundary and self._cut():
+                    self._rest_of = walk.steps[-1].boundary
                     machine.uncount_block()
                     self._await_boundary(machine.position)
                     machine.run(world)
             except VlockstepError:
                 pass  # the recording ends in this block
+        switched = machine.switched_behind
+        walk.torn = self._rest_of is not None and switched is not None
         walk.whole = until is None or len(walk.steps) <= until
         return walk
 
@@ -127,7 +144,12 @@ class Walker:
         if self.machine.passing:
             return
         steps = self._walk.steps
-        steps.append(Step(address, self.machine.exits, self.machine.begun))
+        if self._rest_of and address == self._end:
+            self.machine.stop()
+            self._engine.abandon()
+            return
+        boundary = self._rest_of or self.machine.begun
+        steps.append(Step(address, self.machine.exits, boundary))
         self._size = size
         if self._until == len(steps) - 1:
             self.machine.stop()

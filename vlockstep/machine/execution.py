@@ -143,6 +143,9 @@ class Execution:
         self._breakpoints = Breakpoints()
         self._visitor: Callable[[], None] | None = None
         self._attentive = self._always_count
+        self.switched_behind: int | None = None
+        """The last exit that has switched the timer on or off. The engine stops behind it, and
+        where that is depends on who watches instructions of that block."""
         self._boundary_wanted = False
         self._interrupted_at: Position | None = None
         self._begun = self._touched = BOOT
@@ -501,6 +504,7 @@ class Execution:
             rip = self.engine["rip"]
             if not self._stopping and block_ends_without_exit(rip, self.read_virtual):
                 self._stopping = True
+                self.switched_behind = self.exits
                 self.engine.stop_after_block()
         elif not counting and not self._breakpoints:
             self._attentive = False
