@@ -4,6 +4,7 @@ program is missing; and the table of faults."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import forking
 import pytest
 from hypothesis import settings
 
@@ -23,6 +25,8 @@ SEED = "hypothesis_seed"
 KVM = "kvm"
 _NOT_ON_KVM = Path(__file__).with_name("not_on_kvm.txt")
 """In each line a test, or what the names of several begin with, and behind two spaces why."""
+_EXECUTED = ("tests/cli", "tests/demo", "tests/test_packaging", "tests/test_readme")
+"""Whose processes all begin as a user's do: these test how the command starts, too."""
 settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
 settings.register_profile(
     EXPLORING, settings.get_profile("fixed"), derandomize=False, print_blob=True
@@ -39,6 +43,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="what executes the guests of the tests of machine, replay and pair; "
         "kvm leaves out those that not_on_kvm.txt names",
     )
+    parser.addoption(
+        "--exec",
+        action="store_true",
+        help="begin each process of the command as users do, none as a fork (tests/forking.py)",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)  # before hypothesis looks
@@ -46,6 +55,10 @@ def pytest_configure(config: pytest.Config) -> None:
     _heed_interrupts()
     _keep_bytecode(config)
     option = config.option
+    if not option.exec:
+        forks = contextlib.ExitStack()
+        forks.enter_context(forking.installed())
+        config.add_cleanup(forks.close)
     if option.engine == KVM:
         _use_kvm()
     if option.seed is None:
@@ -114,6 +127,15 @@ def _again(config: pytest.Config) -> str:
     if option.hypothesis_seed:
         again += f" --hypothesis-profile={EXPLORING} --hypothesis-seed={option.hypothesis_seed}"
     return again
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    marked = any(map(item.get_closest_marker, ("executed", "long")))
+    if marked or item.nodeid.startswith(_EXECUTED):
+        with forking.executing():
+            return (yield)
+    return (yield)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -16,6 +16,7 @@ from vlockstep.errors import ImageError
 from vlockstep.machine import image as images
 from vlockstep.machine.config import MIB, BlockConfig, GuestConfig, NetConfig
 from vlockstep.machine.image import DeviceKind, Image
+from vlockstep.machine.kvm import device
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
 from vlockstep.machine.sitefinder import find
@@ -198,6 +199,7 @@ def trap_tables(handlers: Mapping[int, int]) -> dict[int, bytes]:
     }
 
 
+needs_kvm = pytest.mark.skipif(bool(device.why_not()), reason=device.why_not())
 on_kvm = False
 """Whether guests are prepared for KVM where they can be, and run on it; see `pytest --engine`."""
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from cli_command import Command
+from support import needs_kvm
 
 from vlockstep.machine.bundled import open_image
 from vlockstep.machine.kvm import device
 from vlockstep.supervise.specfile import read_spec
 
-needs_kvm = pytest.mark.skipif(bool(device.why_not()), reason=device.why_not())
 READS = ("--", "--reads=50")
 
 

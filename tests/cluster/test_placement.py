@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from vlockstep.cluster.guestfile import GuestFile
 from vlockstep.cluster.model import (
     Allocation,
     Apart,
@@ -58,6 +59,11 @@ def test_nothing_keeps_a_guest_off_an_empty_host() -> None:
             "guest's CPU model sandybridge has",
         ),
         (
+            {"kvm": frozenset({"nehalem"})},
+            {"kvm": True},
+            "host a does not offer the engine kvm for the guest's CPU model westmere",
+        ),
+        (
             {},
             {"cpu": Allocation(reservation=1001)},
             "host a has 1000 of 1000 MIPS that are not reserved, and the guest reserves 1001",
@@ -74,6 +80,13 @@ def test_a_host_that_cannot_run_a_guest_says_why(
 ) -> None:
     hosts = [replace(HOSTS[0], **host), *HOSTS[1:]]  # type: ignore[arg-type]
     assert fits(cluster(Guest("web", 64, **guest), hosts=hosts), WEB, "a") == (reason,)  # type: ignore[arg-type]
+
+
+def test_a_guest_that_is_to_run_on_kvm_takes_the_hosts_that_have_it() -> None:
+    file = GuestFile("kv", engine="kvm").model("web", "shared")
+    hosts = [HOSTS[0], replace(HOSTS[1], kvm=frozenset({"westmere"}))]
+    assert ranked(cluster(file, hosts=hosts), WEB) == ["b"]
+    assert ranked(cluster(replace(file, kvm=False), hosts=hosts), WEB) == ["a", "b"]
 
 
 def test_a_host_that_is_not_connected() -> None:

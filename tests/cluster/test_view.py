@@ -178,3 +178,10 @@ def test_other_guests_boot() -> None:
     cluster.runs("a", Begin.BOOT, Role.PRIMARY, 1)
     Guests(cluster.view(), frozenset()).round()
     assert not cluster.view().resumes("g")
+
+
+def test_a_host_has_kvm_for_the_models_that_its_record_names() -> None:
+    cluster = Cluster()
+    cluster.put(key(HOSTS, "d"), cluster.host("d", kvm=("westmere",)))
+    view = cluster.view()
+    assert (view.host("d").kvm, view.host("a").kvm) == ({"westmere"}, frozenset())

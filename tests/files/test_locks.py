@@ -70,6 +70,35 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_fork_is_another_user(image: Path) -> None:
+    """Also one that has imported nothing by itself."""
+    code = """
+import os, sys; from pathlib import Path
+from vlockstep.files.locks import InUse, open_locked
+pid = os.fork()
+if pid == 0:
+    os.close(int(sys.argv[2]))
+    sys.stdin.read()  # until the other one has it
+path = Path(sys.argv[1])
+if pid:
+    kept = open_locked(path, "the log")
+    sys.stdin.close()
+    os.close(int(sys.argv[2]))
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+try:
+    open_locked(path, "the log")
+except InUse:
+    sys.exit(7)
+"""
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, image, str(writing)], stdin=reading, pass_fds=[writing]
+    )
+    os.close(reading)
+    os.close(writing)
+    assert process.wait(60) == 7
+
+
 @pytest.mark.parametrize("kind", OPEN)
 @pytest.mark.parametrize("second", OPEN)
 def test_a_second_user_is_refused_and_told_by_whom(image: Path, kind: str, second: str) -> None:

@@ -22,7 +22,7 @@ EXAMPLES = [
     (events.Protected(), {"event": "protected"}),
     (events.Loading(), {"event": "loading"}),
     (
-        events.Migrating("memory", "sending", 4096, 1, 7, 20),
+        events.Migrating("memory", "sending", 4096, 1, 7, 20, 2.5),
         {
             "event": "migrating",
             "phase": "memory",
@@ -31,6 +31,7 @@ EXAMPLES = [
             "rounds": 1,
             "lag_entries": 7,
             "throttle": 20,
+            "pause_ms": 2.5,
         },
     ),
     (

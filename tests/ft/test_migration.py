@@ -61,6 +61,7 @@ def transfer(**changed: object) -> SimpleNamespace:
     begun = {
         "to": "n", "bytes": 0, "rounds": 0, "disk_bytes": 0, "pause": 0, "throttle": 0,
         "stands_since": None, "state": None, "sent": False, "copies_disks": False,
+        "expected_pause": None,
     }  # fmt: skip
     return SimpleNamespace(**begun | changed)
 

@@ -258,6 +258,43 @@ def test_what_the_guest_makes_while_its_entries_are_taken_is_not_behind_its_visi
     assert primary.next == 2 and primary.joiner.captured and not outbox.visited
 
 
+def test_a_guest_that_hurries_while_a_turn_is_under_way_is_seen_before_the_host_sleeps(
+    process: Process,
+) -> None:
+    replica, output = process._replica, (int(Kind.NET_WRITE), 0, 0, b"digest", b"")
+    primary = replica.role = replica._roles.alone(GuestConfig(""), 1)
+    outbox = EntryOutbox(process.wake, process.hurry, threading.Condition())
+    guest = SimpleNamespace(outbox=outbox, failure=None)
+    replica._guest = cast(Guest, guest)
+    outbox.append(output)
+    outbox.queued()
+    while process._wake_receive in select.select([process._wake_receive], [], [], 0)[0]:
+        process._wake_receive.recv(16)
+    with process._turning:
+        outbox.pause()
+        assert replica.urgent and primary.next == 0
+    assert not select.select([process._wake_receive], [], [], 0)[0], "nobody need be woken"
+    replica.send_off()
+    assert not replica.urgent and primary.next == 1
+
+
+def test_a_role_is_told_of_the_time_when_it_wants_to_be(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks: list[int] = []
+    replica = process._replica
+    primary = replica.role = replica._roles.alone(GuestConfig(""), 1)
+    monkeypatch.setattr(primary, "tick", lambda now: ticks.append(now) or [])
+    monkeypatch.setattr(primary, "deadline", lambda: process.now() + NEVER // 2)
+    replica.deadline()
+    replica.turn()
+    assert ticks == []
+    monkeypatch.setattr(primary, "deadline", lambda: 0)
+    replica.deadline()
+    replica.turn()
+    assert len(ticks) == 1
+
+
 def test_a_guest_that_ends_before_it_can_be_adopted_has_ended(tmp_path: Path) -> None:
     image, arbiter, console = sample("hello"), Arbiter(), ConsoleFile(tmp_path / "console")
     config = GuestConfig(image.digest)

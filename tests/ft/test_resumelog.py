@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from backgrounds import Later
-from support import config_for, sample
+from support import config_for, needs_kvm, sample
 
 from vlockstep.errors import HostError
 from vlockstep.ft.resumedir import LogFile, ResumeDirectory, Unresumable
 from vlockstep.ft.resumelog import History, ResumeLog
 from vlockstep.machine.basis import basis
+from vlockstep.machine.kvm import device
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
 from vlockstep.protocol.actions import NEVER
@@ -358,6 +360,44 @@ def test_a_guest_without_entries_or_another_one_is_not_resumed(tmp_path: Path) -
     left(tmp_path, batch(0, 2))
     with pytest.raises(Unresumable, match="another guest"):
         files(tmp_path, "b").take_over("a", config_for(sample("hello"), "--other"))
+
+
+@needs_kvm
+@pytest.mark.parametrize("engine", ["auto", "unicorn", "kvm"])
+def test_a_guest_stays_prepared_for_kvm_whatever_it_is_to_run_on_now(
+    tmp_path: Path, engine: str
+) -> None:
+    prepared = replace(CONFIG, sites=())
+    file = ResumeDirectory(tmp_path / "resume", "a", None, "kvm").begin(prepared, 0)
+    file.write([batch(0, 2)])
+    file.close()
+    now = prepared if engine == "kvm" else replace(CONFIG, sites=None)
+    file, history = ResumeDirectory(tmp_path / "resume", "b", None, engine).take_over("a", now)
+    assert file.config == prepared
+    assert history.engine == ("unicorn" if engine == "unicorn" else "kvm")
+
+
+@needs_kvm
+def test_a_guest_of_an_unlike_processor_is_resumed_on_unicorn_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = replace(CONFIG, sites=())
+    file = ResumeDirectory(tmp_path / "resume", "a", None, "kvm").begin(prepared, 0)
+    file.write([batch(0, 2)])
+    file.close()
+    monkeypatch.setattr(device, "_processor", lambda: {"vendor_id": "another"})
+    with pytest.raises(Unresumable, match="on a processor"):
+        ResumeDirectory(tmp_path / "resume", "b", None, "kvm").take_over("a", prepared)
+    _, history = ResumeDirectory(tmp_path / "resume", "c", None).take_over("a", prepared)
+    assert history.engine == "unicorn"
+
+
+def test_a_guest_that_is_to_be_prepared_for_kvm_now_is_another_one(tmp_path: Path) -> None:
+    files(tmp_path, "a").begin(replace(CONFIG, sites=None), 0).close()
+    with pytest.raises(Unresumable, match="set anew"):
+        ResumeDirectory(tmp_path / "resume", "b", None, "kvm").take_over(
+            "a", replace(CONFIG, sites=())
+        )
 
 
 def test_only_what_was_there_before_is_forgotten(tmp_path: Path) -> None:

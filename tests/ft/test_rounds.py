@@ -130,3 +130,13 @@ def test_two_in_a_row_that_do_not_are_enough() -> None:
 def test_so_is_the_first_in_which_most_of_it_was_written_again() -> None:
     """As much would be in any other."""
     assert copied(81) == [True]
+
+
+def test_how_long_what_is_left_would_hold_the_guest() -> None:
+    sent = SentRest(Precopy(MS), 100)
+    assert sent.pause(MB) is None, "nothing was sent yet"
+    sent.over(0, Round(100 * MB, SECOND, 10 * MB, 0))
+    assert sent.pause(10 * MB) == SECOND // 10
+    kept = CopiedRest(0, 30, 100 * MB)
+    kept.copied(2_000_000_000, 3 * SECOND)
+    assert kept.pause(1_000_000_000) == SECOND, "of all that was copied, and of the first guess"

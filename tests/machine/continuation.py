@@ -23,7 +23,7 @@ from vlockstep.machine.registers import NAMES, Registers
 from vlockstep.machine.report import GuestError
 from vlockstep.machine.state import MachineState
 from vlockstep.machine.world import Outcome, Stop, World
-from vlockstep.replay.entry import Checkpoint, Entry
+from vlockstep.replay.entry import Checkpoint, End, Entry, Kind
 from vlockstep.replay.recorder import Cadence, Recorder
 from vlockstep.replay.replayer import Divergence, Replayer
 from vlockstep.replay.replayer import Sequence as LogSequence
@@ -166,12 +166,17 @@ def difference(expected: Course, found: Course, across: bool = False) -> str:
 
 
 def decoded(entries: Iterable[Entry], across: bool) -> list[object]:
-    """With checkpoints as they are compared."""
+    """With checkpoints and the end as they are compared."""
     told: list[object] = []
-    for *entry, checkpoint in entries:
+    for kind, *entry, checkpoint in entries:
         found = Checkpoint.unpack(checkpoint, ALL) if checkpoint else None
-        registers = Registers(found.registers, across) if found else None
-        told.append((entry, found and replace(found, registers=registers)))
+        if found and across:
+            found = replace(found, registers=Registers(found.registers, kin=""))
+        if kind == Kind.END and across:
+            assert isinstance(entry[-1], bytes)
+            end = End.unpack(entry[-1])
+            entry[-1] = replace(end, registers=end.registers[:16]).pack()
+        told.append((kind, entry, found))
     return told
 
 

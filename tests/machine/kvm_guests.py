@@ -1,4 +1,4 @@
-"""What tests of the engine on KVM share: a mark for those that need it, guests that run on either
+"""What tests of the engine on KVM share: guests that run on either
 engine, and their courses."""
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
-import pytest
 from support import MIB, BlockConfig, Console, MemoryDisk, config_for, make_image, net_config
 
 from vlockstep.host.simulated import SimulatedWorld
 from vlockstep.machine import sitefinder
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.image import DeviceKind, Image
-from vlockstep.machine.kvm import device
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
@@ -25,7 +23,6 @@ from vlockstep.machine.world import Outcome, Stop, World
 
 ENGINES = ("unicorn", "kvm")
 DISK = 2 * MIB
-needs_kvm = pytest.mark.skipif(bool(device.why_not()), reason=device.why_not())
 
 Change = Callable[[Machine], None]
 

@@ -50,7 +50,7 @@ from vlockstep.replay.recorder import Recorder
 
 LOOKS = 20
 PER_GUEST = 20
-MANY = 40
+MANY = 16
 _BLOCKS = (1, 40, 3000)
 _ARGUMENTS = {
     "sort": ("--n=1500", "--rounds=2"),
@@ -190,10 +190,10 @@ def test_at_many_places(name: str, elsewhere: Elsewhere, any_seed: int) -> None:
 @pytest.mark.timeout(1200)
 def test_many_random_guests(elsewhere: Elsewhere, any_seed: int) -> None:
     total, chosen = 0, random.Random(any_seed)
-    for _ in range(50):
+    for _ in range(16):
         seed = chosen.getrandbits(32)
         total += follow_elsewhere(elsewhere, _random(seed), seed, PER_GUEST).total()
-    assert total >= 500
+    assert total >= 160
 
 
 @pytest.mark.parametrize("name", ["kv, exits", "preempt, blocks", "abi, exits", "msrs", "ring 3"])

@@ -28,7 +28,7 @@ from support import (
     replay,
 )
 
-from vlockstep.machine import unicornengine
+from vlockstep.machine import erratahooks
 from vlockstep.machine.guard import SIGNALS, guarded
 from vlockstep.machine.report import GuestError
 from vlockstep.machine.world import NoAnswer, Outcome
@@ -114,7 +114,7 @@ COMPARE = bytes.fromhex("b800000080 ba00000080 660f3a61c100")
 def unmended(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is executed in Unicorn's stead: COMPARE lets it read far outside of its memory."""
     for name in ("find", "find_in_block"):
-        monkeypatch.setattr(unicornengine, name, lambda code: set())
+        monkeypatch.setattr(erratahooks, name, lambda code: set())
 
 
 @pytest.mark.usefixtures("unmended")

@@ -18,7 +18,6 @@ from kvm_guests import (
     differences,
     end_of,
     loop,
-    needs_kvm,
     prepared,
     scrambled,
     simulated,
@@ -34,6 +33,7 @@ from support import (
     ScriptedWorld,
     halt,
     make_image,
+    needs_kvm,
     sample,
     trap_tables,
 )
@@ -138,7 +138,7 @@ def skipping(length: int) -> bytes:
 
 BUSY = (
     b"\x0f\x31\xcc\x0f\x0b\xcd\x80"  # rdtsc, int3, ud2, int 0x80
-    + b"\xfa\xfb\xfa"  # cli, sti, cli
+    + b"\xfa\xfa\xfa"  # cli
     + b"\x9c\x9d"  # pushf, popf
     + b"\x51\xb9\x00\x01\x00\xc0\x0f\x30\x0f\x32\x59"  # rdmsr, wrmsr of FS's base
 )
@@ -179,6 +179,12 @@ CODES: dict[str, bytes | dict[int, bytes]] = {
     ),
     "cr2": b"\xb8\x78\x56\x00\x00\x0f\x22\xd0\x0f\x20\xd3\x0f\x20\xc6\x0f\x20\xe7" + halt(),
     "busy": busy(20),
+    "interrupt return to nowhere": {
+        # mov rax; push 0x10, 0x208000, 2, 8, rax; iretq
+        0: LOAD_TABLES + b"\x48\xb8" + struct.pack("<Q", 1 << 47)
+        + bytes.fromhex("6a10 6800802000 6a02 6a08 50 48cf"),
+        0x440: b"\x58\x5b" + halt(),  # pop rax; pop rbx
+    },
 }  # fmt: skip
 
 

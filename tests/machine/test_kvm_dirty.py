@@ -10,8 +10,8 @@ import threading
 from contextlib import closing
 
 import pytest
-from kvm_guests import loop, needs_kvm, prepared
-from support import MIB, ScriptedWorld, halt, make_image
+from kvm_guests import loop, prepared
+from support import MIB, ScriptedWorld, halt, make_image, needs_kvm
 
 from vlockstep.machine.dirty import DirtyPages, track
 from vlockstep.machine.machine import Machine

@@ -19,11 +19,10 @@ from kvm_guests import (
     course_of,
     differences,
     end_of,
-    needs_kvm,
     prepared,
     simulated,
 )
-from support import Console, ScriptedWorld, halt, make_image, sample
+from support import Console, ScriptedWorld, halt, make_image, needs_kvm, sample
 from test_kvm import UNTIMED, guest_of, made
 
 from vlockstep.errors import HostError

@@ -16,8 +16,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from kvm_guests import Course, course_at, course_of, end_of, needs_kvm, prepared, simulated
-from support import MIB, Console, ScriptedWorld, halt, hypercall, make_image, sample
+from kvm_guests import Course, course_at, course_of, end_of, prepared, simulated
+from support import MIB, Console, ScriptedWorld, halt, hypercall, make_image, needs_kvm, sample
 from test_kvm import made
 
 from vlockstep.errors import HostError

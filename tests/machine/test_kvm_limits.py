@@ -6,12 +6,12 @@ import os
 import struct
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from kvm_guests import needs_kvm, prepared
+from kvm_guests import prepared
 from support import (
     DATA,
     GDT,
@@ -24,11 +24,13 @@ from support import (
     hypercall,
     machine_of,
     make_image,
+    needs_kvm,
     trap_tables,
 )
 
 from vlockstep.errors import HostError, StateError, UsageError
 from vlockstep.machine import engines
+from vlockstep.machine.boot import GDT as GDT_AT_BOOT
 from vlockstep.machine.engine import EngineLimit
 from vlockstep.machine.kvm import abi, device
 from vlockstep.machine.machine import Machine
@@ -36,6 +38,7 @@ from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.state import MachineState, PlainState
 from vlockstep.machine.unicornengine import UnicornEngine
+from vlockstep.machine.world import Outcome
 
 TIMER = DATA + 0x100
 SEGMENTS = (0, 0x00AF9B00_0000FFFF, 0x00CF9300_0000FFFF, 0x00CF9B00_0000FFFF,
@@ -69,6 +72,19 @@ LIMITS: dict[str, tuple[bytes, str]] = {
     "far return of 32 bits": (LOAD_TABLES + b"\x48\x83\xec\x40\x6a\x08\x6a\x08\xcb", "RETF"),
     "task register": (b"\x0f\x00\xc8", "STR"),
     "sysret": (b"\x48\x0f\x07", "SYSRETQ"),
+    "interrupts": (b"\xfb" + halt(), "enables interrupts"),
+    **{
+        f"{code}": (
+            b"\x66\xba\x02\x05\xbe"
+            + struct.pack("<IBI", TIMER, 0xBF, TIMER)  # dx, esi, edi
+            + b"\xb9\x02\0\0\0\xb8"
+            + struct.pack("<I", TIMER)  # ecx; eax, as what OUTS writes
+            + bytes.fromhex(code)
+            + halt(),
+            "INS or OUTS",
+        )
+        for code in ("6f", "f36f", "6e", "666f", "f36d", "6c", "6766f36f")
+    },
 }
 
 
@@ -97,7 +113,7 @@ def test_a_state_of_a_guest_that_uses_what_kvm_does_not_have_is_refused() -> Non
         machine.run(ScriptedWorld())
     (state,) = taken
     assert isinstance(state.cpu, PlainState)
-    changes = {"cr3": 0x4000, "cr0": 1, "cr4": 0, "efer": 1, "cs": 0x2B, "ldtr": 8}
+    changes = {"rflags": 0x202, "cr3": 0x4000, "cr0": 1, "cr4": 0, "efer": 1, "cs": 0x2B, "ldtr": 8}
     for name, value in changes.items():
         registers = Registers({**state.cpu.registers, name: value})
         other = replace(state, cpu=PlainState(registers))
@@ -148,6 +164,43 @@ def test_a_guest_without_traps_is_none_for_kvm() -> None:
         Machine(image, config_for(image), engine="kvm")
     with machine_of(image) as machine:
         assert machine.run(ScriptedWorld()).status == 0  # type: ignore[union-attr]
+
+
+# What KVM does not have, meanwhile
+
+
+@needs_kvm
+@pytest.mark.parametrize("what", ["timer", "armed now", "cr4", "nothing"])
+def test_a_state_that_needs_unicorn_gets_it_if_the_engine_is_auto(what: str) -> None:
+    image = make_image(b"\x0f\x31" + halt())
+    config = prepared(image)
+    with closing(Machine(image, config, engine="unicorn")) as machine:
+        taken: list[MachineState] = []
+
+        def take() -> None:
+            if what == "cr4":
+                machine.engine["cr4"] |= 1 << 7
+            taken.append(machine.capture())
+
+        machine.break_at(Position(1), take)
+        machine.run(ScriptedWorld())
+    state = taken[0]
+    if what in ("timer", "armed now"):
+        state = replace(state, timed=what == "timer", timer=(1_000_000, 32))
+    memory = [*state.memory]
+    memory[0] = (memory[0][0], bytes(len(memory[0][1])))
+    assert memory[0][0] <= GDT_AT_BOOT < memory[0][0] + len(memory[0][1])
+    with closing(Machine(image, config)) as machine:
+        assert machine.stops_anywhere
+        machine.memory.replace(memory)
+        machine.load(replace(state, memory=()))
+        assert machine.stops_anywhere == (what == "nothing") == (not machine.fallback)
+        assert machine.memory.peek(0, 0x2000) == bytes(0x2000)
+        machine.memory.replace(state.memory)
+        end = machine.run(ScriptedWorld())
+        assert isinstance(end, Outcome) and end.status == 0
+    with pytest.raises((StateError, EngineLimit)) if what != "nothing" else nullcontext():
+        Machine.restore(image, config, state, engine="kvm").close()
 
 
 # /dev/kvm
@@ -210,7 +263,7 @@ def test_a_processor_that_lacks_what_the_model_has(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(device, "_processor", lambda: {"flags": "sse sse2 mmx cmov cx16 pni"})
     monkeypatch.setattr(device, "why_not", lambda: "")
     assert engines.why_not("core2duo") == "this processor lacks lahf_lm, ssse3"
-    assert device.processor() == "unknown family unknown"
+    assert device.processor() == "unknown family unknown model unknown stepping unknown"
     image = make_image(halt())
     config = prepared(image, cpu="core2duo")
     assert engines.choose("auto", config) == "unicorn"

@@ -11,8 +11,21 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kvm_guests import needs_kvm, prepared
-from support import DATA, RWX, RX, TEXT, Elf, Segment, config_for, halt, make_image, sample
+from kvm_guests import end_of, prepared
+from support import (
+    DATA,
+    RWX,
+    RX,
+    TEXT,
+    Elf,
+    ScriptedWorld,
+    Segment,
+    config_for,
+    halt,
+    make_image,
+    needs_kvm,
+    sample,
+)
 
 from vlockstep.errors import ImageError, LogError, UsageError
 from vlockstep.machine import image as images
@@ -270,3 +283,35 @@ def test_an_image_that_may_write_code_is_refused() -> None:
     image = make_image(b"\xf4", stack=RWX)
     with pytest.raises(ImageError, match="a heap in which it may write code"):
         sitefinder.find(image, "westmere")
+
+
+TABLES = DATA + 0x1000
+"""Identity, and the first 2 MiB again at 8 MiB, from `ALIAS` on."""
+ALIAS = 0x800000
+
+
+def own_tables() -> dict[int, bytes]:
+    """Of a guest whose code is mapped twice."""
+    directory = [page << 21 | 0x83 for page in range(4)] + [0x83]
+    return {
+        TABLES: struct.pack("<Q", TABLES + 0x1000 | 3),
+        TABLES + 0x1000: struct.pack("<Q", TABLES + 0x2000 | 3),
+        TABLES + 0x2000: struct.pack("<5Q", *directory),
+    }
+
+
+@pytest.mark.parametrize("trapped", [False, True])
+def test_it_is_read_by_whatever_mapping_the_guest_comes_to_it(trapped: bool) -> None:
+    jump = b"\xb8" + struct.pack("<I", TABLES) + b"\x0f\x22\xd8"  # mov eax; mov cr3, rax
+    there = len(jump) + 7
+    jump += b"\xb8" + struct.pack("<I", ALIAS + TEXT + there) + b"\xff\xe0"  # mov eax; jmp rax
+    read = b"\x48\x0f\xc7\xf1"  # rdrand rcx
+    store = b"\x48\x89\x0c\x25" + struct.pack("<I", DATA)
+    image = make_image(jump + read + store + halt(), own_tables())
+    config = prepared(image, cpu="broadwell")
+    assert [site.address for site in config.sites or ()] == [TEXT + there]
+    if not trapped:
+        config = replace(config, sites=None)
+    with closing(Machine(image, config, engine="unicorn")) as machine:
+        assert end_of(machine, ScriptedWorld(random=[77])).status == 0  # type: ignore[union-attr]
+        assert machine.memory.peek(DATA, 8) == struct.pack("<Q", 77)

@@ -6,6 +6,7 @@ import struct
 import threading
 from collections.abc import Callable
 
+import pytest
 from support import (
     DATA,
     MIB,
@@ -19,6 +20,7 @@ from support import (
     sample,
 )
 
+from vlockstep.errors import StateError
 from vlockstep.host.live import LiveWorld
 from vlockstep.host.simulated import SimulatedWorld
 from vlockstep.machine.machine import Machine
@@ -58,6 +60,26 @@ def test_a_visitor_who_comes_first_finds_the_guest_at_boot() -> None:
         machine.visit(lambda: seen.append(machine.capture()))
         machine.run(ScriptedWorld())
     assert [(state.position, state.where) for state in seen] == [(BOOT, Where.BOUNDARY)]
+
+
+def test_whoever_else_comes_has_a_turn_and_nobody_is_called_twice() -> None:
+    seen: list[tuple[str, Position]] = []
+    with machine_of(sample("hello")) as machine:
+
+        def look() -> None:
+            seen.append(("again", machine.position))
+            if len(seen) == 1:
+                machine.visit(look)  # which is not asked before the others, nor at this place
+
+        machine.visit(look)
+        machine.visit(look)
+        for n in range(15):
+            machine.visit(lambda n=n: seen.append((str(n), machine.position)))  # type: ignore[misc]
+        with pytest.raises(StateError, match="too many wait to look at the guest"):
+            machine.visit(machine.stop)
+        machine.run(ScriptedWorld())
+    here = [("again", BOOT), *((str(n), BOOT) for n in range(15))]
+    assert seen == [*here, ("again", Position(1))]
 
 
 def test_a_guest_that_waits_is_visited_in_its_exit() -> None:

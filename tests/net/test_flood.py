@@ -32,6 +32,7 @@ def flooder(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.executed
 def test_a_flooding_guest_is_slowed_and_survives_its_primary(flooder: Path, tmp_path: Path) -> None:
     with namespace():
         add_pair_network()

@@ -73,7 +73,8 @@ class Apart(House):
                 "disk", "move", "books", f"disk={self.directory}/new.img", "--rate", "1K",
                 "--json", "--run-dir", self.run_directory.path,
             ),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=environment() | {"PYTHONUNBUFFERED": ""},  # what is told meanwhile is not kept back
         )  # fmt: skip
         self.started.append(started)
         assert started.stdout is not None and "copying" in started.stdout.readline()

@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 from commands import run_command, wait_until
 
-from vlockstep.cli.top import Board, sparkline
+from vlockstep.cli.top import cells, sparkline
 from vlockstep.errors import HostError
 from vlockstep.protocol.states import State
 from vlockstep.sim.sides import SIDES, Side
+from vlockstep.supervise.board import Board
 from vlockstep.supervise.client import GuestClient, Sight, Watch
 from vlockstep.supervise.rundir import RunDirectory
 from vlockstep.testing.plugin import MakePair
@@ -276,6 +277,7 @@ def sight(name: str = "a", **status: Any) -> Sight:
         "outputs_held": 1,
         "channel_bytes": 0,
         "disks": {"d": {"read": 0, "written": 0}},
+        "nics": {},
     }
     return Sight(name, {}, usual | status)
 
@@ -285,7 +287,7 @@ def test_rates_are_between_two_looks() -> None:
     board.see([sight()], 10.0)
     disks = {"d": {"read": 1000, "written": 3000}}
     board.see([sight(channel_bytes=5_000_000, disks=disks)], 12.0)
-    assert board.lines[0].cells() == [
+    assert cells(board.lines[0]) == [
         "a", "primary", "protected", "3", "2 ms", "up", "2 KB", "2 MB", "1",
     ]  # fmt: skip
     board.see([], 13.0)
@@ -303,13 +305,13 @@ def test_rates_are_between_two_looks() -> None:
 def test_who_is_alone_is_loud(status: dict[str, Any], shown: str) -> None:
     board = Board()
     board.see([sight(**status)], 1.0)
-    assert board.lines[0].cells()[2] == shown
+    assert cells(board.lines[0])[2] == shown
 
 
 def test_a_network_that_is_down_is_loud() -> None:
     board = Board()
     board.see([sight(network=False), sight("b", network=None)], 1.0)
-    assert [line.cells()[5] for line in board.lines] == ["DOWN", ""]
+    assert [cells(line)[5] for line in board.lines] == ["DOWN", ""]
 
 
 def test_sparklines() -> None:
@@ -328,6 +330,28 @@ def test_a_watch_forgets_who_has_gone(start: Start, tmp_path: Path) -> None:
         process.kill()
         process.wait()
         assert watch.look() == []
+
+
+def test_a_watch_hears_each_event_once(start: Start, tmp_path: Path) -> None:
+    """Also of a guest whose answer was late, so that it was connected to anew."""
+    process = start()
+    heard: list[tuple[str, object, object]] = []
+
+    def hear(name: str, about: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+        heard.append((name, about["image"], event["event"]))
+
+    with closing(Watch(RunDirectory(tmp_path / "run"), hear)) as watch:
+        wait_until(lambda: watch.look()[0].status and heard)
+        process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
+        assert watch.look(0.1)[0].status is None
+        process.send_signal(signal.SIGCONT)
+        wait_until(lambda: watch.look()[0].status)
+        process.terminate()
+        wait_until(lambda: watch.look() == [])
+    kinds = [kind for _, _, kind in heard]
+    assert heard[0] == ("books", "ledger", "started")
+    assert len(kinds) == len({*kinds}), kinds
 
 
 def test_nothing_is_imported_that_is_not_needed() -> None:

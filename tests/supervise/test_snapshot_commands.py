@@ -17,16 +17,14 @@ from typing import Any
 
 import pytest
 from commands import run_command, wait_until
-from support import DATA, hypercall, make_image
+from support import DATA, hypercall, make_image, needs_kvm
 
 from vlockstep.errors import HostError
-from vlockstep.machine.kvm import device
 from vlockstep.replay.snapshot import Snapshot, SnapshotReader, encode
 from vlockstep.supervise.client import Gone, GuestClient
 from vlockstep.supervise.rundir import RunDirectory
 from vlockstep.testing.process import command, environment
 
-ON_KVM = pytest.mark.skipif(bool(device.why_not()), reason=device.why_not())
 HOUR = 3_600_000_000_000
 LINE = re.compile(r"ledger (\d+) wall=(\d+) tsc=(\d+) sum=(\w+)")
 Start = Callable[..., subprocess.Popen[str]]
@@ -298,8 +296,8 @@ def test_a_guest_that_waits_goes_on_waiting(
     ("before", "after"),
     [
         ("unicorn", "unicorn"),
-        pytest.param("kvm", "unicorn", marks=ON_KVM),
-        pytest.param("kvm", "kvm", marks=ON_KVM),
+        pytest.param("kvm", "unicorn", marks=needs_kvm),
+        pytest.param("kvm", "kvm", marks=needs_kvm),
     ],
 )
 def test_a_guest_is_suspended_and_resumed(

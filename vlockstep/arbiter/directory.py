@@ -51,11 +51,13 @@ _RESET = "vlockstep arbiter reset"
 @dataclass(frozen=True)
 class Reign:
     """A generation as it is known here. `runs` is whether the owner's process still does; None if
-    another host must know."""
+    another host must know. It was claimed at `since`, in seconds since the epoch, by the clock of
+    where the directory is; 0 if that cannot be told."""
 
     record: Record
     ended: bool
     runs: bool | None
+    since: float = 0.0
 
     @property
     def alone(self) -> bool:
@@ -181,10 +183,13 @@ class DirectoryArbiter:
             raise ArbiterError(f"{file} holds no name of a guest: {_RESET} {self.path}")
         return name
 
-    def reigns(self) -> list[Reign]:
-        """All generations there have been. `UsageError` if the directory is no arbiter's."""
+    def reigns(self, newest: int | None = None) -> list[Reign]:
+        """All generations there have been, or the `newest`. `UsageError` if the directory is no
+        arbiter's."""
         self._check_own()
-        return [self._reign(generation) for generation in range(1, self.current() + 1)]
+        last = self.current()
+        first = 1 if newest is None else max(1, last + 1 - newest)
+        return [self._reign(generation) for generation in range(first, last + 1)]
 
     def reset(self, force: bool = False) -> int:
         """Let a guest start afresh although the last one has not ended; the generation that was
@@ -349,7 +354,14 @@ class DirectoryArbiter:
             record,
             ended=self.ended(generation),
             runs=runs(record.pid, record.process),
+            since=self._since(generation),
         )
+
+    def _since(self, generation: int) -> float:
+        try:
+            return self._file(generation).stat().st_mtime
+        except OSError:
+            return 0.0
 
     def _still_ruled(self, reign: Reign) -> str:
         """Why nobody can start, and what to do."""

@@ -19,6 +19,8 @@ standard error then.
     running         ps, status, events, stop: guests that run on this host
     snapshot        snapshot, suspend, resume: guests that go on from a file
     top             top: all of them, live
+    metrics         metrics: a guest's, for Prometheus
+    dashboard       dashboard: the management view, a page in a browser
     pair            primary, secondary, switchover: the replicas of a protected guest
     protect         protect: a guest that runs gets replicas
     migrate         migrate, receive: a guest that moves to another host

@@ -15,6 +15,7 @@ from vlockstep.cli.arbiter import arbiter
 from vlockstep.cli.cluster import cluster
 from vlockstep.cli.command import Command, DefaultGroup, Group, TenderCommand, markup
 from vlockstep.cli.cpu import cpu
+from vlockstep.cli.dashboard import dashboard
 from vlockstep.cli.debug import debug
 from vlockstep.cli.demo import demo
 from vlockstep.cli.disk import disk
@@ -27,6 +28,7 @@ from vlockstep.cli.image import image
 from vlockstep.cli.keys import keys
 from vlockstep.cli.log import log
 from vlockstep.cli.logdiff import diff
+from vlockstep.cli.metrics import metrics
 from vlockstep.cli.migrate import migrate, receive
 from vlockstep.cli.pair import primary, secondary, switchover
 from vlockstep.cli.protect import protect
@@ -128,6 +130,8 @@ _add(ps, WATCH, "ps")
 _add(status, WATCH, "status ledger-1")
 _add(events, WATCH, "events ledger-1 --after 0")
 _add(top, WATCH, "top")
+_add(metrics, WATCH, "metrics ledger-1")
+_add(dashboard, WATCH, "dashboard --port 7780")
 _add(stop, WATCH, "stop ledger-1")
 app.add_typer(snapshot, name="snapshot", rich_help_panel=WATCH)
 _add(suspend, WATCH, "suspend ledger-1 -o ledger.vsnap")

@@ -85,6 +85,7 @@ def _facts(reign: Reign) -> dict[str, Any]:
         "runs": reign.runs,
         "alone": reign.alone,
         "ended": reign.ended,
+        "since": reign.since,
         "disks": dict(record.disks),
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +14,6 @@ from vlockstep.cli.command import Command, Group
 from vlockstep.errors import UsageError
 
 if TYPE_CHECKING:
-    from vlockstep.cluster.operator import Operator
     from vlockstep.cluster.records import ClusterEvent
 
 cluster = typer.Typer(
@@ -95,6 +93,7 @@ def set_(
 def status(store: ClusterOption = None, as_json: JsonOption = False) -> None:
     """Show the cluster: who is master, how its hosts are, what waits."""
     from vlockstep.cluster.plain import to_plain
+    from vlockstep.cluster.standing import explained
 
     asked = clusteroptions.operator(store)
     record, told = asked.config(), asked.status()
@@ -111,10 +110,7 @@ def status(store: ClusterOption = None, as_json: JsonOption = False) -> None:
         late = time.time() - told.time
         rows.append(("master", told.master + (f", silent for {late:.0f} s" if late > 5 else "")))
         rows.append(("imbalance", f"{told.imbalance:.3f}"))
-        rows += [
-            (f"host {name}", clusteroptions.explained(state))
-            for name, state in sorted(told.hosts.items())
-        ]
+        rows += [(f"host {name}", explained(state)) for name, state in sorted(told.hosts.items())]
         rows += [("waits", f"{name}: {why}") for name, why in sorted(told.pending.items())]
         rows += [("fault", fault) for fault in told.faults]
     else:
@@ -207,7 +203,9 @@ def recommendations(
     advice = asked.advice()
     found = list(advice.recommendations) if advice is not None else []
     if apply:
-        _apply(asked, found, apply, as_json)
+        for move in asked.recommended(apply):
+            how = {"host": move["to"], "role": move["role"]}
+            clusteroptions.do(asked, as_json, False, "migrate", move["guest"], **how)
         return
     if as_json:
         for each in found:
@@ -319,28 +317,3 @@ def _advice(each: Any) -> list[str]:
     moves = "; ".join(f"{m['guest']} from {m['from']} to {m['to']}" for m in each["moves"])
     needs = ", ".join(each["prerequisites"])
     return [each["key"], str(each["priority"]), needs, moves, each["reason"]]
-
-
-def _apply(
-    cluster: Operator, found: Sequence[Mapping[str, Any]], keys: list[str], as_json: bool
-) -> None:
-    """Each stands after what it needs; what is not there is done without anybody's consent."""
-    known = {each["key"] for each in found}
-    for key in keys:
-        if key not in known:
-            raise UsageError(f"there is no recommendation {key!r} any more")
-    wanted = {*keys}
-    for each in reversed(found):
-        if each["key"] in wanted:
-            wanted.update(each["prerequisites"])
-    for each in found:
-        for move in each["moves"] if each["key"] in wanted else ():
-            clusteroptions.do(
-                cluster,
-                as_json,
-                False,
-                "migrate",
-                move["guest"],
-                host=move["to"],
-                role=move["role"],
-            )

@@ -14,7 +14,7 @@ from vlockstep.program.progress import Progress
 
 if TYPE_CHECKING:
     from vlockstep.cluster.operator import Operator
-    from vlockstep.cluster.records import HostRecord, MasterStatus, Task
+    from vlockstep.cluster.records import Task
 
 VARIABLE = "VLOCKSTEP_CLUSTER"
 CLUSTER = "Cluster"
@@ -94,27 +94,6 @@ def show_task(task: Task, as_json: bool) -> None:
         output.emit(to_plain(task), flush=True)
     else:
         print(f"task {task.number}: {task.kind} {task.target}, {task.state}")
-
-
-_HINTS = {
-    "uninitialized": "takes no part yet",
-    "fdmUnreachable": "its agent does not answer, the host does: start the agent again",
-    "networkPartitionedFromMaster": "lives, but the master does not reach it",
-    "networkIsolated": "lives, but reaches nobody",
-}
-
-
-def host_state(name: str, record: HostRecord, status: MasterStatus | None) -> str:
-    """What the master says of a host."""
-    if record.left:
-        return "in maintenance"
-    state = status.hosts.get(name, "unknown") if status is not None else "unknown"
-    return f"{state}, in maintenance" if record.maintenance else state
-
-
-def explained(state: str) -> str:
-    """For who does not know the state by its name."""
-    return f"{state}: {_HINTS[state]}" if state in _HINTS else state
 
 
 def moment(seconds: float | None) -> str:

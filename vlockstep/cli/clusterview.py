@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from vlockstep.cli import clusteroptions, output
+from vlockstep.cli import output
 from vlockstep.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ def watch(cluster: Operator) -> None:
 
 
 def _picture(cluster: Operator) -> Group:
+    from vlockstep.cluster.standing import host_state
+
     status, reports, guests = cluster.status(), cluster.reports(), cluster.guests()
     hosts = Table("host", "state", "CPU", "memory", "guests", expand=True)
     for name, record in sorted(cluster.hosts().items()):
@@ -44,7 +46,7 @@ def _picture(cluster: Operator) -> Group:
         used = (report.cpu, report.memory) if report is not None else (0.0, 0.0)
         hosts.add_row(
             Text(name),
-            Text(clusteroptions.host_state(name, record, status)),
+            Text(host_state(name, record, status)),
             f"{used[0]:.0f} / {record.cpu:.0f}",
             f"{used[1]:.0f} / {record.memory:.0f}",
             Text(", ".join(running)),

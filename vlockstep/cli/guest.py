@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -18,7 +17,6 @@ from vlockstep.errors import UsageError
 
 if TYPE_CHECKING:
     from vlockstep.cluster.guestfile import GuestFile
-    from vlockstep.cluster.operator import Operator
 
 guest = typer.Typer(
     cls=Group,
@@ -31,8 +29,6 @@ guest = typer.Typer(
 
 _AT_ONCE = {"automation", "ft", "hold", "monitoring", "priority", "resources"}
 """Keys of guest.toml that count for a guest that runs."""
-_SILENT = ("hostDown", "fdmUnreachable")
-"""States of hosts whose last reports may be true no longer."""
 
 
 class Priority(StrEnum):
@@ -315,7 +311,9 @@ def delete(
 @guest.command("list", cls=Command, epilog="Example: vlockstep guest list")
 def list_(cluster: ClusterOption = None, as_json: JsonOption = False) -> None:
     """List the guests, and where their replicas run."""
-    found = _look(clusteroptions.operator(cluster))
+    from vlockstep.cluster.standing import look
+
+    found = look(clusteroptions.operator(cluster))
     if as_json:
         for facts in found:
             output.emit(facts)
@@ -327,9 +325,11 @@ def list_(cluster: ClusterOption = None, as_json: JsonOption = False) -> None:
 @guest.command(cls=Command, epilog="Example: vlockstep guest show books")
 def show(name: GuestArgument, cluster: ClusterOption = None, as_json: JsonOption = False) -> None:
     """Show what a guest is, and how it stands."""
+    from vlockstep.cluster.standing import SILENT, look
+
     asked = clusteroptions.operator(cluster)
     asked.guest(name)
-    facts = next(each for each in _look(asked) if each["name"] == name)
+    facts = next(each for each in look(asked) if each["name"] == name)
     if as_json:
         output.emit(facts)
         return
@@ -347,7 +347,7 @@ def show(name: GuestArgument, cluster: ClusterOption = None, as_json: JsonOption
         where = f"{replica['role'] or 'replica'} on {replica['host']}"
         what = replica["problem"] or f"{replica['state']}, generation {replica['generation']}"
         state = replica["host_state"]
-        last = f"{state}, was " if state in _SILENT else ""
+        last = f"{state}, was " if state in SILENT else ""
         print(f"{where}: {last}{replica['life']}, {what}")
     print(f"\n{to_toml(parse(facts['file']))}", end="")
 
@@ -356,66 +356,16 @@ def _set_protection(
     name: str, wanted: bool, detach: bool, cluster: str | None, as_json: bool
 ) -> None:
     asked = clusteroptions.operator(cluster)
-    if not asked.config().ft and wanted:
-        raise UsageError("fault tolerance is off in this cluster: `cluster set ft=true`")
-    asked.set_guest(name, lambda file: dataclasses.replace(file, ft=wanted))
+    asked.want_protection(name, wanted)
     clusteroptions.do(asked, as_json, detach, "protect" if wanted else "unprotect", name)
 
 
-def _look(cluster: Operator) -> list[dict[str, Any]]:
-    from vlockstep.cluster.plain import to_plain
-
-    reports, orders = cluster.reports(), cluster.orders()
-    status = cluster.status()
-    states = status.hosts if status is not None else {}
-    found = []
-    for name, record in sorted(cluster.guests().items()):
-        replicas = [
-            {"host": host, **to_plain(report.replicas[name]), "host_state": states.get(host, "")}
-            for host, report in sorted(reports.items())
-            if name in report.replicas and f"{host}/{name}" in orders
-        ]
-        pending = status.pending.get(name, "") if status is not None else ""
-        found.append({**to_plain(record), "replicas": replicas, "pending": pending})
-        found[-1]["state"] = _state(found[-1])
-    return found
-
-
-def _state(facts: Mapping[str, Any]) -> str:
-    """For people."""
-    alive = _alive(facts)
-    live = [replica for replica in alive if replica["role"] == "primary"]
-    if live:
-        members = max(replica["members"] for replica in live)
-        wanted = facts["file"].get("ft", False)
-        if any(replica["holding"] for replica in live):
-            return "not protected, its outputs wait"
-        return "protected" if members > 1 else "not protected" if wanted else "runs"
-    silent = {
-        replica["host"]: replica["host_state"]
-        for replica in facts["replicas"]
-        if replica["life"] != "ended" and replica not in alive
-    }
-    if silent and not alive:
-        return "unknown: " + ", ".join(f"{host} is {state}" for host, state in silent.items())
-    if facts["power"] == "off":
-        return "off" if not alive else "is being ended"
-    return f"waits: {facts['pending']}" if facts["pending"] else "is being started"
-
-
-def _alive(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Its replicas that run, as far as their hosts still tell."""
-    return [
-        replica
-        for replica in facts["replicas"]
-        if replica["life"] != "ended" and replica["host_state"] not in _SILENT
-    ]
-
-
 def _row(facts: Mapping[str, Any]) -> list[str]:
+    from vlockstep.cluster.standing import alive
+
     hosts: dict[str, list[str]] = {"primary": [], "secondary": []}
     cpu = memory = 0.0
-    for replica in _alive(facts):
+    for replica in alive(facts):
         if replica["role"]:
             hosts[replica["role"]].append(replica["host"])
             cpu, memory = cpu + replica["cpu"], memory + replica["memory"]

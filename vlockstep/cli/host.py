@@ -203,6 +203,7 @@ def run(
 def list_(cluster: ClusterOption = None, as_json: JsonOption = False) -> None:
     """List the hosts, how they are and what they run."""
     from vlockstep.cluster.plain import to_plain
+    from vlockstep.cluster.standing import host_state
 
     asked = clusteroptions.operator(cluster)
     status, reports = asked.status(), asked.reports()
@@ -218,7 +219,7 @@ def list_(cluster: ClusterOption = None, as_json: JsonOption = False) -> None:
         rows.append(
             [
                 name,
-                clusteroptions.host_state(name, record, status),
+                host_state(name, record, status),
                 ", ".join(running),
                 f"{cpu:.0f} of {record.cpu:.0f} MIPS",
                 f"{used:.0f} of {record.memory:.0f} MiB",
@@ -247,6 +248,7 @@ def show(name: HostArgument, cluster: ClusterOption = None, as_json: JsonOption 
         ("CPU", f"{found.cpu:.0f} MIPS"),
         ("memory", f"{found.memory:.0f} MiB"),
         ("CPU limit", found.cpu_limit or "none"),
+        ("engine kvm for", ", ".join(found.kvm) or "no guest"),
         ("maintenance", "yes" if found.maintenance else "no"),
     ]
     rows += [(f"datastore {ds}", path) for ds, path in sorted(found.datastores.items())]

@@ -27,43 +27,6 @@ if TYPE_CHECKING:
 MAX_SECONDARIES = 7
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:7700"
 
-EVENTS = {
-    "waiting": "waiting for a secondary at {endpoint}",
-    "joining": "joining the primary at {endpoint}",
-    "started": "the guest runs, protected",
-    "loading": "receiving the state of the guest, which runs",
-    "disk-moved": "the disk {disk} is {path} now",
-    "joined": "another replica has joined: {members} have the guest",
-    "resuming": "the guest is resumed, after {entries} entries of its last owner's log",
-    "not-resumed": "the guest boots, since it cannot be resumed: {reason}",
-    "live": "live as generation {generation}",
-    "following": "following the new primary, generation {generation}",
-    "reached": "the guest stops at {place}, at {position}\n\n{registers}\n\n"
-    "press Enter to go on, or write: memory ADDRESS LENGTH",
-    "memory": "{shown}",
-    "diverged": "{report}",
-    "alone": "going on alone as generation {generation}",
-    "unprotected": "the guest is no longer protected",
-    "protected": "the guest is protected again",
-    "holding": "the guest's outputs wait until another replica has joined",
-    "holding_over": "the guest's outputs do not wait for another replica any more",
-    "network_lost": "network lost",
-    "network_back": "network back",
-    "finished": "the guest has ended with status {status}",
-    "notice": "{text}",
-    "rejected": "rejected: {reason}",
-}
-"""For people."""
-OF_A_LONE_PRIMARY = EVENTS | {
-    "started": "the guest runs",
-    "waiting": "other replicas may join at {endpoint}",
-}
-OF_A_SECONDARY = EVENTS | {
-    "started": "following the primary",
-    "waiting": "waiting for a guest at {endpoint}",
-}
-"""It is ready to, and cannot know whether the primary waits for others before the guest runs."""
-
 
 def primary(
     ctx: typer.Context,
@@ -271,6 +234,7 @@ def replicate(spec: ReplicaSpec, as_json: bool) -> NoReturn:
     from vlockstep.machine.report import GuestError
     from vlockstep.supervise.replica import Replica
     from vlockstep.supervise.specfile import naming
+    from vlockstep.supervise.texts import EVENTS, OF_A_LONE_PRIMARY, OF_A_SECONDARY
 
     lines = EVENTS if spec.secondaries else OF_A_LONE_PRIMARY
     events = output.observer(OF_A_SECONDARY if spec.role == "secondary" else lines, as_json)

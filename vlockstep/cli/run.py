@@ -132,7 +132,7 @@ def run_guest(
 
 def _teller(observe: Callable[[Told], None]) -> Callable[[Told], None]:
     """What befalls a guest that gets replicas is told as it is of a primary's."""
-    from vlockstep.cli.pair import EVENTS
+    from vlockstep.supervise.texts import EVENTS
 
     texts = {name: text for name, text in EVENTS.items() if name not in ("started", "finished")}
     shown: list[EventWriter] = []

@@ -167,25 +167,12 @@ def events(
                 print(_line(event, guest.hello.get("started_as")), flush=True)
 
 
-_TEXTS = {
-    "left": "{reason}",
-    "stopped": "{reason}",
-    "disk-moving": "the disk {disk} moves: {text}, {bytes} of {total} bytes",
-    "switchover": "asked to swap roles: generation {generation} rules {reason}",
-}
-"""Of events that a replica tells in other ways."""
-
-
 def _line(event: Mapping[str, Any], started_as: object) -> str:
-    from vlockstep.cli.pair import EVENTS, OF_A_SECONDARY
+    from vlockstep.supervise.texts import text_of
 
-    name = event["event"]
-    if name == "dropped":
-        return f"{'':8} {'':>6} {event['count']} events are gone"
-    texts = OF_A_SECONDARY if started_as == "secondary" else EVENTS
-    text = {**texts, **_TEXTS}.get(name, name).format(**event)
-    if (name, started_as) == ("started", "unprotected"):
-        text = "the guest runs"
+    text = text_of(event, started_as)
+    if event["event"] == "dropped":
+        return f"{'':8} {'':>6} {text}"
     return f"{output.clock(event['time'])} {event['revision']:>6} {text}".rstrip()
 
 
@@ -247,7 +234,7 @@ class Move:
         def tell(event: dict[str, Any]) -> None:
             text = None if as_json else text_of(event)
             if as_json:
-                output.emit(event)
+                output.emit(event, flush=True)
             elif text is not None:
                 progress.tell(text)
 

@@ -26,5 +26,6 @@ master      what the master does, in rounds
 keeper      Keeper, Local: what every host does
 agent       a host's agent as a process
 operator    Operator: what a person asks
+standing    look: how guests and hosts stand, for people
 sim         clusters in virtual time
 """

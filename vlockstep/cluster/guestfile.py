@@ -53,7 +53,7 @@ from vlockstep.machine.config import (
     check_mtu,
 )
 from vlockstep.machine.cpumodels import check_model
-from vlockstep.machine.engines import AUTO, check
+from vlockstep.machine.engines import AUTO, KVM, check
 from vlockstep.net.attach import check_mac
 from vlockstep.supervise.specfile import naming
 
@@ -139,6 +139,7 @@ class GuestFile:
             frozenset(nic.group for nic in self.nics.values()),
             self.cpu_resources,
             self.memory_resources,
+            kvm=self.engine == KVM,
             ft=self.ft,
             priority=self.priority,
             automation=self.automation,

@@ -67,6 +67,8 @@ class Host:
     """It takes no guest, and is to have none."""
     standby: bool = False
     """It is kept free for the guests of hosts that fail."""
+    kvm: frozenset[str] = frozenset()
+    """CPU models of which guests can run on its processor itself."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class Guest:
     cpu: Allocation = Allocation()
     ram: Allocation = Allocation()
     overhead: float = 64
+    kvm: bool = False
+    """It is to run on the processor itself."""
     ft: bool = False
     """It is to have a secondary."""
     priority: Priority = Priority.MEDIUM

@@ -8,7 +8,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -89,6 +89,21 @@ class Operator:
     def advice(self) -> Advice | None:
         return self._get(ADVICE, Advice)
 
+    def recommended(self, keys: Sequence[str]) -> list[Mapping[str, str]]:
+        """The moves of these recommendations and of those that they need, in their order. What a
+        recommendation needs and is not there is done without anybody's consent."""
+        advice = self.advice()
+        found = advice.recommendations if advice is not None else ()
+        known = {each["key"] for each in found}
+        for each in keys:
+            if each not in known:
+                raise UsageError(f"there is no recommendation {each!r} any more")
+        wanted = {*keys}
+        for advised in reversed(found):
+            if advised["key"] in wanted:
+                wanted.update(advised["prerequisites"])
+        return [m for advised in found if advised["key"] in wanted for m in advised["moves"]]
+
     # Inventories
 
     def hosts(self) -> dict[str, HostRecord]:
@@ -99,6 +114,11 @@ class Operator:
 
     def orders(self) -> dict[str, Order]:
         return self._all(ORDERS, Order)
+
+    def ordered(self) -> set[tuple[str, str]]:
+        """Host and guest of each order."""
+        names = (name.split("/") for name in self._store.list(ORDERS))
+        return {(parts[1], parts[2]) for parts in names if len(parts) == 3}
 
     def guests(self) -> dict[str, GuestRecord]:
         return self._all(GUESTS, GuestRecord)
@@ -186,6 +206,12 @@ class Operator:
         missing = f"there is no guest {name!r}"
         self._change(key(GUESTS, name), GuestRecord, missing, file=changed.to_dict())
         return changed
+
+    def want_protection(self, name: str, wanted: bool) -> None:
+        """Whether the guest is to have a secondary; a task sees to it."""
+        if wanted and not self.config().ft:
+            raise UsageError("fault tolerance is off in this cluster: `cluster set ft=true`")
+        self.set_guest(name, lambda file: replace(file, ft=wanted))
 
     def unregister(self, name: str, delete: bool = False) -> None:
         """Forget a guest that is powered off, and `delete` its folder if that is wanted."""

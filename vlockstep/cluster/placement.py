@@ -186,7 +186,7 @@ class Placement:
     def _lasting_obstacles(self, guest: Guest, host: Host) -> tuple[str, ...]:
         """Those that do not depend on where others are."""
         must = tuple(self._must.get(guest.name, ()))
-        key = (host.name, guest.datastores, guest.networks, guest.cpu_model, must)
+        key = (host.name, guest.datastores, guest.networks, guest.cpu_model, guest.kvm, must)
         if key not in self._lasting:
             self._lasting[key] = tuple(self._compare(guest, host, must))
         return self._lasting[key]
@@ -202,6 +202,11 @@ class Placement:
             yield f"host {host.name} does not have the datastore {name}"
         for name in sorted(guest.networks - host.networks):
             yield f"host {host.name} does not have the network {name}"
+        if guest.kvm and guest.cpu_model not in host.kvm:
+            yield (
+                f"host {host.name} does not offer the engine kvm for the guest's CPU model "
+                f"{guest.cpu_model}"
+            )
         for limit, whose in (
             (host.cpu_limit, f"host {host.name}"),
             (self.cluster.baseline, "the cluster"),

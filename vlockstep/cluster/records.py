@@ -77,7 +77,8 @@ class ClusterRecord:
 class HostRecord:
     """`instance` tells this host from another one of its name; `management` is the endpoint of its
     agent, `address` where others reach its replicas, and `pings` where something accepts
-    connections as long as the host lives. `datastores` are their paths there."""
+    connections as long as the host lives. `datastores` are their paths there. `kvm` are the CPU
+    models of which guests can run on the processor itself."""
 
     name: str
     instance: str
@@ -94,6 +95,7 @@ class HostRecord:
     left: bool = False
     """By all its guests in maintenance: it takes no part in the cluster. The last host does not."""
     standby: bool = False
+    kvm: tuple[str, ...] = ()
 
 
 class Power(StrEnum):
@@ -255,6 +257,14 @@ class ReplicaReport:
     """Entries of its last owner's log after which the guest goes on here."""
     unresumed: str = ""
     """Why it boots instead."""
+    lag_ms: float | None = None
+    """By how much a secondary is behind, as its primary knows; None if it does not."""
+    lag_entries: int = 0
+    channel_bytes: int = 0
+    disk_bytes: int = 0
+    frames: int = 0
+    migration: Mapping[str, Any] = field(default_factory=dict)
+    """What its last event `migrating` told."""
 
     @property
     def begun(self) -> bool:

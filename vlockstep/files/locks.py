@@ -47,6 +47,7 @@ _HELD = {errno.EAGAIN, errno.EACCES}
 _LOCAL = ("9p", "fuse", "virtiofs", "vboxsf")
 """Filesystems of other hosts of whose locks those may know nothing."""
 _PROCESS = uuid.uuid4().hex
+"""With its number, this process: forks share this."""
 
 
 class InUse(HostError):
@@ -67,7 +68,7 @@ class FileLock:
         """None if the file is not locked."""
         self._fd = fd
         self._shared = bool(group)
-        group = group or f"{_PROCESS} {name}"
+        group = group or f"{_PROCESS} {os.getpid()} {name}"
         digest = hashlib.blake2b(os.fsencode(group), digest_size=8).digest()
         number = int.from_bytes(digest, "little") % (1 << _GROUP_BITS)
         self._group = _REGION + number * _GROUP_SIZE

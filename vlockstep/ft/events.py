@@ -165,8 +165,9 @@ class Joined(Event):
 @dataclass(frozen=True)
 class Migrating(Event):
     """How far a migration is: its phase, in words, too, the bytes that were sent, of RAM in so many
-    rounds, by how many entries the destination's execution is behind, and by how many percent the
-    guest is slowed."""
+    rounds, by how many entries the destination's execution is behind, by how many percent the
+    guest is slowed, and for how many milliseconds it would be held by what is left, if that is
+    known."""
 
     name = "migrating"
     phase: str
@@ -175,6 +176,7 @@ class Migrating(Event):
     rounds: int
     lag_entries: int
     throttle: int
+    pause_ms: float | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from vlockstep.errors import LogError, StateError
+from vlockstep.ft.events import Notice
 from vlockstep.ft.gueststate import GuestState
 from vlockstep.ft.handoff import Behind, EntryOutbox, Received, Telling, Visiting
 from vlockstep.ft.lead import ClockLead
@@ -184,7 +185,7 @@ class Guest:
     def run_on(self, state: GuestState) -> Position:
         """From this state, with the RAM that is there, as a secondary's; the position where it is.
         Raises `StateError` if it is not one of this guest."""
-        self.machine.become(state.machine)
+        self._become(state.machine)
         position = self.machine.position
         self._queue.go_on(state.console, state.outputs)
         self._lead = ClockLead(assumed=state.clock[0] - self._host.now())
@@ -290,11 +291,16 @@ class Guest:
         self.machine.memory.clear()
         fill(keyframe, self.machine.memory)
         try:
-            self.machine.become(keyframe.machine)
+            self._become(keyframe.machine)
         except StateError as error:
             raise LogError(
                 f"malformed keyframe before entry {keyframe.sequence} ({error})"
             ) from error
+
+    def _become(self, state: bytes) -> None:
+        self.machine.become(state)
+        if self.machine.fallback:
+            self._host.observe(Notice(f"Unicorn executes the guest: {self.machine.fallback}"))
 
     def _ran_dry(self) -> None:
         """It has executed all there is. The host looks at its progress from time to time."""

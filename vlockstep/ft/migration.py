@@ -116,6 +116,7 @@ class Migration:
         role = "primary" if isinstance(replica.role, Primary) else "secondary"
         self.report = Report(role, LOG if precopy is None else PRECOPY)
         self._precopy = precopy
+        self._expected_pause: int | None = None
         self._replica = replica
         self._target = ""
         """The replica there."""
@@ -189,6 +190,7 @@ class Migration:
             self.report.bytes, self.report.rounds = transfer.bytes, transfer.rounds
             self.report.disk_bytes = transfer.disk_bytes
             self.report.pause, self.report.throttle = transfer.pause, transfer.throttle
+            self._expected_pause = transfer.expected_pause
             self._held = transfer.stands_since
             if transfer.state is not None:
                 self._first = transfer.state.next
@@ -275,6 +277,7 @@ class Migration:
             self.report.rounds,
             lag,
             self.report.throttle,
+            None if self._expected_pause is None else self._expected_pause / MILLISECOND,
         )
         if told != self._last:
             self._last = told

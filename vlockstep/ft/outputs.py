@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from itertools import takewhile
 from typing import NamedTuple, Protocol
 
 from vlockstep.errors import NoRoom
@@ -79,8 +80,8 @@ class OutputQueue:
         now: Callable[[], int],
         background: Background,
         progressed: Callable[[], None],
-        about_to_make: Callable[[Output], None] = lambda output: None,
-        made: Callable[[Output], None] = lambda output: None,
+        about_to_make: Callable[[Output], None] | None = None,
+        made: Callable[[Output], None] | None = None,
     ) -> None:
         self._console = console
         self._disks = disks
@@ -174,13 +175,14 @@ class OutputQueue:
         self._go_on()
 
     def _go_on(self) -> None:
-        while (output := self._head()) is not None:
-            if output.kind in _WAITING:
-                self._busy = True
-                self._background.submit(self._work)
-                return
-            if not self._make(output):
-                return
+        while outputs := self._ready():
+            for output in outputs:
+                if output.kind in _WAITING:
+                    self._busy = True
+                    self._background.submit(self._work)
+                    return
+                if not self._make(output):
+                    return
 
     @property
     def done(self) -> int:
@@ -213,11 +215,12 @@ class OutputQueue:
 
     # Either that thread, or the background while it is busy
 
-    def _head(self) -> Output | None:
-        """The next output if it is permitted, and nobody else is at it."""
+    def _ready(self) -> list[Output]:
+        """The outputs that are permitted, if nobody else is at them."""
         with self._lock:
-            waits = self._busy or self.no_room is not None or not self._permitted
-            return None if waits else self._queue[0]
+            if self._busy or self.no_room is not None or self._closed:
+                return []
+            return [*takewhile(lambda output: output.sequence < self._end, self._queue)]
 
     @property
     def _permitted(self) -> bool:
@@ -233,22 +236,24 @@ class OutputQueue:
             self.making = None
 
     def _make_in_time(self, output: Output) -> bool:
-        self._about_to_make(output)
+        if self._about_to_make is not None:
+            self._about_to_make(output)
         if self._now() >= self._until:
             self.expired = True
             return False
         match output.kind:
+            case Kind.NET_WRITE:
+                self._nics[output.handle].write(output.data)
             case Kind.CONSOLE:
                 self._console.write(output.offset, output.data)
             case Kind.BLOCK_WRITE:
                 self._disks[output.handle].write(output.offset, output.data)
-            case Kind.NET_WRITE:
-                self._nics[output.handle].write(output.data)
         with self._lock:
             self._queue.popleft()
             self.bytes -= output.size
             self._untold += 1
-        self._made(output)
+        if self._made is not None:
+            self._made(output)
         return True
 
     def _work(self) -> None:

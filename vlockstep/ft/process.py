@@ -197,7 +197,8 @@ class Process:
         try:
             while replica.result is None:
                 network.watch(replica.collecting)
-                ready = poller.poll(self._wait(replica, network))
+                wait = self._wait(replica, network)
+                ready = poller.poll(0 if replica.urgent else wait)
                 with self._turning:
                     self._turn(replica, network, {descriptor for descriptor, _ in ready})
         finally:
@@ -396,8 +397,7 @@ class Process:
 
     def hurry(self) -> None:
         if not self._turning.acquire(blocking=False):
-            self.wake()
-            return
+            return  # whose turn it is looks whether it is urgent before it sleeps
         try:
             if self._closed:
                 return

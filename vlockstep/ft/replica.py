@@ -26,7 +26,7 @@ from vlockstep.ft.keyframing import Keyframing
 from vlockstep.ft.links import Links
 from vlockstep.ft.loading import Loading
 from vlockstep.ft.migration import Migration, Report
-from vlockstep.ft.outputs import OutputQueue
+from vlockstep.ft.outputs import Output, OutputQueue
 from vlockstep.ft.places import Stage
 from vlockstep.ft.resumelog import History, ResumeFile, ResumeLog
 from vlockstep.ft.resumepoint import ResumePoints
@@ -39,6 +39,7 @@ from vlockstep.ft.watch import NetworkWatch, ProtectionWatch
 from vlockstep.ft.writesample import WriteSample
 from vlockstep.host.background import Background
 from vlockstep.host.live import LiveWorld
+from vlockstep.machine.basis import PROCESSOR, emulated
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.interface import GuestMachine
 from vlockstep.machine.report import GuestError
@@ -103,8 +104,8 @@ class Replica:
             now=host.now,
             background=host.background("outputs"),
             progressed=host.wake,
-            about_to_make=setting.tear,
-            made=lambda output: self._inject(Stage.RELEASE, output.sequence),
+            about_to_make=None if setting.fault is None else setting.tear,
+            made=None if setting.fault is None else self._made,
         )
         self._config: GuestConfig | None = None
         self._guest: Guest | None = None
@@ -138,6 +139,8 @@ class Replica:
         self._going_live: actions.GoLive | None = None
         self._finishing = False
         self._flush_at = NEVER
+        self._tick_at = 0
+        """When the role has to be told of the time, as it has said last."""
         self._look_at = NEVER
         self._full: int | None = None
         """The first entry whose output waits for room on storage, or did until now."""
@@ -187,6 +190,12 @@ class Replica:
         return self.role.received_entries - executed
 
     @property
+    def urgent(self) -> bool:
+        """The guest's thread wants to be seen, and cannot see to it itself."""
+        guest = self._guest
+        return guest is not None and isinstance(self.role, Primary) and guest.outbox.urgent
+
+    @property
     def collecting(self) -> bool:
         """Whether the host's thread looks after the NICs: it does for a secondary."""
         return self._nics.collecting
@@ -198,8 +207,8 @@ class Replica:
     ) -> None:
         """Wait for so many secondaries, if any, then run the guest, if this replica may own the
         generation after `generation`. So many bytes are `printed` on its console before."""
-        self.role = self._roles.waiting(config, generation, secondaries, printed)
         self._make_guest(config)
+        self.role = self._roles.waiting(config, generation, secondaries, printed)
         self._queue.go_on(printed, ())
 
     def start_resuming(
@@ -207,8 +216,8 @@ class Replica:
     ) -> None:
         """Let the guest execute what its last owner's log says, all of which `file` holds, and go
         on here, if this replica may own the generation after `generation`."""
+        self._make_guest(config, engine=history.engine)
         secondary = self.role = self._roles.resuming(generation, history)
-        self._make_guest(config)
         self._history = history
         self._keep_to_resume(file, history.next)
         keyframe = history.keyframe
@@ -221,8 +230,8 @@ class Replica:
     ) -> None:
         """Own `generation` as the primary, without others, of a guest that runs already: of
         `machine`, in `world`, in another thread. Who runs it there tells of its end."""
-        primary = self.role = self._roles.alone(config, generation)
         self._make_guest(config, machine)
+        primary = self.role = self._roles.alone(config, generation)
         self._begin_log()
         self._host.observe(events.Started())
         self._running.adopt(world)
@@ -242,8 +251,8 @@ class Replica:
 
     def deadline(self) -> int:
         """When to call `turn` at the latest."""
-        waits = [self._flush_at, self._look_at, self._room_at, self._leave_by]
-        times = [self.role.deadline(), *waits]
+        self._tick_at = self.role.deadline()
+        times = [self._tick_at, self._flush_at, self._look_at, self._room_at, self._leave_by]
         if self._migration is not None:
             times.append(self._migration.deadline())
         if self.transfer is not None:
@@ -417,21 +426,24 @@ class Replica:
         if self.result is None and self._guest is not None:
             self._see_guest(self._guest)
 
-    def turn(self) -> None:
-        """See what the guest did, and what time demands."""
+    def turn(self, tick: bool = False) -> None:
+        """See what the guest did, and what time demands. The role is told of the time when it has
+        to be by the last `deadline`, or if it is to `tick`."""
         if self.result is not None:
             return
         if self._guest is not None:
             self._see_guest(self._guest)
-        if self._host.now() >= self._room_at:
+        now = self._host.now()
+        if now >= self._room_at:
             self._room_at = NEVER
             self._queue.retry()
         if self.result is None:
             self._see_outputs()
         if self.result is None:
             self._look_at_network()
-            self._do(lambda: self.role.tick(self._host.now()))
-        if self.result is None and self._host.now() >= self._leave_by:
+            if tick or now >= self._tick_at:
+                self._do(lambda: self.role.tick(self._host.now()))
+        if self.result is None and now >= self._leave_by:
             self._stop(self._leaving, orderly=False)
         self._see_kept()
         self._hang_up()
@@ -597,6 +609,8 @@ class Replica:
         state = loading.complete(rest)
         self._loading = None
         stands = self._running.run_on(state)
+        self._know_basis()
+        secondary.basis = self._roles.basis
         outputs = [output.sequence for output in state.outputs]
         self._host.observe(events.Started())
         self._do(lambda: secondary.loaded(now, rest.next, stands, rest.origin, outputs))
@@ -868,11 +882,23 @@ class Replica:
         assert self._guest is not None
         return self._guest
 
-    def _make_guest(self, config: GuestConfig, machine: GuestMachine | None = None) -> None:
+    def _make_guest(
+        self,
+        config: GuestConfig,
+        machine: GuestMachine | None = None,
+        engine: str | None = None,
+    ) -> None:
         self._config = config
+        setting = replace(self._setting, engine=engine) if engine else self._setting
         self._guest = Guest(
-            self._setting, self._host, config, self._queue, self._nics, self._generation, machine
+            setting, self._host, config, self._queue, self._nics, self._generation, machine
         )
+        self._know_basis()
+
+    def _know_basis(self) -> None:
+        """What the guest's results depend on, now that something executes it."""
+        native, basis = self._running.machine.stops_anywhere, self._setting.basis
+        self._roles.basis = basis if native else emulated(basis)
 
     def _start(self, data: dict[str, Any]) -> None:
         primary = isinstance(self.role, Primary)
@@ -904,7 +930,15 @@ class Replica:
         self._setting.check(config, runs)
         for doubt in self._setting.verify_shared(data.get("tokens"), moved):
             self._notice(doubt)
-        self._make_guest(config)
+        engine = self._setting.engine_beside(data.get(PROCESSOR))
+        if engine != self._setting.engine:
+            self._notice(
+                "Unicorn executes the guest: another replica runs it on a processor "
+                f"{data[PROCESSOR]}, which is unlike this host's"
+            )
+        self._make_guest(config, engine=engine)
+        assert isinstance(self.role, Secondary)
+        self.role.basis = self._roles.basis
 
     def _fail(self, error: VlockstepError) -> None:
         """This replica cannot follow."""
@@ -1055,7 +1089,7 @@ class Replica:
                 self._host.background("log"),
                 self._notice,
                 self._setting.image.path,
-                self._setting.basis_of(self._config),
+                self._roles.basis,
             )
             if self._setting.keyframes is not None:
                 self._begin_keyframes(self._log, self._setting.keyframes)
@@ -1141,6 +1175,7 @@ class Replica:
             self._history = None
             self._forget_others()
         kept = self._kept_to = None if self._resumable is None else self._resumable.kept
+        self._know_basis()
         primary = self.role = self._roles.live(action, secondary, self._config, kept)
         self._host.observe(events.Live(action.generation, bool(action.members)))
         self._do(lambda: primary.begin(now))
@@ -1182,6 +1217,9 @@ class Replica:
             self._log.keep(self._host.now(), batches)
         if self._resumable is not None:
             self._resumable.keep(self._host.now(), batches)
+
+    def _made(self, output: Output) -> None:
+        self._inject(Stage.RELEASE, output.sequence)
 
     def _inject(self, stage: Stage, entry: int) -> None:
         if self._setting.fault is not None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from vlockstep.ft.keptlog import split
 from vlockstep.ft.resumelog import History
 from vlockstep.machine.basis import Basis, basis, disagreement
 from vlockstep.machine.config import GuestConfig
+from vlockstep.machine.engines import AUTO, UNICORN, choose, processor
 from vlockstep.machine.position import MAX_COUNT
 from vlockstep.machine.state import MachineState
 from vlockstep.protocol.journal import Batch
@@ -46,13 +48,13 @@ class Unresumable(LogError):
 
 class ResumeDirectory:
     """Those of a guest; this replica's is called by its `instance`, and has the path of the `image`
-    for people. Guests that are prepared for it run on the `processor` itself, if one is told."""
+    for people. `engine`, of `engines.CHOICES`, is what the replica executes its guest with."""
 
     def __init__(
-        self, directory: Path, instance: str, image: Path | None, processor: str = ""
+        self, directory: Path, instance: str, image: Path | None, engine: str = AUTO
     ) -> None:
         self._directory = directory
-        self._processor = processor
+        self._engine = engine
         self._instance = instance
         self._image = image
         self._others: list[Path] = []
@@ -71,20 +73,21 @@ class ResumeDirectory:
 
     def begin(self, config: GuestConfig, printed: int) -> LogFile:
         """Raises `HostError`."""
-        return self._begin(config, printed, 0)
+        return self._begin(config, _basis(choose(self._engine, config)), printed, 0)
 
-    def _begin(self, config: GuestConfig, printed: int, first: int) -> LogFile:
+    def _begin(self, config: GuestConfig, here: Basis, printed: int, first: int) -> LogFile:
         try:
             self._directory.mkdir(exist_ok=True)
             sync(self._directory.parent)
         except OSError as error:
             raise HostError(f"cannot make {self._directory}: {error.strerror}") from error
-        path, here = self._path(self._instance), self._basis(config)
-        return LogFile(path, config, self._image, here, printed, first)
+        return LogFile(self._path(self._instance), config, self._image, here, printed, first)
 
     def take_over(self, owner: str, config: GuestConfig) -> tuple[LogFile, History]:
-        """Begin with all that the log of `owner` holds, which is silent for good. Raises
-        `Unresumable`, or `HostError` where it may be possible another time."""
+        """Begin with all that the log of `owner` holds, which is silent for good. Its guest was
+        configured by `config`, but may be prepared for KVM though that is not: it stays so, in
+        `LogFile.config`. Raises `Unresumable`, or `HostError` where it may be possible another
+        time."""
         path = self._path(owner)
         try:
             path.open("rb").close()
@@ -93,8 +96,8 @@ class ResumeDirectory:
         except OSError as error:
             raise HostError(f"cannot read the log {path}: {error.strerror}") from error
         try:
-            with closing(_Past(path, config, self._basis(config))) as past:
-                file = self._begin(config, past.printed, past.first)
+            with closing(_Past(path, config, self._engine)) as past:
+                file = self._begin(past.config, _basis(past.engine), past.printed, past.first)
                 try:
                     file.write(past.batches())
                     if not past.next:
@@ -115,9 +118,6 @@ class ResumeDirectory:
             raise HostError(f"cannot read the log {path}: {error.strerror}") from error
         return file, past.history(file.path, keyframe)
 
-    def _basis(self, config: GuestConfig) -> Basis:
-        return basis(self._processor if config.sites is not None else "")
-
     def _path(self, instance: str) -> Path:
         return self._directory / f"{instance}{_SUFFIX}"
 
@@ -136,8 +136,8 @@ class LogFile:
         first: int = 0,
     ) -> None:
         self.path = path
+        self.config = config
         self._basis = basis
-        self._config = config
         self._image = image
         self._printed = printed
         self._writer = LogWriter(path, config, image, first, basis)
@@ -163,7 +163,7 @@ class LogFile:
     def renew(self, keyframe: Keyframe, since: int) -> LogFile:
         path = self.path.with_name(f"{self.path.stem}{_NEXT_SUFFIX}")
         file = LogFile(
-            path, self._config, self._image, self._basis, self._printed, keyframe.sequence
+            path, self.config, self._image, self._basis, self._printed, keyframe.sequence
         )
         try:
             file.note_released(keyframe.sequence)
@@ -217,7 +217,7 @@ class _Past:
     """Reads what an owner has left: raises `LogError` if that is not of this guest, or damaged. Of
     what was written last a part may be missing; nothing that needed it was released."""
 
-    def __init__(self, path: Path, config: GuestConfig, here: Basis) -> None:
+    def __init__(self, path: Path, config: GuestConfig, engine: str) -> None:
         self.first = self.next = self.released = self.printed = 0
         self._ended: int | None = None
         self._outputs: deque[int] = deque()
@@ -226,9 +226,16 @@ class _Past:
         self._path = path
         self._log = LogReader(path, self._noted)
         try:
-            if self._log.version != VERSION or self._log.config != config:
+            self.config = self._log.config
+            sites = self.config.sites if config.sites is None else config.sites
+            known = replace(config, sites=sites)
+            if self._log.version != VERSION or self.config != known:
                 raise LogError(f"{path} is the log of another guest, or of one that was set anew")
-            unlike = disagreement(self._log.basis, here, "the owner before", "this host")
+            self.engine = choose(engine, self.config)
+            unlike = self._unlike()
+            if unlike and engine == AUTO:
+                self.engine = UNICORN
+                unlike = self._unlike()
             if unlike:
                 raise LogError(f"{path} cannot be followed here: {unlike}")
             self._contents = self._log.contents()
@@ -238,6 +245,10 @@ class _Past:
         except BaseException:
             self.close()
             raise
+
+    def _unlike(self) -> str:
+        here = _basis(self.engine)
+        return disagreement(self._log.basis, here, "the owner before", "this host")
 
     def batches(self) -> Iterator[Batch]:
         """To be read once, to the end."""
@@ -280,6 +291,7 @@ class _Past:
             self.printed,
             lambda: _entries(path, first),
             keyframe,
+            self.engine,
         )
 
     def close(self) -> None:
@@ -304,6 +316,10 @@ class _Past:
             self._keyframe = _keyframe(fields.get("keyframe"))
             if self._keyframe.sequence > self.released:
                 raise LogError("malformed note (a keyframe behind what was released)")
+
+
+def _basis(engine: str) -> Basis:
+    return basis(processor(engine))
 
 
 def _count(value: object) -> int:

@@ -77,7 +77,8 @@ class ResumeFile(Protocol):
 class History:
     """What the log of a guest's last owner says: all entries before `next`. Those before `released`
     have no output that was not made; of the others `outputs` have one. The guest `ended` with that
-    entry, if it did. So much text was `printed` on its console before it booted."""
+    entry, if it did. So much text was `printed` on its console before it booted. Only `engine`
+    executes it as its owner did, if that is not None."""
 
     next: int
     released: int
@@ -88,6 +89,7 @@ class History:
     """From the first one on, or from that of the keyframe."""
     keyframe: Keyframe | None = None
     """At which it can go on here."""
+    engine: str | None = None
 
 
 class ResumeStore(Protocol):

@@ -26,6 +26,7 @@ class Roles:
         self._instance = instance
         self.hold = setting.hold
         """That of a primary."""
+        self.basis = setting.first_basis
 
     def waiting(
         self, config: GuestConfig, generation: int, secondaries: int, printed: int
@@ -41,7 +42,7 @@ class Roles:
             guest=self._setting.guest,
             secondaries=secondaries,
             endpoint=self._host.endpoint,
-            basis=self._setting.basis_of(config),
+            basis=self.basis,
             kept=None if self._setting.resume is None else 0,
         )
         primary.hold = self.hold
@@ -61,7 +62,7 @@ class Roles:
             self._host.now(),
             guest=self._setting.guest,
             endpoint=self._host.endpoint,
-            basis=self._setting.basis,
+            basis=self.basis,
             awaits=awaits,
         )
 
@@ -74,7 +75,7 @@ class Roles:
             self._host.now(),
             guest=self._setting.guest,
             endpoint=self._host.endpoint,
-            basis=self._setting.basis,
+            basis=self.basis,
             generation=generation,
             next=history.next,
             released=history.released,
@@ -99,7 +100,7 @@ class Roles:
             self._host.now(),
             guest=self._setting.guest,
             endpoint=self._host.endpoint,
-            basis=self._setting.basis_of(config),
+            basis=self.basis,
             members={member: secondary.members.get(member, "") for member in action.members},
             former=secondary.former,
             left=secondary.left,
@@ -124,7 +125,7 @@ class Roles:
             self._host.now(),
             guest=self._setting.guest,
             endpoint=self._host.endpoint,
-            basis=self._setting.basis,
+            basis=self.basis,
             generation=action.generation,
             owner=action.owner,
             members=primary.ruling().members,

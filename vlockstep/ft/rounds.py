@@ -86,6 +86,10 @@ class Rounds(Protocol):
     def copied(self, size: int, time: int) -> None:
         """Bytes were copied in memory, in so many nanoseconds."""
 
+    def pause(self, left: int) -> int | None:
+        """For how many nanoseconds so many bytes would hold the guest; None if that is not known
+        yet."""
+
 
 class Throttle:
     """Lets a guest stand for so many `percent` of the time."""
@@ -146,6 +150,9 @@ class CopiedRest:
         self._copied += size
         self._copying += time
 
+    def pause(self, left: int) -> int | None:
+        return left * self._copying // max(1, self._copied)
+
     @property
     def _limit(self) -> int:
         """Bytes that can be copied within the pause."""
@@ -192,6 +199,9 @@ class SentRest:
         return much
 
     def copied(self, size: int, time: int) -> None: ...
+
+    def pause(self, left: int) -> int | None:
+        return left * self._time // self._size if self._size else None
 
     def _fits(self, left: int) -> bool:
         """It can be sent within the downtime."""

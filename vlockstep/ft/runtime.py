@@ -19,10 +19,10 @@ from vlockstep.host.background import Background
 from vlockstep.host.devices import DiskCounters
 from vlockstep.host.live import BlockDevice, Console, Continuation, NetDevice
 from vlockstep.host.mirror import MirroredDisk, Storage
-from vlockstep.machine.basis import Basis, basis, emulated
+from vlockstep.machine.basis import PROCESSOR, Basis, alike, basis, undecided
 from vlockstep.machine.config import BlockConfig, GuestConfig, NetConfig
 from vlockstep.machine.cpumodels import check_limit
-from vlockstep.machine.engines import AUTO
+from vlockstep.machine.engines import AUTO, UNICORN
 from vlockstep.machine.image import Image
 from vlockstep.machine.interface import GuestMachine, Probe
 from vlockstep.net.attach import check_room
@@ -86,7 +86,8 @@ class Runtime(Protocol):
 
     def hurry(self) -> None:
         """From the guest's thread, as `wake`, but sooner: `send_off` may be called before this
-        returns, unless another thread is in a turn."""
+        returns. If another thread is in a turn, that looks before it sleeps whether the replica is
+        `urgent`."""
 
     def look_around(self, place: str, machine: Probe) -> None:
         """From the guest's thread: it is at a place where it was to stop. May wait."""
@@ -136,7 +137,7 @@ class Setting:
     until its own has come to `resume_limit` bytes. That gets keyframes: when it has grown by
     `resume_growth` bytes, and `resume_interval` ns after the one before. `settle` lets what was
     released be there whatever befalls this host; it raises `HostError`. All replicas need the same
-    `basis`."""
+    `basis`, which has a processor unless `engine` is none that runs guests on it."""
 
     image: Image
     console: Console
@@ -168,9 +169,16 @@ class Setting:
     settle: Callable[[], None] = lambda: None
     basis: Basis = field(default_factory=basis)
 
-    def basis_of(self, config: GuestConfig) -> Basis:
-        """That of the guest with this configuration."""
-        return self.basis if config.sites is not None else emulated(self.basis)
+    @property
+    def first_basis(self) -> Basis:
+        """While it is not known whether the guest is to run on the processor itself."""
+        return undecided(self.basis) if self.engine == AUTO else self.basis
+
+    def engine_beside(self, processor: object) -> str:
+        """What executes a guest that others run on a processor of that name, if it is one."""
+        own = self.basis.get(PROCESSOR)
+        unlike = own and isinstance(processor, str) and processor and not alike(own, processor)
+        return UNICORN if unlike and self.engine == AUTO else self.engine
 
     def tear(self, output: Output) -> None:
         """An output is about to be made: if the fault's place is in the midst of it, make half of

@@ -143,6 +143,8 @@ class Transfer:
         """As it was taken."""
         self.bytes = self.rounds = self.pause = 0
         """Bytes of RAM sent, rounds, and nanoseconds for which the guest was held to be copied."""
+        self.expected_pause: int | None = None
+        """Nanoseconds for which what was left after the last round would hold the guest."""
         self.stands_since: int | None = None
         """Since when the guest stands, if it is to stand."""
         self.disk_bytes = 0
@@ -289,7 +291,9 @@ class Transfer:
     def _next_round(self) -> None:
         ranges = self._dirty.scan()
         left, now = self._left(ranges), self._now()
-        if self._rounds.over(now, Round(self._got, now - self._began, left, self.rounds)):
+        over = self._rounds.over(now, Round(self._got, now - self._began, left, self.rounds))
+        self.expected_pause = self._rounds.pause(left)
+        if over:
             self._pending = ranges
             if not self._rounds.stays:
                 self._room = _touched(left + left // 4)

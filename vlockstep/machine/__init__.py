@@ -23,6 +23,7 @@ Its execution
     engine          Engine, EngineLimit: what executes a guest's instructions
     engines         choose, make: which of the two a guest gets
     unicornengine   UnicornEngine: the CPU in Unicorn, everywhere
+    erratahooks     ErrataHooks: stops before what Unicorn may get wrong
     kvm             the CPU on Linux' KVM, at the processor's own speed
     sites           Site: an instruction at which KVM cannot stop, and the trap in its place
     sitefinder      find, check: where an image has such instructions

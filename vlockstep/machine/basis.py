@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 Basis = Mapping[str, str]
 """By name: `architecture` of the host, version of `unicorn`, digest of `results`, and the
-`processor` if a guest may run on that itself."""
+`processor` if the guest is to run on that itself: its vendor and family, which must be like, model
+and stepping. It is a `candidate` if the guest may run there or be emulated."""
 NOWHERE: Basis = {}
 """That of roles without machines."""
 
@@ -34,7 +35,7 @@ _UNLIKE = {
     "results": "x87 instructions give other results at {who} ({here}) than at {other} ({there}): "
     "take hosts with like processors and C libraries",
 }
-_PROCESSOR = "processor"
+PROCESSOR, _CANDIDATE = "processor", "candidate"
 _UNLIKE_PROCESSORS = (
     "{who} runs the guest on a processor {here}, {other} on {there}: take hosts with like "
     "processors, or the engine unicorn on one of them"
@@ -77,12 +78,24 @@ def disagreement(here: Basis, there: Basis, who: str, other: str) -> str:
         found = [which.get(name, "unknown") for which in (here, there)]
         if found[0] != found[1]:
             return unlike.format(who=who, here=found[0], other=other, there=found[1])
-    processors = [which.get(_PROCESSOR, "") for which in (here, there)]
-    if all(processors) and processors[0] != processors[1]:
+    processors = [which.get(PROCESSOR, "") for which in (here, there)]
+    if all(processors) and not alike(*processors):
         return _UNLIKE_PROCESSORS.format(
             who=who, here=processors[0], other=other, there=processors[1]
         )
     return ""
+
+
+def alike(processor: str, other: str) -> bool:
+    """Whether they have like results: vendor and family are the same."""
+    return processor.partition(" model ")[0] == other.partition(" model ")[0]
+
+
+def processor_of(*replicas: Basis) -> str:
+    """The one on which the guest of these, which may have it together, runs or may run; "" if there
+    is none."""
+    found = (basis.get(PROCESSOR) or basis.get(_CANDIDATE) for basis in replicas)
+    return next(filter(None, found), "")
 
 
 def basis(processor: str = "") -> dict[str, str]:
@@ -94,12 +107,21 @@ def basis(processor: str = "") -> dict[str, str]:
         "unicorn": unicorn.__version__,
         "results": _results(),
     }
-    return found | {_PROCESSOR: processor} if processor else found
+    return found | {PROCESSOR: processor} if processor else found
 
 
 def emulated(basis: Basis) -> Basis:
     """The one of a guest that runs on no processor itself."""
-    return {name: value for name, value in basis.items() if name != _PROCESSOR}
+    return {name: value for name, value in basis.items() if name != PROCESSOR}
+
+
+def undecided(basis: Basis) -> Basis:
+    """The one of a guest that runs on the processor itself, or not, as others need it."""
+    return {_CANDIDATE if name == PROCESSOR else name: value for name, value in basis.items()}
+
+
+def running_on(basis: Basis, processor: str) -> Basis:
+    return {**basis, PROCESSOR: processor} if processor else emulated(basis)
 
 
 class _NoExits:

@@ -48,7 +48,7 @@ def boot(image: Image, config: GuestConfig, memory: Memory) -> BootState:
     for site in config.sites or ():
         memory.write(site.address, site.trap)
     memory.read_only = [(s.address, s.end) for s in image.segments if not s.writable]
-    memory.packer("<QQQ")(GDT, 0, CODE_DESCRIPTOR, DATA_DESCRIPTOR)
+    write_gdt(memory)
     segments = [(s.address, s.end, s.writable, s.executable) for s in image.segments]
     cr3 = paging.build(memory, segments, image.executable_heap)
     memory.packer("<QQQQQIIQ")(
@@ -87,6 +87,10 @@ def _manifest(image: Image, config: GuestConfig) -> bytes:
         name = device.name.encode()
         entries.append(struct.pack("<68sI16s8xB7x", name, device.kind, detail, device.handle > 0))
     return b"".join(entries)
+
+
+def write_gdt(memory: Memory) -> None:
+    memory.packer("<QQQ")(GDT, 0, CODE_DESCRIPTOR, DATA_DESCRIPTOR)
 
 
 def check_devices(image: Image, config: GuestConfig) -> None:

@@ -23,14 +23,15 @@ alone.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from signal import Signals
 from typing import Any
 
-from vlockstep.errors import HostError, UsageError
-from vlockstep.machine import engines, exceptions, paging
+from vlockstep.errors import HostError, StateError, UsageError
+from vlockstep.machine import engines, exceptions, paging, sitefinder
 from vlockstep.machine.blockcounter import COUNT, NEVER, TARGET
 from vlockstep.machine.boot import boot
 from vlockstep.machine.breakpoints import Breakpoints
@@ -63,10 +64,12 @@ GUEST_ERROR_STATUS = 1
 
 NO_WORLD: Any = None
 """That of a machine which has not run yet."""
+_WORD = (1 << 64) - 1
 _INTERRUPT_FLAG = 1 << 9
 _SYSCALL_ENABLE = 1
 _SELF_LOOP = re.compile(rb"\xeb\xfe|\xf3\x90\xeb\xfc")
 """`jmp .`, and `pause` with a jump back to it: without interrupts, nothing follows them."""
+_MOST_VISITORS = 16
 _MAX_SELF_LOOPS = 256
 """In one segment. Each of them costs memory, and time when blocks are translated."""
 
@@ -85,31 +88,18 @@ class Execution:
     ) -> None:
         self.image = image
         self.config = config
-        self.engine_name = engine
         self.memory = memory
-        exits = Exits(
-            self._out,
-            self._in,
-            self._counter,
-            self._exception,
-            self._system_call,
-            self._boundary,
-            self._erratum,
-        )
-        start = boot(image, config, memory)
-        self.engine = engines.make(engine, memory, config.cpu, start, exits, native)
-        for segment in image.segments:
-            if segment.executable:
-                for match in islice(_SELF_LOOP.finditer(segment.data), _MAX_SELF_LOOPS):
-                    self.engine.watch_block(segment.address + match.start(), self._spinning)
+        self._start = boot(image, config, memory)
+        self._native = native
+        if engine == engines.KVM:
+            sitefinder.check_whole(image, config)
+        self._put_on(engine)
         self._random: dict[int, RandomRead] = {}
         self._by_port = Hypercalls(self, image, config).by_port
         if config.sites is not None:
             traps = Traps(self, image, config)
             self._by_port |= traps.by_port
             self._random = traps.random
-        self._delivery = Delivery(self.engine, memory)
-        self._repairs = Repairs(self.engine, MODELS[config.cpu], self._read_as_guest)
         self.core_directory: Path | None = None
         self.on_touch: Callable[[Position], None] | None = None
         """Called whenever something else than the CPU may have written to RAM, with the boundary of
@@ -141,7 +131,7 @@ class Execution:
         self._repair: Repair | None = None
         self._pending: int | None = None
         self._breakpoints = Breakpoints()
-        self._visitor: Callable[[], None] | None = None
+        self._visitors: deque[Callable[[], None]] = deque()
         self._attentive = self._always_count
         self.switched_behind: int | None = None
         """The last exit that has switched the timer on or off. The engine stops behind it, and
@@ -149,6 +139,27 @@ class Execution:
         self._boundary_wanted = False
         self._interrupted_at: Position | None = None
         self._begun = self._touched = BOOT
+
+    def _put_on(self, engine: str) -> None:
+        """Make that its engine, with a CPU that has just booted."""
+        self.engine_name = engine
+        exits = Exits(
+            self._out,
+            self._in,
+            self._counter,
+            self._exception,
+            self._system_call,
+            self._boundary,
+            self._erratum,
+        )
+        model = self.config.cpu
+        self.engine = engines.make(engine, self.memory, model, self._start, exits, self._native)
+        for segment in self.image.segments:
+            if segment.executable:
+                for match in islice(_SELF_LOOP.finditer(segment.data), _MAX_SELF_LOOPS):
+                    self.engine.watch_block(segment.address + match.start(), self._spinning)
+        self._delivery = Delivery(self.engine, self.memory)
+        self._repairs = Repairs(self.engine, MODELS[model], self._read_as_guest)
 
     # State
 
@@ -187,14 +198,15 @@ class Execution:
     def registers(self) -> Registers:
         """Behind an exit, RIP is that of the next instruction."""
         registers = self.engine.registers()
-        across = self.config.sites is not None
+        if self.config.sites is not None and registers.kin is None:
+            registers = Registers(registers, kin="")
         if self._where is not Where.BEHIND:
-            return Registers(registers, across) if across else registers
+            return registers
         rip = registers["rip"] + instruction_length(registers["rip"], self.read_virtual)
-        return Registers({**registers, "rip": rip}, across)
+        return Registers({**registers, "rip": rip}, registers.kin)
 
     def read_virtual(self, address: int, length: int) -> bytes:
-        return paging.read(self.memory, self.engine["cr3"], address & (1 << 64) - 1, length)
+        return paging.read(self.memory, self.engine["cr3"], address & _WORD, length)
 
     def _read_as_guest(self, address: int, length: int) -> bytes:
         """Less where the guest may not read at its privilege."""
@@ -278,17 +290,21 @@ class Execution:
     def visit(self, action: Callable[[], None]) -> None:
         """Call `action` in the guest's thread, where its state can be taken: soon if it
         `stops_anywhere`, at the next block boundary if it counts blocks, behind the next exit
-        otherwise, or in a call of its World that waits and lets it in. Not more than one at a time;
-        from any thread."""
-        self._visitor = action
+        otherwise, or in a call of its World that waits and lets it in. Of several, each is called
+        in its turn, and one that waits already not twice. Raises `StateError` if too many wait.
+        From any thread."""
+        waiting = tuple(self._visitors)
+        if action not in waiting:
+            if len(waiting) >= _MOST_VISITORS:
+                raise StateError("too many wait to look at the guest: try it later")
+            self._visitors.append(action)
         self._attentive = True
         self.kick()
 
     def let_in(self) -> None:
         """Call what is to be called in the guest's thread, if anything is. By its World."""
-        action, self._visitor = self._visitor, None
-        if action is not None:
-            action()
+        for _ in range(len(self._visitors)):
+            self._visitors.popleft()()
 
     def replace_world(self, world: World) -> None:
         """From the next exit on, or from the one that now waits, ask `world`.
@@ -508,7 +524,7 @@ class Execution:
                 self.engine.stop_after_block()
         elif not counting and not self._breakpoints:
             self._attentive = False
-            if self._visitor is not None:  # who came meanwhile
+            if self._visitors:  # who came meanwhile
                 self._attentive = True
 
     # Stops
@@ -525,7 +541,7 @@ class Execution:
             self._deliver(exceptions.INVALID_OPCODE)
         elif (
             self._raised == exceptions.INVALID_OPCODE
-            and (read := self._random.get(self.engine["rip"])) is not None
+            and (read := self._trapped_random()) is not None
             and not self.engine.take_exception()[1]  # by an INT before it
         ):
             self._read_random(read)
@@ -553,13 +569,23 @@ class Execution:
         """#UD, unless the guest's CPU has the instruction though Unicorn's does not: then it is an
         exit, served at a stop, behind which there is a boundary."""
         code = self.read_virtual(self.engine["rip"], LONGEST_INSTRUCTION)
-        read = self._random.get(self.engine["rip"])
+        read = self._trapped_random()
         if read is None and self.engine.in_long_code:
             read = decode(code)
         if read is None or read.feature not in MODELS[self.config.cpu]:
             self._deliver(exceptions.INVALID_OPCODE)
         else:
             self._read_random(read)
+
+    def _trapped_random(self) -> RandomRead | None:
+        """What stood in the place of the trap at RIP, by whatever mapping the guest has come to it;
+        None if there is none."""
+        rip, cr3 = self.engine["rip"], self.engine["cr3"]
+        try:
+            first, second = (paging.translate(self.memory, cr3, rip + at & _WORD) for at in (0, 1))
+        except paging.PageFault:
+            return None
+        return self._random.get(first) if second == first + 1 else None
 
     def _read_random(self, read: RandomRead) -> None:
         self._where = Where.EXIT
@@ -636,7 +662,7 @@ class Execution:
             stop = min(NEVER if stop is None else stop, blocks)
         if stop is not None:
             self.engine.words[TARGET] = stop
-        if self._visitor is not None or self._boundary_wanted:
+        if self._visitors or self._boundary_wanted:
             self.kick()
 
     def _interruptible(self) -> bool:
@@ -645,7 +671,7 @@ class Execution:
         return bool(self.engine["rflags"] & _INTERRUPT_FLAG) and not self.engine.in_shadow()
 
     def _check_breakpoints(self) -> None:
-        if self._visitor is not None and not (self.engine.counting and self._where is Where.BEHIND):
+        if self._visitors and not (self.engine.counting and self._where is Where.BEHIND):
             self.let_in()
         if self._breakpoints:
             self._breakpoints.reach(self.position)

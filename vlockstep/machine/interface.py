@@ -63,6 +63,7 @@ class GuestMachine(Probe, Protocol):
     core_directory: Path | None
     outcome: Outcome | None
     exits: int
+    fallback: str
 
     @property
     def counting(self) -> bool: ...

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Self
 
 from vlockstep.errors import StateError, UsageError
-from vlockstep.machine import dirty, engines, sitefinder
+from vlockstep.machine import dirty, engines
 from vlockstep.machine.blockcounter import COUNT
+from vlockstep.machine.boot import GDT, GDT_LIMIT, write_gdt
 from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.dirty import DirtyPages
+from vlockstep.machine.engine import EngineLimit
 from vlockstep.machine.execution import NO_WORLD, Execution
 from vlockstep.machine.image import Image
 from vlockstep.machine.memory import Memory
@@ -24,7 +26,9 @@ class Machine(Execution):
 
     `count_blocks` keeps counting on from the start, for breakpoints between exits. `native=False`
     counts in Python instead of machine code, ten times slower and just as exact. `engine` is one of
-    `engines.CHOICES`; who counts blocks has Unicorn. `memory` is that it boots in, if not its own.
+    `engines.CHOICES`; who counts blocks has Unicorn. If it is `auto`, a state that needs Unicorn
+    gets that, whatever the guest had: `fallback` then says why. `memory` is that it boots in, if
+    not its own.
     """
 
     def __init__(
@@ -43,8 +47,8 @@ class Machine(Execution):
                 f"({image.digest[:12]}, expected {config.image_digest[:12]})"
             )
         chosen = engines.choose(engine, config, count_blocks)
-        if chosen == engines.KVM:
-            sitefinder.check_whole(image, config)
+        self._adapts = engine == engines.AUTO
+        self.fallback = ""
         memory = memory or Memory(config.memory)
         try:
             super().__init__(image, config, memory, count_blocks, native, chosen)
@@ -153,10 +157,31 @@ class Machine(Execution):
             raise StateError(
                 f"the state is one of another guest than {self.image.name} as configured"
             )
+        try:
+            self._take(state)
+        except (StateError, EngineLimit) as error:
+            if not self._adapts or self.engine_name == engines.UNICORN:
+                raise
+            self.fallback = str(error)
+            self._fall_back()
+            self._take(state)
+
+    def _take(self, state: MachineState) -> None:
         self.engine.load(state.cpu)
         self._where = state.where
         self.exits, self.engine.words[COUNT] = state.position
         self._timed, self._timer = state.timed, state.timer
         self._delivery.handler, self._delivery.unreached = state.handler, state.unreached
         self._attentive = True
-        self.engine.counting = self._always_count or self._timed
+        refused = (
+            self._timer[0] > 0 and self.stops_anywhere
+        )  # a timer that it is about to count for
+        self.engine.counting = self._always_count or self._timed or refused
+
+    def _fall_back(self) -> None:
+        """To Unicorn, which boots by the GDT that is in RAM."""
+        self.engine.close()
+        kept = self.memory.peek(GDT, GDT_LIMIT + 1)
+        write_gdt(self.memory)
+        self._put_on(engines.UNICORN)
+        self.memory.write(GDT, kept)

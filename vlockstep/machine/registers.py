@@ -51,19 +51,24 @@ ACROSS_ENGINES = {
     **dict.fromkeys(("fip", "fcs", "fdp", "fds", "fop", "ds", "es", "fs", "gs"), 0),
 }
 """Bits that every engine has alike; of registers that are not named, all."""
+ON_ONE_PROCESSOR = dict.fromkeys(("fip", "fcs", "fdp", "fds", "fop"), 0)
+"""Those that a guest has again which the same processor executes again: some lose the rest when
+Linux switches threads."""
+_DIGEST, _KIN = 16, 8
 
 
 class Registers(Mapping[str, int]):
     """The registers of a guest at one position, by name: `registers["rip"]`, `registers.rip`.
 
     Two are equal if all their registers are; if one is of a guest that may change between engines,
-    if all are but for what `ACROSS_ENGINES` leaves out. `assert a == b` in pytest shows the
-    difference.
+    which has a `kin`, if all are but for what `ACROSS_ENGINES` leaves out. If both have the same
+    `kin`, the processor that alone has executed the guest from boot on, only `ON_ONE_PROCESSOR`
+    leaves something out; "" is none's. `assert a == b` in pytest shows the difference.
     """
 
-    def __init__(self, values: Mapping[str, int], across: bool = False) -> None:
+    def __init__(self, values: Mapping[str, int], kin: str | None = None) -> None:
         self._values = dict(values)
-        self._across = across
+        self.kin = kin
 
     def __getitem__(self, name: str) -> int:
         return self._values[name]
@@ -83,32 +88,36 @@ class Registers(Mapping[str, int]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Registers):
             return False
-        across = self._across or other._across
-        return self._compared(across) == other._compared(across)
+        masks = self._masks(other)
+        return self._compared(masks) == other._compared(masks)
 
     def __hash__(self) -> int:
-        return hash(self.digest())
+        return hash(_digest(self._compared(ACROSS_ENGINES)))
 
     def difference(self, other: Registers) -> dict[str, tuple[int, int]]:
         """The registers that differ, each as (ours, theirs)."""
-        across = self._across or other._across
-        theirs = other._compared(across)
+        masks = self._masks(other)
+        theirs = other._compared(masks)
         return {
             name: (self[name], other[name])
-            for name, value in self._compared(across).items()
+            for name, value in self._compared(masks).items()
             if value != theirs[name]
         }
 
     def digest(self) -> bytes:
-        """16 bytes that are equal for equal registers."""
-        values = self._compared(self._across)
-        text = ",".join(f"{name}={value:x}" for name, value in values.items())
-        return hashlib.blake2b(text.encode(), digest_size=16).digest()
+        """16 bytes, or 40 of a guest with a processor, for `agree`."""
+        common = _digest(self._compared({} if self.kin is None else ACROSS_ENGINES))
+        if not self.kin:
+            return common
+        kin = hashlib.blake2b(self.kin.encode(), digest_size=_KIN).digest()
+        return common + kin + _digest(self._compared(ON_ONE_PROCESSOR))
 
-    def _compared(self, across: bool) -> dict[str, int]:
-        if not across:
-            return self._values
-        masks = ACROSS_ENGINES
+    def _masks(self, other: Registers) -> Mapping[str, int]:
+        if self.kin is None and other.kin is None:
+            return {}
+        return ON_ONE_PROCESSOR if self.kin and self.kin == other.kin else ACROSS_ENGINES
+
+    def _compared(self, masks: Mapping[str, int]) -> dict[str, int]:
         return {n: v & masks[n] if n in masks else v for n, v in self._values.items()}
 
     def to_dict(self) -> dict[str, Any]:
@@ -139,6 +148,17 @@ class Registers(Mapping[str, int]):
 
     def __repr__(self) -> str:
         return f"<Registers rip={self['rip']:#x} digest={self.digest().hex()[:8]}>"
+
+
+def agree(digest: bytes, other: bytes) -> bool:
+    """Whether registers of one guest with these digests are equal."""
+    exact = slice(0, None) if digest[_DIGEST:][:_KIN] == other[_DIGEST:][:_KIN] else slice(_DIGEST)
+    return digest[exact] == other[exact]
+
+
+def _digest(values: Mapping[str, int]) -> bytes:
+    text = ",".join(f"{name}={value:x}" for name, value in values.items())
+    return hashlib.blake2b(text.encode(), digest_size=_DIGEST).digest()
 
 
 def describe_flags(rflags: int) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
+from functools import lru_cache
 
 from vlockstep.errors import ImageError
 from vlockstep.machine.config import GuestConfig
@@ -38,6 +39,7 @@ _SUSPECTS = re.compile(
 )
 
 
+@lru_cache(maxsize=1)
 def find(image: Image, model: str) -> tuple[Site, ...]:
     """All of an image, by address, for a CPU of this model. Raises `ImageError` where it cannot be
     told whether bytes are one: code is read from each function's beginning to the next one's, in
@@ -112,11 +114,10 @@ def check(image: Image, sites: tuple[Site, ...]) -> None:
 
 
 def check_whole(image: Image, config: GuestConfig) -> None:
-    """As `check`, and raises `ImageError` if an instruction has no trap that needs one on the
-    processor itself."""
-    check(image, config.sites or ())
+    """Raises `ImageError` if an instruction has no trap that needs one on the processor itself."""
+    given = frozenset(config.sites or ())
     for site in find(image, config.cpu):
-        if site not in (config.sites or ()):
+        if site not in given:
             raise ImageError(
                 f"{image.name}: the guest's configuration gives no trap to the instruction "
                 f"({site.kind}) at {site.address:#x}: use the engine unicorn",

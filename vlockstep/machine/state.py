@@ -54,6 +54,8 @@ _BITS = {
 }  # fmt: skip
 """Of registers that have not 64."""
 PLAIN_SIZE = _WIDTH * len(NAMES)
+MAX_KIN = 100
+"""Bytes of what tells a processor from others."""
 _MAX_CHUNK = 1 << 16
 _VECTORS = 256
 
@@ -85,7 +87,7 @@ class CpuState:
 @dataclass(frozen=True)
 class PlainState:
     """The registers of a CPU at a place where nothing else matters, from which any engine can go
-    on: no hidden part of a segment is another than `boot`'s."""
+    on: no hidden part of a segment is another than `boot`'s. Their `kin` is kept."""
 
     registers: Registers
 
@@ -93,17 +95,18 @@ class PlainState:
         return self
 
     def pack(self) -> bytes:
-        return b"".join(self.registers[name].to_bytes(_WIDTH, "little") for name in NAMES)
+        words = (self.registers[name].to_bytes(_WIDTH, "little") for name in NAMES)
+        return b"".join(words) + (self.registers.kin or "").encode()
 
     @classmethod
     def unpack(cls, data: bytes) -> PlainState:
-        """Of `PLAIN_SIZE` bytes. Raises `ValueError` for what no registers hold."""
-        words = (data[at : at + _WIDTH] for at in range(0, len(data), _WIDTH))
+        """Of `PLAIN_SIZE` bytes, and the kin's. Raises `ValueError` for what no registers hold."""
+        words = (data[at : at + _WIDTH] for at in range(0, PLAIN_SIZE, _WIDTH))
         numbers = (int.from_bytes(word, "little") for word in words)
         values = dict(zip(NAMES, numbers, strict=True))
         if any(value >> _BITS.get(name, 64) for name, value in values.items()):
             raise ValueError("a register that is too wide")
-        return cls(Registers(values))
+        return cls(Registers(values, data[PLAIN_SIZE:].decode("ascii")))
 
 
 class Where(IntEnum):
@@ -178,7 +181,8 @@ class MachineState:
         period, vector = _words(timer, 2)
         if vector >= _VECTORS:
             raise ValueError(f"vector {vector}")
-        if type(context) is not bytes or len(context) != (PLAIN_SIZE if plain else CONTEXT_SIZE):
+        least, most = (PLAIN_SIZE, PLAIN_SIZE + MAX_KIN) if plain else (CONTEXT_SIZE, CONTEXT_SIZE)
+        if type(context) is not bytes or not least <= len(context) <= most:
             raise ValueError("a context of another size")
         counts = _words((rip, rflags, unreached, 0 if handler is None else handler), 4)
         msrs = _words(msrs, 0 if plain else len(UNSAVED_MSRS))

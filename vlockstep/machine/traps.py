@@ -14,8 +14,6 @@ from vlockstep.machine.unicorncpu import cpuid
 if TYPE_CHECKING:
     from vlockstep.machine.execution import Execution
 
-_FEATURES, _OSXSAVE, _CR4_OSXSAVE = 1, 1 << 27, 1 << 18
-
 
 class Traps:
     """Those of one guest, as exits: a method each, found by port. Each takes the number of exits
@@ -25,8 +23,8 @@ class Traps:
         self._machine = machine
         self._model = config.cpu
         self.random: dict[int, RandomRead] = {}
-        """By address, those that raise #UD instead: to set flags within a block is not exact in
-        Unicorn."""
+        """By physical address, those that raise #UD instead: to set flags within a block is not
+        exact in Unicorn."""
         for site in config.sites or ():
             if site.kind == RANDOM and (read := decode(_original(image, site))) is not None:
                 self.random[site.address] = read
@@ -47,10 +45,8 @@ class Traps:
     def _cpuid(self, _at: int, _written: int) -> None:
         engine = self._machine.engine
         leaf, subleaf = engine["rax"] & 0xFFFFFFFF, engine["rcx"] & 0xFFFFFFFF
-        for name, value in cpuid(self._model, leaf, subleaf).items():
+        for name, value in cpuid(self._model, leaf, subleaf, engine["cr4"]).items():
             engine[name] = value
-        if leaf == _FEATURES and engine["cr4"] & _CR4_OSXSAVE:
-            engine["rcx"] |= _OSXSAVE
 
 
 def _original(image: Image, site: Site) -> bytes:

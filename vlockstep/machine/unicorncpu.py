@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import unicorn
@@ -19,8 +19,10 @@ from vlockstep.machine.registers import MSRS, RESUME, TABLES, WIDE, WORDS, Regis
 _TRANSLATED = 32 << 20
 """Bytes of a guest's code as translated, at most; Unicorn would keep 1 GiB of it. When they are
 full it begins anew, which no guest sees."""
-_FEATURES = 1
+FEATURES = 1
 """CPUID's leaf of features, which has no subleaves."""
+_OSXSAVE = 1 << 27  # in its ECX
+_CR4_OSXSAVE = 1 << 18
 _PAGE = 4096
 _PAE = 1 << 5  # in CR4
 _IN_PAGES = 1 << 55
@@ -120,11 +122,14 @@ def keep_open(uc: Any) -> None:
     uc._Uc__finalizer.detach()
 
 
-@cache
-def cpuid(model: str, leaf: int, subleaf: int) -> dict[str, int]:
-    """What CPUID answers, by register, while CR4.OSXSAVE is off."""
-    told = {} if subleaf and leaf != _FEATURES else announcements(model).get(leaf, {})
-    return told or _cpuid(model, leaf, subleaf)
+@lru_cache(maxsize=256)  # a guest may ask for any leaf
+def cpuid(model: str, leaf: int, subleaf: int, cr4: int = 0) -> dict[str, int]:
+    """What CPUID answers, by register."""
+    told = {} if subleaf and leaf != FEATURES else announcements(model).get(leaf, {})
+    answer = dict(told or _cpuid(model, leaf, subleaf))
+    if leaf == FEATURES and cr4 & _CR4_OSXSAVE:
+        answer["rcx"] |= _OSXSAVE
+    return answer
 
 
 @cache

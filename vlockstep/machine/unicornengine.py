@@ -8,9 +8,7 @@ OUT, batches of registers, a block hook that is machine code. Facts that shape t
   other hooks are silently skipped (RDTSC would read the host's counter). So exits are served
   inside their hook. A guest that stops there for good is abandoned; one that is to go on is left
   and what the rest of the block did is undone, see `UnicornEngine.leave`.
-- A stop within the hook of an instruction takes effect before that instruction. Within the one that
-  tells of a block just translated, it does so before that block is begun, or counted: so blocks can
-  be looked through for errata, and be translated once more with hooks.
+- A stop within the hook of an instruction takes effect before that instruction; see `erratahooks`.
 - Unicorn keeps QEMU's record of the exception in flight and never clears it, since it delivers no
   exception itself: the second page fault would come as a double fault. The record, and the error
   code, are not among its registers; they are found in a saved context.
@@ -19,7 +17,6 @@ OUT, batches of registers, a block hook that is machine code. Facts that shape t
 from __future__ import annotations
 
 import ctypes
-import struct
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -40,8 +37,8 @@ from vlockstep.machine.boot import (
 from vlockstep.machine.cpumodels import check_model
 from vlockstep.machine.engine import Exits, Words
 from vlockstep.machine.errata.division import survive
-from vlockstep.machine.errata.finder import find, find_exchanges, find_in_block
 from vlockstep.machine.errata.vectors import ARITHMETIC_FLAGS
+from vlockstep.machine.erratahooks import ErrataHooks
 from vlockstep.machine.guard import guarded
 from vlockstep.machine.layout import INHIBIT_INTERRUPTS, find_layout
 from vlockstep.machine.memory import Memory
@@ -51,12 +48,14 @@ from vlockstep.machine.randomness import RandomRead
 from vlockstep.machine.registers import EFER, TSC_AUX, Registers
 from vlockstep.machine.state import UNSAVED_MSRS, CpuState, PlainState
 from vlockstep.machine.unicorncpu import (
+    FEATURES,
     Msr,
     RegisterBatch,
     Segment,
     Table,
     announcements,
     check,
+    cpuid,
     keep_open,
     open_cpu,
     register_number,
@@ -101,18 +100,8 @@ _Wide = ctypes.c_uint64 * 2
 _WORD = (1 << 64) - 1
 
 
-_TRANSLATED = ctypes.CFUNCTYPE(
-    None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
-)
-_BLOCK = struct.Struct("<QxxH")
-"""Of a translated block: address and size."""
-
 _CR0 = 1 << 31 | 1 << 16 | 1 << 5 | 1  # PG, WP, NE, PE
 _CR4 = 1 << 10 | 1 << 9 | 1 << 5  # OSXMMEXCPT, OSFXSR, PAE
-_FEATURES = 1
-"""CPUID's leaf of features, which has no subleaves."""
-_OSXSAVE = 1 << 27  # in its ECX
-_CR4_OSXSAVE = 1 << 18
 _PAGING = 1 << 31  # in CR0
 _NO_TABLES = 0xFF_FFFF_F000
 """A CR3 behind any RAM, where all that the CPU reads is zero."""
@@ -124,8 +113,6 @@ _CODE32, _STACK32, _ADD_SEGMENTS, _CODE64 = 1 << 4, 1 << 5, 1 << 6, 1 << 15
 _BIG = 1 << 22  # of a segment: D/B
 _CARRY = 1  # of RFLAGS
 _LONGEST_BLOCK = 4096
-_MOST_ERRATA = 4096
-"""So many are watched at a time."""
 _MXCSR_BOOT, _FPCW_BOOT, _FPTAG_BOOT = 0x1F80, 0x37F, 0xFFFF
 
 
@@ -161,22 +148,17 @@ class UnicornEngine:
         self._start = guarded(uclib.uc_emu_start)
         survive(uclib._name)  # behind that: a division that goes on is no crash
         self._left: tuple[CpuState, int] | None = None
-        self._errata: set[int] = set()
-        self._errata_hooks: list[ctypes.c_size_t] = []
-        self._outdated = False
-        """A hook stands where code was before that needs none any more."""
-        self._beginnings: set[int] = set()
-        self._begun: int | None = None
-        """Where a block has begun with an erratum that is still to come."""
-        self._ran = self._found = self._stopping = False
+        self._ran = self._stopping = False
         self._exits = exits
-        self._announcements = announcements(model)
+        self._model, self._announcements = model, announcements(model)
+        self._errata = ErrataHooks(self._uc, self._hook, self._read, exits.erratum)
         self._install()
         self._boot(start)
 
     def close(self) -> None:
         """Free the CPU. Memory may be closed after."""
         self._exits = None  # type: ignore[assignment]
+        del self._errata
         self._callbacks.clear()
         self.counter.close()
         if self._context_pointer:
@@ -192,10 +174,9 @@ class UnicornEngine:
         self.counter.stopped = False
         if not self._ran:
             self._ran = True
-            code = self._read(self["rip"], _LONGEST_BLOCK)
-            self._watch_errata(self["rip"], code, find(code))
+            self._errata.begin(self["rip"], self._read(self["rip"], _LONGEST_BLOCK))
         status = self._go()
-        while status >= 0 and self._found and not self._stopping:
+        while status >= 0 and self._errata.found and not self._stopping:
             status = self._go()
         if status < 0:
             keep_open(self._uc)
@@ -206,10 +187,8 @@ class UnicornEngine:
         return status
 
     def _go(self) -> int:
-        if self._outdated:
-            self._forget_errata()
-        self._found = self._stopping = False
-        self._begun = None
+        self._errata.go_on()
+        self._stopping = False
         return self._start(self.handle, self["rip"], 0, 0, 0)
 
     @property
@@ -286,7 +265,7 @@ class UnicornEngine:
         everywhere = (1, 0)
         first, last = everywhere if address is None else (address, address)
         hook = self._hook(uc_const.UC_HOOK_CODE, callback, first=first, last=last)
-        self._forget_errata()  # whose hooks, which stop, are to come behind
+        self._errata.forget()  # whose hooks, which stop, are to come behind
         return Watch(hook, callback)
 
     def watch_memory(self, action: AccessAction, start: int, end: int, kinds: int) -> Watch:
@@ -301,41 +280,15 @@ class UnicornEngine:
         # an access that begins before and reaches in
         first = max(0, start - _WIDEST_ACCESS + 1)
         hook = self._hook(kinds, callback, first=first, last=end - 1)
-        self._forget_errata()
+        self._errata.forget()
         return Watch(hook, callback)
 
     def let_be(self, watch: Watch) -> None:
         check(uclib.uc_hook_del(self.handle, watch.hook), "remove a hook")
-        self._forget_errata()
+        self._errata.forget()
 
     def forget_code(self) -> None:
         """What is translated may not be what stands in RAM now."""
-        self._uc.ctl_flush_tb()
-
-    def _watch_errata(self, address: int, code: bytes, offsets: set[int]) -> bool:
-        """Call `Exits.erratum` before what is executed there, in blocks that are not translated
-        yet. Whether there are any that were not watched."""
-        found = {address + offset for offset in offsets} - self._errata
-        begun = {address + offset for offset in offsets & find_exchanges(code)} - self._beginnings
-        hooks = (
-            (uc_const.UC_HOOK_CODE, self._erratum_hook, found),
-            (uc_const.UC_HOOK_BLOCK, self._beginning_hook, begun),
-        )
-        for kind, hook, places in hooks:
-            self._errata_hooks += [self._hook(kind, hook, first=at, last=at) for at in places]
-        self._errata |= found
-        self._beginnings |= begun
-        return bool(found or begun)
-
-    def _forget_errata(self) -> None:
-        """Hooks cut blocks short: which there are must follow from the code alone, and not from
-        what was executed before. They come again as blocks are translated anew."""
-        for hook in self._errata_hooks:
-            check(uclib.uc_hook_del(self.handle, hook), "remove a hook")
-        self._errata_hooks.clear()
-        self._errata.clear()
-        self._beginnings.clear()
-        self._outdated = False
         self._uc.ctl_flush_tb()
 
     def _read(self, address: int, size: int) -> bytes:
@@ -502,13 +455,10 @@ class UnicornEngine:
     def _tell_features(self) -> bool:
         """Within CPUID, answer if Unicorn is not to."""
         leaf, subleaf = (self[name] & 0xFFFFFFFF for name in ("rax", "rcx"))
-        told = self._announcements.get(leaf)
-        if told is None or (leaf != _FEATURES and subleaf):
+        if leaf not in self._announcements or (leaf != FEATURES and subleaf):
             return False
-        for register, value in told.items():
+        for register, value in cpuid(self._model, leaf, subleaf, self["cr4"]).items():
             self[register] = value
-        if leaf == _FEATURES and self["cr4"] & _CR4_OSXSAVE:
-            self["rcx"] |= _OSXSAVE
         return True
 
     def _hook(
@@ -538,7 +488,7 @@ class UnicornEngine:
         return hook
 
     def _install(self) -> None:
-        out, into, counter, exception, system_call, _, erratum = self._exits
+        out, into, counter, exception, system_call, *_ = self._exits
 
         def on_out(_engine: int, port: int, width: int, value: int, _data: int) -> None:
             out(port, width, value)
@@ -561,31 +511,6 @@ class UnicornEngine:
         def on_system_call(_engine: int, _data: int) -> None:
             system_call()
 
-        def on_beginning(_engine: int, address: int, _size: int, _data: int) -> None:
-            self._begun = address
-
-        def on_erratum(_engine: int, address: int, _size: int, _data: int) -> None:
-            begun, self._begun = self._begun, None
-            erratum(address, begun == address)
-
-        def on_translated(_engine: int, block: int, _previous: int, _data: int) -> None:
-            address, size = _BLOCK.unpack(ctypes.string_at(block, _BLOCK.size))
-            code = self._read(address, size)
-            found = find_in_block(code)
-            watched = self._errata and self._errata.intersection(range(address, address + size))
-            gone = watched - {address + offset for offset in found}
-            if gone or len(self._errata) > _MOST_ERRATA:
-                self._outdated = self._found = True
-                uclib.uc_emu_stop(self.handle)
-            elif found and self._watch_errata(address, code, found):
-                self._found = True
-                self._uc.ctl_remove_cache(address, address + size)
-                uclib.uc_emu_stop(self.handle)
-
-        self._beginning_hook, self._erratum_hook = HOOK(on_beginning), HOOK(on_erratum)
-        translated = _TRANSLATED(on_translated)
-        self._callbacks += [self._beginning_hook, self._erratum_hook, translated]
-        self._hook(uc_const.UC_HOOK_EDGE_GENERATED, translated)
         for callback, instruction in (
             (_OUT(on_out), x86.UC_X86_INS_OUT),
             (_IN(on_in), x86.UC_X86_INS_IN),

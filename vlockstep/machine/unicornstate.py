@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from vlockstep.errors import StateError
-from vlockstep.machine.boot import CODE_DESCRIPTOR, DATA_DESCRIPTOR, GDT, BootState
+from vlockstep.machine.boot import BootState, write_gdt
 from vlockstep.machine.config import MEMORY_STEP
 from vlockstep.machine.engine import Exits
 from vlockstep.machine.memory import Memory
@@ -29,7 +29,7 @@ def plain(state: CpuState, model: str) -> PlainState:
 
 def _registers(model: str, state: CpuState | None) -> Registers:
     memory = Memory(MEMORY_STEP)
-    memory.packer("<QQQ")(GDT, 0, CODE_DESCRIPTOR, DATA_DESCRIPTOR)
+    write_gdt(memory)
     start = BootState(0, 0, 0, 0, writable_code=False)
     engine = UnicornEngine(memory, model, start, _NO_EXITS)
     try:

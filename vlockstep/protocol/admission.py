@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from vlockstep.machine.basis import Basis, disagreement
+from vlockstep.machine.basis import Basis, disagreement, processor_of, running_on
 from vlockstep.protocol.messages import Hello
 
 MOST = 7
@@ -21,15 +22,20 @@ class Admission:
     secondaries: int
     basis: Basis
 
-    def objection(self, hello: Hello, *, known: bool, room: bool, many: bool) -> str:
-        """Why somebody cannot follow, or "". `known`: it does already; there is `room` for one
-        more; with it there are so `many` that they have to find each other."""
+    def objection(
+        self, hello: Hello, others: Collection[Basis], *, known: bool, room: bool, many: bool
+    ) -> str:
+        """Why somebody cannot follow beside `others`, or "". `known`: it does already; there is
+        `room` for one more; with it there are so `many` that they have to find each other."""
         if hello.image != self.image:
             return (
                 f"the primary runs the image {self.image[:12]}, "
                 f"the secondary has {hello.image[:12]}; start both with the same image"
             )
         if unlike := disagreement(self.basis, hello.basis, "the primary", "the secondary"):
+            return unlike
+        there = running_on(self.basis, processor_of(*others))
+        if unlike := disagreement(there, hello.basis, "another secondary", "this one"):
             return unlike
         if not known and not room:
             return f"{MOST} others follow this primary, and no more can"

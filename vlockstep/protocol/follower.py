@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from vlockstep.machine.basis import NOWHERE, Basis
 from vlockstep.protocol.hearing import Hearing
 from vlockstep.protocol.journal import Batch
 from vlockstep.protocol.messages import Answer
@@ -25,6 +26,7 @@ class Follower:
         self.executed = received
         self.endpoint = ""
         """Where other members reach it."""
+        self.basis: Basis = NOWHERE
         self.following = False
         """It said Hello to this primary, and its connection stands."""
         self.ready = False

@@ -44,11 +44,11 @@ class Followers(dict[str, Follower]):
     @property
     def leased_until(self) -> int:
         """Until when none of them goes live."""
-        return min((follower.lease_until for follower in self.values()), default=NEVER)
+        return min([follower.lease_until for follower in self.values()], default=NEVER)
 
     def received(self, next: int) -> int:
         """All of them have the entries before this one, of those before `next`."""
-        return min((follower.received for follower in self.values()), default=next)
+        return min([follower.received for follower in self.values()], default=next)
 
     def executed(self, next: int) -> int:
         """All of them have executed the entries before this one."""
@@ -89,7 +89,7 @@ class Followers(dict[str, Follower]):
     def beats(self) -> list[int]:
         """When each is to be asked whether it is there."""
         interval = self._timing.interval
-        return [f.asked + interval for f in self.following.values() if not f.finished]
+        return [f.asked + interval for f in self.values() if f.following and not f.finished]
 
     def due(self, now: int) -> dict[str, Follower]:
         """Those that are to be asked now."""

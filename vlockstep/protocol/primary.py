@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from vlockstep.arbiter.rule import Record
-from vlockstep.machine.basis import NOWHERE, Basis
+from vlockstep.machine.basis import NOWHERE, PROCESSOR, Basis, processor_of
 from vlockstep.machine.position import Position
 from vlockstep.protocol.actions import (
     NEVER,
@@ -74,6 +74,7 @@ longer."""
 
 TAKEOVER_LIMIT = 30 * SECOND
 """A secondary that was handed the guest has so long to catch up, and the arbiter to answer it."""
+_RELEASING = frozenset({State.ALONE, State.PROTECTED, State.HOLDING, State.TAKING_IN})
 
 
 class Primary(Role):
@@ -310,7 +311,7 @@ class Primary(Role):
         due = follower.hearing.next_look(self._dead)
         if follower.parted is not None:
             due = min(due, follower.parted + self._patience)
-        if self._releases and follower.following and self._outputs.wait_before(self._held_by_all):
+        if follower.following and self._outputs.wait_before(self._held_by_all) and self._releases:
             due = min(due, follower.renewal(self._outputs.allowance))
         return due
 
@@ -336,15 +337,16 @@ class Primary(Role):
             follower.made(now, self.next)
             if follower.following:
                 follower.sent(now, batches)
-                actions += self._send(now, member, batches)
+                actions += self._send(now, member, follower, batches)
         return [*actions, *(self._release(now) if self.state is State.ALONE else [])]
 
     @property
-    def _listeners(self) -> dict[str, Follower]:
+    def _listeners(self) -> Mapping[str, Follower]:
         """All who are to have the entries that the guest makes."""
         joiner = self.joiner
-        joining = {joiner.name: joiner.follower} if joiner and joiner.captured else {}
-        return {**joining, **self.followers}
+        if joiner is None or not joiner.captured:
+            return self.followers
+        return {joiner.name: joiner.follower, **self.followers}
 
     @on(Event.PERFORMED)
     def performed(self, now: int, end: int) -> list[Action]:
@@ -407,17 +409,21 @@ class Primary(Role):
     def _hello(self, now: int, sender: str, message: Hello) -> list[Action]:
         known = sender in self.followers or self._joins(sender) is not None
         room = len(self.followers) < MOST
+        others = [f.basis for name, f in self.followers.items() if name != sender]
         refusal = self._admission.objection(
             message,
+            others,
             known=known,
             room=room,
             many=len(self.followers) + (not known) > 1,
         )
         if refusal:
             return [*self._tell_who_rules(sender, 0), Send(Refuse(refusal), sender)]
+        processor = processor_of(self._admission.basis, *others)
+        offer = self._config | ({PROCESSOR: processor} if processor else {})
         enough = len(self.followers) >= self._admission.secondaries
         if sender not in self.followers and (enough or self.state is not State.WAITING):
-            return self._asks_to_join(now, sender, message)
+            return self._asks_to_join(now, sender, message, offer)
         if self.state is State.WAITING and sender not in self.followers:
             self.followers[sender] = Follower(self.timing, 0, now)
         if sender not in self.followers or sender in self._claimed.leave_out:
@@ -425,16 +431,16 @@ class Primary(Role):
         follower = self.followers[sender]
         if message.next < follower.received:
             # It was said before what has come since.
-            return [Send(Welcome(self.generation, message.next, self._config), sender)]
+            return [Send(Welcome(self.generation, message.next, offer), sender)]
         same = self.journal.origin(message.next) == message.origin
         kept = self.journal.reaches_back_to(message.next) and message.next <= self.next
         if not (same and kept):
             return self._cannot_follow(now, sender)
         follower.following, follower.parted = True, None
-        follower.endpoint = message.endpoint
+        follower.endpoint, follower.basis = message.endpoint, message.basis
         follower.received = max(follower.received, message.next)
         generation = self.generation if self.owns else 0
-        actions: list[Action] = [Send(Welcome(generation, message.next, self._config), sender)]
+        actions: list[Action] = [Send(Welcome(generation, message.next, offer), sender)]
         if self.owns:
             actions += self._rule()
             actions += self._send_again(now, sender, message.next)
@@ -442,18 +448,21 @@ class Primary(Role):
             actions.append(Send(self._last_word(now), sender))
         return actions
 
-    def _asks_to_join(self, now: int, sender: str, hello: Hello) -> list[Action]:
+    def _asks_to_join(
+        self, now: int, sender: str, hello: Hello, offer: dict[str, Any]
+    ) -> list[Action]:
         """Somebody who is not needed. Who has entries already must not be fed other ones."""
         if sender in self._former or hello.next:
             reason = "it was left out; start it anew"
             return [*self._tell_who_rules(sender, 0), Send(Refuse(reason), sender)]
-        join = Send(Join(self.generation, self._config, self.disks), sender)
+        join = Send(Join(self.generation, offer, self.disks), sender)
         if self._joins(sender):
             return [join]  # if it gets that twice, it heeds the first
         able = self._running and self.state in (State.ALONE, State.PROTECTED)
         if not able or self.joiner is not None or self.moving is not None or self._leaving:
             return [Send(Later(), sender)]
         self.joiner = Joiner(sender, hello.endpoint, self.timing, now)
+        self.joiner.follower.basis = hello.basis
         return [join]
 
     def _cannot_follow(self, now: int, sender: str) -> list[Action]:
@@ -830,6 +839,8 @@ class Primary(Role):
 
     def _start_protected(self, now: int) -> list[Action]:
         """Once every member would take over."""
+        if self._running and self._announced:
+            return []
         if self.state is not State.PROTECTED or now >= self._emits_until:
             return []
         return [*self._start(), *self._announce(now)]
@@ -885,23 +896,25 @@ class Primary(Role):
         none = joiner is not None and follower is joiner.follower and not joiner.asked
         return 0 if none or not self.owns else follower.lease(self._outputs.allowance)
 
-    def _send(self, now: int, member: str, batches: list[Batch]) -> list[Action]:
-        lease = self._lease(self._listeners[member])
+    def _send(
+        self, now: int, member: str, follower: Follower, batches: list[Batch]
+    ) -> list[Action]:
+        lease = self._lease(follower)
         head = (self.generation, now, lease, self.released, self.stable)
         return [Send(BatchMessage(*head, b.origin, b.content), member) for b in batches]
 
     def _send_again(self, now: int, member: str, received: int) -> list[Action]:
         """What was sent after entry `received`."""
         batches = self.journal.since(received)
-        self._listeners[member].sent_again(now, batches)
-        return self._send(now, member, batches)
+        follower = self._listeners[member]
+        follower.sent_again(now, batches)
+        return self._send(now, member, follower, batches)
 
     # Releasing
 
     @property
     def _releases(self) -> bool:
-        permits = State.ALONE, State.PROTECTED, State.HOLDING, State.TAKING_IN
-        return self.state in permits and not self.holding
+        return self.state in _RELEASING and not self.holding
 
     def set_hold(self, now: int, hold: bool) -> list[Action]:
         """Change `hold`; what is permitted is permitted anew."""
@@ -934,8 +947,8 @@ class Primary(Role):
             return self._settle(now)
         renewals: list[Action] = [
             Send(self._query(now, follower), member)
-            for member, follower in self.followers.following.items()
-            if now >= follower.renewal(self._outputs.allowance)
+            for member, follower in self.followers.items()
+            if follower.following and now >= follower.renewal(self._outputs.allowance)
         ]
         until = self._emits_until
         if now >= until:
@@ -1116,7 +1129,7 @@ class Primary(Role):
 
     def _trim(self) -> None:
         """Drop what nobody lacks."""
-        waiting = [f.received for f in self._listeners.values()]
+        waiting = [follower.received for follower in self._listeners.values()]
         self.journal.trim(min(waiting, default=self.next))
 
     # Disks that move; see `diskmove`

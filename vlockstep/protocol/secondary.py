@@ -132,7 +132,7 @@ class Secondary(Role):
         self.asked_to_end = ""
         """Why the guest is to end when this replica is live."""
         self._image = image
-        self._basis = dict(basis)
+        self.basis = basis
         self._arbitrated = guest
         self._endpoint = endpoint
         self._primary = ""
@@ -737,7 +737,7 @@ class Secondary(Role):
     def _hello_to(self, now: int, primary: str) -> Action:
         self._asked = now
         next, origin = self.received_entries, self.journal.origin(self.received_entries)
-        hello = Hello(self._image, next, origin, self._arbitrated, self._endpoint, self._basis)
+        hello = Hello(self._image, next, origin, self._arbitrated, self._endpoint, dict(self.basis))
         return Send(hello, primary)
 
     def _hello_again(self, now: int) -> list[Action]:

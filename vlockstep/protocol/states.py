@@ -11,7 +11,13 @@ from collections.abc import Mapping
 from enum import Enum
 
 
-class State(Enum):
+class _Member(Enum):
+    """One of them; there is no other that is equal to it."""
+
+    __hash__ = object.__hash__  # which takes a tenth of what an Enum's takes
+
+
+class State(_Member):
     # Primary
     WAITING = "waiting for secondaries"
     PROTECTED = "protected"
@@ -39,7 +45,7 @@ class State(Enum):
     STOPPED = "stopped"
 
 
-class Event(Enum):
+class Event(_Member):
     # Messages, by their names
     HELLO = "Hello"
     WELCOME = "Welcome"

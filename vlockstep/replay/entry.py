@@ -17,7 +17,7 @@ import msgpack
 from vlockstep.errors import LogError
 from vlockstep.machine.interface import GuestMemory
 from vlockstep.machine.position import Position
-from vlockstep.machine.registers import Registers
+from vlockstep.machine.registers import Registers, agree
 from vlockstep.machine.world import Outcome
 
 
@@ -38,7 +38,7 @@ class Kind(IntEnum):
     RANDOM = 11  #      64 random bits
 
 
-OUTPUTS = frozenset({Kind.CONSOLE, Kind.NET_WRITE, Kind.BLOCK_WRITE, Kind.END})
+OUTPUTS = frozenset(map(int, (Kind.CONSOLE, Kind.NET_WRITE, Kind.BLOCK_WRITE, Kind.END)))
 
 NetRead = tuple[int | None, bytes | None]
 """The handle of the NIC that was read, and the frame, or None. The handle is None in an entry of
@@ -90,25 +90,29 @@ class Checkpoint:
     def pack(self) -> bytes:
         names = [n for n, v in self.registers.items() if v]
         values = [_to_bytes(self.registers[n]) for n in names]
-        packed: bytes = msgpack.packb((names, values, self.address, self.memory_digest))
+        kin = (self.registers.kin,) if self.registers.kin else ()
+        packed: bytes = msgpack.packb((names, values, self.address, self.memory_digest, *kin))
         return packed
 
     @classmethod
     def unpack(cls, data: bytes, like: Registers) -> Checkpoint:
         """The reverse of `pack`. `like` names all registers there are."""
         try:
-            names, values, address, digest = msgpack.unpackb(data)
+            names, values, address, digest, *kin = msgpack.unpackb(data)
             found = dict(zip(names, map(_from_bytes, values), strict=True))
             if not (isinstance(address, int) and address >= 0 and isinstance(digest, bytes)):
                 raise ValueError("fields of wrong types")
+            if [type(each) for each in kin] not in ([], [str]):
+                raise ValueError("fields of wrong types")
         except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
             raise LogError(f"a checkpoint is malformed ({error})") from error
-        return cls(Registers({n: found.get(n, 0) for n in like}), address, digest)
+        registers = Registers({n: found.get(n, 0) for n in like}, *kin)
+        return cls(registers, address, digest)
 
 
 def slice_of(checkpoint: bytes) -> int | None:
     """The address of the slice of RAM that a packed checkpoint digests; None if it digests none."""
-    *_, address, digest = msgpack.unpackb(checkpoint)
+    _, _, address, digest, *_ = msgpack.unpackb(checkpoint)
     return int(address) if digest else None
 
 
@@ -153,6 +157,13 @@ class End:
     def pack(self) -> bytes:
         packed: bytes = msgpack.packb((self.status, self.reason, self.registers, self.memory))
         return packed
+
+    def differences(self, other: End) -> list[str]:
+        """What is not the same, by name."""
+        found = [n for n in ("status", "reason") if getattr(self, n) != getattr(other, n)]
+        if not agree(self.registers, other.registers):
+            found.append("registers")
+        return found + ["memory"] * (self.memory != other.memory)
 
     @classmethod
     def unpack(cls, data: bytes) -> End:

@@ -18,6 +18,7 @@ from vlockstep.machine.interface import GuestMachine, GuestMemory
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.memory import Memory
 from vlockstep.machine.position import Position
+from vlockstep.machine.registers import agree
 from vlockstep.machine.report import disassemble
 from vlockstep.machine.state import MachineState
 from vlockstep.replay.entry import Entry, Kind
@@ -222,7 +223,7 @@ class Passing:
             logged.timed or keyframe.position.exits != state.position.exits
         ):
             yield f"position ({keyframe.position})"
-        if machine.registers().digest() != keyframe.registers:
+        if not agree(machine.registers().digest(), keyframe.registers):
             yield "registers"
         assert self._memory is not None
         address = _first_difference(machine.memory, self._memory)

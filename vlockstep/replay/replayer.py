@@ -262,15 +262,8 @@ class Replayer:
         at = outcome.position
         value = self._take(_END, at.exits, at.blocks)
         assert isinstance(value, bytes)
-        logged = End.unpack(value)
-        if logged != End.of(outcome):
-            parts = {
-                "status": (outcome.status, logged.status),
-                "reason": (outcome.reason, logged.reason),
-                "registers": (outcome.registers.digest(), logged.registers),
-                "memory": (outcome.memory_digest, logged.memory),
-            }
-            differing = ", ".join(name for name, (a, b) in parts.items() if a != b)
+        if differences := End.unpack(value).differences(End.of(outcome)):
+            differing = ", ".join(differences)
             raise self._divergence(f"the guest ended here with other {differing} than logged")
         self._suppress(_END, 0, 0, b"")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
+from typing import NamedTuple
 
 from vlockstep.sim.execution import Point, Result, execute
 from vlockstep.sim.host import EFFECTS
@@ -52,11 +54,25 @@ class Cases:
     partitions: int = 0
 
 
-def crash_everywhere(schedule: Schedule, cases: Cases) -> Iterator[Result]:
+class Share(NamedTuple):
+    """Of many cases every `of`th, of which `first` tells which ones: any number."""
+
+    first: int = 0
+    of: int = 1
+
+    def has(self, case: int) -> bool:
+        return (case - self.first) % self.of == 0
+
+
+ALL = Share()
+
+
+def crash_everywhere(schedule: Schedule, cases: Cases, share: Share = ALL) -> Iterator[Result]:
     """Crash each replica at each of its points, and for each of these every other one at each later
     point at which the world would get something from it; a crash at any other point has the effect
     of one at the next of these. Before the guest runs there is nothing that a second crash could
-    lose. Yields every result, and counts."""
+    lose. Yields every result, and counts. Of the second crashes only a `share` comes about."""
+    numbers = count()
     for first, points in execute(schedule).points.items():
         for point in range(1, points + 1):
             crash = Fault("crash", first, point=point)
@@ -64,14 +80,17 @@ def crash_everywhere(schedule: Schedule, cases: Cases) -> Iterator[Result]:
             yield execute(_with(schedule, crash), after.watch)
             cases.single += 1
             for second, later in after.points:
+                if not share.has(next(numbers)):
+                    continue
                 yield execute(_with(schedule, crash, Fault("crash", second, point=later)))
                 cases.double += 1
 
 
-def part_everywhere(schedule: Schedule, cases: Cases) -> Iterator[Result]:
+def part_everywhere(schedule: Schedule, cases: Cases, share: Share = ALL) -> Iterator[Result]:
     """Whenever somebody sends something, let two replicas not reach each other, or one, or all not
-    be reached, for as long as makes them take each other for dead. Yields every result, and
-    counts."""
+    be reached, for as long as makes them take each other for dead. Yields every result of its
+    `share`, and counts."""
+    numbers = count()
     times = set[int]()
 
     def watch(point: Point) -> None:
@@ -82,6 +101,8 @@ def part_everywhere(schedule: Schedule, cases: Cases) -> Iterator[Result]:
     for time in sorted(times):
         for kind in ("split", "cut"):
             for target in targets(kind, schedule.hosts):
+                if not share.has(next(numbers)):
+                    continue
                 yield execute(_with(schedule, Fault(kind, target, time, _PARTED)))
                 cases.partitions += 1
 

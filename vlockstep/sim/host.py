@@ -108,6 +108,8 @@ class SimulatedHost:
         self._missed: list[Callable[[], None]] = []
         self._woken = False
         self._late = 0
+        self._wanted: int | None = None
+        """When the replica wants a turn; None since something happened to it."""
 
     def equip(self, setting: Setting) -> None:
         self.disks = setting.shared_disks
@@ -115,6 +117,7 @@ class SimulatedHost:
 
     def start(self, start: Callable[[], None]) -> None:
         self.started = True
+        self._wanted = None
         start()
         if self.simulation.holds:
             self.hold(True)
@@ -221,10 +224,11 @@ class SimulatedHost:
             self.task.settle()
             while self._woken and not self.over:
                 self._woken = False
-                self.replica.turn()
+                self.replica.turn(tick=not self.simulation.punctual)
                 self.task.settle()
         except _Crashed:
             pass
+        self._wanted = None
         self.followed = self.followed or self.state == "FOLLOWING"
         self.simulation.acted(self)
         if self.over:
@@ -302,8 +306,12 @@ class SimulatedHost:
         self.do("turn")
 
     def _due(self) -> int:
-        deadline = self.replica.deadline() if self.alive else NEVER
-        return NEVER if deadline == NEVER else -(-(deadline - self._skew) * _RATE // self._rate)
+        if not self.alive:
+            return NEVER
+        if self._wanted is None:
+            due = self.replica.deadline()
+            self._wanted = NEVER if due == NEVER else -(-(due - self._skew) * _RATE // self._rate)
+        return self._wanted
 
     def close(self) -> None:
         self.task.kill()

@@ -65,13 +65,14 @@ class ScriptedMachine:
         self.outcome: Outcome | None = None
         self.world: World
         self.exits = 0
+        self.fallback = ""
         self.chain = 0
         self._blocks = 0
         self._timer = (0, 0)
         self._breakpoint = Position(-1)
         self._on_breakpoint: Callable[[], None] = lambda: None
         self._stop = False
-        self._visitor: Callable[[], None] | None = None
+        self._visitors: deque[Callable[[], None]] = deque()
         self._heard: list[Any] = []
         """What its World has told it."""
         self._past: deque[Any] = deque()
@@ -111,12 +112,11 @@ class ScriptedMachine:
         pass
 
     def visit(self, action: Callable[[], None]) -> None:
-        self._visitor = action
+        self._visitors.append(action)
 
     def let_in(self) -> None:
-        visitor, self._visitor = self._visitor, None
-        if visitor is not None:
-            visitor()
+        for _ in range(len(self._visitors)):
+            self._visitors.popleft()()
 
     def close(self) -> None:
         pass

@@ -142,6 +142,9 @@ class Simulation:
     ) -> None:
         self.now = START
         self.seed = seed
+        self.punctual = seed % 4 == 3
+        """Roles are told of the time when they have to be, as in a process; else in each turn, too,
+        which shows more of what they do wrong."""
         self.conditions = conditions or Conditions()
         self.chance = random.Random(seed)
         self.console = SharedConsole()

@@ -21,6 +21,8 @@ diskmoves        DiskMoves: moves disks of a guest of this process
 running          ControlSocket: a running guest, its name and its commands
 control          ControlServer, EventRing: serves the clients of a control socket
 rundir           RunDirectory: names and sockets of the guests that run here
+texts            text_of: what events say to people
+board            Board, Line: guests as somebody sees them who looks again and again
 client           GuestClient, Watch: who asks one of them, or all
 operator         request_switchover: what an operator asks of a running pair
 """

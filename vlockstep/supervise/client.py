@@ -6,6 +6,7 @@ import json
 import select
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -158,10 +159,18 @@ class Sight:
 
 
 class Watch:
-    """Looks at all guests of a run directory, again and again."""
+    """Looks at all guests of a run directory, again and again. `heard` is told what happens to each
+    meanwhile, and at first what is still known: the guest's name, its greeting, and an event."""
 
-    def __init__(self, directory: RunDirectory) -> None:
+    def __init__(
+        self,
+        directory: RunDirectory,
+        heard: Callable[[str, Mapping[str, Any], Mapping[str, Any]], None] | None = None,
+    ) -> None:
         self._directory = directory
+        self._heard = heard
+        self._heard_up_to: dict[str, tuple[object, int]] = {}
+        """By name: of which process, and the last revision."""
         self._clients: dict[str, GuestClient] = {}
 
     def look(self, seconds: float = 1.0) -> list[Sight]:
@@ -175,23 +184,44 @@ class Watch:
                 client.send("status")
                 asked[name] = client
             except HostError:
+                with suppress(HostError):
+                    self._status(client)  # its last words
                 self._drop(name)
         while asked and (left := deadline - time.monotonic()) > 0:
             for client in select.select([*asked.values()], [], [], left)[0]:
                 try:
-                    said = client.read(0)
+                    status = self._status(client)
                 except HostError:
                     self._drop(client.name)
                     del asked[client.name]
                     continue
-                if said is not None and said.get("answer") == "status":
-                    statuses[client.name] = facts(said)
+                if status is not None:
+                    statuses[client.name] = status
                     del asked[client.name]
         sights = [Sight(n, c.hello, statuses.get(n)) for n, c in self._clients.items()]
         sights += [Sight(name, {}, None) for name in silent]
         for name in asked:  # a late answer would be taken for the next one
             self._drop(name)
         return sorted(sights, key=attrgetter("name"))
+
+    def _status(self, client: GuestClient) -> Mapping[str, Any] | None:
+        """If it has come by now."""
+        found = None
+        while (said := client.read(0)) is not None:
+            if said.get("answer") == "status":
+                found = facts(said)
+            elif "revision" in said:
+                self._hear(client, said)
+        return found
+
+    def _hear(self, client: GuestClient, event: Mapping[str, Any]) -> None:
+        """Once, though it is told anew on each connection."""
+        process, last = self._heard_up_to.get(client.name, (None, 0))
+        instance, revision = client.hello.get("instance"), event["revision"]
+        if process != instance or revision > last:
+            self._heard_up_to[client.name] = instance, revision
+            if self._heard is not None:
+                self._heard(client.name, client.hello, event)
 
     def close(self) -> None:
         for name in [*self._clients]:
@@ -200,11 +230,15 @@ class Watch:
     def _connect(self, deadline: float) -> list[str]:
         """Those that are there and do not accept."""
         silent = []
-        for name in self._directory.names():
+        names = self._directory.names()
+        self._heard_up_to = {n: last for n, last in self._heard_up_to.items() if n in names}
+        for name in names:
             if name not in self._clients:
                 left = max(_LEAST_SECONDS, deadline - time.monotonic())
                 try:
-                    self._clients[name] = GuestClient(self._directory, name, left)
+                    client = self._clients[name] = GuestClient(self._directory, name, left)
+                    if self._heard is not None:
+                        client.send("events", after=0)
                 except UsageError:  # it has gone
                     continue
                 except HostError:

@@ -90,7 +90,7 @@ class Replica:
                     except Unresumable as error:
                         self._observed(NotResumed(str(error)))
                     else:
-                        return self.process.run_resuming(self._config, generation, file, history)
+                        return self.process.run_resuming(file.config, generation, file, history)
             return self.process.run_primary(
                 self._config, generation, self._secondaries, self._printed
             )
@@ -189,9 +189,7 @@ class Replica:
         instance = uuid.uuid4().hex
         self._resumes = spec.resumes
         if spec.resume is not None:
-            self._logs = ResumeDirectory(
-                spec.resume, instance, guest.image.path, engines.processor(spec.engine)
-            )
+            self._logs = ResumeDirectory(spec.resume, instance, guest.image.path, spec.engine)
             setting = replace(
                 setting,
                 resume=self._logs,

@@ -49,6 +49,8 @@ def restore(
     new = {disk.name: disk.path for disk in disks if not snapshot.disks[disk.name].digest}
     machine = Machine(image, config, engine=spec.engine)
     machine.load(snapshot.machine)
+    if machine.fallback:
+        tell(f"Unicorn executes the guest: {machine.fallback}")
     with ExitStack() as undo:
         _fill(reader, machine, new, tell)
         for path in new.values():

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from vlockstep.supervise.control import Answer, Command, ControlServer, Told
@@ -38,6 +39,8 @@ class ControlSocket:
             "arguments": list(self._spec.arguments),
             "started_as": self._spec.role or "unprotected",
             "since": time.time(),
+            "arbiter": _absolute(self._spec.arbiter),
+            "console": _absolute(self._spec.console),
         }
         self._server = ControlServer(self._listener, about, commands)
 
@@ -83,6 +86,11 @@ class StatusCommand:
             answer(self._told)
 
         self._ask(take)
+
+
+def _absolute(path: Path | None) -> str | None:
+    """As others find it, who are elsewhere."""
+    return None if path is None else os.fsdecode(path.resolve())
 
 
 def reason_of(request: Mapping[str, Any]) -> str:

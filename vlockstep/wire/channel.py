@@ -158,9 +158,10 @@ class Channel:
         """False if the peer is gone. What is not on its way when a connection drops is lost."""
         if not self._connected:
             return False
-        frames = [peer, data] if self.listens else [data]
         try:
-            self._socket.send_multipart(frames, zmq.NOBLOCK)
+            if self.listens:
+                self._socket.send(peer, zmq.NOBLOCK | zmq.SNDMORE)
+            self._socket.send(data, zmq.NOBLOCK)
         except zmq.ZMQError as error:
             if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                 return False

@@ -60,10 +60,11 @@ class Codec(Generic[_M]):
             values = msgpack.unpackb(memoryview(data)[1:])
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise MessageError(f"a malformed message of kind {number} ({error})") from error
-        if type(values) is not list or [type(value) for value in values] != layout:
+        if type(values) is not list or [*map(type, values)] != layout:
             raise MessageError(f"a malformed message of kind {number}")
-        if any(type(value) is int and value < 0 for value in values):
-            raise MessageError(f"a negative number in a message of kind {number}")
+        for value in values:
+            if type(value) is int and value < 0:
+                raise MessageError(f"a negative number in a message of kind {number}")
         for place in self._texts[number]:
             if {type(text) for text in (*values[place], *values[place].values())} - {str}:
                 raise MessageError(f"what is no text in a message of kind {number}")

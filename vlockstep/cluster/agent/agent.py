@@ -56,6 +56,7 @@ from vlockstep.cluster.records import (
 from vlockstep.cluster.settings import timing_of
 from vlockstep.cluster.store import Conflict, Store, StoreError, open_store
 from vlockstep.errors import HostError, UsageError, VlockstepError
+from vlockstep.machine.kvm import device
 from vlockstep.supervise.spec import TimingSpec
 from vlockstep.wire.codec import MessageError
 
@@ -480,6 +481,7 @@ class Agent:
             spec.cpu_limit,
             switch,
             standby=spec.standby,
+            kvm=device.models(),
         )
         for _ in range(_ATTEMPTS):
             before, version = self._registered()

@@ -56,6 +56,7 @@ _SAMPLE_SECONDS = 30.0
 """How often it is asked what its guest writes."""
 _IDLE = 0.05
 """Of a processor; a guest that uses less waits for something."""
+_OF_EVENTS = {"event", "time", "revision"}
 _HERTZ = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _MIB = 1 << 20
@@ -105,6 +106,7 @@ class _Child:
     moving: str = ""
     resumed: int | None = None
     unresumed: str = ""
+    migration: Mapping[str, Any] = field(default_factory=dict)
 
 
 class LocalGuests:
@@ -332,6 +334,8 @@ class LocalGuests:
                 child.problem = said["reason"]
             case "stopped" | "left":
                 child.problem = said["reason"]
+            case "migrating":
+                child.migration = {key: said[key] for key in said.keys() - _OF_EVENTS}
             case "resuming":
                 child.resumed = said["entries"]
             case "not-resumed":
@@ -430,6 +434,12 @@ class LocalGuests:
             holding=status.get("holding", False),
             resumed=child.resumed,
             unresumed=child.unresumed,
+            lag_ms=status.get("lag_ms"),
+            lag_entries=status.get("lag_entries", 0),
+            channel_bytes=status.get("channel_bytes", 0),
+            disk_bytes=sum(sum(counters.values()) for counters in disks.values()),
+            frames=sum(c["received"] + c["sent"] for c in nics.values()),
+            migration=child.migration,
         )
 
     def _move(self, guest: str, endpoint: str, mover: int) -> None:

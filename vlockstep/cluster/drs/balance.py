@@ -39,6 +39,11 @@ def priority_of(imbalance: float, hosts: int) -> int:
     return max(MANDATORY + 1, 6 - math.ceil(imbalance / 0.1 * math.sqrt(hosts)))
 
 
+def aim_of(threshold: int, hosts: int) -> float:
+    """The greatest imbalance for which nothing of a priority up to the threshold is asked."""
+    return (5 - threshold) * 0.1 / math.sqrt(hosts)
+
+
 class Worth(NamedTuple):
     """Of moves, in parts of a host."""
 

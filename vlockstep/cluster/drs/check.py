@@ -106,6 +106,8 @@ class _Checker:
             yield f"host {host.name} takes no guests"
         if not guest.datastores <= host.datastores or not guest.networks <= host.networks:
             yield f"host {host.name} has not all datastores and networks of {guest.name}"
+        if guest.kvm and guest.cpu_model not in host.kvm:
+            yield f"host {host.name} does not offer the engine of {guest.name}"
         if any(missing(guest.cpu_model, limit) for limit in limits):
             yield f"host {host.name} does not offer the CPU of {guest.name}"
         for rule in self.rules.get(guest.name, ()):

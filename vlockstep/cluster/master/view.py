@@ -275,6 +275,7 @@ class View:
             record.cpu_limit,
             record.maintenance,
             record.standby,
+            frozenset(record.kvm),
         )
 
     def open_tasks(self) -> Iterator[Stored[Task]]:

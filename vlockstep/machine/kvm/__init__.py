@@ -3,6 +3,7 @@
     abi         numbers and structs of linux/kvm.h
     device      open_device, why_not: /dev/kvm, and what it offers
     shim        Shim: what catches exceptions, in memory that the guest does not see
+    cpuid       cpuid_table: what a processor answers itself
     fpu         the x87 and SSE, as KVM keeps them
     privileged  Privileged: instructions that only an operating system may execute
     engine      KvmEngine

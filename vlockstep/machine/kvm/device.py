@@ -37,6 +37,7 @@ _EXECUTED = {
     "3dnow": "3dnow", "3dnowext": "3dnowext", "aes": "aes", "pclmulqdq": "pclmulqdq",
 }  # fmt: skip
 """Features whose instructions the processor itself executes for a guest, by Linux' names."""
+_NUMBERS = ("family", "model", "stepping")
 _PROCESSORS = Path("/proc/cpuinfo")
 _SOFTWARE = Path("/sys/module/kvm_pvm")
 
@@ -88,10 +89,19 @@ def missing(model: str) -> list[str]:
     return [name for group in GROUPS.values() for name in group if name in lacking]
 
 
+def models() -> tuple[str, ...]:
+    """The CPU models of which guests can run here."""
+    return () if why_not() else tuple(model for model in MODELS if not missing(model))
+
+
 def processor() -> str:
-    """Vendor and family, which two processors must share to have the same results."""
+    """What two processors that have all results alike are both called: vendor, family, model and
+    stepping. ASCII, at most 100 characters."""
     found = _processor()
-    return f"{found.get('vendor_id', 'unknown')} family {found.get('cpu family', 'unknown')}"
+    numbers = (
+        f"{name} {found.get(f'cpu {name}', found.get(name, 'unknown'))}" for name in _NUMBERS
+    )
+    return " ".join((found.get("vendor_id", "unknown"), *numbers))[:100]
 
 
 def hindrance() -> str:
@@ -106,6 +116,6 @@ def hindrance() -> str:
 @cache
 def _processor() -> dict[str, str]:
     """What Linux tells of the first one."""
-    block = _PROCESSORS.read_text("ascii", "replace").partition("\n\n")[0]
+    block = _PROCESSORS.read_text("ascii", "ignore").partition("\n\n")[0]
     rows = (line.partition(":") for line in block.splitlines())
     return {name.strip(): value.strip() for name, _, value in rows}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import signal
 import struct
 import threading
@@ -27,14 +28,15 @@ from vlockstep.machine.cpumodels import check_model
 from vlockstep.machine.engine import OK, EngineLimit, Exits, Words
 from vlockstep.machine.errata.vectors import ARITHMETIC_FLAGS
 from vlockstep.machine.kvm import abi, fpu
-from vlockstep.machine.kvm.device import call, missing, open_device
-from vlockstep.machine.kvm.privileged import Privileged, Raised
+from vlockstep.machine.kvm.cpuid import cpuid_table
+from vlockstep.machine.kvm.device import call, missing, open_device, processor
+from vlockstep.machine.kvm.privileged import WITHOUT, Privileged, Raised
 from vlockstep.machine.kvm.shim import PLACE, SIZE, USER_DATA, Shim, user_data
 from vlockstep.machine.memory import Memory
 from vlockstep.machine.randomness import RandomRead
 from vlockstep.machine.registers import NAMES, RESUME, Registers
+from vlockstep.machine.report import LONGEST_INSTRUCTION
 from vlockstep.machine.state import CpuState, PlainState
-from vlockstep.machine.unicorncpu import cpuid
 
 _KICK = signal.SIGURG
 """Which nobody else uses, and does nothing if it comes too late."""
@@ -43,7 +45,9 @@ _RAX, _RCX, _RDX, _RIP, _RSP, _RFLAGS = (
     _INDEX[name] for name in ("rax", "rcx", "rdx", "rip", "rsp", "rflags")
 )
 _WORD = (1 << 64) - 1
-_CARRY = 1
+_NOT_CANONICAL = 1 << 47
+"""The first address that is not."""
+_CARRY, _INTERRUPT = 1, 1 << 9
 _CR0_BOTH = 1 << 4 | 1 << 1  # ET, MP
 _TSD, _UMIP = 1 << 2, 1 << 11  # in CR4
 _BREAKPOINT, _OVERFLOW, _INVALID_OPCODE = 3, 4, 6
@@ -55,6 +59,7 @@ _INT, _INT_LENGTH = 0xCD, 2
 _LOOK_S = 0.25
 """How often it is looked whether the guest has come to an endless loop."""
 _BACK_TO_PAUSE, _PAUSE_LENGTH = b"\xeb\xfc", 2
+_STRING = re.compile(rb"[\x26\x2e\x36\x3e\x40-\x4f\x64-\x67\xf2\xf3]*[\x6c-\x6f]")
 _SHORT_PORTS, _OUT_BYTE, _OUT = 0x100, 0xE6, 0xE7
 """OUT to a port of one byte."""
 _ALL_ONES = {size: (1 << 8 * size) - 1 for size in (1, 2, 4)}
@@ -66,11 +71,6 @@ _LOADED = {*_DATA_SEGMENTS, *_BASES}
 _FXSR = frozenset({"fpcw", "fpsw", "fptag", "fop", "fip", "fdp", "mxcsr"})
 _FPU = _FXSR | {f"fp{i}" for i in range(8)} | {f"xmm{i}" for i in range(16)}
 _SYSTEM = tuple(name for name in NAMES if name not in _INDEX and name not in _FPU)
-_UMIP_FEATURE = (7, 1 << 2)
-"""CPUID's leaf and the bit of its ECX."""
-_LEAVES = (*range(0xE), 0x80000000, 0x80000001, *range(0x80000002, 0x80000009))
-_DETERMINISTIC_CACHES, _CORES, _FEATURES, _STATE = 4, 0xB, 7, 0xD
-_SUBLEAVES = {_DETERMINISTIC_CACHES: 4, _FEATURES: 1, _CORES: 2, _STATE: 3}
 
 
 class KvmEngine:
@@ -107,6 +107,7 @@ class KvmEngine:
         """While nobody ran."""
         self._watch: threading.Thread | None = None
         self._closing = threading.Event()
+        self._processor = self._kin = processor()
         self._system: dict[str, int] = {}
         """What the guest believes of registers that the shim keeps for itself."""
         self._shim = Shim(memory, start.cr3)
@@ -127,7 +128,7 @@ class KvmEngine:
         self._map_memory(1, PLACE, SIZE, self._shim.address)
         self._cpu = call(self._vm, abi.CREATE_VCPU, 0)
         opened.callback(os.close, self._cpu)
-        call(self._cpu, abi.SET_CPUID2, _cpuid_table(self._model))
+        call(self._cpu, abi.SET_CPUID2, cpuid_table(self._model))
         mapping = mmap.mmap(self._cpu, call(device, abi.GET_VCPU_MMAP_SIZE))
         opened.callback(mapping.close)
         self._area = opened.enter_context(memoryview(mapping))
@@ -176,8 +177,8 @@ class KvmEngine:
         out, into = self._exits.out, self._exits.into
         outgoing, width = abi.EXIT_DATA, abi.EXIT_DATA + 1
         while not self._stop:
-            if self._in_shim:
-                self._leave_shim()
+            if self._in_shim and not self._leave_shim():
+                continue
             try:
                 enter(cpu, run, 0)
             except InterruptedError:
@@ -192,6 +193,7 @@ class KvmEngine:
                     self._ahead = self._passed(at, size)
                     out(at, size, general[_RAX] & _ALL_ONES[size])
                 else:
+                    self._refuse_string(general[_RIP])
                     into(port[0])
                 if self._stop:
                     self._complete()
@@ -226,16 +228,30 @@ class KvmEngine:
 
     def _passed(self, port: int, size: int) -> int:
         """By how much RIP is behind the OUT of which KVM tells."""
-        if not _advances:
-            return 0 if _advances is False else self._calibrate(port, size)
-        if port >= _SHORT_PORTS:
-            return 2 if size == 2 else 1
+        if _advances is None:
+            return self._calibrate(port, size)
         rip = self._general[_RIP]
         if rip not in self._lengths:
-            code = paging.read(self._memory, self["cr3"], rip - 2, 2)
-            immediate = code in (bytes((_OUT, port)), bytes((_OUT_BYTE, port)))
-            self._lengths[rip] = 1 + immediate + (size == 2)
+            self._lengths[rip] = self._length_of_out(rip, port, size)
         return self._lengths[rip]
+
+    def _length_of_out(self, rip: int, port: int, size: int) -> int:
+        """Of that before RIP, or 0 if it is at RIP. Raises `EngineLimit` for an OUTS."""
+        self._refuse_string(rip)  # while it repeats
+        if not _advances:
+            return 0
+        code = paging.read(self._memory, self["cr3"], rip - 2, 2)
+        short = port < _SHORT_PORTS
+        immediate = short and code in (bytes((_OUT, port)), bytes((_OUT_BYTE, port)))
+        if not immediate:
+            self._refuse_string(rip - 1)
+        return 1 + immediate + (size == 2)
+
+    def _refuse_string(self, rip: int) -> None:
+        """INS or OUTS: KVM does not tell what they move, or how often."""
+        code = paging.read(self._memory, self["cr3"], rip, LONGEST_INSTRUCTION)
+        if _STRING.match(code):
+            raise EngineLimit(f"the guest uses INS or OUTS, which {WITHOUT}")
 
     def _calibrate(self, port: int, size: int) -> int:
         """See whether RIP is behind an OUT when KVM tells of it; this one it is behind now."""
@@ -245,9 +261,8 @@ class KvmEngine:
         self._finish_exit()
         self._area[: len(told)] = told
         _advances = self._general[_RIP] == before
-        if _advances:
-            return self._passed(port, size)
-        return self._general[_RIP] - before
+        behind = self._general[_RIP]
+        return self._length_of_out(before, port, size) + behind - before
 
     def _complete(self) -> None:
         """The exit was the last: let KVM be done with it, and RIP be where it belongs."""
@@ -358,13 +373,18 @@ class KvmEngine:
             return code & ~(_USER | _PRESENT) | fault.code & _PRESENT
         return code & ~_USER
 
-    def _leave_shim(self) -> None:
+    def _leave_shim(self) -> bool:
+        """Whether the guest can go on at RIP; if not, it has raised an exception."""
         general = self._general
+        if general[_RIP] + _NOT_CANONICAL & _WORD >= 2 * _NOT_CANONICAL:
+            self._report(_GENERAL_PROTECTION, 0, software=False)
+            return False
         rflags = general[_RFLAGS] & ~RESUME | 2
         general[_RIP], general[_RSP] = self._shim.leave(general[_RIP], rflags, general[_RSP])
         general[_RFLAGS] = 2
         self._dirty[0] = abi.SYNC_REGISTERS
         self._in_shim = False
+        return True
 
     # State
 
@@ -413,7 +433,7 @@ class KvmEngine:
         values = {name: self[name] for name in abi.GENERAL} | self._system | self._fpu()
         values |= self._loaded()
         values["rflags"] &= ~RESUME
-        return Registers({name: values[name] for name in NAMES})
+        return Registers({name: values[name] for name in NAMES}, self._kin)
 
     def _loaded(self) -> dict[str, int]:
         """What the guest may have loaded without an exit."""
@@ -439,6 +459,8 @@ class KvmEngine:
                 )
         if registers["cs"] & 3:
             raise StateError("the guest is not at level 0: go on with the engine unicorn")
+        if registers["rflags"] & _INTERRUPT:
+            raise StateError("the guest has interrupts enabled: go on with the engine unicorn")
         if registers["ldtr"] & ~3:
             raise StateError("the guest has an LDT: go on with the engine unicorn")
         for name in abi.GENERAL:
@@ -449,6 +471,7 @@ class KvmEngine:
             self._put_fpu(registers)
         except OSError as error:
             raise StateError(f"KVM refuses the state's registers ({error.strerror})") from error
+        self._kin = self._processor if registers.kin == self._processor else ""
 
     def take_exception(self) -> tuple[int, bool]:
         return self._raised
@@ -523,20 +546,3 @@ class KvmEngine:
 
 _advances: bool | None = None
 """Whether RIP is behind an OUT when KVM tells of it; None until it is known."""
-
-
-def _cpuid_table(model: str) -> abi.Cpuid:
-    """What the processor is to answer itself, where it is asked by code that has no trap."""
-    table = abi.Cpuid()
-    for leaf in _LEAVES:
-        for subleaf in range(_SUBLEAVES.get(leaf, 0) + 1):
-            told = dict(cpuid(model, leaf, subleaf))
-            if (leaf, subleaf) == (_FEATURES, 0):
-                told["rcx"] |= _UMIP_FEATURE[1]
-            flags = abi.HAS_SUBLEAVES if leaf in _SUBLEAVES else 0
-            entry = abi.CpuidEntry(
-                leaf, subleaf, flags, *(told[n] for n in ("rax", "rbx", "rcx", "rdx"))
-            )
-            table.entries[table.count] = entry
-            table.count += 1
-    return table

@@ -1,0 +1,283 @@
+"""A cluster in the view: its store as agents and a master leave it, and what is asked of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlockstep.cluster.drs.balance import aim_of, priority_of
+from vlockstep.cluster.guestfile import parse
+from vlockstep.cluster.model import Role
+from vlockstep.cluster.operator import Operator
+from vlockstep.cluster.plain import to_plain
+from vlockstep.cluster.records import (
+    ADVICE,
+    EVENTS,
+    GUESTS,
+    HOSTS,
+    ORDERS,
+    REPORTS,
+    STATUS,
+    Advice,
+    Begin,
+    ClusterEvent,
+    HostRecord,
+    Life,
+    MasterStatus,
+    Order,
+    Power,
+    ReplicaReport,
+    Report,
+    key,
+    numbered,
+)
+from vlockstep.cluster.store import Store, open_store
+from vlockstep.errors import UsageError
+from vlockstep.web.clusters import ClusterSource
+from vlockstep.web.history import Rates
+
+MOVE = {"guest": "books", "role": "primary", "from": "a", "to": "c"}
+ADVISED = {
+    "key": "books:c",
+    "priority": 2,
+    "reason": "a is busy",
+    "code": "balance",
+    "gain": 0.1,
+    "cost": 0.0,
+    "risk": 0.0,
+    "prerequisites": [],
+    "moves": [MOVE],
+}
+
+
+class Cluster:
+    """Hosts a, b and c; `books` runs on a with its secondary on b, `idle` is powered off, and
+    `late` waits."""
+
+    def __init__(self, path: Path) -> None:
+        (path / "store").mkdir()
+        self.shared = path / "shared"
+        self.shared.mkdir()
+        self.name = str(path / "store")
+        self.store: Store = open_store(self.name)
+        self.operator = Operator(self.store)
+        self.operator.create("lab")
+        for name in "abc":
+            where = {"shared": str(self.shared)}
+            host = HostRecord(name, name, f"tcp://{name}", "127.0.0.1", 1000, 4096, where)
+            self.store.put(key(HOSTS, name), to_plain(host), 0)
+        for name in ("books", "idle", "late"):
+            file = parse({"image": "ledger", "memory": 64, "ft": name == "books"})
+            self.operator.create_guest(name, "shared", file, None, {})
+        for name, host in (("books", "a"), ("late", None)):
+            record = replace(self.operator.guest(name), power=Power.ON, host=host)
+            self.store.put(key(GUESTS, name), to_plain(record), None)
+        for host, begin in (("a", Begin.BOOT), ("b", Begin.JOIN)):
+            order = Order("books", 1, begin, "shared", "books", {})
+            self.store.put(key(ORDERS, host, "books"), to_plain(order), 0)
+        self.report(1.0, 0)
+        self.tell()
+
+    def report(self, when: float, sent: int, generation: int = 1) -> None:
+        usual: dict[str, Any] = {"generation": generation, "members": 2, "channel_bytes": sent}
+        roles = {"a": (Role.PRIMARY, "protected"), "b": (Role.SECONDARY, "following")}
+        for host, (role, state) in roles.items():
+            lag = 3.5 if role is Role.PRIMARY else None
+            replica = ReplicaReport(
+                1, Life.RUNNING, role=role, state=state, lag_ms=lag, cpu=20, memory=32, **usual
+            )
+            report = Report(host, host, 1, when, {"books": replica}, 20, 32)
+            self.store.put(key(REPORTS, host), to_plain(report), None)
+
+    def tell(self, **changes: Any) -> None:
+        states = {"a": "master", "b": "connectedToMaster", "c": "connectedToMaster"}
+        told: dict[str, Any] = {
+            "pending": {"late": "no host has room"},
+            "imbalance": 0.3,
+            "hosts": states,
+        }
+        told["time"] = time.time()
+        status = MasterStatus("a", since=1.0, **told | changes)
+        self.store.put(STATUS, to_plain(status), None)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    return Cluster(tmp_path)
+
+
+@pytest.fixture
+def source(cluster: Cluster) -> Iterator[ClusterSource]:
+    with closing(ClusterSource(cluster.name)) as made:
+        made.look()
+        yield made
+
+
+def test_what_is_seen(cluster: Cluster, source: ClusterSource) -> None:
+    seen = source.look()
+    assert seen.cluster is not None and seen.cluster["status"] is not None
+    assert (seen.cluster["name"], seen.cluster["datastores"]) == (
+        "lab",
+        {"shared": ["a", "b", "c"]},
+    )
+    assert {name: host["master"] for name, host in seen.hosts.items()} == {
+        "a": True,
+        "b": False,
+        "c": False,
+    }
+    words = {name: (each["protection"], each["level"]) for name, each in seen.guests.items()}
+    assert words == {
+        "books": ("protected", "good"),
+        "idle": ("off", "plain"),
+        "late": ("waits: no host has room", "bad"),
+    }
+    replicas = seen.guests["books"]["replicas"]
+    assert {host: each["role"] for host, each in replicas.items()} == {
+        "a": "primary",
+        "b": "secondary",
+    }
+    assert replicas["a"]["lag_ms"] == 3.5
+    (problem,) = seen.problems
+    assert (problem["target"], problem["cause"]) == ("guests/late", "no host has room")
+
+
+def test_the_same_names_as_on_the_command_line(cluster: Cluster, source: ClusterSource) -> None:
+    cluster.operator.submit("start", "idle")
+    wanted = to_plain(cluster.operator.tasks()[0])
+    seen = source.look()
+    assert seen.tasks == {"1": wanted}
+    record = to_plain(cluster.operator.guest("books"))
+    assert record.items() <= {**seen.guests["books"]}.items()
+    host = to_plain(cluster.operator.hosts()["a"])
+    assert host.items() <= {**seen.hosts["a"]}.items()
+    config = to_plain(cluster.operator.config())
+    assert seen.cluster is not None and config.items() <= {**seen.cluster}.items()
+
+
+def test_rates_are_between_two_reports(cluster: Cluster, source: ClusterSource) -> None:
+    cluster.report(3.0, 1000)
+    replica = source.look().guests["books"]["replicas"]["a"]
+    assert replica["log_bytes_per_s"] == 500
+    assert source.look().guests["books"]["replicas"]["a"] == replica, "no report since"
+
+
+def test_rates_forget_who_has_gone() -> None:
+    rates = Rates()
+    rates.see(("a",), 1.0, [10])
+    rates.forget()
+    rates.forget()
+    assert rates.see(("a",), 2.0, [30]) == [0.0]
+    assert rates.see(("a",), 4.0, [20]) == [0.0], "counters that began anew"
+
+
+def test_events_come_once(cluster: Cluster, source: ClusterSource) -> None:
+    event = ClusterEvent(1, 5.0, "host-lost", "b is lost", "b")
+    cluster.store.put(numbered(EVENTS, 1), to_plain(event), 0)
+    (told,) = source.look().events
+    assert (told["kind"], told["text"], told["host"]) == ("host-lost", "b is lost", "b")
+    assert source.look().events == []
+
+
+def test_another_generation_has_its_reason(cluster: Cluster, source: ClusterSource) -> None:
+    event = ClusterEvent(1, time.time(), "guest-failed-over", "books went on on b", "b", "books")
+    cluster.store.put(numbered(EVENTS, 1), to_plain(event), 0)
+    cluster.report(4.0, 0, generation=2)
+    source.look()
+    cluster.report(5.0, 0, generation=3)
+    source.look()
+    first, second, third = source.details("books")["generations"]
+    assert third["reason"] == "", "an event tells of one"
+    assert (first["generation"], first["ruler"], first["reason"]) == (1, "a", "")
+    assert (second["generation"], second["reason"]) == (2, "books went on on b")
+
+
+def test_what_is_wrong(cluster: Cluster, source: ClusterSource) -> None:
+    states = {"a": "master", "b": "hostDown", "c": "fdmUnreachable"}
+    cluster.tell(hosts=states, time=time.time() - 60, pending={}, faults=("rule x fails",))
+    found = source.look().problems
+    assert found[0]["what"] == "the master a is silent"
+    by_target = {each["target"]: each for each in found}
+    assert by_target["hosts/c"]["do"] == "start its agent again"
+    assert by_target[""]["cause"] == "rule x fails"
+
+
+def test_whether_a_guest_could_run_elsewhere(cluster: Cluster, source: ClusterSource) -> None:
+    def reasons(host: str) -> list[str]:
+        told = source.compatibility("books", host)
+        found = [why for _, why in told["checks"] if why]
+        assert told["possible"] == (not found)
+        return found
+
+    assert reasons("c") == []
+    assert reasons("a") == ["books runs on a already"]
+    assert reasons("b") == ["host b has the guest's secondary"]
+    cluster.tell(hosts={"a": "master", "c": "hostDown"})
+    source.look()
+    assert reasons("c") == ["c is hostDown"]
+    with pytest.raises(UsageError, match="no host 'z'"):
+        source.compatibility("books", "z")
+
+
+def test_actions_are_tasks(cluster: Cluster, source: ClusterSource) -> None:
+    task = source.act_on_guest("books", "migrate", {"host": "c"})["task"]
+    assert (task["kind"], task["details"]) == ("migrate", {"host": "c", "role": "primary"})
+    assert source.act_on_host("b", True)["task"]["details"] == {"on": True}
+    assert source.cancel(task["number"])["task"]["cancel"]
+    source.act_on_guest("idle", "protect", {})
+    assert cluster.operator.guest("idle").file["ft"] is True
+    kinds = [each.kind for each in cluster.operator.tasks()]
+    assert kinds == ["migrate", "maintenance", "protect"]
+
+
+@pytest.mark.parametrize(
+    ("guest", "action", "given", "why"),
+    [
+        ("nobody", "stop", {}, "there is no guest 'nobody'"),
+        ("books", "switchover", {}, "in a cluster it is migrated"),
+        ("books", "migrate", {"host": 1}, "is the name of a host"),
+        ("books", "migrate", {"role": "king"}, "is primary or secondary"),
+    ],
+)
+def test_what_cannot_be_asked(
+    cluster: Cluster, source: ClusterSource, guest: str, action: str, given: Any, why: str
+) -> None:
+    with pytest.raises(UsageError, match=why):
+        source.act_on_guest(guest, action, given)
+    assert cluster.operator.tasks() == []
+
+
+def test_recommendations_are_applied_once(cluster: Cluster, source: ClusterSource) -> None:
+    cluster.store.put(ADVICE, to_plain(Advice(1.0, (ADVISED,))), 0)
+    assert source.look().recommendations == {"books:c": ADVISED}
+    task = source.apply(["books:c"])["task"]
+    assert (task["kind"], task["details"]) == ("migrate", {"host": "c", "role": "primary"})
+    with pytest.raises(UsageError, match="are being applied"):
+        source.apply(["books:c"])
+    with pytest.raises(UsageError, match="no recommendation 'x' any more"):
+        source.apply(["x"])
+
+
+def test_a_console_in_a_datastore(cluster: Cluster, source: ClusterSource) -> None:
+    assert source.details("books")["console"] == "it has written nothing yet"
+    (cluster.shared / "books" / "console.txt").write_bytes("grüße\n".encode()[:3])
+    piece = source.console("books", 0)
+    assert (piece["text"], piece["next"]) == ("gr", 2), "no half characters"
+
+
+def test_a_store_without_a_cluster(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no cluster in this store"):
+        ClusterSource(str(tmp_path))
+
+
+@pytest.mark.parametrize("threshold", range(2, 6))
+@pytest.mark.parametrize("hosts", [2, 8, 30])
+def test_the_aim_is_where_nothing_is_recommended(threshold: int, hosts: int) -> None:
+    aim = aim_of(threshold, hosts)
+    assert priority_of(aim * 1.01 + 1e-6, hosts) <= threshold
+    assert priority_of(aim * 0.99, hosts) > threshold

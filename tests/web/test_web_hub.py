@@ -1,0 +1,60 @@
+"""From a source to who follows it, also while nothing can be seen."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from simulated import SimulatedSource
+
+from vlockstep.errors import HostError
+from vlockstep.web.hub import Hub
+from vlockstep.web.model import Picture
+
+BLIND = "nothing can be seen now: what is shown is old"
+
+
+class FailingSource(SimulatedSource):
+    """Its second look fails, and its third by a fault of its own."""
+
+    looks = 0
+    closed = False
+
+    def look(self) -> Picture:
+        self.looks += 1
+        if self.looks == 2:
+            raise HostError("the store does not answer")
+        if self.looks == 3:
+            raise KeyError("lag")
+        return super().look()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_what_was_seen_stays_with_the_reason() -> None:
+    source = FailingSource(hosts=2, guests=2)
+
+    async def follow() -> list[Any]:
+        hub, told = Hub(source), []
+        hub.start()
+        async for message in hub.messages(None):
+            fields = dict(line.split(": ", 1) for line in message.decode().splitlines() if line)
+            told.append(json.loads(fields["data"]))
+            if hub.source is source and source.looks > 4:
+                await hub.stop()
+        assert hub.model.view()["guests"].keys() == {"guest-1", "guest-2"}
+        return told
+
+    told = asyncio.run(follow())
+    problems = [
+        (problem["what"], problem["cause"])
+        for each in told
+        for path, problems in each.get("set", ())
+        if path == ["problems"]
+        for problem in problems
+    ]
+    assert (BLIND, "the store does not answer") in problems
+    assert (BLIND, "KeyError: 'lag'") in problems
+    assert problems[-1][0] != BLIND

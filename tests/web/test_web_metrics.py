@@ -1,0 +1,119 @@
+"""Metrics, as Prometheus reads them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from simulated import SimulatedSource
+
+import vlockstep.web
+from vlockstep.web.exposition import Exposition, Histogram
+from vlockstep.web.metrics import Counts, of_view
+from vlockstep.web.model import Model, Picture
+
+LINE = re.compile(r'([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)*)\})? (\S+)')
+GRAFANA = Path(vlockstep.web.__file__).with_name("grafana.json")
+
+
+def samples(text: str) -> dict[str, list[tuple[dict[str, str], float]]]:
+    """By name; each line is checked."""
+    found: dict[str, list[tuple[dict[str, str], float]]] = {}
+    for line in text.splitlines():
+        if line.startswith("#"):
+            assert re.fullmatch(r"# (HELP|TYPE) [a-z_]+ .+", line), line
+            continue
+        parts = LINE.fullmatch(line)
+        assert parts, line
+        labels = dict(re.findall(r'([a-z_]+)="((?:[^"\\]|\\.)*)"', parts[2] or ""))
+        found.setdefault(parts[1], []).append((labels, float(parts[3])))
+    return found
+
+
+def seen(source: SimulatedSource) -> tuple[Model, Counts]:
+    model, counts = Model("cluster", 0), Counts()
+    picture = source.look()
+    counts.see(picture)
+    model.see(picture)
+    return model, counts
+
+
+def test_a_cluster() -> None:
+    model, counts = seen(SimulatedSource(hosts=3, guests=5))
+    found = samples(of_view(model.view(), counts))
+    assert len(found["vlockstep_vm_up"]) == 5
+    assert [value for _, value in found["vlockstep_host_up"]] == [1, 1, 1]
+    assert found["vlockstep_host_memory_usage_bytes"][0][1] == 30000 * (1 << 20)
+    assert sum(value for _, value in found["vlockstep_ha_master"]) == 1
+    assert {labels["state"] for labels, value in found["vlockstep_ft_state"] if value} == {
+        "protected",
+        "following",
+    }
+    assert [lag for _, lag in found["vlockstep_ft_lag_seconds"]] == [
+        next(r["lag_ms"] for r in guest["replicas"].values() if r["role"] == "primary") / 1000
+        for guest in model.view()["guests"].values()
+    ]
+
+
+def test_names_are_as_prometheus_wants_them() -> None:
+    model, counts = seen(SimulatedSource(hosts=2, guests=2, wild=True))
+    text = of_view(model.view(), counts)
+    samples(text)
+    kinds = dict(re.findall(r"# TYPE (\S+) (\S+)", text))
+    assert len(kinds) == text.count("# TYPE") == text.count("# HELP")
+    for name, kind in kinds.items():
+        assert name.startswith("vlockstep_")
+        assert (kind == "counter") == name.endswith("_total")
+
+
+def test_labels_are_escaped() -> None:
+    told = Exposition()
+    told.gauge("x_y", "about", 1.5, vm='a"b\\c\nd\udcff')
+    assert told.text().splitlines()[-1] == r'x_y{vm="a\"b\\c\nd?"} 1.5'
+
+
+def task(state: str, ended: float | None) -> dict[str, Any]:
+    return {"kind": "migrate", "state": state, "begun": 1.0, "created": 0.5, "ended": ended}
+
+
+def test_what_happened_is_counted_once() -> None:
+    counts = Counts()
+    event: Any = {"kind": "master-elected"}
+    counts.see(Picture(events=[event, event], tasks={"1": task("running", None)}))
+    for _ in range(2):
+        counts.see(Picture(tasks={"1": task("done", 3.0), "2": task("failed", 9.0)}))
+    told = Exposition()
+    counts.tell(told)
+    found = samples(told.text())
+    assert found["vlockstep_ha_elections_total"] == [({}, 2)]
+    assert found["vlockstep_migrations_total"] == [
+        ({"kind": "live", "result": "done"}, 1),
+        ({"kind": "live", "result": "failed"}, 1),
+    ]
+    assert found["vlockstep_migration_duration_seconds_sum"] == [({}, 2.0)]
+
+
+def test_histograms() -> None:
+    made = Histogram((1.0, 2.0))
+    for value in (0.5, 1.0, 1.5, 9.0):
+        made.observe(value)
+    assert made.cumulative() == [(1.0, 2), (2.0, 3), (float("inf"), 4)]
+    assert (made.count, made.sum) == (4, 12.0)
+
+
+def test_the_board_of_grafana_asks_for_what_there_is() -> None:
+    model, counts = seen(SimulatedSource(hosts=2, guests=2))
+    done = Picture(tasks={"1": task("done", 3.0)})
+    counts.see(done)
+    known = samples(of_view(model.view(), counts)).keys()
+    known |= {"vlockstep_ft_log_bytes_total"}  # which real replicas have
+    board = json.loads(GRAFANA.read_text())
+    asked = {
+        name
+        for panel in board["panels"]
+        for target in panel["targets"]
+        for name in re.findall(r"vlockstep_\w+", target["expr"])
+    }
+    assert asked and asked <= known

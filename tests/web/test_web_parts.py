@@ -1,0 +1,184 @@
+"""What sources are made of: consoles, tasks, histories, problems."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import wait_until
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vlockstep.arbiter import DirectoryArbiter
+from vlockstep.errors import HostError, UsageError
+from vlockstep.web.consoles import MAX_PIECE, read_console
+from vlockstep.web.history import SAMPLES, History, Reigns
+from vlockstep.web.localtasks import AT_A_TIME, KEPT, LocalTasks
+from vlockstep.web.problems import problems_of_guests
+
+# Consoles
+
+
+@given(st.text(st.sampled_from("aß€😀\n"), max_size=40), st.integers(1, 9))
+def test_pieces_make_the_whole_text(
+    tmp_path_factory: pytest.TempPathFactory, text: str, size: int
+) -> None:
+    """Whatever was written by then: no character is cut."""
+    path = tmp_path_factory.getbasetemp() / "console.txt"
+    data, told, at = text.encode(), "", 0
+    for end in [*range(0, len(data), size), len(data)]:
+        path.write_bytes(data[:end])
+        piece = read_console("books", path, at)
+        told, at = told + piece["text"], piece["next"]
+    assert (told, at) == (text, len(data))
+
+
+def test_the_end_begins_with_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "console.txt"
+    path.write_text("".join(f"line {number}\n" for number in range(20_000)))
+    piece = read_console("books", path, None)
+    assert piece["text"].startswith("line ") and piece["text"].endswith("line 19999\n")
+    assert piece["next"] == piece["size"] == path.stat().st_size
+    assert MAX_PIECE - 100 < len(piece["text"]) <= MAX_PIECE
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "console.txt"
+    path.write_bytes(b"\xff\xfe\0ok")
+    assert read_console("books", path, 0)["text"] == "\ufffd\ufffd\0ok"
+
+
+def test_what_is_no_console(tmp_path: Path) -> None:
+    """Nothing waits for somebody who writes."""
+    os.mkfifo(tmp_path / "fifo")
+    for name, why in (
+        ("fifo", "which is no file"),
+        ("gone", "No such file"),
+        (".", "no file|cannot"),
+    ):
+        with pytest.raises(HostError, match=why):
+            read_console("books", tmp_path / name, 0)
+
+
+# Tasks
+
+
+def test_tasks_end_as_they_ended() -> None:
+    told: list[dict[str, Any]] = []
+    tasks = LocalTasks(told.append)
+
+    def fails(tell: Callable[[str], None]) -> str:
+        tell("half")
+        raise HostError("the disk is full")
+
+    tasks.start("migrate", "books", {}, fails)
+    tasks.start("stop", "books", {}, lambda tell: "it ends")
+    wait_until(lambda: len(told) == 2)
+    found = tasks.all()
+    assert (found["1"]["state"], found["1"]["reason"]) == ("failed", "the disk is full")
+    assert (found["2"]["state"], found["2"]["progress"]) == ("done", "it ends")
+
+
+def test_so_many_at_a_time_and_so_many_kept() -> None:
+    go, called = threading.Event(), threading.Event()
+    tasks = LocalTasks(lambda task: None)
+
+    def waits(tell: Callable[[str], None]) -> str:
+        go.wait(60)
+        return ""
+
+    first = tasks.start("migrate", "books", {}, waits, called.set)
+    for _ in range(AT_A_TIME - 1):
+        tasks.start("stop", "books", {}, waits)
+    with pytest.raises(HostError, match="16 tasks are under way"):
+        tasks.start("stop", "books", {}, waits)
+    assert tasks.cancel(first["number"])["cancel"] and called.is_set()
+    with pytest.raises(UsageError, match="a stop cannot be called off"):
+        tasks.cancel(2)
+    go.set()
+    for _ in range(KEPT + 5):
+        wait_until(lambda: all(task["ended"] for task in tasks.all().values()))
+        tasks.start("stop", "books", {}, lambda tell: "")
+    assert len(tasks.all()) == KEPT
+    with pytest.raises(UsageError, match="there is no task 1"):
+        tasks.cancel(1)
+
+
+# Histories
+
+
+def replica(lag: float | None = 1.0) -> Any:
+    rates = dict.fromkeys(["log_bytes_per_s", "disk_bytes_per_s", "network_frames_per_s"], 2.0)
+    return {"lag_ms": lag, "lag_entries": None if lag is None else 3, **rates}
+
+
+def test_samples_are_a_second_apart_and_bounded() -> None:
+    history = History()
+    for half in range(2 * SAMPLES + 100):
+        history.sample(half / 2, replica(None if half % 4 else 1.5))
+    samples = history.samples
+    assert len(samples) == SAMPLES
+    assert {b["time"] - a["time"] for a, b in pairwise(samples)} == {1.0}
+    assert {each["lag_ms"] for each in samples} == {None, 1.5}
+    assert {each["lag_entries"] for each in samples} == {None, 3}
+
+
+def migrating(phase: str, count: int) -> dict[str, Any]:
+    return {
+        "phase": phase, "text": "sending", "bytes": count, "rounds": 1, "lag_entries": 0,
+        "throttle": 0, "pause_ms": 4.0,
+    }  # fmt: skip
+
+
+def test_how_far_a_migration_is() -> None:
+    history = History()
+    history.to = "c"
+    history.moves(1.0, migrating("memory", 1000))
+    history.moves(3.0, migrating("memory", 5000))
+    found = history.migration
+    assert found is not None
+    assert (found["bytes_per_s"], found["to"], found["pause_ms"]) == (2000.0, "c", 4.0)
+    history.moves(4.0, migrating("done", 5000))
+    assert history.migration is None
+
+
+def test_who_ruled_before_somebody_looked(tmp_path: Path) -> None:
+    arbiter = DirectoryArbiter(tmp_path, "primary")
+    arbiter.start()
+    for generation in range(3):
+        arbiter.claim("me", generation, frozenset(), {})
+    reigns = Reigns()
+    reigns.runs(os.getpid(), "books")
+    reigns.ruled(3, 77.0, "books", 2, "its primary was lost")
+    first, _, last = reigns.all(tmp_path)
+    assert (first["generation"], first["ruler"], first["reason"]) == (1, "books", "")
+    assert first["since"] > 1e9, "when it was claimed"
+    assert (last["members"], last["reason"]) == (2, "its primary was lost")
+    assert [each["generation"] for each in reigns.all(tmp_path / "gone")] == [3]
+
+
+# Problems
+
+
+def guest(**changes: Any) -> Any:
+    status = {"generation": 2, "endpoint": "", "holding": False, "network": None}
+    return {"protection": "protected", "status": status | changes}
+
+
+def test_what_is_wrong_with_guests() -> None:
+    silent: Any = {"protection": "no answer", "status": None}
+    alone = guest(endpoint="tcp://there:1", holding=True) | {"protection": "ALONE"}
+    found = problems_of_guests({"a": guest(network=False), "b": silent, "c": alone, "d": guest()})
+    assert [(each["target"], each["what"]) for each in found] == [
+        ("guests/b", "b does not answer"),
+        ("guests/c", "c runs without another replica"),
+        ("guests/c", "c gives nothing out"),
+        ("guests/a", "a has no network"),
+    ]
+    assert found[1]["do"] == "start a secondary that joins at tcp://there:1"
+    assert all(each["cause"] and each["do"] for each in found)

@@ -1,0 +1,96 @@
+"""The stream: who comes back misses nothing, who reads nothing is dropped."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Iterator
+from itertools import takewhile
+
+import pytest
+from simulated import TEXT
+from webclient import Client, Message, applied, simulated
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with simulated("--guests", 300, "--patience", 0.5) as made:
+        yield made
+
+
+def take(messages: Iterator[Message], count: int) -> list[Message]:
+    return [message for _, message in zip(range(count), messages, strict=False)]
+
+
+def test_the_view_and_then_its_changes(client: Client) -> None:
+    with client.stream() as messages:
+        first, *changes = take(messages, 4)
+        view = first.data
+        assert first.event == "view" and first.id == view["revision"]
+        for message in changes:
+            assert message.event == "change" and message.id == view["revision"] + 1
+            view = applied(view, message.data)
+    with client.stream(f"?after={view['revision'] - 1}") as messages:
+        assert take(messages, 1) == [changes[-1]], "the same for everybody"
+
+
+def test_who_comes_back_misses_nothing(client: Client) -> None:
+    with client.stream() as messages:
+        view = take(messages, 1)[0].data
+    with client.stream() as messages:
+        later = take(messages, 3)[-1]
+    with client.stream(Last_Event_ID=str(view["revision"])) as messages:
+        for message in takewhile(lambda message: message.id <= later.id, messages):
+            assert message.event == "change"
+            view = applied(view, message.data)
+    assert view["revision"] == later.id
+
+
+@pytest.mark.parametrize("known", [0, 1 << 50])
+def test_who_knows_another_server_gets_all(client: Client, known: int) -> None:
+    with client.stream(f"?after={known}") as messages:
+        assert take(messages, 1)[0].event == "view"
+
+
+def test_two_at_once_see_the_same(client: Client) -> None:
+    with client.stream() as one, client.stream() as other:
+        first, second = take(one, 3), take(other, 3)
+    seen = {message.id: message.data for message in first if message.event == "change"}
+    both = [m for m in second if m.event == "change" and m.id in seen]
+    assert both and all(message.data == seen[message.id] for message in both)
+
+
+def test_a_console_is_told_to_who_asked(client: Client) -> None:
+    after = len(TEXT) - 100
+    with client.stream(f"?console=guest-001&from={after}") as messages:
+        (piece,) = take(filter(lambda message: message.event == "console", messages), 1)
+    assert piece.id is None, "who comes back goes on behind the last change"
+    assert piece.data["text"].encode() == TEXT[after:]
+    assert (piece.data["after"], piece.data["next"]) == (after, len(TEXT))
+
+
+def test_a_console_of_nobody_disturbs_nothing(client: Client) -> None:
+    with client.stream("?console=nobody") as messages:
+        assert [message.event for message in take(messages, 2)] == ["view", "change"]
+
+
+def test_who_reads_nothing_is_dropped(client: Client) -> None:
+    """And others are told meanwhile."""
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(("127.0.0.1", client.port))
+        for _ in range(20):  # as many views as no buffer between has room for
+            deaf.sendall(_request(client, "GET /api/view"))
+        deaf.sendall(_request(client, "GET /api/stream"))
+        poller = select.poll()
+        poller.register(deaf, 0)
+        with client.stream() as messages:
+            assert take(messages, 2)
+        ((_, what),) = poller.poll(60_000)
+        assert what & (select.POLLERR | select.POLLHUP)
+
+
+def _request(client: Client, line: str) -> bytes:
+    fields = {"Host": f"127.0.0.1:{client.port}", **client.headers({})}
+    head = [f"{line} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    return "\r\n".join([*head, "", ""]).encode()

@@ -1,0 +1,25 @@
+"""The management view: a page, a JSON API and metrics, in a process of their own. The
+page itself is in static/.
+
+shapes      what the server and the page say to each other
+model       Model, Picture: the view as it changes, in revisions
+source      Source: what the view is of
+directory   DirectorySource: of the guests that run on this computer
+clusters    ClusterSource: of a cluster
+mirror      Mirror: a cluster's store as it was at the last look
+problems    problems_of_guests, problems_of_cluster: what is wrong, and what to do
+history     History, Rates: what a guest has done lately
+localtasks  LocalTasks: what was asked of guests that are in no cluster
+consoles    read_console: pieces of a guest's console
+recordings  Recordings: logs in the page
+logindex    read_index, LogIndex: what is in a log, to be counted at once
+narrated    Narrated: what an execution did, by its replay
+metrics     of_view, of_replica, Counts: for Prometheus
+exposition  Exposition, Histogram: its text format
+openapi     document: what is in api, as OpenAPI
+hub         Hub: from a source to all who follow it
+auth        Tokens, Right: who may do what
+api         ENDPOINTS: what can be asked, as a table
+server      Service: the page's files, the API and the stream
+serving     serve, listen: the server as a process
+"""

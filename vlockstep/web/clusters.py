@@ -1,0 +1,396 @@
+"""The view of a cluster, by its store: what is wanted, ordered and reported there."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+from vlockstep.cluster import guestfile
+from vlockstep.cluster.drs.balance import aim_of
+from vlockstep.cluster.master.view import Beliefs
+from vlockstep.cluster.master.view import View as MasterView
+from vlockstep.cluster.model import Replica
+from vlockstep.cluster.operator import Operator
+from vlockstep.cluster.placement import fits
+from vlockstep.cluster.plain import to_plain
+from vlockstep.cluster.records import (
+    ClusterEvent,
+    ClusterRecord,
+    GuestRecord,
+    HostRecord,
+    MasterStatus,
+    Report,
+)
+from vlockstep.cluster.standing import alive, hint, host_state, look
+from vlockstep.cluster.store import open_store
+from vlockstep.errors import UsageError, VlockstepError
+from vlockstep.protocol.states import State
+from vlockstep.web import shapes
+from vlockstep.web.consoles import read_console
+from vlockstep.web.history import History, Rates, Reigns
+from vlockstep.web.mirror import Mirror
+from vlockstep.web.model import Picture
+from vlockstep.web.problems import problems_of_cluster
+
+WAIT_SECONDS = 0.05
+"""For changes, at each look."""
+CONSOLE, ARBITER = "console.txt", "arbiter"
+_TAKING = ("master", "connectedToMaster")
+"""States of hosts that take guests."""
+_REASON_SECONDS = 30.0
+"""An event tells why a guest has another generation for so long."""
+
+
+class ClusterSource:
+    """Raises `UsageError` if the store has no cluster, `StoreError` if it does not answer."""
+
+    kind: shapes.Kind = "cluster"
+
+    def __init__(self, store: str) -> None:
+        opened = open_store(store)
+        self.name = store
+        self._mirror = Mirror(opened)
+        self._seen = Operator(self._mirror)
+        self._asked = Operator(opened)
+        self._asked.config()
+        self._lock = threading.Lock()
+        self._applying = threading.Lock()
+        self._histories: dict[str, History] = {}
+        self._reigns: dict[str, Reigns] = {}
+        self._rates = Rates()
+        self._told = 0
+        """The number of the last event."""
+        self._last_events: dict[str, ClusterEvent] = {}
+        """By guest."""
+        self._explained: dict[str, int] = {}
+        """By guest, the event that told why it has another generation: each tells of one."""
+
+    def look(self) -> Picture:
+        self._mirror.update(WAIT_SECONDS)
+        seen = self._seen
+        config, status, reports = seen.config(), seen.status(), seen.reports()
+        events = seen.events(self._told)
+        records = seen.hosts()
+        tasks = {str(task.number): to_plain(task) for task in seen.tasks()}
+        with self._lock:
+            for event in events:
+                self._told = event.number
+                if event.guest is not None:
+                    self._last_events[event.guest] = event
+            facts = look(seen)
+            names = {each["name"] for each in facts}
+            self._histories = {name: self._histories.get(name) or History() for name in names}
+            self._reigns = {name: self._reigns.get(name) or Reigns() for name in names}
+            self._explained = {n: e for n, e in self._explained.items() if n in names}
+            self._last_events = {n: e for n, e in self._last_events.items() if n in names}
+            moving = {
+                task["target"]: str(task["details"].get("host", ""))
+                for task in tasks.values()
+                if task["kind"] == "migrate" and task["state"] == "running"
+            }
+            guests = {each["name"]: self._guest(each, reports, moving) for each in facts}
+            self._rates.forget()
+        hosts = {name: _host(name, each, status, reports) for name, each in records.items()}
+        told = None if status is None else to_plain(status)
+        advice = seen.advice()
+        advised = advice.recommendations if advice is not None else ()
+        return Picture(
+            _cluster(config, told, records, status),
+            hosts,
+            guests,
+            tasks,
+            {each["key"]: cast(shapes.Recommendation, dict(each)) for each in advised},
+            problems_of_cluster(told, time.time(), hosts, guests.values()),
+            [_event(event) for event in events],
+        )
+
+    def _guest(
+        self, facts: dict[str, Any], reports: Mapping[str, Report], moving: Mapping[str, str]
+    ) -> shapes.Guest:
+        name, history = facts["name"], self._histories[facts["name"]]
+        replicas = {each["host"]: self._replica(name, each, reports) for each in facts["replicas"]}
+        there = alive(facts)
+        for each in there:
+            self._reigns[name].runs(each["pid"], each["host"])
+            if each["role"] == "primary":
+                self._saw_primary(history, name, each, replicas[each["host"]])
+        migration = None
+        if name in moving:
+            history.to = moving[name]
+            migration = history.migration
+        guest: shapes.Guest = {
+            "name": name,
+            "image": str(facts["file"].get("image", "")),
+            "power": facts["power"],
+            "host": facts["host"],
+            "ft": bool(facts["file"].get("ft", False)),
+            "protection": facts["state"],
+            "level": _level_of_guest(facts["state"]),
+            "replicas": replicas,
+            "peers": [],
+            "pending": facts["pending"],
+            "migration": migration,
+        }
+        return cast(shapes.Guest, {**facts, **guest})
+
+    def _saw_primary(
+        self, history: History, name: str, facts: Mapping[str, Any], replica: shapes.Replica
+    ) -> None:
+        now, event = time.time(), self._last_events.get(name)
+        history.sample(now, replica)
+        if facts["migration"]:
+            history.moves(now, facts["migration"])
+        if not replica["generation"]:
+            return
+        reason, ruler, members = "", replica["host"], replica["members"]
+        if event is not None and event.time > now - _REASON_SECONDS:
+            reason = event.text if event.number > self._explained.get(name, 0) else ""
+        taken = self._reigns[name].ruled(replica["generation"], now, ruler, members, reason)
+        if event is not None and reason and taken:
+            self._explained[name] = event.number
+
+    def _replica(
+        self, guest: str, facts: Mapping[str, Any], reports: Mapping[str, Report]
+    ) -> shapes.Replica:
+        host = facts["host"]
+        counters = (facts["channel_bytes"], facts["disk_bytes"], facts["frames"])
+        key = (guest, host, str(facts["attempt"]))
+        log, disk, frames = self._rates.see(key, reports[host].time, counters)
+        state = State.__members__.get(facts["state"].upper())
+        replica = {
+            **facts,
+            "state_text": facts["life"] if state is None else state.value,
+            "log_bytes_per_s": log,
+            "disk_bytes_per_s": disk,
+            "network_frames_per_s": frames,
+        }
+        return cast(shapes.Replica, replica)
+
+    # What a person asks
+
+    def details(self, guest: str) -> shapes.GuestDetails:
+        facts, record = self._facts(guest), self._seen.guest(guest)
+        with self._lock:
+            history = self._histories.get(guest) or History()
+            reigns = self._reigns.get(guest) or Reigns()
+            generations, samples = reigns.all(self._arbiter_of(record)), history.samples
+        file = facts["file"]
+        return {
+            "name": guest,
+            "generations": generations,
+            "samples": samples,
+            "disks": {name: dict(disk) for name, disk in file.get("disk", {}).items()},
+            "nics": {name: dict(nic) for name, nic in file.get("nic", {}).items()},
+            "arguments": list(file.get("arguments", ())),
+            "console": self._no_console(record),
+            "actions": self._actions(facts),
+            "hosts": sorted(self._seen.hosts()),
+        }
+
+    def console(self, guest: str, after: int | None) -> shapes.Console:
+        record = self._seen.guest(guest)
+        if problem := self._no_console(record):
+            raise UsageError(problem)
+        return read_console(guest, self._console_of(record), after)
+
+    def compatibility(self, guest: str, host: str) -> shapes.Compatibility:
+        facts = self._facts(guest)
+        record = self._seen.hosts().get(host)
+        if record is None:
+            raise UsageError(f"there is no host {host!r}")
+        status = self._seen.status()
+        states = status.hosts if status is not None else {}
+        view = MasterView(self._mirror, time.time())
+        taking = frozenset(name for name, state in states.items() if state in _TAKING)
+        view.beliefs = Beliefs(states, usable=taking, trusted=taking)
+        primaries = [each["host"] for each in alive(facts) if each["role"] == "primary"]
+        here = f"{guest} runs on {host} already" if host in primaries else ""
+        state = host_state(host, record, status)
+        connected = "" if state in _TAKING else f"{host} is {state}"
+        checks = [
+            ("the guest runs", "" if primaries else f"{guest} does not run"),
+            ("it is another host", here),
+            ("the host takes guests", connected),
+        ]
+        if guest in view.damaged:
+            checks.append((_SUITS, view.damaged[guest]))
+        elif not connected and not here:
+            reasons = fits(view.cluster(), Replica(guest), host)
+            checks += [(_SUITS, reason) for reason in reasons or ("",)]
+        return {"host": host, "possible": not any(why for _, why in checks), "checks": checks}
+
+    def act_on_guest(self, guest: str, action: str, given: Mapping[str, Any]) -> shapes.Done:
+        details: dict[str, Any] = {}
+        self._asked.guest(guest)
+        if action == "switchover":
+            raise UsageError(_NO_SWITCHOVER)
+        host = given.get("host")
+        if host is not None and not isinstance(host, str):
+            raise UsageError('"host" is the name of a host')
+        if action in ("migrate", "start") and host is not None:
+            details["host"] = host
+        if action == "migrate":
+            role = given.get("role", "primary")
+            if role not in ("primary", "secondary"):
+                raise UsageError('"role" is primary or secondary')
+            details["role"] = role
+        if action in ("protect", "unprotect"):
+            self._asked.want_protection(guest, action == "protect")
+        return {"task": to_plain(self._asked.submit(action, guest, **details))}
+
+    def act_on_host(self, host: str, maintenance: bool) -> shapes.Done:
+        if host not in self._asked.hosts():
+            raise UsageError(f"there is no host {host!r}")
+        return {"task": to_plain(self._asked.submit("maintenance", host, on=maintenance))}
+
+    def apply(self, keys: list[str]) -> shapes.Done:
+        """One move after the other: each may need the room that those before it make."""
+        moves = self._asked.recommended(keys)
+        if not self._applying.acquire(blocking=False):
+            raise UsageError("recommendations are being applied: wait until they are done")
+        try:
+            first = self._move(moves[0])
+            thread = threading.Thread(
+                target=self._follow, args=(first, moves[1:]), name="apply", daemon=True
+            )
+            thread.start()
+        except BaseException:
+            self._applying.release()
+            raise
+        return {"task": to_plain(first)}
+
+    def _move(self, move: Mapping[str, str]) -> Any:
+        return self._asked.submit("migrate", move["guest"], host=move["to"], role=move["role"])
+
+    def _follow(self, task: Any, moves: Sequence[Mapping[str, str]]) -> None:
+        """To the end of the last, or of the first that fails: that task tells why."""
+        with suppress(VlockstepError):
+            try:
+                for move in moves:
+                    self._asked.follow(task, lambda _: None)
+                    task = self._move(move)
+                self._asked.follow(task, lambda _: None)
+            finally:
+                self._applying.release()
+
+    def cancel(self, task: int) -> shapes.Done:
+        self._asked.cancel(task)
+        return {"task": to_plain(self._asked.task(task))}
+
+    def close(self) -> None:
+        self._mirror.close()
+
+    def _facts(self, guest: str) -> dict[str, Any]:
+        for facts in look(self._seen):
+            if facts["name"] == guest:
+                return facts
+        raise UsageError(f"there is no guest {guest!r}")
+
+    def _console_of(self, record: GuestRecord) -> Path:
+        return self._seen.datastore(record.datastore) / record.folder / CONSOLE
+
+    def _arbiter_of(self, record: GuestRecord) -> Path | None:
+        try:
+            return self._console_of(record).with_name(ARBITER)
+        except VlockstepError:  # its datastore is not mounted here
+            return None
+
+    def _no_console(self, record: GuestRecord) -> str:
+        try:
+            guestfile.check_folder(record.folder)
+            there = self._console_of(record).exists()
+        except (VlockstepError, OSError) as error:
+            return str(error)
+        return "" if there else "it has written nothing yet"
+
+    def _actions(self, facts: Mapping[str, Any]) -> dict[str, str]:
+        """Why each is refused, as far as that can be told before it is asked for."""
+        name, wanted = facts["name"], facts["file"].get("ft", False)
+        on = facts["power"] == "on"
+        off = "" if on else f"{name} is powered off"
+        unprotected = "" if facts["state"] == "protected" else f"{name} is not protected"
+        no_ft = "" if self._seen.config().ft else "fault tolerance is off in this cluster"
+        return {
+            "switchover": _NO_SWITCHOVER,
+            "protect": no_ft or (f"{name} is to be protected already" if wanted else ""),
+            "unprotect": "" if wanted else f"{name} is not to be protected",
+            "migrate": off,
+            "start": f"{name} is powered on" if on else "",
+            "stop": off,
+            "test-failover": off or unprotected,
+            "test-restart-secondary": off or unprotected,
+        }
+
+
+_SUITS = "datastores, networks, CPU, room and rules suit"
+_NO_SWITCHOVER = "in a cluster it is migrated: its replicas stay apart, and rules hold"
+
+
+def _cluster(
+    config: ClusterRecord,
+    told: dict[str, Any] | None,
+    hosts: Mapping[str, HostRecord],
+    status: MasterStatus | None,
+) -> shapes.Cluster:
+    states = status.hosts.values() if status is not None else ()
+    taking = sum(state in _TAKING for state in states)
+    aims = config.drs and config.threshold > 1 and taking > 0
+    stores = sorted({name for host in hosts.values() for name in host.datastores})
+    cluster = {
+        **to_plain(config),
+        "status": told,
+        "target": round(aim_of(config.threshold, taking), 4) if aims else None,
+        "datastores": {
+            name: sorted(host.name for host in hosts.values() if name in host.datastores)
+            for name in stores
+        },
+    }
+    return cast(shapes.Cluster, cluster)
+
+
+def _host(
+    name: str, record: HostRecord, status: MasterStatus | None, reports: Mapping[str, Report]
+) -> shapes.Host:
+    state = status.hosts.get(name, "unknown") if status is not None else "unknown"
+    report = reports.get(name)
+    load: shapes.HostLoad | None = None
+    if report is not None:
+        load = {"time": report.time, "cpu": report.cpu, "memory": report.memory}
+    host = {
+        **to_plain(record),
+        "state": state,
+        "explanation": hint(state),
+        "master": status is not None and status.master == name,
+        "level": _level_of_host(record, state),
+        "report": load,
+    }
+    return cast(shapes.Host, host)
+
+
+def _level_of_host(record: HostRecord, state: str) -> shapes.Level:
+    if record.maintenance or record.left:
+        return "plain"
+    return "good" if state in _TAKING else "bad" if state == "hostDown" else "warn"
+
+
+def _level_of_guest(state: str) -> shapes.Level:
+    if state in ("protected", "runs"):
+        return "good"
+    if state.startswith(("waits", "unknown")) or "outputs wait" in state:
+        return "bad"
+    return "warn" if state == "not protected" else "plain"
+
+
+def _event(event: ClusterEvent) -> shapes.Event:
+    return {
+        "number": 0,
+        "time": event.time,
+        "kind": event.kind,
+        "text": event.text,
+        "host": event.host,
+        "guest": event.guest,
+    }

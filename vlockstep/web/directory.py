@@ -1,0 +1,318 @@
+"""The view of the guests that run on this computer, by their control sockets."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, cast
+
+from vlockstep.errors import UsageError
+from vlockstep.supervise.board import Board, Line
+from vlockstep.supervise.client import GuestClient, Watch
+from vlockstep.supervise.rundir import RunDirectory
+from vlockstep.supervise.texts import text_of
+from vlockstep.web import shapes
+from vlockstep.web.consoles import read_console
+from vlockstep.web.history import History, Reigns
+from vlockstep.web.localtasks import LocalTasks, Work
+from vlockstep.web.model import Picture
+from vlockstep.web.problems import problems_of_guests
+
+LOOK_SECONDS = 0.8
+"""For all guests to answer."""
+ANSWER_SECONDS = 60.0
+_QUIET = ("migrating", "disk-moving")
+"""Events that come all the time, and show elsewhere."""
+_LEVELS: Mapping[str, shapes.Level] = {
+    "no answer": "bad",
+    "ALONE": "bad",
+    "unprotected": "plain",
+    "protected": "good",
+    "following": "good",
+    "live": "good",
+}
+
+
+class DirectorySource:
+    """Of the guests in a run directory."""
+
+    kind: shapes.Kind = "guests"
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self.name = str(directory.path)
+        self._directory = directory
+        self._host = socket.gethostname()
+        self._watch = Watch(directory, self._heard)
+        self._board = Board()
+        self._lock = threading.Lock()
+        self._histories: dict[str, History] = {}
+        self._reigns: dict[str, Reigns] = {}
+        """By arbiter, or by name of who has none."""
+        self._events: list[shapes.Event] = []
+        self._tasks = LocalTasks(self._ended)
+
+    def look(self) -> Picture:
+        sights = self._watch.look(LOOK_SECONDS)
+        with self._lock:
+            self._board.see(sights, time.monotonic())
+            lines = {line.name: line for line in self._board.lines}
+            self._histories = {name: self._history(name) for name in lines}
+            groups = {_group(line.name, line.about) for line in lines.values()}
+            self._reigns = {group: self._reigns.get(group) or Reigns() for group in groups}
+            arbiters = {name: line.about.get("arbiter") for name, line in lines.items()}
+            guests = {name: self._guest(line, arbiters) for name, line in lines.items()}
+            events = sorted(self._events, key=lambda event: event["time"])
+            self._events = []
+        problems = problems_of_guests(guests)
+        host = self._this_host(problems)
+        tasks = self._tasks.all()
+        return Picture(None, {self._host: host}, guests, tasks, {}, problems, events)
+
+    def _history(self, name: str) -> History:
+        return self._histories.get(name) or History()
+
+    def _guest(self, line: Line, arbiters: Mapping[str, object]) -> shapes.Guest:
+        history, status, about = self._histories[line.name], line.status, line.about
+        arbiter = arbiters[line.name]
+        reigns = self._reigns[_group(line.name, about)]
+        reigns.runs(about.get("pid", 0), line.name)
+        replica = _replica(self._host, line)
+        if status is not None:
+            now = time.time()
+            history.sample(now, replica)
+            if status["role"] == "primary" and status["generation"]:
+                generation, members = status["generation"], status["members"]
+                reigns.ruled(generation, now, line.name, members, "")
+        guest: shapes.Guest = {
+            "name": line.name,
+            "image": str(about.get("image", "")),
+            "power": "on",
+            "host": self._host,
+            "ft": replica["role"] not in (None, "unprotected"),
+            "protection": line.protection,
+            "level": _LEVELS.get(line.protection, "warn"),
+            "replicas": {self._host: replica},
+            "peers": [
+                name
+                for name, other in arbiters.items()
+                if name != line.name and arbiter is not None and other == arbiter
+            ],
+            "pending": "",
+            "migration": history.migration,
+            "status": None if status is None else dict(status),
+        }
+        told = {"pid", "arguments", "started_as", "since", "arbiter"} & about.keys()
+        return cast(shapes.Guest, guest | {key: about[key] for key in told})
+
+    def _this_host(self, problems: list[shapes.Problem]) -> shapes.Host:
+        return {
+            "name": self._host,
+            "cpu": 0.0,
+            "memory": 0.0,
+            "maintenance": False,
+            "state": "here",
+            "explanation": "",
+            "master": False,
+            "level": "warn" if problems else "good",
+            "report": None,
+        }
+
+    def _heard(self, name: str, about: Mapping[str, Any], said: Mapping[str, Any]) -> None:
+        """Within `look`."""
+        with self._lock:
+            history = self._histories.setdefault(name, History())
+            text, when = text_of(said, about.get("started_as")), float(said["time"])
+            if said["event"] == "migrating":
+                history.moves(when, said)
+            elif said["event"] in ("live", "alone", "joined"):
+                members = said.get("members", 1)
+                reigns = self._reigns.setdefault(_group(name, about), Reigns())
+                reigns.ruled(said["generation"], when, name, members, text)
+            elif said["event"] in ("left", "stopped", "finished"):
+                history.stays()
+            if said["event"] not in _QUIET:
+                details = {key: said[key] for key in said.keys() - {"event", "time", "revision"}}
+                self._events.append(self._event(when, str(said["event"]), text, name, details))
+
+    def _event(
+        self, when: float, kind: str, text: str, guest: str, details: dict[str, Any]
+    ) -> shapes.Event:
+        return {
+            "number": 0,
+            "time": when,
+            "kind": kind,
+            "text": text,
+            "host": self._host,
+            "guest": guest,
+            "details": details,
+        }
+
+    # What a person asks
+
+    def details(self, guest: str) -> shapes.GuestDetails:
+        with self._lock:
+            line, history = self._line(guest), self._histories[guest]
+            reigns, samples = self._reigns[_group(guest, line.about)], history.samples
+            arbiter = line.about.get("arbiter")
+            generations = reigns.all(Path(arbiter) if arbiter else None)
+        status = line.status or {}
+        return {
+            "name": guest,
+            "generations": generations,
+            "samples": samples,
+            "disks": {name: dict(each) for name, each in status.get("disks", {}).items()},
+            "nics": {name: dict(each) for name, each in status.get("nics", {}).items()},
+            "arguments": list(line.about.get("arguments", ())),
+            "console": "" if line.about.get("console") else _NO_CONSOLE,
+            "actions": _actions(line),
+            "hosts": [],
+        }
+
+    def console(self, guest: str, after: int | None) -> shapes.Console:
+        with self._lock:
+            path = self._line(guest).about.get("console")
+        if not path:
+            raise UsageError(_NO_CONSOLE)
+        return read_console(guest, Path(path), after)
+
+    def compatibility(self, guest: str, host: str) -> shapes.Compatibility:
+        with self._lock:
+            problem = _actions(self._line(guest))["migrate"]
+        checks = [("a replica of it may move", problem)]
+        return {"host": host, "possible": not problem, "checks": checks}
+
+    def act_on_guest(self, guest: str, action: str, given: Mapping[str, Any]) -> shapes.Done:
+        with self._lock:
+            refused = _actions(self._line(guest)).get(action, "there is no such action")
+        if refused:
+            raise UsageError(refused)
+        cancel: Callable[[], None] | None = None
+        work: Work
+        details: dict[str, Any] = {}
+        match action:
+            case "switchover":
+                work = self._asks(guest, "switchover", lambda told: _RULES.format(**told))
+            case "stop":
+                reason = "stopped in the management view"
+                work = self._asks(guest, "stop", lambda _: "it ends", reason=reason)
+            case _:
+                endpoint = given.get("to")
+                if not isinstance(endpoint, str):
+                    raise UsageError('say where a replica waits for it: "to" is an endpoint')
+                details = {"to": endpoint}
+                work = self._asks(guest, "migrate", _moved, to=endpoint)
+                cancel = self._canceller(guest)
+                with self._lock:
+                    self._histories[guest].to = endpoint
+        return {"task": self._tasks.start(action, guest, details, work, cancel)}
+
+    def _asks(
+        self, guest: str, command: str, outcome: Callable[[Mapping[str, Any]], str], **details: Any
+    ) -> Work:
+        def work(tell: Callable[[str], None]) -> str:
+            with closing(GuestClient(self._directory, guest)) as client:
+                return outcome(client.request(command, tell, **details))
+
+        return work
+
+    def _canceller(self, guest: str) -> Callable[[], None]:
+        def cancel() -> None:
+            with closing(GuestClient(self._directory, guest)) as client:
+                if not client.ask("cancel-migration")["cancelled"]:
+                    raise UsageError(f"nothing of {guest} moves that could still be called off")
+
+        return cancel
+
+    def act_on_host(self, host: str, maintenance: bool) -> shapes.Done:
+        raise UsageError(_IN_A_CLUSTER)
+
+    def apply(self, keys: list[str]) -> shapes.Done:
+        raise UsageError(_IN_A_CLUSTER)
+
+    def cancel(self, task: int) -> shapes.Done:
+        return {"task": self._tasks.cancel(task)}
+
+    def close(self) -> None:
+        self._watch.close()
+
+    def _ended(self, task: dict[str, Any]) -> None:
+        if task["state"] == "failed":
+            text = f"{task['kind']} of {task['target']}: {task['reason']}"
+            with self._lock:
+                self._events.append(
+                    self._event(time.time(), "task-failed", text, task["target"], {})
+                )
+
+    def _line(self, guest: str) -> Line:
+        for line in self._board.lines:
+            if line.name == guest:
+                return line
+        raise UsageError(f"there is no guest {guest!r} here")
+
+
+def _group(name: str, about: Mapping[str, Any]) -> str:
+    """What replicas of one guest have in common."""
+    return str(about.get("arbiter") or name)
+
+
+_IN_A_CLUSTER = "only hosts of a cluster do that"
+_NO_CONSOLE = "its text goes where its process was started, not to a file"
+_RULES = "generation {generation} rules"
+
+
+def _moved(report: Mapping[str, Any]) -> str:
+    text = f"moved in {report['total_ms']:.0f} ms, {report['bytes'] / 1e6:.1f} MB"
+    if report["role"] == "primary":
+        text += f"; it stood for {report['gap_ms']:.1f} ms"
+    return text
+
+
+def _actions(line: Line) -> dict[str, str]:
+    """Why each is refused, if it is."""
+    status = line.status
+    silent = "" if status is not None else "it does not answer"
+    role = status["role"] if status is not None else ""
+    alone = "no other replica has it" if role != "secondary" and status and _lonely(status) else ""
+    unprotected = "nobody protects it" if role == "unprotected" else ""
+    protect = "it is protected, or lets replicas join already"
+    if unprotected:
+        protect = (
+            f"start `vlockstep protect {line.name}` where it runs, with an arbiter's directory"
+        )
+    return {
+        "switchover": silent or unprotected or alone,
+        "protect": silent or protect,
+        "unprotect": silent or unprotected or "end the process of its secondary: that asks nobody",
+        "migrate": silent or unprotected,
+        "start": "it runs",
+        "stop": silent,
+        "test-failover": _IN_A_CLUSTER,
+        "test-restart-secondary": _IN_A_CLUSTER,
+    }
+
+
+def _lonely(status: Mapping[str, Any]) -> bool:
+    return bool(status["members"] < 2)
+
+
+def _replica(host: str, line: Line) -> shapes.Replica:
+    status = line.status or {}
+    return {
+        "host": host,
+        "life": "running",
+        "role": status.get("role"),
+        "state": status.get("state", ""),
+        "state_text": status.get("state_text", line.protection),
+        "generation": status.get("generation", 0),
+        "members": status.get("members", 0),
+        "endpoint": status.get("endpoint", ""),
+        "lag_ms": status.get("lag_ms"),
+        "lag_entries": status.get("lag_entries"),
+        "log_bytes_per_s": line.log_rate,
+        "disk_bytes_per_s": line.disk_rate,
+        "network_frames_per_s": line.frame_rate,
+    }

@@ -1,0 +1,148 @@
+"""From a source to all who follow it: a thread looks, the event loop tells."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+import time
+from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, replace
+
+from starlette.concurrency import run_in_threadpool
+
+from vlockstep.errors import VlockstepError
+from vlockstep.web import shapes
+from vlockstep.web.metrics import Counts
+from vlockstep.web.model import Model, Picture
+from vlockstep.web.source import Source
+
+LOOK_SECONDS = 0.5
+_REST = 3
+"""So many times what a look has cost of a processor it waits until the next: with many guests it
+looks less often, and never takes more than a quarter."""
+LOOP_SECONDS = 10.0
+"""For the loop to take a picture: there is never more than one that waits."""
+ALIVE_SECONDS = 5.0
+CONSOLE_SECONDS = 0.25
+Messages = AsyncGenerator[bytes, None]
+
+
+@dataclass
+class Tail:
+    """A guest's console, told from the byte `after` on, or from near its end."""
+
+    guest: str
+    after: int | None
+
+
+class Hub:
+    """All but `run` happens in the loop's thread."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.model = Model(source.kind, int(time.time() * 1000))
+        self.counts = Counts()
+        self._changed = asyncio.Condition()
+        self._ended = threading.Event()
+        self._picture = Picture()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, args=(loop,), name="look", daemon=True)
+        self._thread.start()
+
+    async def stop(self) -> None:
+        self._ended.set()
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def messages(self, after: int | None, console: Tail | None = None) -> Messages:
+        """Of the stream: each a server-sent event, until `stop`. Who takes them slowly misses some,
+        and gets the whole view instead."""
+        known = -1 if after is None else after
+        said = time.monotonic()
+        while not self._ended.is_set():
+            told = list(self._news(known))
+            known = self.model.revision
+            if console is not None:
+                told += await self._more_text(console)
+            elif not told and time.monotonic() > said + ALIVE_SECONDS:
+                told = [b": alive\n\n"]
+            for each in told:
+                yield each
+                said = time.monotonic()
+            await self._next(known, CONSOLE_SECONDS if console else ALIVE_SECONDS)
+
+    def _news(self, known: int) -> Iterator[bytes]:
+        changes = self.model.since(known)
+        if changes is None:
+            yield event("view", self.model.view(), self.model.revision)
+        for change in changes or ():
+            yield event("change", change, change["revision"])
+
+    async def _more_text(self, tail: Tail) -> list[bytes]:
+        """Of a console; nothing while it cannot be read."""
+        try:
+            piece = await run_in_threadpool(self.source.console, tail.guest, tail.after)
+        except VlockstepError:
+            return []
+        if not piece["text"] and tail.after is not None:
+            return []
+        tail.after = piece["next"]
+        return [event("console", piece)]
+
+    async def _next(self, known: int, seconds: float) -> None:
+        """Until there is something newer, or so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds), self._changed:
+                await self._changed.wait_for(
+                    lambda: self.model.revision != known or self._ended.is_set()
+                )
+
+    async def _see(self, picture: Picture) -> None:
+        self.counts.see(picture)
+        if self.model.see(picture) is not None:
+            async with self._changed:
+                self._changed.notify_all()
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The thread's."""
+        due = time.monotonic()
+        while not self._ended.is_set():
+            before = time.thread_time()
+            picture = self._look()
+            rest = _REST * (time.thread_time() - before)
+            with contextlib.suppress(RuntimeError, TimeoutError, CancelledError):  # it ends
+                asyncio.run_coroutine_threadsafe(self._see(picture), loop).result(LOOP_SECONDS)
+            due = max(due + LOOK_SECONDS, time.monotonic() + rest)
+            self._ended.wait(due - time.monotonic())
+        self.source.close()
+
+    def _look(self) -> Picture:
+        """What was seen last stays, with the reason, while nothing can be seen."""
+        try:
+            self._picture = self.source.look()
+        except VlockstepError as error:
+            return self._blind(str(error))
+        except Exception as error:  # a fault of ours: the view must not stand still without a word
+            return self._blind(f"{type(error).__name__}: {error}")
+        return self._picture
+
+    def _blind(self, cause: str) -> Picture:
+        problem: shapes.Problem = {
+            "what": "nothing can be seen now: what is shown is old",
+            "cause": cause,
+            "target": "",
+            "do": f"see that {self.source.name} can be reached",
+        }
+        return replace(self._picture, problems=[problem], events=())
+
+
+def event(name: str, data: object, revision: int | None = None) -> bytes:
+    """A server-sent event."""
+    number = "" if revision is None else f"id: {revision}\n"
+    return f"{number}event: {name}\ndata: {json.dumps(data)}\n\n".encode()

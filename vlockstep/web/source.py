@@ -1,0 +1,37 @@
+"""What the view is of: a `Source` makes pictures of it, and carries out what a person asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from vlockstep.web import shapes
+from vlockstep.web.model import Picture
+
+
+class Source(Protocol):
+    """Each method may be called from any thread, and takes some seconds at most. Raises
+    `UsageError` for what is not there or cannot be asked, `HostError` for what is refused."""
+
+    kind: shapes.Kind
+    name: str
+    """For people."""
+
+    def look(self) -> Picture:
+        """As it is now. One thread alone calls this, again and again."""
+
+    def details(self, guest: str) -> shapes.GuestDetails: ...
+
+    def console(self, guest: str, after: int | None) -> shapes.Console: ...
+
+    def compatibility(self, guest: str, host: str) -> shapes.Compatibility: ...
+
+    def act_on_guest(self, guest: str, action: str, given: Mapping[str, Any]) -> shapes.Done: ...
+
+    def act_on_host(self, host: str, maintenance: bool) -> shapes.Done: ...
+
+    def apply(self, keys: list[str]) -> shapes.Done: ...
+
+    def cancel(self, task: int) -> shapes.Done: ...
+
+    def close(self) -> None: ...
