@@ -10,6 +10,12 @@ The public API. A guest is a function of its inputs, which all come from a `Worl
 answer; then it may be called again. `Machine.capture` takes the guest's state as a value, and
 `Machine.restore` makes a machine of one, in any process.
 
+A recording is debugged by `vlockstep debug`, or a program, forwards and backwards:
+
+    with open_recording("clock.vlog") as timeline:
+        timeline.to_end()
+        timeline.run_back([Watchpoint(address, 8)])
+
 Names are imported when they are first used: `vlockstep --help` needs no CPU.
 """
 
@@ -21,6 +27,12 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from vlockstep.debug.mark import Mark as Mark
+    from vlockstep.debug.stops import Access as Access
+    from vlockstep.debug.stops import Breakpoint as Breakpoint
+    from vlockstep.debug.stops import Watchpoint as Watchpoint
+    from vlockstep.debug.timeline import Timeline as Timeline
+    from vlockstep.debug.timeline import open_recording as open_recording
     from vlockstep.errors import HostError as HostError
     from vlockstep.errors import ImageError as ImageError
     from vlockstep.errors import LogError as LogError
@@ -57,6 +69,9 @@ if TYPE_CHECKING:
     from vlockstep.replay.replayer import Sequence as Sequence
 else:
     _HOMES = {
+        "debug.mark": "Mark",
+        "debug.stops": "Access Breakpoint Watchpoint",
+        "debug.timeline": "Timeline open_recording",
         "errors": "HostError ImageError LogError UsageError VlockstepError",
         "machine.bundled": "open_image",
         "machine.config": "BlockConfig GuestConfig NetConfig",

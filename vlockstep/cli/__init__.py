@@ -9,6 +9,8 @@ standard error then.
     record          record: to keep every input of it
     replay          replay: to execute it again
     log             log: what is in a log
+    logdiff         diff: where two of them part
+    debug           debug: gdb in a recording, forwards and backwards
     guests          guests: what comes with vlockstep
     disk            disk: disks in files, of all formats
     image           image: what is in a guest's image

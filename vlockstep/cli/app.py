@@ -16,6 +16,7 @@ from vlockstep.cli.cluster import cluster
 from vlockstep.cli.command import Command, DefaultGroup, Group, TenderCommand, markup
 from vlockstep.cli.cpu import cpu
 from vlockstep.cli.dashboard import dashboard
+from vlockstep.cli.debug import debug
 from vlockstep.cli.demo import demo
 from vlockstep.cli.disk import disk
 from vlockstep.cli.engines import engines
@@ -26,6 +27,7 @@ from vlockstep.cli.host import host
 from vlockstep.cli.image import image
 from vlockstep.cli.keys import keys
 from vlockstep.cli.log import log
+from vlockstep.cli.logdiff import diff
 from vlockstep.cli.metrics import metrics
 from vlockstep.cli.migrate import migrate, receive
 from vlockstep.cli.pair import primary, secondary, switchover
@@ -116,6 +118,8 @@ _add(run, RUN, "run hello -- --status=3")
 _add_tender()
 _add(record, RUN, "record clock -o clock.vlog")
 _add(replay, RUN, "replay clock.vlog --until exits:500")
+_add(debug, RUN, "debug clock.vlog")
+log.command(cls=Command, epilog="Example: vlockstep log diff primary.vlog secondary.vlog")(diff)
 app.add_typer(log, name="log", rich_help_panel=RUN)
 _add(guests, RUN, "guests ledger")
 app.add_typer(image, name="image", rich_help_panel=RUN)

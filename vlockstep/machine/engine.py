@@ -87,6 +87,9 @@ class Engine(Protocol):
     def watch_block(self, address: int, action: Callable[[int], None]) -> None:
         """Call `action` with `address` when the guest has come to execute an endless loop there."""
 
+    def forget_code(self) -> None:
+        """What was looked at of the code may not be what stands in RAM now."""
+
     def __getitem__(self, register: str) -> int: ...
 
     def __setitem__(self, register: str, value: int) -> None: ...

@@ -58,7 +58,7 @@ class ErrataHooks:
     def go_on(self) -> None:
         """Before the CPU runs."""
         if self._outdated:
-            self._forget()
+            self.forget()
         self.found, self._begun = False, None
 
     def _watch(self, address: int, code: bytes, offsets: set[int]) -> bool:
@@ -75,7 +75,7 @@ class ErrataHooks:
         self._beginnings |= begun
         return bool(found or begun)
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """Hooks cut blocks short: which there are must follow from the code alone, and not from
         what was executed before. They come again as blocks are translated anew."""
         for hook in self._hooks:

@@ -44,7 +44,7 @@ from vlockstep.machine.errata.repair import Repair, Repairs
 from vlockstep.machine.hypercalls import Hypercalls
 from vlockstep.machine.image import Image
 from vlockstep.machine.memory import BadPointer, Memory
-from vlockstep.machine.position import Position
+from vlockstep.machine.position import BOOT, Position
 from vlockstep.machine.randomness import RandomRead, decode
 from vlockstep.machine.registers import Registers
 from vlockstep.machine.report import (
@@ -100,10 +100,18 @@ class Execution:
             traps = Traps(self, image, config)
             self._by_port |= traps.by_port
             self._random = traps.random
+        self.core_directory: Path | None = None
+        self.on_touch: Callable[[Position], None] | None = None
+        """Called whenever something else than the CPU may have written to RAM, with the boundary of
+        the block in which, or before which, that was."""
+        self._always_count = count_blocks
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """At boot, or before a state is loaded: nothing has been executed."""
         self.world: World = NO_WORLD
         self.exits = 0
         self.outcome: Outcome | None = None
-        self.core_directory: Path | None = None
         self._error: BaseException | None = None
         self._untold: GuestError | None = None
         self._over = False
@@ -116,7 +124,6 @@ class Execution:
         is repeated."""
         self._blocks = 0
         self._timer: tuple[int, int] = (0, 0)
-        self._always_count = count_blocks
         self._stopping = False
         self._timed = self._aimed = False
         self._invalid_at: int | None = None
@@ -125,7 +132,13 @@ class Execution:
         self._pending: int | None = None
         self._breakpoints = Breakpoints()
         self._visitors: deque[Callable[[], None]] = deque()
-        self._attentive = count_blocks
+        self._attentive = self._always_count
+        self.switched_behind: int | None = None
+        """The last exit that has switched the timer on or off. The engine stops behind it, and
+        where that is depends on who watches instructions of that block."""
+        self._boundary_wanted = False
+        self._interrupted_at: Position | None = None
+        self._begun = self._touched = BOOT
 
     def _put_on(self, engine: str) -> None:
         """Make that its engine, with a CPU that has just booted."""
@@ -154,6 +167,18 @@ class Execution:
     def position(self) -> Position:
         """Where the guest is. Exact inside an exit and at a stop; `blocks` is 0 if not counted."""
         return Position(self.exits, self.engine.words[COUNT] if self.engine.counting else 0)
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether the guest is between two blocks, where it has stopped or in a breakpoint."""
+        return self._where is Where.BOUNDARY
+
+    @property
+    def begun(self) -> Position:
+        """The boundary at which the block began that is executed now. Within the engine's hooks,
+        while blocks are counted."""
+        count = self.engine.words[COUNT]
+        return Position(self.exits, count - 1) if count else self._begun
 
     @property
     def counting(self) -> bool:
@@ -251,6 +276,17 @@ class Execution:
         """
         self._stop, self._attentive = Cause.REQUEST, True
 
+    def stop_at_boundary(self) -> None:
+        """Let `run` return at the next block boundary, which may be where the guest is, but not
+        behind an interrupt that came there. While blocks are counted; from any thread."""
+        self._boundary_wanted = self._attentive = True
+        self.kick()
+
+    def uncount_block(self) -> None:
+        """At a boundary: what comes is the rest of the block before, of which behind an exit none
+        has begun."""
+        self.engine.words[COUNT] = max(0, self.engine.words[COUNT] - 1)
+
     def visit(self, action: Callable[[], None]) -> None:
         """Call `action` in the guest's thread, where its state can be taken: soon if it
         `stops_anywhere`, at the next block boundary if it counts blocks, behind the next exit
@@ -337,6 +373,8 @@ class Execution:
         self._repeats, self._detour = None, False
         self._where = Where.BOUNDARY
         self._guarded(self._stopped, status)
+        if self.on_touch is not None:
+            self.on_touch(self._touched)
 
     def _leave(self, where: Where) -> None:
         """The guest is to stop in or behind an exit: within its hook."""
@@ -415,27 +453,27 @@ class Execution:
     def _exception(self, vector: int) -> None:
         """It is delivered at the stop that follows at once: RIP set within this hook would not be
         exact in the exits after it."""
-        if self._left_alone:
+        if self.left_alone:
             return
         self._raised = vector
         self.engine.stop_after_block()
 
     def _spinning(self, address: int) -> None:
-        if self._left_alone:
+        if self.left_alone:
             return
         if not self._timer[0] or not self.engine["rflags"] & _INTERRUPT_FLAG:
             self.engine["rip"] = address
             self._fail("endless loop that no interrupt can end")
 
     def _system_call(self) -> None:
-        if self._left_alone:
+        if self.left_alone:
             return
         self._invalid_at = self.engine["rip"]
         self.engine.stop_after_block()
 
     def _erratum(self, address: int, first: bool) -> None:
         """It is repaired at the stop that follows at once, before it executes."""
-        if not self._left_alone:
+        if not self.left_alone:
             self._guarded(self._find_repair, address, first)
 
     def _find_repair(self, address: int, first: bool) -> None:
@@ -445,8 +483,14 @@ class Execution:
             self.engine.stop_after_block()
 
     @property
-    def _left_alone(self) -> bool:
-        """What the engine still executes is of no account."""
+    def passing(self) -> bool:
+        """Within the engine's hook of an instruction: it is not executed now, but behind a stop, or
+        not at all."""
+        return self.left_alone or self._stopping
+
+    @property
+    def left_alone(self) -> bool:
+        """Within the engine's hooks: what the engine still executes is of no account."""
         return self._detour and self._repeats is None
 
     def _pass_exit(self) -> None:
@@ -462,7 +506,11 @@ class Execution:
 
     def _after_exit(self) -> None:
         counting = self.engine.counting
+        if self.engine.words[COUNT]:
+            self._begun = Position(self.exits - 1, self.engine.words[COUNT] - 1)
         self.engine.words[COUNT] = 0
+        if self.on_touch is not None:
+            self.on_touch(self._begun)
         self._check_breakpoints()
         if self._stop is not None:
             return
@@ -472,6 +520,7 @@ class Execution:
             rip = self.engine["rip"]
             if not self._stopping and block_ends_without_exit(rip, self.read_virtual):
                 self._stopping = True
+                self.switched_behind = self.exits
                 self.engine.stop_after_block()
         elif not counting and not self._breakpoints:
             self._attentive = False
@@ -482,6 +531,7 @@ class Execution:
 
     def _stopped(self, status: int) -> None:
         """The engine returned: find out why, and make it fit to go on."""
+        self._touched = self.begun
         if self._invalid_at is not None:
             rip, self._invalid_at = self._invalid_at, None
             self.engine["rip"] = rip
@@ -509,7 +559,7 @@ class Execution:
         elif status != OK:
             self._fail("access to physical memory that does not exist")
         elif self.engine.at_block_boundary:
-            self._aimed = False
+            self._aimed, self._touched = False, self.position
             self._take_interrupt()
         elif not self._stopping:
             self._aimed = False
@@ -563,6 +613,9 @@ class Execution:
 
     def _at_boundary(self) -> None:
         self._check_breakpoints()
+        if self._boundary_wanted and self.position != self._interrupted_at:
+            self._boundary_wanted = False
+            self.stop()
         self.engine.words[TARGET] = NEVER
         if self._stop is not None:
             size = self.engine.block[1]
@@ -579,6 +632,7 @@ class Execution:
     def _take_interrupt(self) -> None:
         vector, self._pending = self._pending, None
         assert vector is not None
+        self._interrupted_at = self.position
         self._deliver(vector)
 
     def _halted(self) -> None:
@@ -596,6 +650,8 @@ class Execution:
             vector = self.world.wait_interrupt(Position(self.exits, 0))
             self._where = Where.BOUNDARY
             self._deliver(vector)
+            if self.on_touch is not None:
+                self.on_touch(self._touched)
 
     def _aim(self) -> None:
         """Set the block counter's target, which stands until an exit or an interrupt, and is 0 if
@@ -606,7 +662,7 @@ class Execution:
             stop = min(NEVER if stop is None else stop, blocks)
         if stop is not None:
             self.engine.words[TARGET] = stop
-        if self._visitors:
+        if self._visitors or self._boundary_wanted:
             self.kick()
 
     def _interruptible(self) -> bool:

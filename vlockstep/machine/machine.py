@@ -27,7 +27,8 @@ class Machine(Execution):
     `count_blocks` keeps counting on from the start, for breakpoints between exits. `native=False`
     counts in Python instead of machine code, ten times slower and just as exact. `engine` is one of
     `engines.CHOICES`; who counts blocks has Unicorn. If it is `auto`, a state that needs Unicorn
-    gets that, whatever the guest had: `fallback` then says why.
+    gets that, whatever the guest had: `fallback` then says why. `memory` is that it boots in, if
+    not its own.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Machine(Execution):
         count_blocks: bool = False,
         native: bool = True,
         engine: str = engines.AUTO,
+        memory: Memory | None = None,
     ) -> None:
         if config.image_digest != image.digest:
             raise UsageError(
@@ -47,7 +49,7 @@ class Machine(Execution):
         chosen = engines.choose(engine, config, count_blocks)
         self._adapts = engine == engines.AUTO
         self.fallback = ""
-        memory = Memory(config.memory)
+        memory = memory or Memory(config.memory)
         try:
             super().__init__(image, config, memory, count_blocks, native, chosen)
         except BaseException:
@@ -139,6 +141,13 @@ class Machine(Execution):
             machine.close()
             raise
         return machine
+
+    def rewind(self, state: MachineState) -> None:
+        """As `load`, whatever the guest has executed, and however it ended; only a machine whose
+        engine crashed has to be made anew. Code that is translated already must be in RAM as it was
+        then, or be forgotten (`engine.forget_code`)."""
+        self._prepare()
+        self.load(state)
 
     def load(self, state: MachineState) -> None:
         """Before its first run, make the guest one in `state`, but for its RAM, which is left as it

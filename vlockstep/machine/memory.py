@@ -38,15 +38,24 @@ class Memory:
     only ways to store anything from outside the CPU.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, base: Memory | None = None) -> None:
+        """On a `base` it is an overlay: what is not written here is what stands there. Its extents
+        are those of the base."""
         self.size = size
         self.read_only: list[tuple[int, int]] = []
         self._fd = -1
+        self._base = base
         try:
-            if hasattr(os, "memfd_create"):
+            if base is not None and base._fd >= 0:
+                self._mapping = mmap.mmap(base._fd, size, flags=mmap.MAP_PRIVATE)
+            elif base is not None:
+                self._mapping = mmap.mmap(-1, size)
+            elif hasattr(os, "memfd_create"):
                 self._fd = os.memfd_create("vlockstep-ram")
                 os.ftruncate(self._fd, size)
-            self._mapping = mmap.mmap(self._fd, size)
+                self._mapping = mmap.mmap(self._fd, size)
+            else:
+                self._mapping = mmap.mmap(-1, size)
         except OSError as error:
             self._close_fd()
             raise HostError(
@@ -114,6 +123,14 @@ class Memory:
         for address, content in self.chunks():
             self.write(address, bytes(len(content)))
 
+    def revert(self) -> None:
+        """Drop all that was written to an overlay."""
+        assert self._base is not None
+        if self._base._fd >= 0:
+            self._mapping.madvise(mmap.MADV_DONTNEED)
+        else:
+            self._mapping[:] = self._base.ram
+
     def replace(self, pieces: Iterable[tuple[int, bytes]]) -> None:
         """Hold these `(address, content)`, and zeros everywhere else."""
         self.clear()
@@ -141,7 +158,7 @@ class Memory:
     def extents(self) -> Iterator[tuple[int, int]]:
         """`(start, end)` of the ranges that may hold anything but zeros, in order."""
         if self._fd < 0:
-            yield 0, self.size
+            yield from [(0, self.size)] if self._base is None else self._base.extents()
             return
         start = 0
         while start < self.size:

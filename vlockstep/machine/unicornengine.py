@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from unicorn import unicorn_const as uc_const
 from unicorn import x86_const as x86
@@ -71,6 +71,29 @@ _IN = ctypes.CFUNCTYPE(
 _COUNTER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 _SYSCALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 _EXCEPTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
+
+
+_ACCESS = ctypes.CFUNCTYPE(
+    None,
+    ctypes.c_void_p,
+    ctypes.c_int,
+    ctypes.c_uint64,
+    ctypes.c_int,
+    ctypes.c_int64,
+    ctypes.c_void_p,
+)
+_WIDEST_ACCESS = 8
+
+READS, WRITES = uc_const.UC_HOOK_MEM_READ, uc_const.UC_HOOK_MEM_WRITE
+CodeAction = Callable[[int, int], None]
+AccessAction = Callable[[int, int, int | None], None]
+
+
+class Watch(NamedTuple):
+    """What calls somebody, until it is let be."""
+
+    hook: ctypes.c_size_t
+    callback: object
 
 
 _Wide = ctypes.c_uint64 * 2
@@ -230,6 +253,43 @@ class UnicornEngine:
         callback = HOOK(on_block)
         self._callbacks.append(callback)
         self._hook(uc_const.UC_HOOK_BLOCK, callback, first=address, last=address)
+
+    def watch_code(self, action: CodeAction, address: int | None = None) -> Watch:
+        """Call `action` with address and size of each instruction, or of that at `address`, before
+        it is executed. Not while the guest runs, as all that watches and lets be."""
+
+        def on_code(_engine: int, at: int, size: int, _data: int) -> None:
+            action(at, size)
+
+        callback = HOOK(on_code)
+        everywhere = (1, 0)
+        first, last = everywhere if address is None else (address, address)
+        hook = self._hook(uc_const.UC_HOOK_CODE, callback, first=first, last=last)
+        self._errata.forget()  # whose hooks, which stop, are to come behind
+        return Watch(hook, callback)
+
+    def watch_memory(self, action: AccessAction, start: int, end: int, kinds: int) -> Watch:
+        """Call `action` with address, size and the value to come, or None, before an access to
+        bytes from `start` up to `end`, which are virtual addresses; it may be to those before, too.
+        `kinds` are `READS`, `WRITES` or both. All accesses take several times as long meanwhile."""
+
+        def on_access(_engine: int, kind: int, at: int, size: int, value: int, _data: int) -> None:
+            action(at, size, value if kind == uc_const.UC_MEM_WRITE else None)
+
+        callback = _ACCESS(on_access)
+        # an access that begins before and reaches in
+        first = max(0, start - _WIDEST_ACCESS + 1)
+        hook = self._hook(kinds, callback, first=first, last=end - 1)
+        self._errata.forget()
+        return Watch(hook, callback)
+
+    def let_be(self, watch: Watch) -> None:
+        check(uclib.uc_hook_del(self.handle, watch.hook), "remove a hook")
+        self._errata.forget()
+
+    def forget_code(self) -> None:
+        """What is translated may not be what stands in RAM now."""
+        self._uc.ctl_flush_tb()
 
     def _read(self, address: int, size: int) -> bytes:
         """Fewer bytes where the mapping ends. The tables of boot map all to itself."""

@@ -18,6 +18,7 @@ from vlockstep.replay.entry import OUTPUTS, Entry, Kind, NetRead
 
 MAX_BATCH = 1 << 20
 """Bytes of a batch, unless a single entry is longer."""
+_BEGINNING = 32
 _MASK = (1 << 64) - 1
 _VECTORS = 256
 _HANDLES = 64
@@ -128,6 +129,20 @@ def outline(data: bytes) -> tuple[int, int, list[tuple[int, int]]]:
         return first, first + len(rows), outputs
     except (ValueError, TypeError, IndexError, msgpack.UnpackException) as error:
         raise LogError(f"malformed batch of entries ({error})") from error
+
+
+def beginning(data: bytes) -> tuple[int, int]:
+    """Of a batch, at no cost: number and exits of its first entry. Nothing else is looked at."""
+    unpacker = msgpack.Unpacker()
+    unpacker.feed(data[:_BEGINNING])
+    try:
+        unpacker.read_array_header()
+        first, exits = unpacker.unpack(), unpacker.unpack()
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise LogError(f"malformed batch of entries ({error!r})") from error
+    if type(first) is not int or type(exits) is not int or min(first, exits) < 0:
+        raise LogError("malformed batch of entries (bad header)")
+    return first, exits
 
 
 def _net_read(value: tuple[object, ...]) -> NetRead:

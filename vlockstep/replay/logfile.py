@@ -281,10 +281,27 @@ class LogReader:
                 if isinstance(found, Keyframe):
                     yield found, self._frames.offset
 
+    def places(self) -> Iterator[tuple[int, tuple[int, int] | Keyframe]]:
+        """The offset of each batch, with number and exits of its first entry, and of each keyframe,
+        with that. Entries are not looked into."""
+        while True:
+            offset = self._frames.offset
+            content = self._frames.next()
+            if content is None:
+                return
+            if self.version == 1 or not _is_map(content):
+                yield offset, codec.beginning(content)
+            elif isinstance(found := self._decode(content), Keyframe):
+                yield offset, found
+
+    def read_at(self, sequence: int, offset: int) -> None:
+        """Read on from an offset, where what follows is before or of entry `sequence`."""
+        self._frames.seek(offset)
+        self._first = sequence
+
     def go_to(self, keyframe: Keyframe, offset: int) -> None:
         """Read on from behind a keyframe."""
-        self._frames.seek(offset)
-        self._first = keyframe.sequence
+        self.read_at(keyframe.sequence, offset)
 
     def close(self) -> None:
         self._frames.close()

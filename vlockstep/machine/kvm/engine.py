@@ -311,6 +311,9 @@ class KvmEngine:
     def watch_block(self, address: int, action: Callable[[int], None]) -> None:
         self._spins[address] = action
 
+    def forget_code(self) -> None:
+        """The processor notices itself."""
+
     def kick(self) -> None:
         with self._lock:
             if self._thread is not None:

@@ -1,0 +1,71 @@
+"""Two recordings of one guest, and where they part."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from recordings import Interrupting, write_recording
+from support import ScriptedWorld
+
+from vlockstep.debug.difference import part, parting
+from vlockstep.debug.timeline import open_recording
+from vlockstep.errors import UsageError
+
+PREEMPT = ("preempt", "--work=40", "--tsc=1")
+
+
+class Slow(Interrupting):
+    """Its clock makes one step that is longer."""
+
+    def cycles(self, at: int) -> int:
+        self.now += at == 2
+        return super().cycles(at)
+
+
+def test_they_part_where_an_input_differs(tmp_path: Path) -> None:
+    a = write_recording(tmp_path / "a.vlog", *PREEMPT, world=Interrupting(211))
+    b = write_recording(tmp_path / "b.vlog", *PREEMPT, world=Slow(211))
+    with open_recording(a) as first, open_recording(b) as second:
+        sequence = part(first.recording, second.recording)
+        assert sequence is not None
+        entry = first.recording.entry(sequence)
+        assert entry is not None and entry[:2] == (0, 2)  # of RDTSC
+        place = parting(first, second, sequence)
+        assert "rdtsc" in next(line for line in place.code.splitlines() if "=>" in line)
+        assert set(place.registers[0].difference(place.registers[1])) == {"rax"}
+
+
+def test_they_part_where_an_interrupt_comes_to_one_alone(tmp_path: Path) -> None:
+    a = write_recording(tmp_path / "a.vlog", *PREEMPT, world=Interrupting(211))
+    b = write_recording(tmp_path / "b.vlog", *PREEMPT, world=Interrupting(199))
+    with open_recording(a) as first, open_recording(b) as second:
+        place = parting(first, second, part(first.recording, second.recording) or 0)
+        assert place.mark == (2, 199, 0)
+        assert "rip" in place.registers[0].difference(place.registers[1])
+
+
+def test_the_command_says_whether_they_differ(tmp_path: Path) -> None:
+    a = write_recording(tmp_path / "a.vlog", *PREEMPT, world=Interrupting(211))
+    b = write_recording(tmp_path / "b.vlog", *PREEMPT, world=Slow(211))
+    command = [sys.executable, "-m", "vlockstep", "log", "diff", str(a)]
+    same = subprocess.run([*command, str(a)], capture_output=True, text=True)
+    assert (same.returncode, same.stderr) == (0, "") and "no entry that differs" in same.stdout
+    other = subprocess.run([*command, str(b), "--json"], capture_output=True, text=True)
+    assert other.returncode == 1 and other.stderr == ""
+    told = json.loads(other.stdout)
+    assert told["differ"] and list(told["registers"]) == ["rax"]
+
+
+def test_recordings_of_two_guests_are_not_compared(tmp_path: Path) -> None:
+    a = write_recording(tmp_path / "a.vlog", "hello", world=ScriptedWorld())
+    b = write_recording(tmp_path / "b.vlog", "hello", "--status=3", world=ScriptedWorld())
+    with (
+        open_recording(a) as first,
+        open_recording(b) as second,
+        pytest.raises(UsageError, match="different"),
+    ):
+        part(first.recording, second.recording)

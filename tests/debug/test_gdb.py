@@ -1,0 +1,84 @@
+"""Real gdb, with the commands that a recording adds to it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from recordings import Interrupting, write_recording
+
+SESSION = """\
+break guest_main
+continue
+bt
+stepi
+stepi
+reverse-stepi
+delete
+why-ended
+reverse-finish
+console
+checkpoint
+tbreak guest_main
+reverse-continue
+when
+who-wrote $rsp
+seek checkpoint:1
+back
+seek nowhere-at-all
+"""
+PREEMPT = """\
+break tick
+continue
+continue
+reverse-continue
+info threads
+delete
+watch -l *(long *) $rsp
+reverse-continue
+delete
+break race if $rdi == 12345
+reverse-continue
+"""
+
+
+def gdb(log: Path, commands: str) -> str:
+    batch = log.with_suffix(".gdb")
+    batch.write_text(commands)
+    words = [sys.executable, "-m", "vlockstep", "debug", str(log), "--batch", str(batch)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.external("gdb")
+def test_gdb_goes_forwards_and_backwards(tmp_path: Path) -> None:
+    told = gdb(write_recording(tmp_path / "hello.vlog", "hello"), SESSION)
+    lines = told.splitlines()
+    assert "Breakpoint 1, 0x" in told and "#2 " in told, told
+    stepped = [line for line in lines if line.endswith("in guest_main ()") and line[:2] == "0x"]
+    assert len(stepped) == 3 and stepped[0] == stepped[2] != stepped[1], told
+    assert "the guest ended with status 0" in told and "Hello from vlockstep" in told
+    assert "checkpoint:1 is exits:" in told and "Temporary breakpoint 2, " in told
+    assert "call" in next(line for line in lines if line.startswith("=> ") and "call" in line)
+    assert "'nowhere-at-all' is no place" in told
+
+
+@pytest.mark.external("gdb")
+def test_gdb_meets_interrupts_and_the_beginning(tmp_path: Path) -> None:
+    world = Interrupting(211)
+    log = write_recording(tmp_path / "preempt.vlog", "preempt", "--work=40", world=world)
+    told = gdb(log, PREEMPT)
+    assert told.count("Breakpoint 1, 0x") == 3, told
+    assert "Thread 1" in told and "Hardware watchpoint 2: " in told and "Old value = " in told
+    assert "No more reverse-execution history" in told
+
+
+def test_what_cannot_be_debugged_is_refused(tmp_path: Path) -> None:
+    log = write_recording(tmp_path / "hello.vlog", "hello")
+    both = ["--port", "0", "--batch", str(log)]
+    for words, status in (([str(log), *both], 2), (["nowhere.vlog", "--port", "0"], 1)):
+        command = [sys.executable, "-m", "vlockstep", "debug", *words]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (status, "") and "Traceback" not in done.stderr

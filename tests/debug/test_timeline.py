@@ -1,0 +1,220 @@
+"""Whatever way one comes to a mark, the guest is there as in a straight replay."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from recordings import LOOKED_AT, WATCHED, Interrupting, Straight, straight, write_recording
+from support import config_for, disk_config, sample
+
+from vlockstep.debug.mark import Mark
+from vlockstep.debug.stops import Access, Breakpoint, Stop, Watchpoint, Why
+from vlockstep.debug.timeline import Timeline, open_recording
+from vlockstep.errors import UsageError, VlockstepWarning
+from vlockstep.machine.position import Position
+from vlockstep.replay.logfile import LogReader, LogWriter
+
+GUESTS = {
+    "hello": ("hello", "--status=3"),
+    "fault": ("fault", "--kind=pf"),
+    "preempt": ("preempt", "--work=40", "--tsc=1"),
+}
+WALK = 60
+"""Moves of a random walk."""
+_KINDS = {Access.WRITE: ("write",), Access.READ: ("read",), Access.EITHER: ("write", "read")}
+
+
+class Place:
+    """A guest's timeline beside its straight replay, and where both are, as an index of that."""
+
+    def __init__(self, timeline: Timeline, straight: Straight) -> None:
+        self.timeline, self.straight, self.at = timeline, straight, 0
+        self.end = len(straight.marks) - 1
+        self.timeline.to_begin()
+
+    def check(self) -> None:
+        timeline, straight, at = self.timeline, self.straight, self.at
+        assert timeline.mark == straight.marks[at]
+        registers = timeline.registers()
+        assert tuple(registers[name] for name in LOOKED_AT) == straight.registers[at]
+        assert timeline.read(registers.rsp, 64) == straight.stacks[at]
+
+    def expected(self, stop: Stop) -> list[int]:
+        """Every index at which it is hit."""
+        if isinstance(stop, Breakpoint):
+            places = enumerate(self.straight.addresses)
+            return [at for at, address in places if address == stop.address]
+        kinds = _KINDS[stop.access]
+        return sorted({at for kind in kinds for at in self.straight.accesses[kind]})
+
+    def step(self, count: int) -> None:
+        for _ in range(count):
+            assert self.timeline.step() == (self.at < self.end)
+            self.at = min(self.at + 1, self.end)
+
+    def step_back(self, count: int) -> None:
+        for _ in range(count):
+            assert self.timeline.step_back() == (self.at > 0)
+            self.at = max(self.at - 1, 0)
+
+    def seek(self, at: int) -> None:
+        self.timeline.seek(self.straight.marks[at])
+        self.at = at
+
+    def run(self, stop: Stop) -> None:
+        hits = self.expected(stop)
+        watched = isinstance(stop, Watchpoint)
+        following = [at for at in hits if at > self.at or (watched and at == self.at)]
+        ended = self.timeline.run([stop])
+        if not following:
+            assert ended.why is Why.END
+            self.at = self.end
+        else:
+            assert ended == (Why.STOP, stop)
+            self.at = min(following[0] + watched, self.end)
+
+    def run_back(self, stop: Stop) -> None:
+        hits = self.expected(stop)
+        index = bisect_left(hits, self.at)
+        ended = self.timeline.run_back([stop])
+        assert ended == ((Why.STOP, stop) if index else (Why.BEGIN, None))
+        self.at = hits[index - 1] if index else 0
+
+
+@pytest.fixture(scope="module", params=list(GUESTS))
+def place(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
+    guest, *arguments = GUESTS[request.param]
+    path = tmp_path_factory.mktemp("logs") / "guest.vlog"
+    write_recording(path, guest, *arguments, world=Interrupting(211))
+    first = straight(path, 0)
+    # the bytes that are at RSP most often: calls and interrupts store there
+    stacks = [values[1] & ~7 for values in first.registers]
+    watched = max(set(stacks), key=stacks.count) - 8
+    with open_recording(path) as timeline:
+        yield Place(timeline, straight(path, watched))
+
+
+def walk(place: Place, chance: random.Random, moves: int) -> None:
+    addresses = place.straight.addresses
+    for _ in range(moves):
+        stop: Stop = Breakpoint(chance.choice(addresses))
+        if chance.random() < 0.3:
+            access = chance.choice(list(Access))
+            stop = Watchpoint(place.straight.watched, WATCHED, access)
+        match chance.randrange(6):
+            case 0:
+                place.step(chance.randrange(1, 12))
+            case 1:
+                place.step_back(chance.randrange(1, 12))
+            case 2:
+                place.seek(chance.randrange(len(addresses)))
+            case 3:
+                place.run(stop)
+            case 4 | 5:
+                place.run_back(stop)
+        place.check()
+
+
+def test_a_random_walk_agrees_with_a_straight_replay(place: Place) -> None:
+    place.seek(place.end // 2)
+    walk(place, random.Random(1), WALK)
+
+
+@pytest.mark.long
+def test_random_walks_of_any_seed_agree_with_a_straight_replay(place: Place, any_seed: int) -> None:
+    walk(place, random.Random(any_seed), 10 * WALK)
+
+
+def test_each_instruction_has_its_mark_forwards_and_backwards(place: Place) -> None:
+    """Through the first and the last ones."""
+    place.seek(0)
+    for _ in range(30):
+        place.step(1)
+        place.check()
+    place.seek(place.end - 5)
+    for _ in range(7):
+        place.step(1)
+        place.check()
+    for _ in range(40):
+        place.step_back(1)
+        place.check()
+
+
+def test_positions_and_entries_are_found(place: Place) -> None:
+    timeline = place.timeline
+    recording = timeline.recording
+    for sequence in range(min(recording.count, 12)):
+        entry = recording.entry(sequence)
+        assert entry is not None
+        timeline.seek(sequence)
+        assert timeline.sequence in (sequence, sequence + 1)  # behind an interrupt
+        place.at = place.straight.marks.index(timeline.mark)
+        place.check()
+    timeline.seek(Position(1, 0))
+    assert timeline.exits == 1
+    timeline.step_back()
+    assert timeline.exits == 0
+
+
+@pytest.mark.parametrize(
+    "nowhere", [Mark(0, 1, 10_000), Position(0, 1 << 40), Position(999, 0), 10**6]
+)
+def test_what_does_not_exist_is_refused_and_leaves_one_where_one_was(
+    place: Place, nowhere: Mark | Position | int
+) -> None:
+    place.seek(17)
+    with pytest.raises(UsageError):
+        place.timeline.seek(nowhere)
+    place.check()
+
+
+def test_the_text_so_far_is_that_of_the_mark(place: Place) -> None:
+    timeline = place.timeline
+    timeline.to_end()
+    whole = timeline.console()
+    first = timeline.line(1)
+    timeline.seek(first)
+    assert timeline.console() == b""
+    timeline.step()
+    assert whole.startswith(timeline.console()) and timeline.console()
+
+
+def test_a_recording_with_local_disks_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "local.vlog"
+    LogWriter(path, config_for(sample("ledger"), blocks=disk_config(1 << 20, local=True))).close()
+    with pytest.warns(VlockstepWarning), pytest.raises(UsageError, match="local disks"):
+        open_recording(path)
+
+
+def test_a_place_found_by_keyframes_is_the_same(tmp_path: Path) -> None:
+    """In RAM, too. The log without them is the same, entry by entry."""
+    path, plain = tmp_path / "keyframes.vlog", tmp_path / "plain.vlog"
+    words = ["record", "preempt", "-o", str(path), "--keyframes", "0.02", "--mem", "8"]
+    guest = ["--", "--work=2000000"]
+    subprocess.run([sys.executable, "-m", "vlockstep", *words, *guest], check=True)
+    with closing(LogReader(path)) as log, LogWriter(plain, log.config, basis=log.basis) as copy:
+        copy.extend(list(log.entries()))
+    chance = random.Random(5)
+    with open_recording(path) as quick, open_recording(plain) as slow:
+        boot = Position(0, 0)
+        assert quick.recording.nearest(Position(1 << 40, 0)) is not None
+        assert slow.recording.nearest(Position(1 << 40, 0)) is None and slow.mark.boundary == boot
+        for _ in range(6):
+            entry = chance.randrange(quick.recording.count)
+            assert quick.seek(entry) == slow.seek(entry)
+            for _ in range(5):
+                assert quick.step_back() == slow.step_back()
+            assert quick.mark == slow.mark and quick.registers() == slow.registers()
+            assert quick.memory.digest() == slow.memory.digest()
+        quick.to_end()
+        slow.to_end()
+        assert quick.mark == slow.mark and quick.registers() == slow.registers()

@@ -1,0 +1,126 @@
+"""`vlockstep debug`."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlockstep.cli import options, output
+from vlockstep.cli.command import OTHER
+from vlockstep.errors import HostError, UsageError
+
+if TYPE_CHECKING:
+    from vlockstep.debug.server import Server
+    from vlockstep.debug.timeline import Timeline
+
+_MAX_PORT = 65_535
+
+
+def debug(
+    log: Annotated[Path, typer.Argument(metavar="LOG", help="A log that `record` wrote.")],
+    image: options.LogImageOption = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port",
+            metavar="N",
+            min=0,
+            max=_MAX_PORT,
+            rich_help_panel=OTHER,
+            help="Start no gdb, but wait for one at this port of this host; 0 is any that is free.",
+            show_default=False,
+        ),
+    ] = None,
+    batch: Annotated[
+        Path | None,
+        typer.Option(
+            "--batch",
+            metavar="FILE",
+            rich_help_panel=OTHER,
+            help="Let gdb carry out the commands in this file, and leave.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Debug a recorded execution with gdb, forwards and backwards.
+
+    gdb comes with the image's symbols, at the beginning of the recording. All that goes forwards
+    there has a counterpart: reverse-step, reverse-next, reverse-finish, reverse-continue. Further
+    commands: when, seek, entries, console, checkpoint, back, forward, who-wrote, why-ended; `help
+    seek` tells more. Nothing can be changed. The exit status is that of gdb.
+    """
+    from vlockstep.debug import gdb
+    from vlockstep.debug.server import Server
+    from vlockstep.debug.timeline import open_recording
+    from vlockstep.machine import bundled
+
+    if port is not None and batch is not None:
+        raise UsageError("--batch is for a gdb that is started, which --port is not")
+    if batch is not None and not batch.is_file():
+        raise UsageError(f"--batch {batch} is no file")
+    program = gdb.find()
+    if port is None and program is None:
+        raise HostError("gdb is not installed: install it, or use --port and another client")
+    found = None if image is None else bundled.open_image(image)
+    with open_recording(log, found) as timeline:
+        server = Server(port or 0)
+        try:
+            if port is None and program is not None:
+                status = _with_gdb(program, timeline, server, batch)
+            else:
+                status = _waiting(timeline, server)
+        finally:
+            server.close()
+    if status:
+        raise typer.Exit(1)
+
+
+def _with_gdb(program: str, timeline: Timeline, server: Server, batch: Path | None) -> int:
+    """gdb's exit status. It gets Ctrl-C itself."""
+    from vlockstep.debug import gdb
+
+    with TemporaryDirectory(prefix="vlockstep-") as name:
+        directory = Path(name)
+        image = directory / f"{timeline.image.name}.hvt"
+        image.write_bytes(timeline.image.content)
+        words = gdb.command_line(program, image, server.port, directory, batch)
+        before = signal.signal(signal.SIGINT, lambda *_: None)
+        try:
+            process = subprocess.Popen(words)
+            watcher = Thread(target=_stop_behind, args=(process, server), daemon=True)
+            watcher.start()
+            while server.serve(timeline):
+                pass
+            watcher.join()
+        finally:
+            signal.signal(signal.SIGINT, before)
+    return process.returncode
+
+
+def _stop_behind(process: subprocess.Popen[bytes], server: Server) -> None:
+    process.wait()
+    server.stop()
+
+
+def _waiting(timeline: Timeline, server: Server) -> int:
+    """For one gdb, or a signal."""
+
+    def leave(*_: object) -> None:
+        server.stop()
+
+    before = {each: signal.signal(each, leave) for each in (signal.SIGINT, signal.SIGTERM)}
+    output.note(
+        f"waiting for gdb: gdb {timeline.image.name} -ex 'target remote 127.0.0.1:{server.port}'"
+    )
+    try:
+        server.serve(timeline)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    return 0

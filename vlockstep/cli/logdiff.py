@@ -1,0 +1,71 @@
+"""`vlockstep log diff`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlockstep.cli import options, output
+from vlockstep.cli.command import OTHER
+
+if TYPE_CHECKING:
+    from vlockstep.debug.recording import Recording
+
+_SAME = "there is no entry that differs"
+
+
+def diff(
+    ours: Annotated[Path, typer.Argument(metavar="A", help="A log.")],
+    theirs: Annotated[Path, typer.Argument(metavar="B", help="Another log of the same guest.")],
+    image: options.LogImageOption = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", rich_help_panel=OTHER, help="Print the result as JSON.")
+    ] = False,
+) -> None:
+    """Find where two executions of a guest part.
+
+    That is the first entry that is not in both logs, and the instruction that makes it, to which
+    both are replayed. The exit status is 0 if the logs hold the same entries, and 1 if not.
+    """
+    from vlockstep.debug.difference import part, parting
+    from vlockstep.debug.timeline import Timeline, open_recording
+    from vlockstep.machine import bundled
+    from vlockstep.machine.registers import describe_difference
+
+    found = None if image is None else bundled.open_image(image)
+
+    def side(path: Path) -> Timeline:
+        return open_recording(path, found)
+
+    with side(ours) as first, side(theirs) as second:
+        sequence = part(first.recording, second.recording)
+        if sequence is None:
+            if as_json:
+                output.emit({"differ": False, "entries": first.recording.count})
+            else:
+                print(f"{_SAME}: {first.recording.count} in each")
+            return
+        place = parting(first, second, sequence)
+        lines = [_described(side.recording, sequence) for side in (first, second)]
+        if as_json:
+            different = place.registers[0].difference(place.registers[1])
+            registers = {name: [f"{a:#x}", f"{b:#x}"] for name, (a, b) in different.items()}
+            facts = {"differ": True, "entry": sequence, "entries": lines, "mark": str(place.mark)}
+            output.emit(facts | {"registers": registers, "code": place.code})
+        else:
+            print(f"entry {sequence} differs:\n  {ours}: {lines[0]}\n  {theirs}: {lines[1]}\n")
+            print(f"they part at {place.mark}\n{place.code}\n")
+            told = describe_difference(*place.registers)
+            print(f"registers that differ then, A != B:\n{told}" if told else "no register differs")
+    raise typer.Exit(1)
+
+
+def _described(recording: Recording, sequence: int) -> str:
+    from vlockstep.replay.entry import describe, position
+
+    entry = recording.entry(sequence)
+    if entry is None:
+        return "the log has ended"
+    return f"{position(entry)!s:<18} {describe(entry)}"

@@ -1,0 +1,62 @@
+"""How people name a place in a recording."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from vlockstep.debug.mark import Mark
+from vlockstep.debug.timeline import Timeline
+from vlockstep.errors import UsageError
+from vlockstep.machine.position import Position, shown
+from vlockstep.replay.entry import Kind
+from vlockstep.replay.script import parse_goal
+
+_SECONDS = re.compile(r"time:([0-9]{1,10}(?:\.[0-9]{1,9})?)")
+_LINE = re.compile(r"console:([0-9]{1,9})")
+_BILLION = 1_000_000_000
+
+Move = Callable[[Timeline], object]
+"""Raises `UsageError` if there is no such place."""
+
+
+def parse_place(text: str) -> Move:
+    """`exits:N`, `exits:N+BLOCKS`, a mark, `entry:N`, `time:S` (where the guest first read that its
+    clock is S seconds on), `console:N` (where line N is printed, from 1 on), `begin`, `end`."""
+    if text == "begin":
+        return Timeline.to_begin
+    if text == "end":
+        return Timeline.to_end
+    if found := _SECONDS.fullmatch(text):
+        seconds, _, fraction = found[1].partition(".")
+        moment = int(seconds) * _BILLION + int(fraction.ljust(9, "0"))
+        return lambda timeline: _to_time(timeline, moment)
+    if found := _LINE.fullmatch(text):
+        line = int(found[1])
+        return lambda timeline: timeline.seek(timeline.line(line))
+    mark = Mark.parse(text)
+    if mark is None and not text.startswith(("exits:", "entry:")):
+        raise UsageError(
+            f"{shown(text)} is no place: write exits:N, exits:N+BLOCKS, exits:N+BLOCKS.STEPS, "
+            "entry:N, time:S, console:N, begin or end"
+        )
+    goal: Mark | Position | int = parse_goal(text) if mark is None else mark
+    return lambda timeline: timeline.seek(goal)
+
+
+def _to_time(timeline: Timeline, moment: int) -> None:
+    """Both of a guest's clocks go on together: which it reads first is where it begins."""
+    recording = timeline.recording
+    begins: dict[int, int] = {}
+    sequence = 0
+    while entries := recording.run(sequence):
+        for kind, _, _, value, _ in entries:
+            if (
+                kind in (Kind.CYCLES, Kind.WALLTIME)
+                and isinstance(value, int)
+                and value - begins.setdefault(kind, value) >= moment
+            ):
+                timeline.seek(sequence)
+                return
+            sequence += 1
+    raise UsageError(f"the guest's clock never shows {moment / _BILLION} s in {recording.path}")

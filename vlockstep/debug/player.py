@@ -1,0 +1,366 @@
+"""The recorded guest, replayed from boundary to boundary at full speed.
+
+It counts blocks from the start, so every boundary has a position, and it is always at one: for
+what lies between two of them see `walker`. Where stops are watched for, it tells in which blocks
+they may be. `Moment`s are kept on the way: whoever goes back begins at one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from threading import Event
+
+from vlockstep.debug.pages import Pages
+from vlockstep.debug.recording import Entries, Recording
+from vlockstep.debug.ring import Moment, Ring
+from vlockstep.debug.stops import Stop
+from vlockstep.debug.ticker import Ticker
+from vlockstep.debug.watches import Watches
+from vlockstep.errors import StateError, VlockstepError
+from vlockstep.machine.engines import UNICORN
+from vlockstep.machine.machine import Machine
+from vlockstep.machine.position import BOOT, Position
+from vlockstep.machine.report import GuestError
+from vlockstep.machine.world import Cause, Outcome
+from vlockstep.replay.entry import Kind
+from vlockstep.replay.replayer import Replayer
+
+INTERVAL = 0.03
+"""Seconds between two moments that are kept of a run."""
+_MOST_TEXT = 16 << 20
+_MOST_HITS = 4096
+_MOST_TRIES = 64
+_DISTANCES = (4096, 512, 64, 8, 1)
+
+
+class Player:
+    """A recording's guest, at boot at first. For one thread, but for `interrupt`."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self.ring = Ring()
+        self.last: Position | None = None
+        """The boundary of the last block, once that is known."""
+        self.ending = ""
+        """How the recording ends, once that is known."""
+        self.text: dict[int, bytes] = {}
+        """Console text by the entry that is its output, of all that was replayed."""
+        self._noted = 0
+        """So many entries were replayed from the first on, and their text noted."""
+        self._from = 0
+        self.focus: float | None = None
+        """Near which age moments are to be dense; if None where the guest is."""
+        self._size = 0
+        self._age = 0.0
+        self._crashed = False
+        self._interrupted = Event()
+        self._watching = self._astray = False
+        self._passed: Position | None = None
+        self._ended: Position | None = None
+        self._open()
+        self._ticker = Ticker(INTERVAL, lambda: self.machine.stop_at_boundary())
+        self.now = self._keep()
+
+    def _open(self) -> None:
+        recording = self.recording
+        self.machine = Machine(recording.image, recording.config, count_blocks=True, engine=UNICORN)
+        self.pages = Pages(self.machine.memory)
+        self._begin(0, (0, 0))
+
+    def close(self) -> None:
+        self._ticker.close()
+        self.pages.close()
+        self.machine.close()
+
+    def interrupt(self) -> None:
+        """Let a run end soon that can be interrupted, or the next one. From any thread."""
+        self._interrupted.set()
+
+    @property
+    def interrupted(self) -> bool:
+        return self._interrupted.is_set()
+
+    def take_interrupt(self) -> bool:
+        """Whether there was one, which is over then."""
+        found = self._interrupted.is_set()
+        self._interrupted.clear()
+        return found
+
+    # Going somewhere
+
+    def go(self, boundary: Position, dense: bool = False) -> Moment:
+        """Be at that boundary, or if there is none at the next, or the last one. If `dense`, keep
+        moments before it."""
+        found = self.ring.before(boundary)
+        assert found is not None
+        known = found.boundary
+        if self.now.boundary <= boundary:
+            known = max(known, self.now.boundary)
+        key = self.recording.nearest(boundary)
+        if key is not None and self.recording.exact(key) > known:
+            self._begin_at(key)
+        if not known <= self.now.boundary <= boundary:
+            self._restore(found)
+        if dense:
+            for goal in _before(boundary):
+                if goal > self.now.boundary:
+                    self.run(goal)
+        if self.now.boundary < boundary:
+            self.run(boundary)
+        return self.now
+
+    def hold(self, boundary: Position) -> Moment:
+        """Be at the last boundary that is not behind this one. The guest cannot be stopped at some,
+        since it may be overwriting its code there."""
+        goal = boundary
+        for _ in range(_MOST_TRIES):
+            if self.go(goal).boundary <= boundary:
+                break
+            goal = Position(goal.exits, goal.blocks - 1) if goal.blocks else self.exit_block(goal)
+        return self.now
+
+    def following(self) -> Moment | None:
+        """Be at the next boundary; None if there is none in this recording."""
+        before = self.now.boundary
+        self.run(Position(before.exits, before.blocks + 1))
+        return None if self.now.boundary <= before else self.now
+
+    def preceding(self) -> Moment | None:
+        """Be at the boundary before; None if there is none."""
+        here = self.now.boundary
+        goal = here
+        while goal > Position(0, 0):
+            goal = Position(goal.exits, goal.blocks - 1) if goal.blocks else self.exit_block(goal)
+            if self.go(goal, dense=True).boundary < here:
+                return self.now
+        return None
+
+    def exit_block(self, behind: Position) -> Position:
+        """The boundary of the block in which exit number `behind.exits` is: that of a HLT, or of an
+        instruction that is done at a stop, is the one behind."""
+        self.retreat(behind)
+        self._passed = None
+        self.run(behind)
+        return self._passed or self.now.boundary
+
+    def retreat(self, boundary: Position) -> Moment | None:
+        """Be at a moment before that boundary, as near as one is known; None at boot."""
+        found = self.ring.before(boundary, strictly=True)
+        if found is None:
+            return None
+        key = self.recording.nearest(boundary, strictly=True)
+        if key is not None and self.recording.exact(key) > found.boundary:
+            self._begin_at(key)
+            if self.now.boundary < boundary:
+                return self.now
+        self._restore(found)
+        return found
+
+    def run(
+        self,
+        goal: Position | None,
+        stops: Iterable[Stop] = (),
+        first: bool = True,
+        interruptible: bool = False,
+    ) -> list[Position]:
+        """Run on to the boundary `goal` or the end, and be there, or at the last boundary before
+        the end. The blocks are told in which something of `stops` may be, in order, but not more
+        than a few thousand, the last ones; with `first` it runs on no further than behind one.
+        """
+        machine, stops = self.machine, list(stops)
+        hits: list[Position] = []
+
+        def hit(_stop: Stop, boundary: Position) -> None:
+            if not hits or hits[-1] != boundary:
+                hits.append(boundary)
+                if len(hits) > _MOST_HITS:
+                    del hits[: _MOST_HITS // 2]
+            if first:
+                machine.stop_at_boundary()
+
+        ended = False
+        self._watching = bool(stops)
+        with Watches(machine, stops, hit), self._ticker:
+            while not (goal is not None and self.now.boundary >= goal) and not (first and hits):
+                if interruptible and self._interrupted.is_set():
+                    break
+                ended = self._advance(goal)
+                if ended:
+                    break
+        self._watching = False
+        if ended:
+            self._return(goal)
+        elif self._astray:
+            there = self.now.boundary
+            found = self.ring.before(there)
+            assert found is not None
+            self._restore(found)
+            self.go(there)
+        return hits
+
+    def _return(self, goal: Position | None) -> None:
+        """From the end to the last boundary."""
+        if self.last is None:
+            self.last = self._ended or self.machine.begun
+        stuck = goal == self.last  # where the guest cannot be stopped
+        found = self.ring.before(self.last, strictly=stuck)
+        assert found is not None
+        self._restore(found)
+        if stuck:
+            self.last = found.boundary
+        else:
+            self.go(self.last)
+
+    def _advance(self, goal: Position | None) -> bool:
+        """Run to the next stop; whether it is the end."""
+        machine = self.machine
+        began = time.perf_counter()
+        if goal is not None:
+            machine.break_at(goal, self._stop, exact=False)
+        for _ in range(_MOST_TRIES):
+            if self._execute():
+                return True
+            if machine.at_boundary:
+                self._age += time.perf_counter() - began
+                try:
+                    self.now = self._moment() if self._strayed() else self._keep()
+                except StateError:
+                    began = time.perf_counter()
+                else:
+                    return False
+            exits, blocks = machine.position
+            machine.break_at(Position(exits, blocks + 1), self._stop, exact=False)
+        self.now = self._keep()
+        return False
+
+    def _execute(self) -> bool:
+        """Until it stops; whether that is the end."""
+        try:
+            return self._run_machine()
+        finally:
+            if self._from <= self._noted:
+                self._noted = max(self._noted, self._entries.sequence)
+
+    def _run_machine(self) -> bool:
+        try:
+            found = self.machine.run(self._world)
+        except GuestError as error:
+            self.ending, self._crashed = str(error), not error.outcome.exact
+            return True
+        except VlockstepError as error:
+            self.ending = str(error)
+            return True
+        if isinstance(found, Outcome):
+            self.ending = found.reason or f"the guest ended with status {found.status}"
+            return True
+        if found.cause is Cause.NO_ANSWER:
+            self.ending = "the log ends here; the guest had not ended"
+            return True
+        return False
+
+    def _stop(self) -> None:
+        if self.machine.at_boundary:
+            self.machine.stop()
+        else:
+            self._passed = self.machine.begun
+            self.machine.stop_at_boundary()
+
+    def knows_text(self, sequence: int) -> bool:
+        """Whether all text before that entry was replayed."""
+        return sequence <= self._noted
+
+    def replay_text(self, boundary: Position | None) -> None:
+        """From boot up to a boundary, or to the end."""
+        boot = self.ring.before(BOOT)
+        assert boot is not None
+        self._restore(boot)
+        self.run(boundary)
+
+    # Moments
+
+    def _keep(self) -> Moment:
+        moment = self._moment()
+        self.ring.add(moment, self._age if self.focus is None else self.focus)
+        return moment
+
+    def _strayed(self) -> bool:
+        """Whether the position may be another than without watches."""
+        machine = self.machine
+        self._astray = self._watching and machine.switched_behind == machine.exits
+        return self._astray
+
+    def _moment(self) -> Moment:
+        machine = self.machine
+        state = machine.capture(memory=False)
+        block = machine.engine.block
+        return Moment(
+            machine.position,
+            state,
+            self.pages.take(),
+            self._entries.sequence,
+            self._world.clock,
+            block if block[0] == machine.engine["rip"] else (0, 0),
+            machine.engine["rip"],
+            self._age,
+        )
+
+    def _restore(self, moment: Moment) -> None:
+        self._reopen()
+        self.pages.put(moment.table)
+        self.machine.engine.forget_code()
+        self.machine.rewind(moment.state)
+        self._begin(moment.sequence, moment.clock)
+        self.now, self._age = moment, moment.age
+        self._astray = False
+
+    def _reopen(self) -> None:
+        """Who has crashed cannot go on."""
+        if self._crashed:
+            self._crashed = False
+            self.machine.close()
+            self._open()
+
+    def _begin_at(self, key: int) -> None:
+        """At the first boundary of a keyframe from which on positions are exact."""
+        self._reopen()
+        exact = self.recording.exact(key)
+        keyframe = self.recording.begin(key, self.machine)
+        self._begin(keyframe.sequence, keyframe.clock)
+        if keyframe.position < exact:
+            self.machine.break_at(exact, self._stop, exact=False)
+        else:
+            self.machine.stop_at_boundary()
+        if self._execute():
+            self._return(None)
+        elif self.machine.at_boundary:
+            self.now = self._keep()
+        else:
+            self._advance(None)
+
+    def _begin(self, sequence: int, clock: tuple[int, int]) -> None:
+        self._entries, self._from = Entries(self.recording, sequence), sequence
+        self._world = Replayer(
+            self._entries,
+            self.machine,
+            sequence=sequence,
+            clock=clock,
+            suppressed=self._suppressed,
+        )
+
+    def _suppressed(
+        self, sequence: int, kind: Kind, _handle: int, _offset: int, data: bytes
+    ) -> None:
+        if kind is Kind.END:
+            self._ended = self.machine.begun
+        elif kind is Kind.CONSOLE and sequence not in self.text and self._size < _MOST_TEXT:
+            self.text[sequence] = data
+            self._size += len(data)
+
+
+def _before(boundary: Position) -> list[Position]:
+    """Places ever nearer before it."""
+    exits, blocks = boundary
+    if blocks:
+        return [Position(exits, blocks - n) for n in _DISTANCES if n <= blocks]
+    return [Position(exits - n, 0) for n in _DISTANCES if n <= exits]

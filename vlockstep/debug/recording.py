@@ -1,0 +1,171 @@
+"""A log whose entries and keyframes are found by number and by position."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from vlockstep.errors import LogError, StateError, UsageError
+from vlockstep.machine.image import Image
+from vlockstep.machine.machine import Machine
+from vlockstep.machine.position import Position
+from vlockstep.machine.state import MachineState, Where
+from vlockstep.machine.world import NoAnswer
+from vlockstep.replay.entry import Entry, Kind
+from vlockstep.replay.keyframe import Keyframe
+from vlockstep.replay.keyframes import apply
+from vlockstep.replay.logfile import LogReader
+from vlockstep.replay.recorded import find_image, warn_if_unlike
+
+_DECODED = 16
+"""Batches that are kept."""
+
+
+class _Batch(NamedTuple):
+    first: int
+    exits: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class _Key:
+    """A keyframe without its RAM. A machine that begins there is at an exact position from the
+    first boundary on that is not before `exact`."""
+
+    keyframe: Keyframe
+    offset: int
+    exact: Position
+
+
+class Recording:
+    """The log at `path`, and its guest's image, if not the one that the log tells of.
+
+    Raises `LogError` for what is none, and `UsageError` if it cannot be debugged here.
+    """
+
+    def __init__(self, path: Path, image: Image | None = None) -> None:
+        self.path = path
+        with closing(LogReader(path)) as log:
+            warn_if_unlike(log, "unicorn")
+            self.config = log.config
+            self.image = image or find_image(log.config.image_digest, log.image, str(path))
+            if any(block.local for block in log.config.blocks.values()):
+                raise UsageError(
+                    f"{path} does not hold what its guest read from local disks, which change as "
+                    "it is replayed: it cannot be debugged backwards; record without `local`"
+                )
+            self._batches: list[_Batch] = []
+            self._keys: list[_Key] = []
+            for offset, found in log.places():
+                if isinstance(found, Keyframe):
+                    self._note(found, offset)
+                else:
+                    self._batches.append(_Batch(*found, offset))
+            self.truncated = log.truncated
+        self._reader = LogReader(path)
+        self._decoded: OrderedDict[int, list[Entry]] = OrderedDict()
+        self.count = 0
+        """Entries."""
+        if self._batches:
+            self.count = self._batches[-1].first + len(self._entries(len(self._batches) - 1))
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def entry(self, sequence: int) -> Entry | None:
+        """None behind the last one."""
+        if not 0 <= sequence < self.count:
+            return None
+        index = bisect_right(self._batches, sequence, key=lambda batch: batch.first) - 1
+        return self._entries(index)[sequence - self._batches[index].first]
+
+    def _entries(self, index: int) -> list[Entry]:
+        found = self._decoded.get(index)
+        if found is not None:
+            return found
+        batch = self._batches[index]
+        self._reader.read_at(batch.first, batch.offset)
+        first, found = next(self._reader.batches())
+        assert first == batch.first
+        self._decoded[index] = found
+        if len(self._decoded) > _DECODED:
+            self._decoded.popitem(last=False)
+        return found
+
+    def run(self, sequence: int) -> list[Entry]:
+        """Entries from `sequence` on, as many as are at hand at once; none behind the last one."""
+        if not 0 <= sequence < self.count:
+            return []
+        index = bisect_right(self._batches, sequence, key=lambda batch: batch.first) - 1
+        return self._entries(index)[sequence - self._batches[index].first :]
+
+    def _note(self, keyframe: Keyframe, offset: int) -> None:
+        try:
+            state = MachineState.unpack(keyframe.machine)
+        except StateError:
+            return
+        counted = state.where is Where.BOUNDARY and state.timed
+        exact = keyframe.position if counted else Position(keyframe.position.exits + 1, 0)
+        self._keys.append(_Key(replace(keyframe, memory=(), machine=b""), offset, exact))
+
+    def nearest(self, boundary: Position, strictly: bool = False) -> int | None:
+        """Which keyframe is the last from which a boundary, or what is behind it, can be found."""
+        find = bisect_left if strictly else bisect_right
+        index = find(self._keys, boundary, key=lambda key: key.exact) - 1
+        return index if index >= 0 else None
+
+    def exact(self, index: int) -> Position:
+        """From where on positions are exact behind that keyframe."""
+        return self._keys[index].exact
+
+    def begin(self, index: int, machine: Machine) -> Keyframe:
+        """Let the machine begin at that keyframe."""
+        chosen = self._keys[index]
+        machine.memory.clear()
+        machine.engine.forget_code()
+        state = None
+        with closing(LogReader(self.path)) as log:
+            for keyframe, _ in log.keyframes():
+                try:
+                    apply(keyframe, machine.memory)
+                except StateError:
+                    continue
+                if keyframe.sequence == chosen.keyframe.sequence:
+                    state = MachineState.unpack(keyframe.machine)
+                    break
+        if state is None:
+            raise LogError(f"{self.path} has changed while it was read")
+        machine.rewind(state)
+        return chosen.keyframe
+
+
+class Entries:
+    """A `Source` of a recording's entries from number `sequence` on; the end of the guest, if it is
+    not `whole`, is left out."""
+
+    def __init__(self, recording: Recording, sequence: int, whole: bool = True) -> None:
+        self._recording = recording
+        self.sequence = sequence
+        self._whole = whole
+        self._run: list[Entry] = []
+        self._at = 0
+
+    def peek(self) -> Entry:
+        if self._at == len(self._run):
+            self._run, self._at = self._recording.run(self.sequence), 0
+            if not self._run:
+                raise NoAnswer
+        entry = self._run[self._at]
+        if entry[0] == Kind.END and not self._whole:
+            raise NoAnswer
+        return entry
+
+    def take(self) -> Entry:
+        entry = self.peek()
+        self._at += 1
+        self.sequence += 1
+        return entry

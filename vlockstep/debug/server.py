@@ -1,0 +1,88 @@
+"""The socket at which gdb comes."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Queue
+from threading import Thread
+
+from vlockstep.debug.packets import INTERRUPT
+from vlockstep.debug.stub import Stub
+from vlockstep.debug.timeline import Timeline
+from vlockstep.errors import HostError
+
+_PIECE = 1 << 16
+_MOST_PIECES = 64
+"""That wait; then gdb waits until there is room."""
+
+
+class Server:
+    """Listens on this computer, at `port`, or one that the system chooses."""
+
+    def __init__(self, port: int = 0) -> None:
+        try:
+            self._socket = socket.create_server(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            raise HostError(
+                f"cannot listen for gdb at port {port} ({error}); choose another", key=("port",)
+            ) from error
+        self._peer: socket.socket | None = None
+        self.port: int = self._socket.getsockname()[1]
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def stop(self) -> None:
+        """Let `serve` end soon. From any thread."""
+        for each in (self._socket, self._peer):
+            if each is not None:
+                _shut(each)
+
+    def serve(self, timeline: Timeline) -> bool:
+        """One gdb, until it leaves; False if none came before `stop`."""
+        try:
+            peer, _ = self._socket.accept()
+        except OSError:
+            return False
+        self._peer = peer
+        with peer:
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            pieces: Queue[bytes] = Queue(_MOST_PIECES)
+            reader = Thread(
+                target=_read, args=(peer, pieces.put, timeline.interrupt), name="gdb", daemon=True
+            )
+            reader.start()
+            stub = Stub(timeline)
+            try:
+                while not stub.over and (data := pieces.get()):
+                    peer.sendall(stub.feed(data))
+            except OSError:
+                pass  # gdb is gone
+            finally:
+                _shut(peer)
+                while reader.is_alive():
+                    while not pieces.empty():
+                        pieces.get()
+                    reader.join(0.05)
+        return True
+
+
+def _read(peer: socket.socket, put: Callable[[bytes], None], interrupt: Callable[[], None]) -> None:
+    """No packet ends as an interrupt looks. An empty piece is the last."""
+    while True:
+        try:
+            data = peer.recv(_PIECE)
+        except OSError:
+            data = b""
+        if data[-1:] in (INTERRUPT, b""):
+            interrupt()
+        put(data)
+        if not data:
+            return
+
+
+def _shut(peer: socket.socket) -> None:
+    with suppress(OSError):
+        peer.shutdown(socket.SHUT_RDWR)
