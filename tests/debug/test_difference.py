@@ -11,9 +11,11 @@ import pytest
 from recordings import Interrupting, write_recording
 from support import ScriptedWorld
 
-from vlockstep.debug.difference import part, parting
+from vlockstep.debug.difference import _Same, part, parting
 from vlockstep.debug.timeline import open_recording
 from vlockstep.errors import UsageError
+from vlockstep.machine.registers import NAMES, Registers
+from vlockstep.replay.entry import Checkpoint, Kind
 
 PREEMPT = ("preempt", "--work=40", "--tsc=1")
 
@@ -69,3 +71,22 @@ def test_recordings_of_two_guests_are_not_compared(tmp_path: Path) -> None:
         pytest.raises(UsageError, match="different"),
     ):
         part(first.recording, second.recording)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kin", "other_kin", "same"),
+    [(False, None, None, False), (True, None, None, True), (True, "x", "x", False),
+     (True, "x", "y", True), (True, "x", None, True)],
+)  # fmt: skip
+def test_what_engines_have_unlike_is_compared_where_one_processor_executed_both(
+    changes: bool, kin: str | None, other_kin: str | None, same: bool
+) -> None:
+    values = dict.fromkeys(NAMES, 0)
+    packed = [
+        Checkpoint(Registers({**values, "mxcsr": mxcsr}, kin)).pack()
+        for mxcsr, kin in ((0x1F80, kin), (0x1FA0, other_kin))
+    ]
+    compare = _Same(changes)
+    first, second = ((Kind.CYCLES, 1, 0, 5, each) for each in packed)
+    assert compare(first, second) is same
+    assert compare(first, (Kind.CYCLES, 1, 0, 5, b"")), "told of one alone"

@@ -234,8 +234,9 @@ def test_an_interrupt_ends_a_run_in_both_directions(direction: bytes, timeline: 
             told.extend(peer.recv(4096))
         peer.sendall(framed(b"D"))
 
-    with closing(Server()) as server:
-        peer = socket.create_connection(("127.0.0.1", server.port))
+    with closing(Server(0)) as server:
+        host, _, port = server.address.partition(":")
+        peer = socket.create_connection((host, int(port)))
         with peer, ThreadPoolExecutor(1) as pool:
             talked = pool.submit(talk, peer)
             assert server.serve(timeline)

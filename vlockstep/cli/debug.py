@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
@@ -33,7 +34,8 @@ def debug(
             min=0,
             max=_MAX_PORT,
             rich_help_panel=OTHER,
-            help="Start no gdb, but wait for one at this port of this host; 0 is any that is free.",
+            help="Start no gdb, but wait for one at this port of this host, to which any of its "
+            "users may come; 0 is any that is free.",
             show_default=False,
         ),
     ] = None,
@@ -69,27 +71,28 @@ def debug(
         raise HostError("gdb is not installed: install it, or use --port and another client")
     found = None if image is None else bundled.open_image(image)
     with open_recording(log, found) as timeline:
-        server = Server(port or 0)
-        try:
-            if port is None and program is not None:
-                status = _with_gdb(program, timeline, server, batch)
-            else:
+        if port is None and program is not None:
+            status = _with_gdb(program, timeline, batch)
+        else:
+            with closing(Server(port or 0)) as server:
                 status = _waiting(timeline, server)
-        finally:
-            server.close()
     if status:
         raise typer.Exit(1)
 
 
-def _with_gdb(program: str, timeline: Timeline, server: Server, batch: Path | None) -> int:
+def _with_gdb(program: str, timeline: Timeline, batch: Path | None) -> int:
     """gdb's exit status. It gets Ctrl-C itself."""
     from vlockstep.debug import gdb
+    from vlockstep.debug.server import Server
 
-    with TemporaryDirectory(prefix="vlockstep-") as name:
+    with (
+        TemporaryDirectory(prefix="vlockstep-") as name,
+        closing(Server(Path(name) / "gdb")) as server,
+    ):
         directory = Path(name)
         image = directory / f"{timeline.image.name}.hvt"
         image.write_bytes(timeline.image.content)
-        words = gdb.command_line(program, image, server.port, directory, batch)
+        words = gdb.command_line(program, image, server.address, directory, batch)
         before = signal.signal(signal.SIGINT, lambda *_: None)
         try:
             process = subprocess.Popen(words)
@@ -115,9 +118,7 @@ def _waiting(timeline: Timeline, server: Server) -> int:
         server.stop()
 
     before = {each: signal.signal(each, leave) for each in (signal.SIGINT, signal.SIGTERM)}
-    output.note(
-        f"waiting for gdb: gdb {timeline.image.name} -ex 'target remote 127.0.0.1:{server.port}'"
-    )
+    output.note(f"waiting for gdb: gdb {timeline.image.name} -ex 'target remote {server.address}'")
     try:
         server.serve(timeline)
     finally:

@@ -8,9 +8,9 @@ from vlockstep.debug.mark import Mark
 from vlockstep.debug.recording import Recording
 from vlockstep.debug.timeline import Timeline
 from vlockstep.errors import UsageError
-from vlockstep.machine.registers import Registers
+from vlockstep.machine.registers import NAMES, Registers
 from vlockstep.machine.report import disassemble
-from vlockstep.replay.entry import Entry
+from vlockstep.replay.entry import Checkpoint, End, Entry, Kind
 
 
 def part(first: Recording, second: Recording) -> int | None:
@@ -21,22 +21,47 @@ def part(first: Recording, second: Recording) -> int | None:
             f"{first.path} and {second.path} are of guests that were started with different "
             "images, memory, arguments or devices"
         )
+    same = _Same(first.config.sites is not None)
     sequence = 0
     while True:
         ours, theirs = first.run(sequence), second.run(sequence)
         count = min(len(ours), len(theirs))
         for n in range(count):
-            if not _same(ours[n], theirs[n]):
+            if not same(ours[n], theirs[n]):
                 return sequence + n
         sequence += count
         if not count:
             return sequence if ours or theirs else None
 
 
-def _same(ours: Entry, theirs: Entry) -> bool:
-    """Registers are told by some entries, and need not be in both."""
-    both = bool(ours[4] and theirs[4])
-    return ours[:4] == theirs[:4] and (not both or ours[4] == theirs[4])
+class _Same:
+    """Whether two entries tell the same of a guest, which may change between engines."""
+
+    def __init__(self, changes: bool) -> None:
+        self._like = Registers(dict.fromkeys(NAMES, 0))
+        self._kin = "" if changes else None
+
+    def __call__(self, ours: Entry, theirs: Entry) -> bool:
+        if ours[:3] != theirs[:3]:
+            return False
+        if ours[0] == Kind.END:
+            assert isinstance(ours[3], bytes) and isinstance(theirs[3], bytes)
+            return not End.unpack(ours[3]).differences(End.unpack(theirs[3]))
+        return ours[3] == theirs[3] and self._agree(ours[4], theirs[4])
+
+    def _agree(self, ours: bytes, theirs: bytes) -> bool:
+        """Registers are told by some entries, and RAM by fewer; they need not be in both."""
+        if not (ours and theirs):
+            return True
+        first, second = (Checkpoint.unpack(each, self._like) for each in (ours, theirs))
+        if self._registers(first) != self._registers(second):
+            return False
+        told = first.memory_digest and second.memory_digest and first.address == second.address
+        return not told or first.memory_digest == second.memory_digest
+
+    def _registers(self, told: Checkpoint) -> Registers:
+        kin = told.registers.kin
+        return Registers(told.registers, self._kin if kin is None else kin)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ def find() -> str | None:
 
 
 def command_line(
-    program: str, image: Path, port: int, directory: Path, batch: Path | None
+    program: str, image: Path, address: str, directory: Path, batch: Path | None
 ) -> list[str]:
     """To be carried out while `directory`, for files of ours, is there. With `batch`, a file of
     gdb's commands, those are carried out and nothing else."""
@@ -29,7 +29,7 @@ def command_line(
         *options,
         *("-iex", f"set remotetimeout {_TIMEOUT}"),
         str(image),
-        *("-ex", f"target remote 127.0.0.1:{port}"),
+        *("-ex", f"target remote {address}"),
         *("-x", str(ours)),
         *([] if batch is None else ["-x", str(batch)]),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from queue import Queue
 from threading import Thread
 
@@ -19,17 +20,25 @@ _MOST_PIECES = 64
 
 
 class Server:
-    """Listens on this computer, at `port`, or one that the system chooses."""
+    """Listens on this computer: at a port, where anybody on it may come, who then sees all that the
+    guest has; or at a path, where who may open that does. `address` is how gdb names it."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, where: int | Path) -> None:
+        """Port 0 is one that the system chooses."""
         try:
-            self._socket = socket.create_server(("127.0.0.1", port))
+            if isinstance(where, Path):
+                self._socket = socket.socket(socket.AF_UNIX)
+                self._socket.bind(str(where))
+                self._socket.listen(1)
+                self.address = str(where)
+            else:
+                self._socket = socket.create_server(("127.0.0.1", where))
+                self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
         except (OSError, OverflowError) as error:
             raise HostError(
-                f"cannot listen for gdb at port {port} ({error}); choose another", key=("port",)
+                f"cannot listen for gdb at {where} ({error}); choose another port", key=("port",)
             ) from error
         self._peer: socket.socket | None = None
-        self.port: int = self._socket.getsockname()[1]
 
     def close(self) -> None:
         self._socket.close()
@@ -48,7 +57,8 @@ class Server:
             return False
         self._peer = peer
         with peer:
-            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if peer.family != socket.AF_UNIX:
+                peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             pieces: Queue[bytes] = Queue(_MOST_PIECES)
             reader = Thread(
                 target=_read, args=(peer, pieces.put, timeline.interrupt), name="gdb", daemon=True

@@ -25,12 +25,13 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from signal import Signals
 from typing import Any
 
-from vlockstep.errors import HostError, StateError, UsageError
+from vlockstep.errors import HostError, UsageError
 from vlockstep.machine import engines, exceptions, paging, sitefinder
 from vlockstep.machine.blockcounter import COUNT, NEVER, TARGET
 from vlockstep.machine.boot import boot
@@ -69,7 +70,6 @@ _INTERRUPT_FLAG = 1 << 9
 _SYSCALL_ENABLE = 1
 _SELF_LOOP = re.compile(rb"\xeb\xfe|\xf3\x90\xeb\xfc")
 """`jmp .`, and `pause` with a jump back to it: without interrupts, nothing follows them."""
-_MOST_VISITORS = 16
 _MAX_SELF_LOOPS = 256
 """In one segment. Each of them costs memory, and time when blocks are translated."""
 
@@ -291,20 +291,26 @@ class Execution:
         """Call `action` in the guest's thread, where its state can be taken: soon if it
         `stops_anywhere`, at the next block boundary if it counts blocks, behind the next exit
         otherwise, or in a call of its World that waits and lets it in. Of several, each is called
-        in its turn, and one that waits already not twice. Raises `StateError` if too many wait.
-        From any thread."""
-        waiting = tuple(self._visitors)
-        if action not in waiting:
-            if len(waiting) >= _MOST_VISITORS:
-                raise StateError("too many wait to look at the guest: try it later")
+        in its turn, and one that waits already not twice. Who waits no more is to `call_off`. From
+        any thread."""
+        if action not in tuple(self._visitors):
             self._visitors.append(action)
         self._attentive = True
         self.kick()
 
+    def call_off(self, action: Callable[[], None]) -> None:
+        """Call `action` no more, if it still waits for a `visit`. From any thread."""
+        with suppress(ValueError):
+            self._visitors.remove(action)
+
     def let_in(self) -> None:
         """Call what is to be called in the guest's thread, if anything is. By its World."""
         for _ in range(len(self._visitors)):
-            self._visitors.popleft()()
+            try:
+                visitor = self._visitors.popleft()
+            except IndexError:  # it was called off just now
+                return
+            visitor()
 
     def replace_world(self, world: World) -> None:
         """From the next exit on, or from the one that now waits, ask `world`.

@@ -114,6 +114,9 @@ class ScriptedMachine:
     def visit(self, action: Callable[[], None]) -> None:
         self._visitors.append(action)
 
+    def call_off(self, action: Callable[[], None]) -> None:
+        self._visitors.remove(action)
+
     def let_in(self) -> None:
         for _ in range(len(self._visitors)):
             self._visitors.popleft()()

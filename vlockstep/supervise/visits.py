@@ -19,6 +19,8 @@ class Visited(Protocol):
 
     def visit(self, action: Callable[[], None]) -> None: ...
 
+    def call_off(self, action: Callable[[], None]) -> None: ...
+
 
 class Visit(Generic[_T]):
     """Calls `look` in the guest's thread; where that raises `StateError`, again at the next place.
@@ -43,7 +45,8 @@ class Visit(Generic[_T]):
 
     def result(self, seconds: float = SECONDS) -> _T:
         """What `look` returned. Raises what it raised, or `HostError` if that takes longer."""
-        self._seen.wait(seconds)
+        if not self._seen.wait(seconds):
+            self._machine.call_off(self._come)
         with self._lock:
             self._over = True
             if self._seen.is_set():
