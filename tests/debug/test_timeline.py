@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from recordings import LOOKED_AT, WATCHED, Interrupting, Straight, straight, write_recording
-from support import config_for, disk_config, sample
+from support import config_for, disk_config, needs_kvm, sample
 
 from vlockstep.debug.mark import Mark
 from vlockstep.debug.stops import Access, Breakpoint, Stop, Watchpoint, Why
@@ -218,3 +218,18 @@ def test_a_place_found_by_keyframes_is_the_same(tmp_path: Path) -> None:
         quick.to_end()
         slow.to_end()
         assert quick.mark == slow.mark and quick.registers() == slow.registers()
+
+
+@needs_kvm
+def test_a_recording_of_the_processor_is_walked_in_on_unicorn(tmp_path: Path) -> None:
+    path = tmp_path / "a.vlog"
+    command = [sys.executable, "-m", "vlockstep", "record", "clock", "--engine", "kvm"]
+    subprocess.run(
+        [*command, "-o", str(path), "--", "--reads=40", "--walltime=2", "--puts=3"],
+        check=True,
+        capture_output=True,
+    )
+    with open_recording(path) as timeline:
+        assert timeline.recording.config.sites
+        place = Place(timeline, straight(path, timeline.registers().rsp - 64))
+        walk(place, random.Random(1), WALK)
