@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import forking
 import pytest
 from hypothesis import settings
 
@@ -57,6 +56,8 @@ def pytest_configure(config: pytest.Config) -> None:
     _keep_bytecode(config)
     option = config.option
     if not option.exec:
+        import forking
+
         forks = contextlib.ExitStack()
         forks.enter_context(forking.installed())
         config.add_cleanup(forks.close)
@@ -134,6 +135,8 @@ def _again(config: pytest.Config) -> str:
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     marked = any(map(item.get_closest_marker, ("executed", "long")))
     if marked or item.nodeid.startswith(_EXECUTED):
+        import forking
+
         with forking.executing():
             return (yield)
     return (yield)

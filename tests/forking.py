@@ -38,6 +38,8 @@ _LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith(
 _TRACED = "COVERAGE_PROCESS_CONFIG"
 """In whose processes coverage is measured."""
 _TIMEOUT = 60.0
+_OUTDATED = 40
+"""Processes that were executed, one after the other."""
 
 
 class _Server:
@@ -61,11 +63,18 @@ class _Server:
                 env=environ,
             )
         self._able = self._answer() == READY
+        self._missed = 0
 
     def has(self, environ: Mapping[str, str]) -> bool:
         """Whether a child of the calling thread is given what a fork would have."""
         same = _lasting(environ) == self._environment and _given() == self._given
+        self._missed = 0 if same else self._missed + 1
         return self._able and same
+
+    @property
+    def outdated(self) -> bool:
+        """Nothing has been as it is here for long; perhaps it never will be."""
+        return self._able and self._missed >= _OUTDATED
 
     def start(self, request: dict[str, Any], files: list[int]) -> int | None:
         data = json.dumps(request).encode()
@@ -156,6 +165,8 @@ def _forked(
         if _server is None:
             _server = _Server(environment())
     if not _server.has(environ):
+        if _server.outdated:
+            renew()
         return None
     request = {
         "argv": argv,
@@ -170,7 +181,6 @@ def _forked(
 @contextmanager
 def installed() -> Iterator[None]:
     """All who start processes by subprocess start them so."""
-    global _server
     if sys.platform != "linux" or platform.machine() != "x86_64":
         yield
         return
@@ -179,9 +189,15 @@ def installed() -> Iterator[None]:
         yield
     finally:
         subprocess.Popen = _EXECUTED
-        if _server is not None:
-            _server.close()
-            _server = None
+        renew()
+
+
+def renew() -> None:
+    """Fork from now on as it is here now."""
+    global _server
+    if _server is not None:
+        _server.close()
+        _server = None
 
 
 @contextmanager

@@ -40,7 +40,15 @@ def project(tmp_path: Path) -> Path:
 
 def run(project: Path, *options: str) -> tuple[list[str], str]:
     """The examples, and what pytest printed."""
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_property.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "--exec",
+        "test_property.py",
+    ]
     done = subprocess.run([*command, *options], cwd=project, capture_output=True, text=True)
     assert done.returncode == 1, done.stdout + done.stderr
     examples = (project / "examples").read_text().split()

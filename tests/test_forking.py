@@ -18,6 +18,13 @@ import pytest
 
 from vlockstep.testing.process import environment
 
+
+@pytest.fixture(scope="module", autouse=True)
+def _as_it_is_here() -> None:
+    """Whatever became of the server of this worker."""
+    forking.renew()
+
+
 _NEW_NETWORK = 0x40000000
 PROBE = """
 import atexit, json, os, signal, sys, threading

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pair.watched import Watched
 
-FOREVER = ["--walltime=600", "--reads=1"]
+FOREVER = ["--walltime=1000000000", "--reads=1"]
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from simulated import SimulatedSource
@@ -47,7 +48,8 @@ def test_what_was_seen_stays_with_the_reason() -> None:
         assert hub.model.view()["guests"].keys() == {"guest-1", "guest-2"}
         return told
 
-    told = asyncio.run(follow())
+    with ThreadPoolExecutor(1) as pool:  # a browser's driver may have a loop in this thread
+        told = pool.submit(asyncio.run, follow()).result()
     problems = [
         (problem["what"], problem["cause"])
         for each in told
