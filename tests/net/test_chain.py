@@ -38,7 +38,7 @@ def load() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    "rounds", [3, pytest.param(20, marks=[pytest.mark.long, pytest.mark.timeout(300)])]
+    "rounds", [3, pytest.param(10, marks=[pytest.mark.long, pytest.mark.timeout(300)])]
 )
 def test_chain(tmp_path: Path, rounds: int) -> None:
     chance = random.Random(rounds)

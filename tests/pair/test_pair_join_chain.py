@@ -85,7 +85,7 @@ def replay_on(path: Path, log: Path, entry: int) -> tuple[Position, Registers, b
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("rounds", some([2], 10))
+@pytest.mark.parametrize("rounds", some([2], 6))
 def test_chain(make_pair: MakePair, tmp_path: Path, rounds: int) -> None:
     pair = make_pair("preempt", [ENDLESS, "--tsc=1"], reachable=True, memory=4, misses=PATIENT)
     live = "primary"

@@ -47,7 +47,7 @@ def cluster_of(hosts: int) -> ManagedCluster:
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("hosts", [200])
+@pytest.mark.parametrize("hosts", [100])
 def test_many_hosts_lose_a_twentieth_at_once(hosts: int) -> None:
     cluster = cluster_of(hosts)
     assert not list(unsettled(cluster))
