@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlockstep.cli import options, output
-from vlockstep.cli.command import OTHER
+from vlockstep.cli.command import GDB
 from vlockstep.errors import HostError, UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def debug(
             metavar="N",
             min=0,
             max=_MAX_PORT,
-            rich_help_panel=OTHER,
+            rich_help_panel=GDB,
             help="Start no gdb, but wait for one at this port of this host, to which any of its "
             "users may come; 0 is any that is free.",
             show_default=False,
@@ -44,7 +44,7 @@ def debug(
         typer.Option(
             "--batch",
             metavar="FILE",
-            rich_help_panel=OTHER,
+            rich_help_panel=GDB,
             help="Let gdb carry out the commands in this file, and leave.",
             show_default=False,
         ),

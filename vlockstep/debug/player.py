@@ -28,16 +28,17 @@ from vlockstep.replay.replayer import Replayer
 
 INTERVAL = 0.03
 """Seconds between two moments that are kept of a run."""
-_MOST_TEXT = 16 << 20
+MOST_TEXT = 16 << 20
 _MOST_HITS = 4096
 _MOST_TRIES = 64
 _DISTANCES = (4096, 512, 64, 8, 1)
 
 
 class Player:
-    """A recording's guest, at boot at first. For one thread, but for `interrupt`."""
+    """A recording's guest, at boot at first. For one thread, but for `interrupt`. Of its console
+    text it keeps `most_text` bytes."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, most_text: int = MOST_TEXT) -> None:
         self.recording = recording
         self.ring = Ring()
         self.last: Position | None = None
@@ -46,12 +47,14 @@ class Player:
         """How the recording ends, once that is known."""
         self.text: dict[int, bytes] = {}
         """Console text by the entry that is its output, of all that was replayed."""
+        self.untold: int | None = None
+        """The first entry whose text is not kept, since there is so much."""
         self._noted = 0
         """So many entries were replayed from the first on, and their text noted."""
         self._from = 0
         self.focus: float | None = None
         """Near which age moments are to be dense; if None where the guest is."""
-        self._size = 0
+        self._size, self._most_text = 0, most_text
         self._age = 0.0
         self._crashed = False
         self._interrupted = Event()
@@ -353,9 +356,12 @@ class Player:
     ) -> None:
         if kind is Kind.END:
             self._ended = self.machine.begun
-        elif kind is Kind.CONSOLE and sequence not in self.text and self._size < _MOST_TEXT:
-            self.text[sequence] = data
-            self._size += len(data)
+        elif kind is Kind.CONSOLE and sequence not in self.text:
+            if self._size + len(data) <= self._most_text:
+                self.text[sequence] = data
+                self._size += len(data)
+            elif self.untold is None or sequence < self.untold:
+                self.untold = sequence
 
 
 def _before(boundary: Position) -> list[Position]:

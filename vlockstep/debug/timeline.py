@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from vlockstep.debug.mark import Mark
 from vlockstep.debug.pages import different
-from vlockstep.debug.player import Player
+from vlockstep.debug.player import MOST_TEXT, Player
 from vlockstep.debug.recording import Recording
 from vlockstep.debug.ring import Moment
 from vlockstep.debug.stops import Access, Stop, Watchpoint, Why
@@ -43,9 +43,9 @@ class Timeline:
     Only for one thread, but for `interrupt`.
     """
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, most_text: int = MOST_TEXT) -> None:
         self.recording = recording
-        self._player = Player(recording)
+        self._player = Player(recording, most_text)
         self._walker = Walker(recording, self._player.machine.memory)
         self._steps = 0
         self._at: tuple[Moment, int] | None = None
@@ -141,13 +141,20 @@ class Timeline:
         return walk
 
     def console(self) -> bytes:
-        """The text that was printed before the mark."""
+        """The text that was printed before the mark, as far as it is kept; see `text_ends`."""
         before = self.mark
         player, sequence = self._player, self.sequence
         if not player.knows_text(sequence):
             player.replay_text(self._player.now.boundary)
             self._seek_mark(before)
-        return b"".join(player.text[at] for at in sorted(player.text) if at < sequence)
+        ends = sequence if player.untold is None else min(sequence, player.untold)
+        return b"".join(player.text[at] for at in sorted(player.text) if at < ends)
+
+    @property
+    def text_ends(self) -> int | None:
+        """The entry from which on text is not kept, since there is more than one keeps;
+        None if there is none, as far as one knows."""
+        return self._player.untold
 
     def line(self, number: int) -> int:
         """The entry with which line `number` of the console text, from 1 on, begins. Raises
@@ -158,11 +165,18 @@ class Timeline:
             self._seek_mark(before)
         line, begins = 1, True
         for at in sorted(player.text):
+            if player.untold is not None and at > player.untold:
+                break
             for byte in player.text[at]:
                 if begins and line == number:
                     return at
                 begins = byte == _NEWLINE
                 line += begins
+        if player.untold is not None:
+            raise UsageError(
+                f"line {number} is not in the console text before entry {player.untold}, and what "
+                "is printed from there on is too much to be looked through"
+            )
         raise UsageError(f"the guest prints no line {number}")
 
     # Going
