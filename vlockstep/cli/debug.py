@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vlockstep.debug.timeline import Timeline
 
 _MAX_PORT = 65_535
+_LONGEST_REPORT = 1 << 20
 
 
 def debug(
@@ -49,6 +50,17 @@ def debug(
             show_default=False,
         ),
     ] = None,
+    divergence: Annotated[
+        Path | None,
+        typer.Option(
+            "--divergence",
+            metavar="REPORT",
+            rich_help_panel=GDB,
+            help="Begin where a replica of this guest diverged, and tell how: a file with what it "
+            "said then, as text or as JSON. LOG is that of its primary.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Debug a recorded execution with gdb, forwards and backwards.
 
@@ -58,6 +70,7 @@ def debug(
     seek` tells more. Nothing can be changed. The exit status is that of gdb.
     """
     from vlockstep.debug import gdb
+    from vlockstep.debug.diverged import examine, parse_report
     from vlockstep.debug.server import Server
     from vlockstep.debug.timeline import open_recording
     from vlockstep.machine import bundled
@@ -70,7 +83,10 @@ def debug(
     if port is None and program is None:
         raise HostError("gdb is not installed: install it, or use --port and another client")
     found = None if image is None else bundled.open_image(image)
+    report = None if divergence is None else parse_report(_read(divergence))
     with open_recording(log, found) as timeline:
+        if report is not None:
+            output.note(examine(timeline, report))
         if port is None and program is not None:
             status = _with_gdb(program, timeline, batch)
         else:
@@ -78,6 +94,14 @@ def debug(
                 status = _waiting(timeline, server)
     if status:
         raise typer.Exit(1)
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open(errors="replace") as file:
+            return file.read(_LONGEST_REPORT)
+    except OSError as error:
+        raise UsageError(f"cannot read the report {path}: {error.strerror}") from error
 
 
 def _with_gdb(program: str, timeline: Timeline, batch: Path | None) -> int:
