@@ -64,12 +64,14 @@ def debug(
 ) -> None:
     """Debug a recorded execution with gdb, forwards and backwards.
 
-    gdb comes with the image's symbols, at the beginning of the recording. All that goes forwards
+    gdb comes with the image's symbols, at the beginning of the recording, or where it ends if that
+    is an error of the guest. All that goes forwards
     there has a counterpart: reverse-step, reverse-next, reverse-finish, reverse-continue. Further
     commands: when, seek, entries, console, checkpoint, back, forward, who-wrote, why-ended; `help
     seek` tells more. Nothing can be changed. The exit status is that of gdb.
     """
     from vlockstep.debug import gdb
+    from vlockstep.debug.commands import Commands
     from vlockstep.debug.diverged import examine, parse_report
     from vlockstep.debug.server import Server
     from vlockstep.debug.timeline import open_recording
@@ -87,6 +89,8 @@ def debug(
     with open_recording(log, found) as timeline:
         if report is not None:
             output.note(examine(timeline, report))
+        elif timeline.recording.failed:
+            output.note(Commands(timeline).carry_out("why-ended").rstrip())
         if port is None and program is not None:
             status = _with_gdb(program, timeline, batch)
         else:

@@ -17,7 +17,7 @@ from vlockstep.errors import UsageError
 from vlockstep.machine import paging
 from vlockstep.machine.image import Image
 from vlockstep.machine.memory import Memory
-from vlockstep.machine.position import BOOT, MAX_COUNT, Position
+from vlockstep.machine.position import MAX_COUNT, Position
 from vlockstep.machine.registers import Registers
 from vlockstep.replay.entry import Kind
 
@@ -226,7 +226,7 @@ class Timeline:
         return True
 
     def to_begin(self) -> None:
-        self._player.go(BOOT)
+        self._player.go(self._player.begin)
         self._steps = 0
 
     def to_end(self) -> None:
@@ -266,7 +266,7 @@ class Timeline:
         """Backwards to the last stop before the mark, to before the instruction of a breakpoint or
         of an access; or to `until`, or the beginning."""
         stops, player = list(stops), self._player
-        lowest = until or Mark.at(BOOT)
+        lowest = until or Mark.at(self._player.begin)
         found = self._last_hit(stops, lowest, self._steps)
         upper = player.now
         while found is None and upper.boundary > lowest.boundary and stops:
@@ -371,6 +371,7 @@ class Timeline:
         self._steps = max(0, len(self._walk().steps) - 1)
 
     def _seek_mark(self, mark: Mark) -> None:
+        self._expect(mark.boundary)
         self._player.hold(mark.boundary)
         step = self._walk().find(mark)
         if step is None:
@@ -410,8 +411,15 @@ class Timeline:
             behind = (n for n, step in enumerate(steps) if step.exits > exits)
             self._steps = max(0, next(behind, len(steps)) - 1)
 
+    def _expect(self, place: Position) -> None:
+        if place < self._player.begin:
+            raise UsageError(
+                f"{place} is before {self._player.begin}, where {self.recording.path} begins"
+            )
+
     def _to_exit(self, number: int) -> None:
         """To the boundary of the block in which that exit is made, counted from 1."""
+        self._expect(Position(number, 0))
         boundary = self._player.exit_block(Position(number, 0))
         self._player.hold(boundary)
 

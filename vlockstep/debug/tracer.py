@@ -80,6 +80,7 @@ class Tracer:
         begin: Position = BOOT,
         end: Position | None = None,
     ) -> None:
+        begin = max(begin, recording.begins)
         if end is not None and end < begin:
             raise UsageError(f"the trace is to end at {end}, before {begin} where it begins")
         self._functions = list(functions)
@@ -218,7 +219,7 @@ class Tracer:
 def _begins(recording: Recording, sequence: int) -> dict[int, int]:
     """What the guest's clocks showed first, if that was before entry number `sequence`."""
     found: dict[int, int] = {}
-    at = 0
+    at = recording.first
     while at < sequence and len(found) < len(_CLOCKS) and (entries := recording.run(at)):
         for kind, _, _, value, _ in entries[: sequence - at]:
             if kind in _CLOCKS and isinstance(value, int):
