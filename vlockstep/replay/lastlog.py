@@ -61,6 +61,8 @@ class LastLog:
         self._older: LogWriter | None = self._open(path, 0)
         self._younger: LogWriter | None = None
         self._began = time.monotonic()
+        self._states = (0, 0)
+        """Bytes of the states with which the two begin, the younger one's last."""
         self._due = False
 
     def _append(self, entry: Entry) -> None:
@@ -90,11 +92,10 @@ class LastLog:
             except HostError as error:
                 self._give_up(str(error))
                 return
-            youngest = self._younger or self._older
-            self._due = (
-                time.monotonic() - self._began >= self._span or youngest.written >= self._size
-            )
-            if self._older.written > _MOST * self._size:
+            youngest, (first, second) = self._younger or self._older, self._states
+            long = time.monotonic() - self._began >= self._span
+            self._due = long or youngest.written - second >= self._size
+            if self._older.written - first > _MOST * self._size:
                 self._give_up("the guest's state could not be taken for too long")
 
     def keep(self) -> bool:
@@ -142,6 +143,7 @@ class LastLog:
             self._older, self._younger = self._younger, None
         self._younger = self._open(self._next_path, keyframe.sequence)
         self._younger.keyframe(keyframe)
+        self._states = self._states[1], self._younger.written
         self._began, self._due = time.monotonic(), False
 
     def _state_before(self, entry: Entry) -> Keyframe | None:
