@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from vlockstep.debug.recording import Recording
 from vlockstep.debug.tracer import Event, Tracer, What
 from vlockstep.errors import UsageError
 from vlockstep.machine.position import BOOT, Position
+from vlockstep.replay.logfile import LogReader, LogWriter
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,16 @@ def test_interrupts_and_their_handlers_are_told(preempt: Path) -> None:
     assert all(events[n + 1].what is What.CALL for n in interrupts)
     times = [event.time for event in events]
     assert times == sorted(times)
+
+
+def test_what_comes_before_a_divergence_is_told(tmp_path: Path) -> None:
+    path, other = write_recording(tmp_path / "hello.vlog", "hello"), tmp_path / "other.vlog"
+    with closing(LogReader(path)) as log, LogWriter(other, log.config, basis=log.basis) as written:
+        for kind, exits, blocks, _, _ in log.entries():
+            written.append((kind, exits, blocks, bytes(8), b""))
+    done = run(str(other))
+    assert done.returncode == 1 and "divergence at entry 0" in done.stderr
+    assert done.stdout.splitlines()[-1].split()[2].startswith("print_text(0x")
 
 
 def test_a_part_is_that_part_of_the_whole(preempt: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from vlockstep.debug.calls import Calls, Function
 from vlockstep.debug.recording import Entries, Recording
 from vlockstep.debug.ticker import Ticker
-from vlockstep.errors import UsageError
+from vlockstep.errors import UsageError, VlockstepError
 from vlockstep.machine.engines import UNICORN
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import BOOT, Position
@@ -123,7 +123,7 @@ class Tracer:
 
     def events(self) -> Iterator[list[Event]]:
         """What happens, some thousand events at most at once; none from time to time, so that one
-        may end it. Raises `Divergence`."""
+        may end it. Raises `Divergence` behind what comes before."""
         with self._ticker:
             if self.machine.position < self._begin:
                 yield from self._until(self._begin)
@@ -147,9 +147,15 @@ class Tracer:
         if goal is not None:
             self.machine.break_at(goal, self._stop, exact=False)
         while not self._reached and not self.ending:
-            self.ending = self._run()
+            failure: VlockstepError | None = None
+            try:
+                self.ending = self._run()
+            except VlockstepError as error:
+                failure, self.ending = error, str(error)
             told, self._events = self._events, []
             yield told
+            if failure is not None:
+                raise failure
 
     def _stop(self) -> None:
         self._reached = True
