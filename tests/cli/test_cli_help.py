@@ -15,6 +15,8 @@ GROUPS = {
     "run": ["Arguments", "Guest", "Files", "Other"],
     "record": ["Arguments", "Files", "Guest", "Other"],
     "replay": ["Arguments", "Replay", "Guest", "Files", "Other"],
+    "debug": ["Arguments", "Replay", "Gdb", "Other"],
+    "trace": ["Arguments", "Replay", "Files", "Other"],
     "log show": ["Arguments", "Entries", "Replay", "Guest", "Other"],
     "switch": ["Ports", "Uplinks", "Other"],
     "switchover": ["Arguments", "Pair", "Other"],

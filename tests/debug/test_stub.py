@@ -16,11 +16,14 @@ from hypothesis import strategies as st
 from recordings import write_recording
 
 from vlockstep.debug.agent import evaluate
+from vlockstep.debug.commands import Commands
 from vlockstep.debug.packets import LONGEST, Deframer, Signal, framed
+from vlockstep.debug.recording import Recording
 from vlockstep.debug.server import Server
 from vlockstep.debug.stub import Stub
 from vlockstep.debug.target import REGISTERS
 from vlockstep.debug.timeline import Timeline, open_recording
+from vlockstep.errors import UsageError
 from vlockstep.machine.registers import NAMES, Registers
 
 SIZE = sum(bits for _, bits, _ in REGISTERS) // 8
@@ -39,6 +42,19 @@ def stub(timeline: Timeline) -> Stub:
     stub = Stub(timeline)
     assert ask(stub, b"QStartNoAckMode", acknowledged=True) == "OK"
     return stub
+
+
+def test_text_that_is_too_much_is_told_to_be_missing(tmp_path: Path) -> None:
+    path = write_recording(tmp_path / "clock.vlog", "clock", "--reads=3", "--puts=9")
+    with closing(Timeline(Recording(path), most_text=100)) as timeline:
+        commands = Commands(timeline)
+        timeline.to_end()
+        text = commands.carry_out("console")
+        assert text.count("\n") == 5 and "from entry" in text.splitlines()[-1]
+        with pytest.raises(UsageError, match="too much"):
+            timeline.line(8)
+        commands.carry_out("seek console:3")
+        assert "from entry" not in commands.carry_out("console")
 
 
 def ask(stub: Stub, packet: bytes, acknowledged: bool = False) -> str:

@@ -11,6 +11,7 @@ standard error then.
     log             log: what is in a log
     logdiff         diff: where two of them part
     debug           debug: gdb in a recording, forwards and backwards
+    trace           trace: what a recorded guest does
     guests          guests: what comes with vlockstep
     disk            disk: disks in files, of all formats
     image           image: what is in a guest's image

@@ -39,6 +39,7 @@ from vlockstep.cli.running import events, ps, status, stop
 from vlockstep.cli.snapshot import resume, snapshot, suspend
 from vlockstep.cli.switch import switch
 from vlockstep.cli.top import top
+from vlockstep.cli.trace import trace
 
 PROTECT = "Fault tolerance"
 RUN = "Run and replay"
@@ -119,6 +120,7 @@ _add_tender()
 _add(record, RUN, "record clock -o clock.vlog")
 _add(replay, RUN, "replay clock.vlog --until exits:500")
 _add(debug, RUN, "debug clock.vlog")
+_add(trace, RUN, "trace clock.vlog --from time:1 --chrome clock.json")
 log.command(cls=Command, epilog="Example: vlockstep log diff primary.vlog secondary.vlog")(diff)
 app.add_typer(log, name="log", rich_help_panel=RUN)
 _add(guests, RUN, "guests ledger")

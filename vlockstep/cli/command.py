@@ -15,7 +15,7 @@ from vlockstep.cli import tender
 
 GUEST, PAIR, FILES, TIMING = "Guest", "Pair", "Files", "Timing"
 PORTS, UPLINKS, ENTRIES, REPLAY = "Ports", "Uplinks", "Entries", "Replay"
-FAULT, TESTS, OTHER = "Fault", "For tests", "Other"
+FAULT, TESTS, GDB, OTHER = "Fault", "For tests", "Gdb", "Other"
 """Groups of options in help. A command that has any has the last one, too, with --help."""
 _GUEST_WORDS = "arguments"
 """The parameter of a command that passes words on to its guest."""
@@ -89,7 +89,7 @@ class Command(_Helpful, TyperCommand):
 
     def get_help_option(self, ctx: Any) -> Any:
         option = super().get_help_option(ctx)
-        if option and any(getattr(p, "rich_help_panel", None) == OTHER for p in self.params):
+        if option and any(getattr(p, "rich_help_panel", None) for p in self.params):
             option.rich_help_panel = OTHER
         return option
 

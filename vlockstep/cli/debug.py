@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlockstep.cli import options, output
-from vlockstep.cli.command import OTHER
+from vlockstep.cli.command import GDB
 from vlockstep.errors import HostError, UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vlockstep.debug.timeline import Timeline
 
 _MAX_PORT = 65_535
+_LONGEST_REPORT = 1 << 20
 
 
 def debug(
@@ -33,7 +34,7 @@ def debug(
             metavar="N",
             min=0,
             max=_MAX_PORT,
-            rich_help_panel=OTHER,
+            rich_help_panel=GDB,
             help="Start no gdb, but wait for one at this port of this host, to which any of its "
             "users may come; 0 is any that is free.",
             show_default=False,
@@ -44,20 +45,34 @@ def debug(
         typer.Option(
             "--batch",
             metavar="FILE",
-            rich_help_panel=OTHER,
+            rich_help_panel=GDB,
             help="Let gdb carry out the commands in this file, and leave.",
+            show_default=False,
+        ),
+    ] = None,
+    divergence: Annotated[
+        Path | None,
+        typer.Option(
+            "--divergence",
+            metavar="REPORT",
+            rich_help_panel=GDB,
+            help="Begin where a replica of this guest diverged, and tell how: a file with what it "
+            "said then, as text or as JSON. LOG is that of its primary.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
     """Debug a recorded execution with gdb, forwards and backwards.
 
-    gdb comes with the image's symbols, at the beginning of the recording. All that goes forwards
+    gdb comes with the image's symbols, at the beginning of the recording, or where it ends if that
+    is an error of the guest. All that goes forwards
     there has a counterpart: reverse-step, reverse-next, reverse-finish, reverse-continue. Further
     commands: when, seek, entries, console, checkpoint, back, forward, who-wrote, why-ended; `help
     seek` tells more. Nothing can be changed. The exit status is that of gdb.
     """
     from vlockstep.debug import gdb
+    from vlockstep.debug.commands import Commands
+    from vlockstep.debug.diverged import examine, parse_report
     from vlockstep.debug.server import Server
     from vlockstep.debug.timeline import open_recording
     from vlockstep.machine import bundled
@@ -70,7 +85,12 @@ def debug(
     if port is None and program is None:
         raise HostError("gdb is not installed: install it, or use --port and another client")
     found = None if image is None else bundled.open_image(image)
+    report = None if divergence is None else parse_report(_read(divergence))
     with open_recording(log, found) as timeline:
+        if report is not None:
+            output.note(examine(timeline, report))
+        elif timeline.recording.failed:
+            output.note(Commands(timeline).carry_out("why-ended").rstrip())
         if port is None and program is not None:
             status = _with_gdb(program, timeline, batch)
         else:
@@ -78,6 +98,14 @@ def debug(
                 status = _waiting(timeline, server)
     if status:
         raise typer.Exit(1)
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open(errors="replace") as file:
+            return file.read(_LONGEST_REPORT)
+    except OSError as error:
+        raise UsageError(f"cannot read the report {path}: {error.strerror}") from error
 
 
 def _with_gdb(program: str, timeline: Timeline, batch: Path | None) -> int:

@@ -135,7 +135,8 @@ def show(
 
         narrate(reader, image, blocks or [], tell, lambda: wanted.satisfied)
     else:
-        for sequence, entry in enumerate(reader.entries(wanted.keyframes(tell_keyframe))):
+        entries = reader.entries(wanted.keyframes(tell_keyframe))
+        for sequence, entry in enumerate(entries, reader.first):
             if wanted.satisfied:
                 break
             tell(sequence, entry, {})

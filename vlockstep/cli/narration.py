@@ -28,6 +28,7 @@ def narrate(
     enough: Callable[[], bool],
 ) -> None:
     """Replay the log, and tell each entry that proves right, until it is `enough`."""
+    log.expect_boot()
     found = playback.find_image(log, image)
     devices = playback.attach_local(found, log.config, blocks)
     machine = new_machine(found, log.config, None)

@@ -72,6 +72,10 @@ def replay(
     begun = None
     if until is not None and console is None and not devices.local:
         begun = begin_near(log, machine, goal)
+    if begun is None and reader.first:
+        begun = begin_near(log, machine, reader.first)
+        if begun is None:
+            raise LogError(f"{log} begins with a state that cannot be restored here")
     source = Passing(machine)
     if begun is None:
         first, clock = 0, (0, 0)

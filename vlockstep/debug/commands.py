@@ -120,7 +120,12 @@ class Commands:
 
     def _console(self, words: list[str]) -> str:
         _expect(words, 0, 0)
-        return self._timeline.console().decode(errors="replace")
+        timeline = self._timeline
+        text = timeline.console().decode(errors="replace")
+        ends = timeline.text_ends
+        if ends is None or ends >= timeline.sequence:
+            return text
+        return f"{text}\n(what was printed from entry {ends} on is too much, and is not kept)\n"
 
     def _checkpoint(self, words: list[str]) -> str:
         _expect(words, 0, 0)

@@ -22,7 +22,7 @@ def part(first: Recording, second: Recording) -> int | None:
             "images, memory, arguments or devices"
         )
     same = _Same(first.config.sites is not None)
-    sequence = 0
+    sequence = max(first.first, second.first)
     while True:
         ours, theirs = first.run(sequence), second.run(sequence)
         count = min(len(ours), len(theirs))

@@ -48,7 +48,7 @@ def _to_time(timeline: Timeline, moment: int) -> None:
     """Both of a guest's clocks go on together: which it reads first is where it begins."""
     recording = timeline.recording
     begins: dict[int, int] = {}
-    sequence = 0
+    sequence = recording.first
     while entries := recording.run(sequence):
         for kind, _, _, value, _ in entries:
             if (

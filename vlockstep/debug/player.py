@@ -17,10 +17,10 @@ from vlockstep.debug.ring import Moment, Ring
 from vlockstep.debug.stops import Stop
 from vlockstep.debug.ticker import Ticker
 from vlockstep.debug.watches import Watches
-from vlockstep.errors import StateError, VlockstepError
+from vlockstep.errors import LogError, StateError, VlockstepError
 from vlockstep.machine.engines import UNICORN
 from vlockstep.machine.machine import Machine
-from vlockstep.machine.position import BOOT, Position
+from vlockstep.machine.position import Position
 from vlockstep.machine.report import GuestError
 from vlockstep.machine.world import Cause, Outcome
 from vlockstep.replay.entry import Kind
@@ -28,16 +28,17 @@ from vlockstep.replay.replayer import Replayer
 
 INTERVAL = 0.03
 """Seconds between two moments that are kept of a run."""
-_MOST_TEXT = 16 << 20
+MOST_TEXT = 16 << 20
 _MOST_HITS = 4096
 _MOST_TRIES = 64
 _DISTANCES = (4096, 512, 64, 8, 1)
 
 
 class Player:
-    """A recording's guest, at boot at first. For one thread, but for `interrupt`."""
+    """A recording's guest, at boot at first. For one thread, but for `interrupt`. Of its console
+    text it keeps `most_text` bytes."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, most_text: int = MOST_TEXT) -> None:
         self.recording = recording
         self.ring = Ring()
         self.last: Position | None = None
@@ -46,12 +47,14 @@ class Player:
         """How the recording ends, once that is known."""
         self.text: dict[int, bytes] = {}
         """Console text by the entry that is its output, of all that was replayed."""
-        self._noted = 0
-        """So many entries were replayed from the first on, and their text noted."""
+        self.untold: int | None = None
+        """The first entry whose text is not kept, since there is so much."""
+        self._noted = recording.first
+        """Up to that entry all were replayed, and their text noted."""
         self._from = 0
         self.focus: float | None = None
         """Near which age moments are to be dense; if None where the guest is."""
-        self._size = 0
+        self._size, self._most_text = 0, most_text
         self._age = 0.0
         self._crashed = False
         self._interrupted = Event()
@@ -60,7 +63,10 @@ class Player:
         self._ended: Position | None = None
         self._open()
         self._ticker = Ticker(INTERVAL, lambda: self.machine.stop_at_boundary())
-        self.now = self._keep()
+        if recording.first:
+            self._begin_at(0)
+        else:
+            self.now = self._keep()
 
     def _open(self) -> None:
         recording = self.recording
@@ -86,6 +92,11 @@ class Player:
         found = self._interrupted.is_set()
         self._interrupted.clear()
         return found
+
+    @property
+    def begin(self) -> Position:
+        """The first boundary."""
+        return self.ring.first.boundary
 
     # Going somewhere
 
@@ -130,7 +141,7 @@ class Player:
         """Be at the boundary before; None if there is none."""
         here = self.now.boundary
         goal = here
-        while goal > Position(0, 0):
+        while goal > self.begin:
             goal = Position(goal.exits, goal.blocks - 1) if goal.blocks else self.exit_block(goal)
             if self.go(goal, dense=True).boundary < here:
                 return self.now
@@ -271,10 +282,8 @@ class Player:
         return sequence <= self._noted
 
     def replay_text(self, boundary: Position | None) -> None:
-        """From boot up to a boundary, or to the end."""
-        boot = self.ring.before(BOOT)
-        assert boot is not None
-        self._restore(boot)
+        """From the beginning up to a boundary, or to the end."""
+        self._restore(self.ring.first)
         self.run(boundary)
 
     # Moments
@@ -332,6 +341,11 @@ class Player:
         else:
             self.machine.stop_at_boundary()
         if self._execute():
+            if not len(self.ring):
+                raise LogError(
+                    f"{self.recording.path} ends where its guest cannot be stopped yet: "
+                    f"{self.ending}"
+                )
             self._return(None)
         elif self.machine.at_boundary:
             self.now = self._keep()
@@ -353,9 +367,12 @@ class Player:
     ) -> None:
         if kind is Kind.END:
             self._ended = self.machine.begun
-        elif kind is Kind.CONSOLE and sequence not in self.text and self._size < _MOST_TEXT:
-            self.text[sequence] = data
-            self._size += len(data)
+        elif kind is Kind.CONSOLE and sequence not in self.text:
+            if self._size + len(data) <= self._most_text:
+                self.text[sequence] = data
+                self._size += len(data)
+            elif self.untold is None or sequence < self.untold:
+                self.untold = sequence
 
 
 def _before(boundary: Position) -> list[Position]:

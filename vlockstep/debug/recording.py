@@ -12,10 +12,10 @@ from typing import NamedTuple
 from vlockstep.errors import LogError, StateError, UsageError
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
-from vlockstep.machine.position import Position
+from vlockstep.machine.position import BOOT, Position
 from vlockstep.machine.state import MachineState, Where
-from vlockstep.machine.world import NoAnswer
-from vlockstep.replay.entry import Entry, Kind
+from vlockstep.machine.world import ABORT_STATUS, NoAnswer
+from vlockstep.replay.entry import End, Entry, Kind
 from vlockstep.replay.keyframe import Keyframe
 from vlockstep.replay.keyframes import apply
 from vlockstep.replay.logfile import LogReader
@@ -66,19 +66,37 @@ class Recording:
                 else:
                     self._batches.append(_Batch(*found, offset))
             self.truncated = log.truncated
+            self.first = log.first
+            """The number of the first entry; if not 0, the recording does not begin at boot."""
+        if self.first and (not self._keys or self._keys[0].keyframe.sequence != self.first):
+            raise LogError(f"{path} begins with no state that can be restored here")
         self._reader = LogReader(path)
         self._decoded: OrderedDict[int, list[Entry]] = OrderedDict()
-        self.count = 0
-        """Entries."""
+        self.count = self.first
+        """Entries, those before the first one included."""
         if self._batches:
             self.count = self._batches[-1].first + len(self._entries(len(self._batches) - 1))
 
     def close(self) -> None:
         self._reader.close()
 
+    @property
+    def begins(self) -> Position:
+        """From where on positions are exact."""
+        return self._keys[0].exact if self.first else BOOT
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ends with a guest error or an abort."""
+        last = self.entry(self.count - 1)
+        if last is None or last[0] != Kind.END or not isinstance(last[3], bytes):
+            return False
+        end = End.unpack(last[3])
+        return bool(end.reason) or end.status == ABORT_STATUS
+
     def entry(self, sequence: int) -> Entry | None:
-        """None behind the last one."""
-        if not 0 <= sequence < self.count:
+        """None behind the last one, and before the first."""
+        if not self.first <= sequence < self.count:
             return None
         index = bisect_right(self._batches, sequence, key=lambda batch: batch.first) - 1
         return self._entries(index)[sequence - self._batches[index].first]
@@ -98,7 +116,7 @@ class Recording:
 
     def run(self, sequence: int) -> list[Entry]:
         """Entries from `sequence` on, as many as are at hand at once; none behind the last one."""
-        if not 0 <= sequence < self.count:
+        if not self.first <= sequence < self.count:
             return []
         index = bisect_right(self._batches, sequence, key=lambda batch: batch.first) - 1
         return self._entries(index)[sequence - self._batches[index].first :]

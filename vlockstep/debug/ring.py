@@ -42,6 +42,10 @@ class Ring:
     def __len__(self) -> int:
         return len(self._moments)
 
+    @property
+    def first(self) -> Moment:
+        return self._moments[0]
+
     def before(self, boundary: Position, strictly: bool = False) -> Moment | None:
         """The last one at or before a boundary."""
         find = bisect_left if strictly else bisect_right

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from vlockstep.debug.mark import Mark
 from vlockstep.debug.pages import different
-from vlockstep.debug.player import Player
+from vlockstep.debug.player import MOST_TEXT, Player
 from vlockstep.debug.recording import Recording
 from vlockstep.debug.ring import Moment
 from vlockstep.debug.stops import Access, Stop, Watchpoint, Why
@@ -17,7 +17,7 @@ from vlockstep.errors import UsageError
 from vlockstep.machine import paging
 from vlockstep.machine.image import Image
 from vlockstep.machine.memory import Memory
-from vlockstep.machine.position import BOOT, MAX_COUNT, Position
+from vlockstep.machine.position import MAX_COUNT, Position
 from vlockstep.machine.registers import Registers
 from vlockstep.replay.entry import Kind
 
@@ -43,9 +43,9 @@ class Timeline:
     Only for one thread, but for `interrupt`.
     """
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, most_text: int = MOST_TEXT) -> None:
         self.recording = recording
-        self._player = Player(recording)
+        self._player = Player(recording, most_text)
         self._walker = Walker(recording, self._player.machine.memory)
         self._steps = 0
         self._at: tuple[Moment, int] | None = None
@@ -141,13 +141,20 @@ class Timeline:
         return walk
 
     def console(self) -> bytes:
-        """The text that was printed before the mark."""
+        """The text that was printed before the mark, as far as it is kept; see `text_ends`."""
         before = self.mark
         player, sequence = self._player, self.sequence
         if not player.knows_text(sequence):
             player.replay_text(self._player.now.boundary)
             self._seek_mark(before)
-        return b"".join(player.text[at] for at in sorted(player.text) if at < sequence)
+        ends = sequence if player.untold is None else min(sequence, player.untold)
+        return b"".join(player.text[at] for at in sorted(player.text) if at < ends)
+
+    @property
+    def text_ends(self) -> int | None:
+        """The entry from which on text is not kept, since there is more than one keeps;
+        None if there is none, as far as one knows."""
+        return self._player.untold
 
     def line(self, number: int) -> int:
         """The entry with which line `number` of the console text, from 1 on, begins. Raises
@@ -158,11 +165,18 @@ class Timeline:
             self._seek_mark(before)
         line, begins = 1, True
         for at in sorted(player.text):
+            if player.untold is not None and at > player.untold:
+                break
             for byte in player.text[at]:
                 if begins and line == number:
                     return at
                 begins = byte == _NEWLINE
                 line += begins
+        if player.untold is not None:
+            raise UsageError(
+                f"line {number} is not in the console text before entry {player.untold}, and what "
+                "is printed from there on is too much to be looked through"
+            )
         raise UsageError(f"the guest prints no line {number}")
 
     # Going
@@ -212,7 +226,7 @@ class Timeline:
         return True
 
     def to_begin(self) -> None:
-        self._player.go(BOOT)
+        self._player.go(self._player.begin)
         self._steps = 0
 
     def to_end(self) -> None:
@@ -252,7 +266,7 @@ class Timeline:
         """Backwards to the last stop before the mark, to before the instruction of a breakpoint or
         of an access; or to `until`, or the beginning."""
         stops, player = list(stops), self._player
-        lowest = until or Mark.at(BOOT)
+        lowest = until or Mark.at(self._player.begin)
         found = self._last_hit(stops, lowest, self._steps)
         upper = player.now
         while found is None and upper.boundary > lowest.boundary and stops:
@@ -357,6 +371,7 @@ class Timeline:
         self._steps = max(0, len(self._walk().steps) - 1)
 
     def _seek_mark(self, mark: Mark) -> None:
+        self._expect(mark.boundary)
         self._player.hold(mark.boundary)
         step = self._walk().find(mark)
         if step is None:
@@ -396,8 +411,15 @@ class Timeline:
             behind = (n for n, step in enumerate(steps) if step.exits > exits)
             self._steps = max(0, next(behind, len(steps)) - 1)
 
+    def _expect(self, place: Position) -> None:
+        if place < self._player.begin:
+            raise UsageError(
+                f"{place} is before {self._player.begin}, where {self.recording.path} begins"
+            )
+
     def _to_exit(self, number: int) -> None:
         """To the boundary of the block in which that exit is made, counted from 1."""
+        self._expect(Position(number, 0))
         boundary = self._player.exit_block(Position(number, 0))
         self._player.hold(boundary)
 

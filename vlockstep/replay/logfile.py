@@ -25,6 +25,7 @@ from vlockstep.errors import HostError, LogError
 from vlockstep.files.piecefile import PieceFile
 from vlockstep.machine.basis import NOWHERE, Basis, is_basis
 from vlockstep.machine.config import GuestConfig
+from vlockstep.machine.position import MAX_COUNT
 from vlockstep.replay import codec
 from vlockstep.replay.entry import Entry, data_size
 from vlockstep.replay.frames import MAX_CONTENT, FrameReader, frame
@@ -62,7 +63,9 @@ class LogWriter:
         self._entries: list[Entry] = []
         self._bytes = 0
         self._next = first
-        where = {} if image is None else {"image": os.fsencode(image)}
+        where: dict[str, Any] = {} if image is None else {"image": os.fsencode(image)}
+        if first:
+            where["first"] = first
         fields = {"version": VERSION, "config": config.to_dict(), "basis": dict(basis), **where}
         header = msgpack.packb(fields)
         try:
@@ -203,7 +206,19 @@ class LogReader:
         self.image = Path(os.fsdecode(image)) if image else None
         self.basis = _basis(path, fields.get("basis", {}))
         """Empty if the log does not tell: those of versions 1 and 2 do not."""
-        self._first = 0
+        self.first: int = fields.get("first", 0)
+        """The number of its first entry; if not 0, it begins with a keyframe instead of at boot."""
+        if type(self.first) is not int or not 0 <= self.first <= MAX_COUNT:
+            raise LogError(f"{path}: malformed header (a first entry that is none)")
+        self._first = self.first
+
+    def expect_boot(self) -> None:
+        """Raises `LogError` if the log does not begin there."""
+        if self.first:
+            raise LogError(
+                f"{self.path} begins with entry {self.first}, in the midst of an execution: "
+                "`vlockstep debug`, `trace` and `replay` begin there"
+            )
 
     @property
     def size(self) -> int:

@@ -58,6 +58,7 @@ def replay(
     specs = [DiskSpec(name, path, local=True) for name, path in (disks or {}).items()]
     goal = parse_goal(until) if isinstance(until, str) else until
     with closing(LogReader(log)) as reader:
+        reader.expect_boot()
         found = image or find_image(reader.config.image_digest, reader.image, str(log))
         with (
             closing(attach(found, specs)) as devices,

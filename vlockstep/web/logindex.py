@@ -70,6 +70,7 @@ def read_index(path: Path) -> LogIndex:
         index.bytes = reader.size
         found = find(reader.config.image_digest)
         index.image = found.name if found is not None else str(reader.image or "")
+        reader.expect_boot()
         _read(reader, index)
         if reader.truncated is not None:
             index.problem = f"cut off: the batch at offset {reader.truncated} is incomplete"

@@ -1,0 +1,145 @@
+"""Recordings of a guest's last minutes, which begin in the midst of its execution."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from recordings import Interrupting
+from support import config_for, machine_of, sample
+
+from vlockstep.debug.recording import Recording
+from vlockstep.debug.timeline import open_recording
+from vlockstep.debug.tracer import Tracer
+from vlockstep.errors import LogError, UsageError
+from vlockstep.machine.basis import basis
+from vlockstep.machine.position import Position
+from vlockstep.replay.lastlog import LastLog
+from vlockstep.replay.logfile import LogReader, LogWriter
+from vlockstep.replay.recorder import Recorder
+from vlockstep.testing import replay
+
+
+class Watched(Interrupting):
+    """Lets a log be flushed before some of its inputs."""
+
+    console_offset = 0
+    last: LastLog
+
+    def __init__(self, every: int) -> None:
+        super().__init__(every)
+        self._asked = 0
+
+    def clock(self) -> tuple[int, int]:
+        return self.now, self.now
+
+    def cycles(self, at: int) -> int:
+        self._flush()
+        return super().cycles(at)
+
+    def interrupt(self, position: Position, enabled: bool) -> int | None:
+        self._flush()
+        return super().interrupt(position, enabled)
+
+    def _flush(self) -> None:
+        self._asked += 1
+        if self._asked % 20 == 0:
+            self.last.flush()
+
+
+def recorded(folder: Path, *guest: str, size: int = 1 << 20) -> tuple[Path, Path]:
+    """A whole log, and that of the end, which is begun anew after every 20 or so entries."""
+    name, *arguments = guest
+    config = config_for(sample(name), *arguments)
+    whole, part = folder / f"{name}.vlog", folder / f"{name}-end.vlog"
+    world = Watched(61)
+    with (
+        machine_of(sample(name), config) as machine,
+        LogWriter(whole, config, basis=basis()) as log,
+        LastLog(part, machine, world, basis(), span=0, size=size) as last,
+    ):
+        world.last = last
+        machine.run(Recorder(last.recorder, machine, log.append))
+        last.keep()
+    return whole, part
+
+
+@pytest.fixture(scope="module", params=[("clock", "--reads=300"), ("preempt", "--work=400")])
+def logs(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    return recorded(tmp_path_factory.mktemp("last"), *request.param)
+
+
+def test_the_end_is_the_end_of_the_whole(logs: tuple[Path, Path]) -> None:
+    whole, part = logs
+    assert sorted(each.name for each in part.parent.iterdir()) == [part.name, whole.name]
+    with open_recording(whole) as ours, open_recording(part) as theirs:
+        first = theirs.recording.first
+        assert 0 < first < ours.recording.count == theirs.recording.count
+        assert theirs.recording.entry(first - 1) is None
+        for number in range(first, theirs.recording.count):
+            assert theirs.recording.entry(number) == ours.recording.entry(number)
+        places = [theirs.mark]
+        theirs.to_end()
+        for _ in range(20):
+            places.append(theirs.mark)
+            theirs.step_back()
+        for mark in places:
+            ours.seek(mark)
+            theirs.seek(mark)
+            assert theirs.mark == mark and theirs.registers() == ours.registers()
+            assert theirs.memory.digest() == ours.memory.digest()
+        assert ours.console().endswith(theirs.console())
+        theirs.run_back()
+        assert theirs.mark == places[0] and not theirs.step_back()
+        for target in (0, Position(0, 0), first - 1):
+            with pytest.raises(UsageError):
+                theirs.seek(target)
+        assert theirs.mark == places[0]
+
+
+def test_it_is_replayed_and_traced_from_there(logs: tuple[Path, Path]) -> None:
+    _, part = logs
+    recording = Recording(part)
+    with Tracer(recording, []) as tracer:
+        told = [event for events in tracer.events() for event in events]
+    recording.close()
+    assert told and told[-1].name == "end"
+    command = [sys.executable, "-m", "vlockstep"]
+    done = subprocess.run([*command, "replay", str(part)], capture_output=True, text=True)
+    assert done.returncode == 0 and "from the keyframe before entry" in done.stdout, done
+    shown = subprocess.run([*command, "log", "show", str(part)], capture_output=True, text=True)
+    with closing(LogReader(part)) as log:
+        assert f"\n{log.first:>8}  exits:" in shown.stdout
+    with pytest.raises(LogError, match="in the midst"):
+        replay(part)
+
+
+def test_a_log_that_cannot_go_on_is_given_up(tmp_path: Path) -> None:
+    _, part = recorded(tmp_path, "hello")
+    assert part.exists()
+    (tmp_path / "clock-end.vlog.next").mkdir()
+    _, part = recorded(tmp_path, "clock", "--reads=300")
+    assert not part.exists()
+
+
+@pytest.mark.external("gdb")
+def test_a_guest_that_fails_leaves_a_recording_that_opens_there(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vlockstep"]
+    for guest in (["hello", "--on-error", "record"], ["fault", "--on-error", "else"]):
+        subprocess.run([*command, "run", *guest], cwd=tmp_path, capture_output=True)
+    assert not list(tmp_path.glob("*.vlog*"))
+    words = [*command, "run", "fault", "--on-error", "record", "--", "--kind=pf"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    (log,) = tmp_path.glob("*.vlog*")
+    assert done.returncode == 255 and f"vlockstep debug {log.name}" in done.stderr
+    batch = tmp_path / "batch"
+    batch.write_text("when\nreverse-stepi\n")
+    words = [*command, "debug", str(log), "--batch", str(batch)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert "the guest ended with status 255" in done.stderr and "out dx, eax" in done.stderr
+    assert "exits:" in done.stdout and "in trap_dispatch" in done.stdout, done
