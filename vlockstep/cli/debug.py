@@ -90,7 +90,7 @@ def _with_gdb(program: str, timeline: Timeline, batch: Path | None) -> int:
         closing(Server(Path(name) / "gdb")) as server,
     ):
         directory = Path(name)
-        image = directory / f"{timeline.image.name}.hvt"
+        image = directory / f"{Path(timeline.image.name).stem}.hvt"
         image.write_bytes(timeline.image.content)
         words = gdb.command_line(program, image, server.address, directory, batch)
         before = signal.signal(signal.SIGINT, lambda *_: None)
@@ -118,7 +118,10 @@ def _waiting(timeline: Timeline, server: Server) -> int:
         server.stop()
 
     before = {each: signal.signal(each, leave) for each in (signal.SIGINT, signal.SIGTERM)}
-    output.note(f"waiting for gdb: gdb {timeline.image.name} -ex 'target remote {server.address}'")
+    output.note(
+        f"waiting for gdb: gdb -ex 'target remote {server.address}', and before that "
+        f"`file` with the path of {timeline.image.name} for symbols; `monitor help` tells more"
+    )
     try:
         server.serve(timeline)
     finally:

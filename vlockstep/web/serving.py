@@ -21,6 +21,10 @@ from vlockstep.web.server import Service
 from vlockstep.web.source import Source
 
 MAX_CONNECTIONS = 200
+"""What comes beyond them is told so, up to `MOST`; then it is ended at once, so that descriptors
+are left for what is asked of guests."""
+MOST = MAX_CONNECTIONS + 50
+_BACKLOG = 50
 END_SECONDS = 5.0
 HEAD_SECONDS = 10.0
 """For a request to come."""
@@ -35,6 +39,7 @@ def listen(address: str, port: int) -> socket.socket:
         made = socket.socket(family, kind, protocol)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(where)
+        made.listen(_BACKLOG)
     except OSError as error:
         raise HostError(
             f"cannot listen at {address}, port {port}: {error.strerror}; choose another port"
@@ -103,6 +108,7 @@ def _server(
         proxy_headers=False,
         server_header=False,
         limit_concurrency=MAX_CONNECTIONS,
+        backlog=_BACKLOG,
         timeout_graceful_shutdown=2,
         ssl_certfile=tls[0] if tls else None,
         ssl_keyfile=tls[1] if tls else None,
@@ -116,6 +122,9 @@ class _Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > MOST:
+            transport.abort()
+            return
         app: Any = self.app
 
         async def served(scope: Scope, receive: Receive, send: Send) -> None:
