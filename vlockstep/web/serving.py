@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from vlockstep.errors import HostError
+from vlockstep.errors import HostError, UsageError
 from vlockstep.web.auth import Tokens, is_loopback
 from vlockstep.web.hub import Hub
 from vlockstep.web.recordings import Recordings
@@ -25,18 +26,36 @@ MAX_CONNECTIONS = 200
 are left for what is asked of guests."""
 MOST = MAX_CONNECTIONS + 50
 _BACKLOG = 50
+RESERVED = 100
+"""Descriptors that connections leave."""
 END_SECONDS = 5.0
 HEAD_SECONDS = 10.0
 """For a request to come."""
 
 
+class _Listener(socket.socket):
+    """Who connects when few descriptors are left is sent away, before TLS even begins: the others
+    are for asking guests."""
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        accepted, peer = super().accept()
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if accepted.fileno() >= most - min(RESERVED, most // 2):
+            accepted.close()
+            raise ConnectionAbortedError
+        return accepted, peer
+
+
 def listen(address: str, port: int) -> socket.socket:
-    """Raises `HostError` if it cannot."""
+    """Raises `UsageError` for what is no address, and `HostError` if it cannot listen there."""
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(
             address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        made = socket.socket(family, kind, protocol)
+    except (socket.gaierror, UnicodeError) as error:
+        raise UsageError(f"{address[:80]!r} is no address of this computer ({error})") from error
+    try:
+        made = _Listener(family, kind, protocol)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(where)
         made.listen(_BACKLOG)
