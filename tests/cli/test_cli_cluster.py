@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,16 +92,21 @@ def test_what_is_recommended_no_longer_is_not_done(vlockstep: Command, advised: 
 
 
 @pytest.mark.parametrize(
-    ("states", "shown"),
+    ("states", "follower", "shown"),
     [
-        ({"a": "master", "b": "connectedToMaster"}, ["a, b", "protected"]),
-        ({"a": "master", "b": "fdmUnreachable"}, ["a", "protected"]),
-        ({"a": "hostDown", "b": "fdmUnreachable"}, ["unknown: a is hostDown, b is fdmUnreachable"]),
+        ({"a": "master", "b": "connectedToMaster"}, "", ["a, b", "protected"]),
+        ({"a": "master", "b": "fdmUnreachable"}, "", ["a", "protected"]),
+        (
+            {"a": "hostDown", "b": "fdmUnreachable"},
+            "",
+            ["unknown: a is hostDown, b is fdmUnreachable"],
+        ),
+        ({"a": "master", "b": "fdmUnreachable"}, "a", ["a", "unknown: b is fdmUnreachable"]),
     ],
-    ids=["both tell", "one tells", "none tells"],
+    ids=["both tell", "one tells", "none tells", "a follower tells"],
 )
 def test_what_a_silent_host_said_last_is_not_told_as_if_it_were_so(
-    vlockstep: Command, lab: str, states: dict[str, str], shown: list[str]
+    vlockstep: Command, lab: str, states: dict[str, str], follower: str, shown: list[str]
 ) -> None:
     store = open_store(lab)
     guest = GuestRecord("x", "shared", "x", {"image": "hello"}, Power.ON)
@@ -109,6 +115,8 @@ def test_what_a_silent_host_said_last_is_not_told_as_if_it_were_so(
     for host in states:
         order = Order("x", 1, Begin.BOOT, "shared", "x", {"image": "hello"})
         replica = ReplicaReport(1, Life.RUNNING, role=Role.PRIMARY, members=2)
+        if host == follower:
+            replica = replace(replica, role=Role.SECONDARY, state="following")
         store.put(key(ORDERS, host, "x"), to_plain(order), None)
         store.put(key(REPORTS, host), to_plain(Report(host, host, 1, 0.0, {"x": replica})), None)
     out = vlockstep("guest", "list", "--cluster", lab).out

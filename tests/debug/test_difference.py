@@ -62,6 +62,16 @@ def test_the_command_says_whether_they_differ(tmp_path: Path) -> None:
     assert told["differ"] and list(told["registers"]) == ["rax"]
 
 
+def test_a_log_that_is_cut_off_has_not_just_ended(tmp_path: Path) -> None:
+    a = write_recording(tmp_path / "a.vlog", "hello", world=ScriptedWorld())
+    b = tmp_path / "b.vlog"
+    b.write_bytes(a.read_bytes()[:-10])
+    command = [sys.executable, "-m", "vlockstep", "log", "diff", str(a), str(b)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and "b.vlog is cut off: the batch at offset" in done.stderr
+    assert "the log has ended" in done.stdout and "registers" not in done.stdout
+
+
 def test_recordings_of_two_guests_are_not_compared(tmp_path: Path) -> None:
     a = write_recording(tmp_path / "a.vlog", "hello", world=ScriptedWorld())
     b = write_recording(tmp_path / "b.vlog", "hello", "--status=3", world=ScriptedWorld())

@@ -62,7 +62,7 @@ def test_gdb_goes_forwards_and_backwards(tmp_path: Path) -> None:
     assert "the guest ended with status 0" in told and "Hello from vlockstep" in told
     assert "checkpoint:1 is exits:" in told and "Temporary breakpoint 2, " in told
     assert "call" in next(line for line in lines if line.startswith("=> ") and "call" in line)
-    assert "'nowhere-at-all' is no place" in told
+    assert "Error in sourced command file:\n'nowhere-at-all' is no place" in told
 
 
 @pytest.mark.external("gdb")

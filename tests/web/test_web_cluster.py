@@ -204,6 +204,7 @@ def test_what_is_wrong(cluster: Cluster, source: ClusterSource) -> None:
     assert found[0]["what"] == "the master a is silent"
     by_target = {each["target"]: each for each in found}
     assert by_target["hosts/c"]["do"] == "start its agent again"
+    assert by_target["hosts/c"]["cause"] == "its agent does not answer, the host does"
     assert by_target[""]["cause"] == "rule x fails"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import socket
 import threading
 from collections.abc import Callable
 from itertools import pairwise
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from vlockstep.arbiter import DirectoryArbiter
 from vlockstep.errors import HostError, UsageError
+from vlockstep.web import serving
 from vlockstep.web.consoles import MAX_PIECE, read_console
 from vlockstep.web.history import SAMPLES, History, Reigns
 from vlockstep.web.localtasks import AT_A_TIME, KEPT, LocalTasks
@@ -163,6 +166,25 @@ def test_who_ruled_before_somebody_looked(tmp_path: Path) -> None:
 
 
 # Problems
+
+
+@pytest.mark.parametrize("address", ["a..b", "x" * 300, "\udcff"])
+def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(UsageError, match="is no address of this computer"):
+        serving.listen(address, 0)
+
+
+def test_a_connection_leaves_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving.listen("127.0.0.1", 0) as listener:
+        with socket.create_connection(listener.getsockname()) as peer:
+            accepted, _ = listener.accept()
+            accepted.close()
+            assert peer.recv(1) == b""
+        monkeypatch.setattr(resource, "getrlimit", lambda _: (0, 0))
+        with socket.create_connection(listener.getsockname()) as peer:
+            with pytest.raises(ConnectionAbortedError):
+                listener.accept()
+            assert peer.recv(1) == b""
 
 
 def guest(**changes: Any) -> Any:

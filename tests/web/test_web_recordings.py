@@ -140,6 +140,18 @@ def test_a_log_that_cannot_be_replayed_is_told_without_text(recordings: Recordin
     assert "nosuch.vlog" in made.problem
 
 
+def test_why_there_is_no_text(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vlockstep.web.recordings.TEXT_SECONDS", 60.0)
+    gone = tmp_path / "gone.vlog"
+    gone.write_bytes(log.read_bytes())
+    with closing(Recordings([gone])) as made:
+        made.facts(0)
+        gone.unlink()
+        told = made.marks(0, "console", 0, None)
+    assert told["problem"].startswith("cannot read the log")
+    assert told["marks"] and not any(mark["text"] for mark in told["marks"])
+
+
 def test_an_index_without_a_log(tmp_path: Path) -> None:
     assert len(LogIndex()) == 0 and not LogIndex().complete
     assert "cannot read" in read_index(tmp_path / "gone.vlog").problem

@@ -5,11 +5,14 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from itertools import takewhile
 
 import pytest
 from simulated import TEXT
 from webclient import Client, Message, applied, simulated
+
+from vlockstep.web.serving import MOST
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +91,18 @@ def test_who_reads_nothing_is_dropped(client: Client) -> None:
             assert take(messages, 2)
         ((_, what),) = poller.poll(60_000)
         assert what & (select.POLLERR | select.POLLHUP)
+
+
+def test_connections_are_bounded(client: Client) -> None:
+    """One more is ended without an answer, so that descriptors are left."""
+    with ExitStack() as stack:
+        many = [stack.enter_context(socket.socket()) for _ in range(MOST + 1)]
+        for each in many:
+            each.connect(("127.0.0.1", client.port))
+        with suppress(ConnectionError):
+            many[-1].sendall(_request(client, "GET /api/session"))
+            assert many[-1].recv(1) == b""
+    assert client.get("/api/session").status in (200, 503)
 
 
 def _request(client: Client, line: str) -> bytes:

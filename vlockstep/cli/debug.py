@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _MAX_PORT = 65_535
 _LONGEST_REPORT = 1 << 20
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def debug(
@@ -68,7 +69,7 @@ def debug(
     is an error of the guest. All that goes forwards
     there has a counterpart: reverse-step, reverse-next, reverse-finish, reverse-continue. Further
     commands: when, seek, entries, console, checkpoint, back, forward, who-wrote, why-ended; `help
-    seek` tells more. Nothing can be changed. The exit status is that of gdb.
+    seek` tells more. Nothing can be changed. The exit status is 1 if that of gdb is not 0.
     """
     from vlockstep.debug import gdb
     from vlockstep.debug.commands import Commands
@@ -118,19 +119,20 @@ def _with_gdb(program: str, timeline: Timeline, batch: Path | None) -> int:
         closing(Server(Path(name) / "gdb")) as server,
     ):
         directory = Path(name)
-        image = directory / f"{timeline.image.name}.hvt"
+        image = directory / f"{Path(timeline.image.name).stem}.hvt"
         image.write_bytes(timeline.image.content)
         words = gdb.command_line(program, image, server.address, directory, batch)
-        before = signal.signal(signal.SIGINT, lambda *_: None)
+        before = {each: signal.signal(each, lambda *_: None) for each in _SIGNALS}
         try:
             process = subprocess.Popen(words)
+            signal.signal(signal.SIGTERM, lambda *_: process.terminate())
             watcher = Thread(target=_stop_behind, args=(process, server), daemon=True)
             watcher.start()
             while server.serve(timeline):
                 pass
             watcher.join()
         finally:
-            signal.signal(signal.SIGINT, before)
+            _restore(before)
     return process.returncode
 
 
@@ -145,11 +147,18 @@ def _waiting(timeline: Timeline, server: Server) -> int:
     def leave(*_: object) -> None:
         server.stop()
 
-    before = {each: signal.signal(each, leave) for each in (signal.SIGINT, signal.SIGTERM)}
-    output.note(f"waiting for gdb: gdb {timeline.image.name} -ex 'target remote {server.address}'")
+    before = {each: signal.signal(each, leave) for each in _SIGNALS}
+    output.note(
+        f"waiting for gdb: gdb -ex 'target remote {server.address}', and before that "
+        f"`file` with the path of {timeline.image.name} for symbols; `monitor help` tells more"
+    )
     try:
         server.serve(timeline)
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        _restore(before)
     return 0
+
+
+def _restore(handlers: dict[signal.Signals, Any]) -> None:
+    for each, handler in handlers.items():
+        signal.signal(each, handler)

@@ -11,9 +11,10 @@ from vlockstep.cli import options, output
 from vlockstep.cli.command import OTHER
 
 if TYPE_CHECKING:
-    from vlockstep.debug.recording import Recording
+    from vlockstep.replay.entry import Entry
 
 _SAME = "there is no entry that differs"
+_ALIKE = "no register differs"
 
 
 def diff(
@@ -48,24 +49,25 @@ def diff(
                 print(f"{_SAME}: {first.recording.count} in each")
             return
         place = parting(first, second, sequence)
-        lines = [_described(side.recording, sequence) for side in (first, second)]
+        entries = [side.recording.entry(sequence) for side in (first, second)]
+        ended, lines = None in entries, [_described(entry) for entry in entries]
         if as_json:
-            different = place.registers[0].difference(place.registers[1])
+            different = {} if ended else place.registers[0].difference(place.registers[1])
             registers = {name: [f"{a:#x}", f"{b:#x}"] for name, (a, b) in different.items()}
             facts = {"differ": True, "entry": sequence, "entries": lines, "mark": str(place.mark)}
             output.emit(facts | {"registers": registers, "code": place.code})
         else:
             print(f"entry {sequence} differs:\n  {ours}: {lines[0]}\n  {theirs}: {lines[1]}\n")
             print(f"they part at {place.mark}\n{place.code}\n")
-            told = describe_difference(*place.registers)
-            print(f"registers that differ then, A != B:\n{told}" if told else "no register differs")
+            if not ended:
+                told = describe_difference(*place.registers)
+                print(f"registers that differ then, A != B:\n{told}" if told else _ALIKE)
     raise typer.Exit(1)
 
 
-def _described(recording: Recording, sequence: int) -> str:
+def _described(entry: Entry | None) -> str:
     from vlockstep.replay.entry import describe, position
 
-    entry = recording.entry(sequence)
     if entry is None:
         return "the log has ended"
     return f"{position(entry)!s:<18} {describe(entry)}"

@@ -41,7 +41,10 @@ def story_page() -> Iterator[Callable[[Any], None]]:
     source, tokens, listener = StorySource(), Tokens.random(), listen(_LOOPBACK, 0)
     address = f"http://{_LOOPBACK}:{listener.getsockname()[1]}/#token={tokens.read}"
     with Aside(source, tokens, listener, STORY_SECONDS) as aside, _opened(address):
-        output.note(f"the demonstration is at {address} and begins when that is open")
+        output.note(
+            f"the demonstration is at {address} and begins when that is open, "
+            f"or in {COMES_SECONDS:g} s"
+        )
         _wait(lambda: aside.followers > 0, COMES_SECONDS)
         yield source.tell
         with suppress(KeyboardInterrupt):

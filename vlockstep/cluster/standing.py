@@ -53,7 +53,7 @@ def _state(facts: Mapping[str, Any]) -> str:
         for replica in facts["replicas"]
         if replica["life"] != "ended" and replica not in there
     }
-    if silent and not there:
+    if silent and all(replica["state"] == "following" for replica in there):
         return "unknown: " + ", ".join(f"{host} is {state}" for host, state in silent.items())
     if facts["power"] == "off":
         return "off" if not there else "is being ended"

@@ -19,8 +19,13 @@ DOCUMENTS = {
     "why-ended": "Tell how the recording ends, and go there.",
 }
 
+FAILED = "error: "
+
 def ask(line):
-    return gdb.execute("monitor " + line, to_string=True)
+    told = gdb.execute("monitor " + line, to_string=True)
+    if told.startswith(FAILED):
+        raise gdb.GdbError(told.removeprefix(FAILED).rstrip())
+    return told
 
 def moved():
     """Registers, memory and frames are others now."""
@@ -46,6 +51,12 @@ class Ours(gdb.Command):
         super().__init__(name, gdb.COMMAND_RUNNING)
 
     def invoke(self, argument, from_tty):
+        try:
+            self.carry_out(argument)
+        except gdb.error as error:
+            raise gdb.GdbError(str(error)) from error
+
+    def carry_out(self, argument):
         if self.name == "who-wrote":
             argument = addressed(argument)
         told = ask(self.name + " " + argument)

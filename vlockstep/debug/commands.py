@@ -73,7 +73,8 @@ class Commands:
     def _to(self, place: str) -> None:
         if place.startswith("checkpoint:"):
             number = place.removeprefix("checkpoint:")
-            mark = self._checkpoints.get(int(number) if number.isdecimal() else -1)
+            known = number.isdecimal() and len(number) < 10
+            mark = self._checkpoints.get(int(number) if known else -1)
             if mark is None:
                 raise UsageError(f"no checkpoint {shown(number)}; `checkpoint` makes one")
             self._timeline.seek(mark)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from contextlib import closing
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from vlockstep.errors import LogError, StateError, UsageError
+from vlockstep.errors import LogError, StateError, UsageError, VlockstepWarning
 from vlockstep.machine.image import Image
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import BOOT, Position
@@ -65,11 +66,17 @@ class Recording:
                     self._note(found, offset)
                 else:
                     self._batches.append(_Batch(*found, offset))
-            self.truncated = log.truncated
             self.first = log.first
             """The number of the first entry; if not 0, the recording does not begin at boot."""
         if self.first and (not self._keys or self._keys[0].keyframe.sequence != self.first):
             raise LogError(f"{path} begins with no state that can be restored here")
+            if log.truncated is not None:
+                warnings.warn(
+                    f"{path} is cut off: the batch at offset {log.truncated} is incomplete, and "
+                    "what follows is not seen",
+                    VlockstepWarning,
+                    stacklevel=2,
+                )
         self._reader = LogReader(path)
         self._decoded: OrderedDict[int, list[Entry]] = OrderedDict()
         self.count = self.first

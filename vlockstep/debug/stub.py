@@ -28,6 +28,7 @@ _TOLD = {Access.WRITE: "watch", Access.READ: "rwatch", Access.EITHER: "awatch"}
 _MOST_STOPS, _LONGEST_WATCH, _LONGEST_READ = 1000, 4096, LONGEST // 4
 _TRAP, _INTERRUPT = "T05thread:1;", "T02thread:1;"
 _REFUSED, _BAD, _NO_MEMORY = "E01", "E22", "E14"
+_READ_ONLY = "E.a recording cannot be changed"
 _HEX = r"([0-9a-fA-F]{1,16})"
 _READ = re.compile(rf"{_HEX},{_HEX}")
 _STOP = re.compile(rf"([0-4]),{_HEX},{_HEX}")
@@ -60,8 +61,8 @@ class Stub:
             "z": self._remove,
             "q": self._query,
             "v": self._verbose,
-            "G": lambda _: _REFUSED,
-            "P": lambda _: _REFUSED,
+            "G": lambda _: _READ_ONLY,
+            "P": lambda _: _READ_ONLY,
             "M": lambda _: _REFUSED,
             "X": lambda _: _REFUSED,
             "H": lambda _: "OK",
@@ -201,7 +202,7 @@ class Stub:
         try:
             told = self._commands.carry_out(line)
         except VlockstepError as error:
-            told = f"{error}\n"
+            told = f"error: {error}\n"
         content = told.encode(errors="replace").hex()
         return content[: LONGEST // 2] or "OK"
 

@@ -54,10 +54,10 @@ class Narrated:
                     self._take(told)
                 if len(self.details) >= MOST:
                     process.kill()
-            words = process.stderr.read(1 << 16).decode(errors="replace").strip().splitlines()
+            words = process.stderr.read(1 << 16)
         with self._changed:
             if process.returncode > 0:
-                self.problem = words[-1] if words else "it cannot be replayed"
+                self.problem = why_not(words)
             self._over = True
             self._changed.notify_all()
 
@@ -69,3 +69,9 @@ class Narrated:
             self.details[told["sequence"]] = kept
             self.known = told["sequence"] + 1
             self._changed.notify_all()
+
+
+def why_not(told: bytes) -> str:
+    """What a command that failed has told last on stderr."""
+    lines = told.decode(errors="replace").strip().splitlines() or ["it cannot be replayed"]
+    return lines[-1].removeprefix("vlockstep: ")

@@ -63,7 +63,7 @@ def problems_of_cluster(
     found += [
         _problem(
             f"{name} is {host['state']}",
-            host["explanation"] or _SIGNS.get(host["state"], "the master says so"),
+            _SIGNS.get(host["state"]) or host["explanation"] or "the master says so",
             f"hosts/{name}",
             _CURES.get(host["state"], "look at that computer, and start its agent again"),
         )
@@ -104,7 +104,10 @@ _CURES = {
     "networkPartitionedFromMaster": "look at the management network between them",
     "uninitialized": "look at what its agent says",
 }
-_SIGNS = {"hostDown": "no heartbeats, on the network or on datastores, and no answer to pings"}
+_SIGNS = {
+    "hostDown": "no heartbeats, on the network or on datastores, and no answer to pings",
+    "fdmUnreachable": "its agent does not answer, the host does",
+}
 _CAUSES = {
     "not protected": "it has no secondary yet, or has lost it",
     "not protected, its outputs wait": "it has no secondary, and its outputs wait for one",

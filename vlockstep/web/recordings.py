@@ -17,7 +17,7 @@ from vlockstep.replay.entry import Kind
 from vlockstep.replay.script import parse_goal
 from vlockstep.web import shapes
 from vlockstep.web.logindex import LogIndex, read_index
-from vlockstep.web.narrated import Narrated
+from vlockstep.web.narrated import Narrated, why_not
 
 MAX_BINS = 500
 MAX_MARKS = 1000
@@ -133,7 +133,7 @@ class _Recording:
         }
 
     def marks(self, kind: str, first: int, last: int | None) -> shapes.Marks:
-        index = self.index
+        index, problem = self.index, ""
         first, last = _within(first, last, len(index))
         if kind == "keyframe":
             found = self._keyframes(first, last)
@@ -141,12 +141,14 @@ class _Recording:
             found = (self._mark(kind, entry) for entry in _entries(index, kind, first, last))
             if kind in ("console", "disk", "network"):
                 self._told().wait(last, TEXT_SECONDS)
+                problem = self._told().problem
         marks = list(islice(found, MAX_MARKS + 1))
         more = len(marks) > MAX_MARKS
         return {
             "marks": marks[:MAX_MARKS],
             "more": more,
             "next": marks[MAX_MARKS]["entry"] if more else last,
+            "problem": problem,
         }
 
     def _keyframes(self, first: int, last: int) -> Iterator[shapes.Mark]:
@@ -196,8 +198,7 @@ class _Recording:
                 f"it takes longer than {LOOK_SECONDS:g} s to come there: replay it yourself"
             ) from error
         if done.returncode != 0:
-            words = done.stderr.decode(errors="replace").strip().splitlines()
-            raise HostError(words[-1] if words else "it cannot be replayed")
+            raise HostError(why_not(done.stderr))
         told = json.loads(done.stdout)
         return {
             "position": told["position"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from vlockstep.errors import HostError
+from vlockstep.errors import HostError, UsageError
 from vlockstep.web.auth import Tokens, is_loopback
 from vlockstep.web.hub import Hub
 from vlockstep.web.recordings import Recordings
@@ -21,20 +22,43 @@ from vlockstep.web.server import Service
 from vlockstep.web.source import Source
 
 MAX_CONNECTIONS = 200
+"""What comes beyond them is told so, up to `MOST`; then it is ended at once, so that descriptors
+are left for what is asked of guests."""
+MOST = MAX_CONNECTIONS + 50
+_BACKLOG = 50
+RESERVED = 100
+"""Descriptors that connections leave."""
 END_SECONDS = 5.0
 HEAD_SECONDS = 10.0
 """For a request to come."""
 
 
+class _Listener(socket.socket):
+    """Who connects when few descriptors are left is sent away, before TLS even begins: the others
+    are for asking guests."""
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        accepted, peer = super().accept()
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if accepted.fileno() >= most - min(RESERVED, most // 2):
+            accepted.close()
+            raise ConnectionAbortedError
+        return accepted, peer
+
+
 def listen(address: str, port: int) -> socket.socket:
-    """Raises `HostError` if it cannot."""
+    """Raises `UsageError` for what is no address, and `HostError` if it cannot listen there."""
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(
             address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        made = socket.socket(family, kind, protocol)
+    except (socket.gaierror, UnicodeError) as error:
+        raise UsageError(f"{address[:80]!r} is no address of this computer ({error})") from error
+    try:
+        made = _Listener(family, kind, protocol)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(where)
+        made.listen(_BACKLOG)
     except OSError as error:
         raise HostError(
             f"cannot listen at {address}, port {port}: {error.strerror}; choose another port"
@@ -103,6 +127,7 @@ def _server(
         proxy_headers=False,
         server_header=False,
         limit_concurrency=MAX_CONNECTIONS,
+        backlog=_BACKLOG,
         timeout_graceful_shutdown=2,
         ssl_certfile=tls[0] if tls else None,
         ssl_keyfile=tls[1] if tls else None,
@@ -116,6 +141,9 @@ class _Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > MOST:
+            transport.abort()
+            return
         app: Any = self.app
 
         async def served(scope: Scope, receive: Receive, send: Send) -> None:

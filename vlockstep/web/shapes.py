@@ -424,11 +424,12 @@ class Mark(TypedDict):
 
 class Marks(TypedDict):
     """`GET /api/recordings/ID/marks?kind=KIND&first=N&last=N`: 1,000 at most; `more` tells that
-    there are others from `next` on."""
+    there are others from `next` on. `problem` tells why there is no text."""
 
     marks: list[Mark]
     more: bool
     next: int
+    problem: str
 
 
 class Look(TypedDict):

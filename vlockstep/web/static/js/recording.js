@@ -89,11 +89,12 @@ export class RecordingPage {
   async #moved(first, last) {
     const asked = ++this.#asked;
     try {
-      const { marks, more } = await get(`recordings/${this.id}/marks?kind=${this.#kind}&first=${first}&last=${last}`);
+      const { marks, more, problem } = await get(`recordings/${this.id}/marks?kind=${this.#kind}&first=${first}&last=${last}`);
       if (this.#left || asked !== this.#asked) return;
       this.chosen = null;
       this.marks.items = marks;
-      say(this.count, more ? `the first ${plural(marks.length, "mark")}: zoom in for the others` : plural(marks.length, "mark"));
+      const told = more ? `the first ${plural(marks.length, "mark")}: zoom in for the others` : plural(marks.length, "mark");
+      say(this.count, problem ? `${told}; text is missing: ${problem}` : told);
     } catch (error) {
       if (asked === this.#asked) say(this.count, error.message);
     }
