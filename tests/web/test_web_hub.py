@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pytest
 from commands import wait_until
@@ -16,7 +17,14 @@ from vlockstep.errors import HostError
 from vlockstep.web.hub import Hub, Tail
 from vlockstep.web.model import Picture
 
+_T = TypeVar("_T")
 BLIND = "nothing can be seen now: what is shown is old"
+
+
+def run(told: Coroutine[Any, Any, _T]) -> _T:
+    """Elsewhere: a browser's driver may have a loop in this thread."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, told).result()
 
 
 class FailingSource(SimulatedSource):
@@ -54,8 +62,7 @@ def test_what_was_seen_stays_with_the_reason() -> None:
         assert hub.model.view()["guests"].keys() == {"guest-1", "guest-2"}
         return told
 
-    with ThreadPoolExecutor(1) as pool:  # a browser's driver may have a loop in this thread
-        told = pool.submit(asyncio.run, follow()).result()
+    told = run(follow())
     problems = [
         (problem["what"], problem["cause"])
         for each in told
@@ -87,5 +94,5 @@ def test_who_follows_a_console_hears_that_the_server_lives(
         async with contextlib.aclosing(messages):
             return [await anext(messages) for _ in range(2)]
 
-    first, second = asyncio.run(follow())
+    first, second = run(follow())
     assert b"event: view" in first and second == b": alive\n\n"
