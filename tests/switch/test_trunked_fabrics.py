@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import pytest
@@ -183,6 +184,7 @@ class Network:
             if parent is not None:
                 self.link(number, parent)
         self.macs: dict[tuple[int, PortId], Address] = {}
+        self._names = itertools.count()
 
     def link(self, one: int, other: int) -> None:
         self.fabrics[one].add_trunk(f"{other}")
@@ -204,7 +206,7 @@ class Network:
                         assert told.attach(f"{number}", group, mac, guest) is None
 
     def add(self, number: int, address: Address) -> PortId:
-        port = f"port {len(self.macs)}"
+        port = f"port {next(self._names)}"
         group, mac = address
         self.fabrics[number].add_port(port, mac, f"guest {mac.hex()} {group!r}", group=group)
         self.macs[number, port] = address

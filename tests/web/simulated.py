@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from vlockstep.errors import UsageError
-from vlockstep.web import server, shapes
+from vlockstep.web import server, serving, shapes
 from vlockstep.web.auth import Tokens
 from vlockstep.web.model import Picture
 from vlockstep.web.serving import listen, serve
@@ -320,8 +320,9 @@ def main() -> None:
     parser.add_argument("--wild", action="store_true")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--patience", type=float, default=server.PATIENCE)
+    parser.add_argument("--head-seconds", type=float, default=serving.HEAD_SECONDS)
     given = parser.parse_args()
-    server.PATIENCE = given.patience
+    server.PATIENCE, serving.HEAD_SECONDS = given.patience, given.head_seconds
     listener = listen("127.0.0.1", given.port)
     port = listener.getsockname()[1]
     source = SimulatedSource(given.hosts, given.guests, given.wild)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import wait_until
 
+from vlockstep.arbiter import Reign
 from vlockstep.cluster.drs.balance import aim_of, priority_of
 from vlockstep.cluster.guestfile import parse
 from vlockstep.cluster.model import Role
@@ -24,6 +27,7 @@ from vlockstep.cluster.records import (
     ORDERS,
     REPORTS,
     STATUS,
+    TASKS,
     Advice,
     Begin,
     ClusterEvent,
@@ -34,13 +38,20 @@ from vlockstep.cluster.records import (
     Power,
     ReplicaReport,
     Report,
+    Task,
+    TaskState,
     key,
     numbered,
 )
 from vlockstep.cluster.store import Store, open_store
+from vlockstep.cluster.store.interface import Entry, StoreError
+from vlockstep.cluster.store.memory import Content, MemoryStore
 from vlockstep.errors import UsageError
+from vlockstep.web.applying import Applying
 from vlockstep.web.clusters import ClusterSource
 from vlockstep.web.history import Rates
+from vlockstep.web.mirror import Mirror
+from vlockstep.web.model import Picture
 
 MOVE = {"guest": "books", "role": "primary", "from": "a", "to": "c"}
 ADVISED = {
@@ -262,6 +273,89 @@ def test_recommendations_are_applied_once(cluster: Cluster, source: ClusterSourc
         source.apply(["books:c"])
     with pytest.raises(UsageError, match="no recommendation 'x' any more"):
         source.apply(["x"])
+
+
+ANOTHER = {**MOVE, "role": "secondary", "from": "b", "to": "a"}
+
+
+def asked(cluster: Cluster, source: ClusterSource) -> None:
+    """Two moves were agreed to, and the first is a task."""
+    advised = {**ADVISED, "moves": [MOVE, ANOTHER]}
+    cluster.store.put(ADVICE, to_plain(Advice(1.0, (advised,))), 0)
+    source.apply(["books:c"])
+
+
+def end(cluster: Cluster, number: int, state: TaskState) -> None:
+    task = replace(cluster.operator.task(number), state=state, reason="no room")
+    cluster.store.put(numbered(TASKS, number), to_plain(task), None)
+
+
+def test_moves_that_were_not_asked_for_are_told(cluster: Cluster, source: ClusterSource) -> None:
+    asked(cluster, source)
+    end(cluster, 1, TaskState.FAILED)
+    wait_until(lambda: "agreed" in source.look().problems[0]["what"])
+    problem = source.look().problems[0]
+    assert (problem["what"].partition(": ")[2], problem["cause"]) == ("books to a", "no room")
+    assert len(cluster.operator.tasks()) == 1
+
+
+def test_a_store_that_is_silent_for_a_while_ends_no_moves(
+    cluster: Cluster, source: ClusterSource
+) -> None:
+    followed = threading.Event()
+
+    class Forgetful(Operator):
+        def task(self, number: int) -> Task:
+            if not followed.is_set():
+                followed.set()
+                raise StoreError("the store does not answer")
+            return super().task(number)
+
+    source._applying = Applying(Forgetful(cluster.store))
+    asked(cluster, source)
+    wait_until(followed.is_set)
+    end(cluster, 1, TaskState.DONE)
+    wait_until(lambda: len(cluster.operator.tasks()) == 2)
+    assert cluster.operator.task(2).details == {"host": "a", "role": "secondary"}
+    end(cluster, 2, TaskState.DONE)
+    assert source.look().problems[0]["target"] == "guests/late"
+
+
+def test_a_store_that_cannot_be_listed_at_first_is_listed_later() -> None:
+    content = Content(lambda: 0.0)
+    MemoryStore(content).put("hosts/a", {"name": "a"}, 0)
+    store = Unlisted(content)
+    with closing(Mirror(store)) as mirror:
+        with pytest.raises(StoreError):
+            mirror.update(0)
+        mirror.update(0)
+        assert mirror.list("hosts").keys() == {"hosts/a"}
+
+
+class Unlisted(MemoryStore):
+    """Its first list fails."""
+
+    asked = 0
+
+    def list(self, prefix: str) -> dict[str, Entry]:
+        self.asked += 1
+        if self.asked == 1:
+            raise StoreError("no answer")
+        return super().list(prefix)
+
+
+def test_files_of_an_arbiter_are_read_while_others_look(
+    cluster: Cluster, source: ClusterSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Picture] = []
+
+    def reads(arbiter: Path | None) -> list[Reign]:
+        assert not source._lock.locked()
+        seen.append(source.look())
+        return []
+
+    monkeypatch.setattr("vlockstep.web.history._reigns", reads)
+    assert source.details("books")["generations"] and seen
 
 
 def test_a_console_in_a_datastore(cluster: Cluster, source: ClusterSource) -> None:

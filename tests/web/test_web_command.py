@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from vlockstep.cli import main
+from vlockstep.cli.clusteroptions import VARIABLE
 from vlockstep.testing.process import command, environment
 
 
@@ -21,6 +22,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "weak").write_text("secret\n")
     (tmp_path / "strong").write_text("0123456789abcdef" * 2 + "\n")
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")
+    for name in ("weak", "strong", "bytes"):
+        (tmp_path / name).chmod(0o600)
+    (tmp_path / "shown").write_text("0123456789abcdef" * 2 + "\n")
+    (tmp_path / "shown").chmod(0o640)
     return tmp_path
 
 
@@ -46,6 +51,8 @@ def certificate(here: Path) -> Path:
         (["--token-file", "weak"], 2, "weak: a token is one line"),
         (["--token-file", "bytes"], 2, "bytes is no text"),
         (["--token-file", "strong", "--read-token-file", "strong"], 2, "two rights need two"),
+        (["--token-file", "shown"], 2, "shown can be read by others; chmod 600 it"),
+        (["--read-token-file", "shown"], 2, "shown can be read by others; chmod 600 it"),
         (["--token-file", "nosuch"], 1, "cannot read nosuch"),
         (["--cluster", "nosuch"], 1, "there is no directory nosuch"),
         (["--cluster", ".", "--run-dir", "."], 2, "give one of them"),
@@ -72,13 +79,14 @@ def test_refusals(
 
 @pytest.mark.external("openssl")
 def test_beyond_this_computer_it_speaks_tls(certificate: Path, here: Path) -> None:
+    """A cluster that is set for all commands is not meant by who names a run directory."""
     tls = ("--tls-cert", certificate, "--tls-key", here / "key.pem")
     tokens = ("--token-file", here / "strong", "--run-dir", here / "run")
     process = subprocess.Popen(
         command("dashboard", "--port", 0, "--listen", "0.0.0.0", "--json", *tls, *tokens),
         stdout=subprocess.PIPE,
         text=True,
-        env=environment(),
+        env={**environment(), VARIABLE: str(here / "nosuch")},
     )
     with process:
         assert process.stdout is not None

@@ -15,6 +15,7 @@ import pytest
 from commands import run_command, wait_until
 from webclient import Client
 
+from vlockstep.arbiter import Reign
 from vlockstep.errors import UsageError
 from vlockstep.supervise.rundir import RunDirectory
 from vlockstep.testing.process import command, environment
@@ -101,6 +102,21 @@ def test_who_ruled_and_what_it_says(source: DirectorySource) -> None:
     assert source.console("one", piece["size"] + 999)["after"] >= piece["size"]
     with pytest.raises(UsageError, match="its text goes where its process was started"):
         source.console("solo", None)
+
+
+def test_files_of_an_arbiter_are_read_while_others_look(
+    source: DirectorySource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path | None] = []
+
+    def reads(arbiter: Path | None) -> list[Reign]:
+        assert not source._lock.locked()
+        read.append(arbiter)
+        return []
+
+    monkeypatch.setattr("vlockstep.web.history._reigns", reads)
+    assert source.details("one")["generations"]
+    assert [arbiter is not None for arbiter in read] == [True]
 
 
 def test_what_cannot_be_asked(source: DirectorySource) -> None:

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar, cast
 
-from simulated import SimulatedSource
+import pytest
+from commands import wait_until
+from simulated import TEXT, SimulatedSource
 
 from vlockstep.errors import HostError
-from vlockstep.web.hub import Hub
+from vlockstep.web.hub import Hub, Tail
 from vlockstep.web.model import Picture
 
+_T = TypeVar("_T")
 BLIND = "nothing can be seen now: what is shown is old"
 
 
+def run(told: Coroutine[Any, Any, _T]) -> _T:
+    """Elsewhere: a browser's driver may have a loop in this thread."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, told).result()
+
+
 class FailingSource(SimulatedSource):
-    """Its second look fails, and its third by a fault of its own."""
+    """Its second look fails, its third by a fault of its own, and what its fourth has seen cannot
+    be shown."""
 
     looks = 0
     closed = False
@@ -28,6 +40,8 @@ class FailingSource(SimulatedSource):
             raise HostError("the store does not answer")
         if self.looks == 3:
             raise KeyError("lag")
+        if self.looks == 4:
+            return Picture(events=[cast(Any, {})])
         return super().look()
 
     def close(self) -> None:
@@ -38,18 +52,17 @@ def test_what_was_seen_stays_with_the_reason() -> None:
     source = FailingSource(hosts=2, guests=2)
 
     async def follow() -> list[Any]:
-        hub, told = Hub(source), []
+        hub, told = Hub(source, 0.05), []
         hub.start()
         async for message in hub.messages(None):
             fields = dict(line.split(": ", 1) for line in message.decode().splitlines() if line)
             told.append(json.loads(fields["data"]))
-            if hub.source is source and source.looks > 4:
+            if hub.source is source and source.looks > 5:
                 await hub.stop()
         assert hub.model.view()["guests"].keys() == {"guest-1", "guest-2"}
         return told
 
-    with ThreadPoolExecutor(1) as pool:  # a browser's driver may have a loop in this thread
-        told = pool.submit(asyncio.run, follow()).result()
+    told = run(follow())
     problems = [
         (problem["what"], problem["cause"])
         for each in told
@@ -59,4 +72,27 @@ def test_what_was_seen_stays_with_the_reason() -> None:
     ]
     assert (BLIND, "the store does not answer") in problems
     assert (BLIND, "KeyError: 'lag'") in problems
+    assert (BLIND, "KeyError: 'kind'") in problems
     assert problems[-1][0] != BLIND
+    wait_until(lambda: source.closed)
+
+
+class StillSource(SimulatedSource):
+    """Nothing changes."""
+
+    def look(self) -> Picture:
+        return Picture()
+
+
+def test_who_follows_a_console_hears_that_the_server_lives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vlockstep.web.hub.ALIVE_SECONDS", 0)
+
+    async def follow() -> list[bytes]:
+        messages = Hub(StillSource(2, 2)).messages(None, Tail("guest-1", len(TEXT)))
+        async with contextlib.aclosing(messages):
+            return [await anext(messages) for _ in range(2)]
+
+    first, second = run(follow())
+    assert b"event: view" in first and second == b": alive\n\n"

@@ -57,6 +57,21 @@ def test_a_cluster() -> None:
     ]
 
 
+def test_who_was_on_a_dead_host_is_not_up() -> None:
+    """Its host's last report may be true no longer."""
+    source = SimulatedSource(hosts=2, guests=2)
+    picture = source.look()
+    guests: Any = picture.guests
+    for replica in guests["guest-1"]["replicas"].values():
+        replica["host_state"] = "hostDown"
+    model = Model("cluster", 0)
+    model.see(picture)
+    found = samples(of_view(model.view(), Counts()))
+    for name in ("vlockstep_vm_up", "vlockstep_vm_protected"):
+        told = {labels["vm"]: value for labels, value in found[name]}
+        assert told == {"guest-1": 0, "guest-2": 1}
+
+
 def test_names_are_as_prometheus_wants_them() -> None:
     model, counts = seen(SimulatedSource(hosts=2, guests=2, wild=True))
     text = of_view(model.view(), counts)

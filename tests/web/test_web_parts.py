@@ -79,12 +79,17 @@ def test_tasks_end_as_they_ended() -> None:
         tell("half")
         raise HostError("the disk is full")
 
+    def is_wrong(tell: Callable[[str], None]) -> str:
+        raise KeyError("generation")
+
     tasks.start("migrate", "books", {}, fails)
     tasks.start("stop", "books", {}, lambda tell: "it ends")
-    wait_until(lambda: len(told) == 2)
+    tasks.start("stop", "books", {}, is_wrong)
+    wait_until(lambda: len(told) == 3)
     found = tasks.all()
     assert (found["1"]["state"], found["1"]["reason"]) == ("failed", "the disk is full")
     assert (found["2"]["state"], found["2"]["progress"]) == ("done", "it ends")
+    assert (found["3"]["state"], found["3"]["reason"]) == ("failed", "KeyError: 'generation'")
 
 
 def test_so_many_at_a_time_and_so_many_kept() -> None:

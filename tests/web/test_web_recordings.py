@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from threading import BoundedSemaphore, Event
 
 import pytest
-from commands import run_command
+from commands import run_command, wait_until
 
 from vlockstep.errors import HostError, UsageError
 from vlockstep.replay.entry import Kind
@@ -47,6 +48,8 @@ def recordings(log: Path) -> Iterator[Recordings]:
 
 
 def test_what_a_log_is(recordings: Recordings, log: Path) -> None:
+    recordings.all()
+    wait_until(lambda: not any(each["reading"] for each in recordings.all()))
     whole, cut, damaged = recordings.all()
     assert (whole["name"], whole["complete"], whole["problem"]) == ("ledger.vlog", True, "")
     entries = list(LogReader(log).entries())
@@ -135,21 +138,78 @@ def test_what_is_not_there(recordings: Recordings) -> None:
 
 def test_a_log_that_cannot_be_replayed_is_told_without_text(recordings: Recordings) -> None:
     assert recordings.marks(2, "console", 0, None)["marks"] == []
-    made = narrated.Narrated(Path("nosuch.vlog"))
+    made = narrated.Narrated(Path("nosuch.vlog"), BoundedSemaphore())
     made.wait(1, 60)
     assert "nosuch.vlog" in made.problem
 
 
-def test_why_there_is_no_text(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vlockstep.web.recordings.TEXT_SECONDS", 60.0)
-    gone = tmp_path / "gone.vlog"
-    gone.write_bytes(log.read_bytes())
-    with closing(Recordings([gone])) as made:
-        made.facts(0)
-        gone.unlink()
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("echo nonsense; exec sleep 1000", "its replay cannot be read: JSONDecodeError"),
+        ("exec sleep 1000", "texts after entry 0 are not told: 0.2 s have passed"),
+    ],
+)
+def test_a_replay_that_tells_nothing_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, why: str
+) -> None:
+    monkeypatch.setattr(narrated, "TELL_SECONDS", 0.2 if "0.2" in why else 600)
+    monkeypatch.setattr("sys.executable", executable(tmp_path, script))
+    places = BoundedSemaphore()
+    made = narrated.Narrated(tmp_path, places)
+    with pytest.raises(HostError, match="ask again"):
+        narrated.Narrated(tmp_path, places)
+    made.wait(1, 60)
+    assert made.problem.startswith(why)
+    assert places.acquire(blocking=False), "for the next one"
+
+
+def test_why_there_are_no_texts(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = executable(tmp_path, "echo its disk is gone >&2; exit 1")
+    monkeypatch.setattr("sys.executable", script)
+    with closing(Recordings([log])) as made:
         told = made.marks(0, "console", 0, None)
-    assert told["problem"].startswith("cannot read the log")
-    assert told["marks"] and not any(mark["text"] for mark in told["marks"])
+    assert told["problem"] == "its disk is gone"
+    assert {mark["text"] for mark in told["marks"]} == {""}
+
+
+def executable(folder: Path, script: str) -> str:
+    program = folder / "program"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o700)
+    return str(program)
+
+
+def test_only_what_a_replay_tells_is_replayed(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vlockstep.web.recordings.AT_A_TIME", 0)
+    with closing(Recordings([log])) as made:
+        assert made.marks(0, "interrupt", 0, None)["problem"] == ""
+        assert made.marks(0, "end", 0, None)["marks"]
+        with pytest.raises(HostError, match="ask again"):
+            made.marks(0, "console", 0, None)
+
+
+def test_who_asks_while_it_is_read_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vlockstep.web.recordings.TURN_SECONDS", 0.05)
+    begun, go = Event(), Event()
+
+    def reads(path: Path) -> LogIndex:
+        begun.set()
+        go.wait(60)
+        return LogIndex("clock")
+
+    monkeypatch.setattr("vlockstep.web.recordings.read_index", reads)
+    with closing(Recordings([tmp_path / "clock.vlog"])) as made:
+        (told,) = made.all()
+        assert (told["name"], told["reading"]) == ("clock.vlog", True)
+        assert begun.wait(60)
+        with pytest.raises(HostError, match="it is being read: ask again"):
+            made.facts(0)
+        go.set()
+        wait_until(lambda: not made.all()[0]["reading"])
+        assert made.facts(0)["image"] == "clock"
 
 
 def test_an_index_without_a_log(tmp_path: Path) -> None:

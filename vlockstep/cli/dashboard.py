@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from vlockstep.cli import output
 from vlockstep.cli.clusteroptions import VARIABLE
+from vlockstep.cli.options import is_given
 from vlockstep.cli.running import DirectoryOption, run_directory
 from vlockstep.errors import HostError, UsageError
 
@@ -22,6 +24,7 @@ DEFAULT_PORT = 7780
 
 
 def dashboard(
+    ctx: typer.Context,
     logs: Annotated[
         list[Path] | None,
         typer.Argument(metavar="[LOG...]", help="Recordings to be shown, too.", show_default=False),
@@ -99,7 +102,7 @@ def dashboard(
             f"the management view needs {error.name}: pip install 'vlockstep[web]'"
         ) from error
 
-    if cluster is not None and directory is not None:
+    if is_given(ctx, "cluster") and directory is not None:
         raise UsageError("--cluster shows a cluster, --run-dir what runs here: give one of them")
     if (tls_cert is None) != (tls_key is None):
         raise UsageError("a certificate and its key belong together: give --tls-cert and --tls-key")
@@ -156,9 +159,9 @@ def _tokens(act: Path | None, read: Path | None) -> Tokens:
 
     tokens = Tokens.random()
     if act is not None:
-        tokens = replace(tokens, act=check_token(_read(act).strip(), str(act)))
+        tokens = replace(tokens, act=check_token(_read(act, secret=True).strip(), str(act)))
     if read is not None:
-        tokens = replace(tokens, read=check_token(_read(read).strip(), str(read)))
+        tokens = replace(tokens, read=check_token(_read(read, secret=True).strip(), str(read)))
     if tokens.act == tokens.read:
         raise UsageError(f"{act} and {read} have the same token: two rights need two")
     return tokens
@@ -179,9 +182,12 @@ def _check_certificate(certificate: Path, key: Path) -> None:
         ) from error
 
 
-def _read(file: Path) -> str:
+def _read(file: Path, secret: bool = False) -> str:
     try:
-        return file.read_text()
+        with file.open() as opened:
+            if secret and os.fstat(opened.fileno()).st_mode & 0o077:
+                raise UsageError(f"{file} can be read by others; chmod 600 it")
+            return opened.read()
     except UnicodeDecodeError as error:
         raise UsageError(f"{file} is no text") from error
     except OSError as error:

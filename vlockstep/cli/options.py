@@ -202,7 +202,7 @@ def replica_spec(
     given = {
         name: value
         for name, value in ctx.params.items()
-        if value is not None and _is_given(ctx, name)
+        if value is not None and is_given(ctx, name)
     }
     if "keyframes" in given:
         given["keyframes"] = seconds_or_off("keyframes", given["keyframes"])
@@ -326,7 +326,8 @@ def _keys(given: dict[str, Any]) -> Iterator[Key]:
             yield kind, text.partition("=")[0], *rest
 
 
-def _is_given(ctx: typer.Context, name: str) -> bool:
+def is_given(ctx: typer.Context, name: str) -> bool:
+    """On the command line, not by default or by the environment."""
     source = ctx.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
 

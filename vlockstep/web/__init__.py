@@ -6,6 +6,7 @@ model       Model, Picture: the view as it changes, in revisions
 source      Source: what the view is of
 directory   DirectorySource: of the guests that run on this computer
 clusters    ClusterSource: of a cluster
+applying    Applying: recommendations, one move after the other
 mirror      Mirror: a cluster's store as it was at the last look
 problems    problems_of_guests, problems_of_cluster: what is wrong, and what to do
 history     History, Rates: what a guest has done lately

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,6 +29,7 @@ from vlockstep.cluster.store import open_store
 from vlockstep.errors import UsageError, VlockstepError
 from vlockstep.protocol.states import State
 from vlockstep.web import shapes
+from vlockstep.web.applying import Applying
 from vlockstep.web.consoles import read_console
 from vlockstep.web.history import History, Rates, Reigns
 from vlockstep.web.mirror import Mirror
@@ -58,7 +58,7 @@ class ClusterSource:
         self._asked = Operator(opened)
         self._asked.config()
         self._lock = threading.Lock()
-        self._applying = threading.Lock()
+        self._applying = Applying(self._asked)
         self._histories: dict[str, History] = {}
         self._reigns: dict[str, Reigns] = {}
         self._rates = Rates()
@@ -104,7 +104,10 @@ class ClusterSource:
             guests,
             tasks,
             {each["key"]: cast(shapes.Recommendation, dict(each)) for each in advised},
-            problems_of_cluster(told, time.time(), hosts, guests.values()),
+            [
+                *self._applying.problems(),
+                *problems_of_cluster(told, time.time(), hosts, guests.values()),
+            ],
             [_event(event) for event in events],
         )
 
@@ -176,8 +179,8 @@ class ClusterSource:
         facts, record = self._facts(guest), self._seen.guest(guest)
         with self._lock:
             history = self._histories.get(guest) or History()
-            reigns = self._reigns.get(guest) or Reigns()
-            generations, samples = reigns.all(self._arbiter_of(record)), history.samples
+            reigns, samples = (self._reigns.get(guest) or Reigns()).copy(), history.samples
+        generations = reigns.all(self._arbiter_of(record))
         file = facts["file"]
         return {
             "name": guest,
@@ -248,34 +251,7 @@ class ClusterSource:
         return {"task": to_plain(self._asked.submit("maintenance", host, on=maintenance))}
 
     def apply(self, keys: list[str]) -> shapes.Done:
-        """One move after the other: each may need the room that those before it make."""
-        moves = self._asked.recommended(keys)
-        if not self._applying.acquire(blocking=False):
-            raise UsageError("recommendations are being applied: wait until they are done")
-        try:
-            first = self._move(moves[0])
-            thread = threading.Thread(
-                target=self._follow, args=(first, moves[1:]), name="apply", daemon=True
-            )
-            thread.start()
-        except BaseException:
-            self._applying.release()
-            raise
-        return {"task": to_plain(first)}
-
-    def _move(self, move: Mapping[str, str]) -> Any:
-        return self._asked.submit("migrate", move["guest"], host=move["to"], role=move["role"])
-
-    def _follow(self, task: Any, moves: Sequence[Mapping[str, str]]) -> None:
-        """To the end of the last, or of the first that fails: that task tells why."""
-        with suppress(VlockstepError):
-            try:
-                for move in moves:
-                    self._asked.follow(task, lambda _: None)
-                    task = self._move(move)
-                self._asked.follow(task, lambda _: None)
-            finally:
-                self._applying.release()
+        return {"task": to_plain(self._applying.start(self._asked.recommended(keys)))}
 
     def cancel(self, task: int) -> shapes.Done:
         self._asked.cancel(task)

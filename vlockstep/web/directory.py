@@ -24,7 +24,6 @@ from vlockstep.web.problems import problems_of_guests
 
 LOOK_SECONDS = 0.8
 """For all guests to answer."""
-ANSWER_SECONDS = 60.0
 _QUIET = ("migrating", "disk-moving")
 """Events that come all the time, and show elsewhere."""
 _LEVELS: Mapping[str, shapes.Level] = {
@@ -156,9 +155,9 @@ class DirectorySource:
     def details(self, guest: str) -> shapes.GuestDetails:
         with self._lock:
             line, history = self._line(guest), self._histories[guest]
-            reigns, samples = self._reigns[_group(guest, line.about)], history.samples
-            arbiter = line.about.get("arbiter")
-            generations = reigns.all(Path(arbiter) if arbiter else None)
+            reigns, samples = self._reigns[_group(guest, line.about)].copy(), history.samples
+        arbiter = line.about.get("arbiter")
+        generations = reigns.all(Path(arbiter) if arbiter else None)
         status = line.status or {}
         return {
             "name": guest,

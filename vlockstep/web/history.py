@@ -85,8 +85,14 @@ class Reigns:
             del self._seen[min(self._seen)]
         return not told
 
+    def copy(self) -> Reigns:
+        """As they are now, to be asked without whatever guards these."""
+        copied = Reigns()
+        copied._seen, copied._owners = dict(self._seen), dict(self._owners)
+        return copied
+
     def all(self, arbiter: Path | None) -> list[shapes.Generation]:
-        """The newest, by generation."""
+        """The newest, by generation. The arbiter's files are read."""
         found = dict(self._seen)
         for reign in _reigns(arbiter):
             record = reign.record

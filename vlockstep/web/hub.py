@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncGenerator, Iterator
-from concurrent.futures import CancelledError
+from concurrent import futures
 from dataclasses import dataclass, replace
 
 from starlette.concurrency import run_in_threadpool
@@ -23,8 +23,9 @@ LOOK_SECONDS = 0.5
 _REST = 3
 """So many times what a look has cost of a processor it waits until the next: with many guests it
 looks less often, and never takes more than a quarter."""
-LOOP_SECONDS = 10.0
-"""For the loop to take a picture: there is never more than one that waits."""
+LOOP_SECONDS = 1.0
+"""After which it is asked again whether all ends, while the loop has not taken a picture. There is
+never more than one that waits."""
 ALIVE_SECONDS = 5.0
 CONSOLE_SECONDS = 0.25
 Messages = AsyncGenerator[bytes, None]
@@ -49,6 +50,9 @@ class Hub:
         self._changed = asyncio.Condition()
         self._ended = threading.Event()
         self._picture = Picture()
+        """The last one that is shown."""
+        self._fault = ""
+        """Why that after it could not be shown."""
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -71,7 +75,7 @@ class Hub:
             known = self.model.revision
             if console is not None:
                 told += await self._more_text(console)
-            elif not told and time.monotonic() > said + ALIVE_SECONDS:
+            if not told and time.monotonic() > said + ALIVE_SECONDS:
                 told = [b": alive\n\n"]
             for each in told:
                 yield each
@@ -113,25 +117,47 @@ class Hub:
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         """The thread's."""
         due = time.monotonic()
-        while not self._ended.is_set():
-            before = time.thread_time()
-            picture = self._look()
-            rest = _REST * (time.thread_time() - before)
-            with contextlib.suppress(RuntimeError, TimeoutError, CancelledError):  # it ends
-                asyncio.run_coroutine_threadsafe(self._see(picture), loop).result(LOOP_SECONDS)
-            due = max(due + self._seconds, time.monotonic() + rest)
-            self._ended.wait(due - time.monotonic())
-        self.source.close()
+        try:
+            while not self._ended.is_set():
+                before = time.thread_time()
+                picture = self._look()
+                rest = _REST * (time.thread_time() - before)
+                self._show(picture, loop)
+                due = max(due + self._seconds, time.monotonic() + rest)
+                self._ended.wait(due - time.monotonic())
+        finally:
+            self.source.close()
 
     def _look(self) -> Picture:
-        """What was seen last stays, with the reason, while nothing can be seen."""
+        """What was shown last stays, with the reason, while nothing can be seen."""
+        if self._fault:
+            return self._blind(self._fault)
         try:
-            self._picture = self.source.look()
+            return self.source.look()
         except VlockstepError as error:
             return self._blind(str(error))
         except Exception as error:  # a fault of ours: the view must not stand still without a word
             return self._blind(f"{type(error).__name__}: {error}")
-        return self._picture
+
+    def _show(self, picture: Picture, loop: asyncio.AbstractEventLoop) -> None:
+        """Returns when the loop has taken it, or all ends."""
+        seeing = self._see(picture)
+        try:
+            future = asyncio.run_coroutine_threadsafe(seeing, loop)
+        except RuntimeError:  # it has ended
+            seeing.close()
+            return
+        while not futures.wait([future], LOOP_SECONDS).done:
+            if self._ended.is_set():
+                return
+        self._fault = ""
+        try:
+            future.result()
+            self._picture = picture
+        except futures.CancelledError:
+            return
+        except Exception as error:
+            self._fault = f"{type(error).__name__}: {error}"
 
     def _blind(self, cause: str) -> Picture:
         problem: shapes.Problem = {

@@ -89,6 +89,8 @@ class LocalTasks:
             outcome = work(lambda text: self._tell(number, text))
         except VlockstepError as error:
             ended = {"state": "failed", "reason": str(error)}
+        except Exception as error:  # a fault of ours: the task must not go on for ever
+            ended = {"state": "failed", "reason": f"{type(error).__name__}: {error}"}
         else:
             ended = {"state": "done", "progress": outcome}
         with self._lock:

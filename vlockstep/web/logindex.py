@@ -77,6 +77,8 @@ def read_index(path: Path) -> LogIndex:
         reader.close()
     except VlockstepError as error:
         index.problem = str(error)
+    except Exception as error:  # a fault of ours: it must not count as being read for ever
+        index.problem = f"{type(error).__name__}: {error}"
     return index
 
 

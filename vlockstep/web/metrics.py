@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vlockstep import __version__
+from vlockstep.cluster.standing import SILENT
 from vlockstep.web import shapes
 from vlockstep.web.exposition import Exposition, Histogram
 from vlockstep.web.model import Picture
@@ -147,7 +148,11 @@ def _guest(told: Exposition, name: str, guest: shapes.Guest) -> None:
     host, image = guest["host"] or "", guest["image"]
     told.gauge("vlockstep_vm_info", _VM_INFO, 1, vm=name, image=image, host=host)
     replicas = guest["replicas"].values()
-    running = [each for each in replicas if each["life"] == "running" and each["state"]]
+    running = [
+        each
+        for each in replicas
+        if each["life"] == "running" and each["state"] and each.get("host_state") not in SILENT
+    ]
     told.gauge("vlockstep_vm_up", _VM_UP, float(bool(running)), vm=name)
     about = "Whether it has at least two members."
     protected = any(each["members"] > 1 for each in running)

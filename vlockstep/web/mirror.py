@@ -17,8 +17,13 @@ class Mirror:
     def update(self, seconds: float) -> None:
         """Wait so long for changes. Raises `StoreError`; then nothing is lost."""
         if self._watch is None:
-            self._watch = self._store.watch("")
-            self._entries = self._store.list("")
+            watch = self._store.watch("")
+            try:
+                self._entries = self._store.list("")
+            except BaseException:
+                watch.close()
+                raise
+            self._watch = watch
         if changes := self._watch.poll(seconds):
             entries = dict(self._entries)
             for change in changes:

@@ -7,7 +7,8 @@ import shlex
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from vlockstep.replay.entry import Kind
 from vlockstep.replay.script import parse_goal
 from vlockstep.web import shapes
 from vlockstep.web.logindex import LogIndex, read_index
-from vlockstep.web.narrated import Narrated, why_not
+from vlockstep.web.narrated import Narrated
 
 MAX_BINS = 500
 MAX_MARKS = 1000
@@ -25,9 +26,9 @@ TEXT_SECONDS = 5.0
 """For the text of a range to become known."""
 LOOK_SECONDS = 60.0
 TURN_SECONDS = 5.0
-"""To wait for those who look, too."""
+"""To wait for those who look or read, too."""
 AT_A_TIME = 2
-"""Replays, of all logs."""
+"""Replays for a look, and as many for texts, of all logs."""
 _KINDS: dict[str, tuple[Kind, ...]] = {
     "console": (Kind.CONSOLE,),
     "disk": (Kind.BLOCK_READ, Kind.BLOCK_WRITE),
@@ -35,6 +36,8 @@ _KINDS: dict[str, tuple[Kind, ...]] = {
     "interrupt": (Kind.INTERRUPT,),
     "end": (Kind.END,),
 }
+_TOLD = ("console", "disk", "network")
+"""Of which a replay tells more than the log."""
 MARKS = (*_KINDS, "keyframe")
 _GENERAL = (
     "rip",
@@ -63,11 +66,19 @@ class Recordings:
     and `HostError` for what takes too long or cannot be replayed."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self._recordings = [_Recording(number, path) for number, path in enumerate(paths)]
         self._looks = threading.Semaphore(AT_A_TIME)
+        places = threading.BoundedSemaphore(AT_A_TIME)
+        self._recordings = [_Recording(number, path, places) for number, path in enumerate(paths)]
+        self._lock = threading.Lock()
+        self._reader: threading.Thread | None = None
 
     def all(self) -> list[shapes.Recording]:
-        return [each.facts() for each in self._recordings]
+        """Waits for none to be read; the first who asks has them read, one after the other."""
+        with self._lock:
+            if self._reader is None:
+                self._reader = threading.Thread(target=self._read, name="read", daemon=True)
+                self._reader.start()
+        return [each.known() for each in self._recordings]
 
     def facts(self, number: int) -> shapes.Recording:
         return self._at(number).facts()
@@ -98,6 +109,11 @@ class Recordings:
         for each in self._recordings:
             each.close()
 
+    def _read(self) -> None:
+        for each in self._recordings:
+            with suppress(HostError):  # somebody else reads it
+                each.facts()
+
     def _at(self, number: int) -> _Recording:
         if number >= len(self._recordings):
             raise UsageError(f"there is no recording {number}")
@@ -105,22 +121,36 @@ class Recordings:
 
 
 class _Recording:
-    def __init__(self, number: int, path: Path) -> None:
+    def __init__(self, number: int, path: Path, places: threading.Semaphore) -> None:
         self._number = number
         self._path = path
-        self._lock = threading.Lock()
+        self._places = places
+        self._reading = threading.Lock()
         self._index: LogIndex | None = None
+        self._lock = threading.Lock()
         self._narrated: Narrated | None = None
 
     @property
     def index(self) -> LogIndex:
-        with self._lock:
-            if self._index is None:
-                self._index = read_index(self._path)
-            return self._index
+        """Who asks first reads it."""
+        if self._index is None:
+            if not self._reading.acquire(timeout=TURN_SECONDS):
+                raise HostError("it is being read: ask again")
+            try:
+                if self._index is None:
+                    self._index = read_index(self._path)
+            finally:
+                self._reading.release()
+        return self._index
 
     def facts(self) -> shapes.Recording:
-        index = self.index
+        return self._facts(self.index, reading=False)
+
+    def known(self) -> shapes.Recording:
+        index = self._index
+        return self._facts(LogIndex() if index is None else index, reading=index is None)
+
+    def _facts(self, index: LogIndex, reading: bool) -> shapes.Recording:
         return {
             "id": self._number,
             "name": self._path.name,
@@ -130,18 +160,22 @@ class _Recording:
             "exits": index.exits[-1] if len(index) else 0,
             "complete": index.complete,
             "problem": index.problem,
+            "reading": reading,
         }
 
     def marks(self, kind: str, first: int, last: int | None) -> shapes.Marks:
         index, problem = self.index, ""
         first, last = _within(first, last, len(index))
+        details: Mapping[int, Mapping[str, Any]] = {}
         if kind == "keyframe":
             found = self._keyframes(first, last)
         else:
-            found = (self._mark(kind, entry) for entry in _entries(index, kind, first, last))
-            if kind in ("console", "disk", "network"):
-                self._told().wait(last, TEXT_SECONDS)
-                problem = self._told().problem
+            if kind in _TOLD:
+                told = self._told()
+                told.wait(last, TEXT_SECONDS)
+                details, problem = told.details, told.problem
+            entries = _entries(index, kind, first, last)
+            found = (self._mark(kind, entry, details.get(entry, {})) for entry in entries)
         marks = list(islice(found, MAX_MARKS + 1))
         more = len(marks) > MAX_MARKS
         return {
@@ -162,8 +196,8 @@ class _Recording:
                     "bytes": size,
                 }
 
-    def _mark(self, kind: str, entry: int) -> shapes.Mark:
-        index, told = self.index, self._told().details.get(entry, {})
+    def _mark(self, kind: str, entry: int, told: Mapping[str, Any]) -> shapes.Mark:
+        index = self.index
         what = Kind(index.kinds[entry]).name.lower().replace("_", " ")
         if kind == "console":
             text = told.get("text", "")
@@ -181,7 +215,7 @@ class _Recording:
     def _told(self) -> Narrated:
         with self._lock:
             if self._narrated is None:
-                self._narrated = Narrated(self._path)
+                self._narrated = Narrated(self._path, self._places)
             return self._narrated
 
     def look(self, position: str) -> shapes.Look:
@@ -198,7 +232,8 @@ class _Recording:
                 f"it takes longer than {LOOK_SECONDS:g} s to come there: replay it yourself"
             ) from error
         if done.returncode != 0:
-            raise HostError(why_not(done.stderr))
+            words = done.stderr.decode(errors="replace").strip().splitlines()
+            raise HostError(words[-1] if words else "it cannot be replayed")
         told = json.loads(done.stdout)
         return {
             "position": told["position"],

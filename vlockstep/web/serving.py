@@ -30,7 +30,7 @@ RESERVED = 100
 """Descriptors that connections leave."""
 END_SECONDS = 5.0
 HEAD_SECONDS = 10.0
-"""For a request to come."""
+"""For a request to come, at first and after each answer; then for what was answered to be taken."""
 
 
 class _Listener(socket.socket):
@@ -136,8 +136,10 @@ def _server(
 
 
 class _Connection(H11Protocol):
-    """One that says nothing is not kept, and each can be ended at once by its requests, by `abort`
-    in their scope: whatever was to be sent is not waited for."""
+    """One that asks nothing is not kept, whatever else it sends; and each can be ended at once by
+    its requests, by `abort` in their scope: whatever was to be sent is not waited for."""
+
+    _limit: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -147,19 +149,34 @@ class _Connection(H11Protocol):
         app: Any = self.app
 
         async def served(scope: Scope, receive: Receive, send: Send) -> None:
+            self._limit_by(None)
             scope["abort"] = transport.abort
             await app(scope, receive, send)
 
         self.app = served
-        self.loop.call_later(HEAD_SECONDS, self._expect_request)
+        self._limit_by(self._end)
 
-    def _expect_request(self) -> None:
-        if self.cycle is None:
-            self.transport.abort()
+    def on_response_complete(self) -> None:
+        self._limit_by(self._end)
+        super().on_response_complete()
 
-    def timeout_keep_alive_handler(self) -> None:
-        super().timeout_keep_alive_handler()
-        self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+    def send_400_response(self, msg: str) -> None:
+        self._limit_by(self.transport.abort)
+        super().send_400_response(msg)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._limit_by(None)
+        super().connection_lost(exc)
+
+    def _limit_by(self, end: Callable[[], None] | None) -> None:
+        """What happens after `HEAD_SECONDS`, if nothing else is said before."""
+        if self._limit is not None:
+            self._limit.cancel()
+        self._limit = None if end is None else self.loop.call_later(HEAD_SECONDS, end)
+
+    def _end(self) -> None:
+        self.transport.close()
+        self._limit_by(self.transport.abort)
 
 
 class _Server(uvicorn.Server):

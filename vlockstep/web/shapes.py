@@ -69,6 +69,8 @@ class Replica(TypedDict):
     """MIPS, of a cluster."""
     memory: NotRequired[float]
     """MiB, of a cluster."""
+    host_state: NotRequired[str]
+    """What the master says of its host, of a cluster; "" if nothing."""
 
 
 class Migration(TypedDict):
@@ -390,6 +392,8 @@ class Recording(TypedDict):
     """Whether the execution ends there."""
     problem: str
     """Why it could not be read to its end."""
+    reading: bool
+    """Whether it is still to be read: then the others but `id` and `name` say nothing yet."""
 
 
 class Bin(TypedDict):
@@ -424,12 +428,13 @@ class Mark(TypedDict):
 
 class Marks(TypedDict):
     """`GET /api/recordings/ID/marks?kind=KIND&first=N&last=N`: 1,000 at most; `more` tells that
-    there are others from `next` on. `problem` tells why there is no text."""
+    there are others from `next` on."""
 
     marks: list[Mark]
     more: bool
     next: int
     problem: str
+    """Why texts are missing; "" also while they are only not known yet."""
 
 
 class Look(TypedDict):

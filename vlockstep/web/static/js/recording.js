@@ -24,7 +24,8 @@ export class RecordingsPage {
   async #fill() {
     try {
       const found = await get("recordings");
-      this.list.replaceChildren(...found.map((each) => h("li", {}, h("a", { class: "card", href: `#/recordings/${each.id}` }, h("b", { text: each.name }), h("span", { class: "soft", text: facts(each) }), standing(each)))));
+      this.list.replaceChildren(...found.map((each) => h("li", {}, h("a", { class: "card", href: `#/recordings/${each.id}` }, h("b", { text: each.name }), h("span", { class: "soft", text: each.reading ? "" : facts(each) }), standing(each)))));
+      if (found.some((each) => each.reading)) setTimeout(() => this.list.isConnected && this.#fill(), 1000);
       if (!found.length) this.list.append(h("li", { class: "card empty" }, "None was named. Make one and open it: ", h("code", { text: "vlockstep record clock -o clock.vlog && vlockstep dashboard clock.vlog" })));
     } catch (error) {
       this.list.replaceChildren(h("li", { class: "bad", text: error.message }));
@@ -33,7 +34,7 @@ export class RecordingsPage {
 }
 
 const facts = (each) => `${each.image} · ${plural(each.entries, "entry", "entries")} · ${plural(each.exits, "exit")} · ${bytes(each.bytes)}`;
-const standing = (each) => (each.problem ? pill("bad", each.problem) : each.complete ? pill("good", "complete") : pill("warn", "not to its end"));
+const standing = (each) => (each.reading ? pill("plain", "it is being read") : each.problem ? pill("bad", each.problem) : each.complete ? pill("good", "complete") : pill("warn", "not to its end"));
 
 export class RecordingPage {
   section = "recordings";
@@ -93,8 +94,8 @@ export class RecordingPage {
       if (this.#left || asked !== this.#asked) return;
       this.chosen = null;
       this.marks.items = marks;
-      const told = more ? `the first ${plural(marks.length, "mark")}: zoom in for the others` : plural(marks.length, "mark");
-      say(this.count, problem ? `${told}; text is missing: ${problem}` : told);
+      const count = more ? `the first ${plural(marks.length, "mark")}: zoom in for the others` : plural(marks.length, "mark");
+      say(this.count, problem ? `${count}; ${problem}` : count);
     } catch (error) {
       if (asked === this.#asked) say(this.count, error.message);
     }
