@@ -11,7 +11,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from recordings import LOOKED_AT, WATCHED, Interrupting, Straight, straight, write_recording
+from recordings import (
+    LOOKED_AT,
+    WATCHED,
+    Interrupting,
+    Straight,
+    straight,
+    write_recording,
+    write_recording_with_keyframes,
+)
 from support import config_for, disk_config, needs_kvm, sample
 
 from vlockstep.debug.mark import Mark
@@ -198,9 +206,7 @@ def test_a_recording_with_local_disks_is_refused(tmp_path: Path) -> None:
 def test_a_place_found_by_keyframes_is_the_same(tmp_path: Path) -> None:
     """In RAM, too. The log without them is the same, entry by entry."""
     path, plain = tmp_path / "keyframes.vlog", tmp_path / "plain.vlog"
-    words = ["record", "preempt", "-o", str(path), "--keyframes", "0.02", "--mem", "8"]
-    guest = ["--", "--work=2000000"]
-    subprocess.run([sys.executable, "-m", "vlockstep", *words, *guest], check=True)
+    write_recording_with_keyframes(path, "preempt", "--work=60000", "--tsc=1")
     with closing(LogReader(path)) as log, LogWriter(plain, log.config, basis=log.basis) as copy:
         copy.extend(list(log.entries()))
     chance = random.Random(5)

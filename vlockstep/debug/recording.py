@@ -68,8 +68,6 @@ class Recording:
                     self._batches.append(_Batch(*found, offset))
             self.first = log.first
             """The number of the first entry; if not 0, the recording does not begin at boot."""
-        if self.first and (not self._keys or self._keys[0].keyframe.sequence != self.first):
-            raise LogError(f"{path} begins with no state that can be restored here")
             if log.truncated is not None:
                 warnings.warn(
                     f"{path} is cut off: the batch at offset {log.truncated} is incomplete, and "
@@ -77,6 +75,8 @@ class Recording:
                     VlockstepWarning,
                     stacklevel=2,
                 )
+        if self.first and (not self._keys or self._keys[0].keyframe.sequence != self.first):
+            raise LogError(f"{path} begins with no state that can be restored here")
         self._reader = LogReader(path)
         self._decoded: OrderedDict[int, list[Entry]] = OrderedDict()
         self.count = self.first
