@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="unicorn",
         help="what executes the guests of the tests of machine, replay and pair; "
         "kvm leaves out those that not_on_kvm.txt names",
+    )
+    parser.addoption(
+        "--share-of-long",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of the long tests only every Nth, another one each time (drawn by --seed)",
     )
     parser.addoption(
         "--exec",
@@ -82,11 +90,16 @@ def _use_kvm() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On KVM, only the tests of guests that it can execute."""
-    if config.option.engine != KVM:
-        return
-    named = tuple(line.partition("  ")[0] for line in _NOT_ON_KVM.read_text().splitlines())
-    left_out = [item for item in items if item.nodeid.startswith(named)]
+    """On KVM, only the tests of guests that it can execute; of long ones, a share."""
+    option, named = config.option, tuple[str, ...]()
+    if option.engine == KVM:
+        named = tuple(line.partition("  ")[0] for line in _NOT_ON_KVM.read_text().splitlines())
+
+    def is_left_out(item: pytest.Item) -> bool:
+        drawn = (zlib.crc32(item.nodeid.encode()) - option.seed) % option.share_of_long == 0
+        return item.nodeid.startswith(named) or bool(item.get_closest_marker("long") and not drawn)
+
+    left_out = [item for item in items if is_left_out(item)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 
