@@ -22,6 +22,9 @@ from vlockstep.machine.position import Position
 from vlockstep.machine.sitefinder import find
 from vlockstep.machine.world import Outcome, World
 from vlockstep.replay.entry import Entry
+from vlockstep.replay.keyframe import Keyframe
+from vlockstep.replay.keyframes import KeyframeMaker
+from vlockstep.replay.logfile import LogWriter
 from vlockstep.replay.recorder import Recorder
 from vlockstep.replay.replayer import Replayer
 from vlockstep.replay.replayer import Sequence as LogSequence
@@ -34,6 +37,8 @@ into one buffer, writes it to `blue`, and makes some other exits."""
 TEXT, DATA, DATA_SIZE = 0x100000, 0x200000, 0x10000
 GDT, IDT, POINTERS, HALT = DATA + 0xC000, DATA + 0xD000, DATA + 0xE000, DATA + 0xE100
 R, RX, RW, RWX = 4, 5, 6, 7
+_EVERY = 7
+"""Entries from a keyframe to the next, at least."""
 GNU_STACK = 0x6474E551
 """The type of a program header."""
 
@@ -46,6 +51,26 @@ def some(usual: Sequence[object], *others: object) -> list[object]:
         return pytest.param(*values, marks=pytest.mark.long)
 
     return [*usual, *(long(value) for value in others if value not in usual)]
+
+
+def record_with_keyframes(machine: Machine, world: World, log: LogWriter) -> list[Keyframe]:
+    """With one at the first place behind each seventh entry."""
+    made: list[Keyframe] = []
+    sequence, due = 0, _EVERY
+
+    def append(entry: Entry) -> None:
+        nonlocal sequence, due
+        if sequence >= due and (found := maker.before(entry, sequence)):
+            log.keyframe(found)
+            made.append(found)
+            due = sequence + _EVERY
+        log.append(entry)
+        sequence += 1
+
+    recorder = Recorder(world, machine, append)
+    maker = KeyframeMaker(machine, world, recorder)
+    machine.run(recorder)
+    return made
 
 
 @cache

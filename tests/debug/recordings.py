@@ -6,7 +6,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from support import Console, ScriptedWorld, config_for, machine_of, sample
+from support import Console, ScriptedWorld, config_for, machine_of, record_with_keyframes, sample
 
 from vlockstep.debug.mark import Mark
 from vlockstep.host.simulated import SimulatedWorld
@@ -20,7 +20,6 @@ from vlockstep.machine.report import GuestError
 from vlockstep.machine.unicornengine import READS, WRITES, UnicornEngine
 from vlockstep.machine.world import World
 from vlockstep.replay.entry import Entry
-from vlockstep.replay.keyframes import KeyframeMaker
 from vlockstep.replay.logfile import LogReader, LogWriter
 from vlockstep.replay.recorded import find_image
 from vlockstep.replay.recorder import Recorder
@@ -47,20 +46,7 @@ def write_recording_with_keyframes(path: Path, guest: str, *arguments: str) -> N
     image = sample(guest)
     config = config_for(image, *arguments)
     with machine_of(image, config) as machine, LogWriter(path, config, basis=basis()) as log:
-        sequence, due = 0, 7
-
-        def append(entry: Entry) -> None:
-            nonlocal sequence, due
-            if sequence >= due and (found := maker.before(entry, sequence)):
-                log.keyframe(found)
-                due = sequence + 7
-            log.append(entry)
-            sequence += 1
-
-        world = SimulatedWorld(2, Console(), {})
-        recorder = Recorder(world, machine, append)
-        maker = KeyframeMaker(machine, world, recorder)
-        machine.run(recorder)
+        record_with_keyframes(machine, SimulatedWorld(2, Console(), {}), log)
 
 
 LOOKED_AT = ("rip", "rsp", "rax", "rbx", "rflags")

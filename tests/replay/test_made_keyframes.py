@@ -16,6 +16,7 @@ from support import (
     disk_config,
     machine_of,
     make_image,
+    record_with_keyframes,
     sample,
 )
 
@@ -51,27 +52,11 @@ def config_of(name: str) -> tuple[Image, GuestConfig]:
     return image, config_for(image, *GUESTS[name], memory=16 * MIB, blocks=blocks)
 
 
-def record(path: Path, name: str, every: int = 7) -> list[Keyframe]:
-    """With a keyframe at the first place behind each so-manieth entry."""
+def record(path: Path, name: str) -> list[Keyframe]:
     image, config = config_of(name)
-    made: list[Keyframe] = []
+    world = SimulatedWorld(2, Console(), {1: MemoryDisk(1 << 16)})
     with LogWriter(path, config) as writer, machine_of(image, config) as machine:
-        sequence, due = 0, every
-
-        def append(entry: Entry) -> None:
-            nonlocal sequence, due
-            if sequence >= due and (found := maker.before(entry, sequence)):
-                writer.keyframe(found)
-                made.append(found)
-                due = sequence + every
-            writer.append(entry)
-            sequence += 1
-
-        world = SimulatedWorld(2, Console(), {1: MemoryDisk(1 << 16)})
-        recorder = Recorder(world, machine, append)
-        maker = KeyframeMaker(machine, world, recorder)
-        machine.run(recorder)
-    return made
+        return record_with_keyframes(machine, world, writer)
 
 
 @pytest.fixture(params=GUESTS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Condition, Thread
-from types import TracebackType
 
 
 class Ticker:
@@ -28,12 +27,7 @@ class Ticker:
             self._changed.notify()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._changed:
             self._wanted -= 1
             self._changed.notify()

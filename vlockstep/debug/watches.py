@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from types import TracebackType
 
 from vlockstep.debug.stops import Access, Breakpoint, Stop, Watchpoint
 from vlockstep.machine.machine import Machine
@@ -43,12 +42,7 @@ class Watches:
             self._machine.on_touch = self._touched
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._machine.on_touch = None
         for hook in self._hooks:
             self._engine.let_be(hook)
