@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 EXPLORING = "exploring"
 """For `--hypothesis-profile`: other examples in each run, by a seed that is shown."""
@@ -29,7 +29,11 @@ _EXECUTED = ("tests/cli", "tests/demo", "tests/test_packaging", "tests/test_read
 """Whose processes all begin as a user's do: these test how the command starts, too."""
 settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
 settings.register_profile(
-    EXPLORING, settings.get_profile("fixed"), derandomize=False, print_blob=True
+    EXPLORING,
+    settings.get_profile("fixed"),
+    derandomize=False,
+    print_blob=True,
+    phases=[phase for phase in Phase if phase is not Phase.explain],  # which takes minutes
 )
 settings.load_profile("fixed")
 

@@ -224,6 +224,21 @@ def mends(found: Cluster, reason: Reason) -> Advice:
     return advice
 
 
+@pytest.mark.parametrize("shut", ["a", "b", "ab", "abc"])
+def test_a_search_leaves_guests_where_they_are_that_cannot_be_gathered(shut: str) -> None:
+    found = cluster(
+        {
+            busy("one", 100, ram=RESERVING): "a",
+            busy("two", 100, ram=RESERVING): "b",
+            busy("else", 200): "c",
+        },
+        [Together("both", frozenset({"one", "two"}))],
+    )
+    for host in shut:
+        found = with_host(found, host, standby=True)
+    assert recommend(found, Settings(exhaustive=True)).recommendations == ()
+
+
 def test_guests_that_are_to_be_apart_are_parted() -> None:
     guests = {busy("one", 10): "a", busy("two", 10): "bc", busy("three", 10): "b"}
     advice = mends(cluster(guests, [Apart("x", frozenset({"two", "three"}))], "abc"), Reason.APART)

@@ -149,16 +149,20 @@ class _Search:
 
     def shake(self) -> None:
         """Move some at random and climb again, as long as there are exchanges to look at; go back
-        where that leads to nothing better."""
+        where that leads to nothing better. What is not on one host that takes part stays."""
         chance = random.Random(0)
         hosts, at = sorted(self.loads.hosts), self.draft.placement.at
-        units = sorted(self.free.values())
-        for _ in range(SHAKES * len(units) if hosts else 0):
+        units = [
+            unit
+            for unit in sorted(self.free.values())
+            if len(there := {at[replica] for replica in unit}) == 1 and there <= set(hosts)
+        ]
+        for _ in range(SHAKES * len(units)):
             before, squares = [at[unit[0]] for unit in units], self.squares
             for _ in range(SHAKEN):
                 unit, target = chance.choice(units), chance.choice(hosts)
                 source = at[unit[0]]
-                if source in hosts and source != target and not self.draft.obstacles(unit, target):
+                if source != target and not self.draft.obstacles(unit, target):
                     change = self.loads.effect(source, target).of(self.loads.total(unit))
                     self.apply(self.draft.move(unit, target), change)
             for _ in self.steps():

@@ -70,10 +70,10 @@ def toward(cluster: Cluster, wanted: Mapping[Replica, str], faults: Sequence[Fau
 
 
 def _units(draft: Draft, wanted: Mapping[Replica, str]) -> list[tuple[Unit, str]]:
-    """Those that are to be elsewhere, and where."""
-    units = {draft.unit_of(replica): host for replica, host in sorted(wanted.items())}
+    """Those of which something is to be elsewhere, and where."""
     at = draft.placement.at
-    return [(u, host) for u, host in units.items() if any(at[replica] != host for replica in u)]
+    units = {draft.unit_of(r): host for r, host in sorted(wanted.items()) if at[r] != host}
+    return list(units.items())
 
 
 def _advise(
