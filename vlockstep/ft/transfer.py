@@ -176,6 +176,8 @@ class Transfer:
 
     def pump(self) -> None:
         """Send what may be sent. Raises a `VlockstepError` if the state cannot be taken."""
+        if self._stage is _Stage.CLOSED:
+            return
         if self._failure is not None:
             raise self._failure
         if self._stage is _Stage.TOO_MUCH:
