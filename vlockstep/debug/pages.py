@@ -45,6 +45,11 @@ class Pages:
         self._table = table
         return table
 
+    def know(self, table: Table) -> None:
+        """RAM is that."""
+        self._dirty.scan()
+        self._table = table
+
     def put(self, table: Table) -> Ranges:
         """Make RAM what it was; which of it is another now."""
         changed = dict(different(self._table, table))

@@ -8,7 +8,8 @@ they may be. `Moment`s are kept on the way: whoever goes back begins at one.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from threading import Event
 
 from vlockstep.debug.pages import Pages
@@ -20,7 +21,7 @@ from vlockstep.debug.watches import Watches
 from vlockstep.errors import LogError, StateError, VlockstepError
 from vlockstep.machine.engines import UNICORN
 from vlockstep.machine.machine import Machine
-from vlockstep.machine.position import Position
+from vlockstep.machine.position import BOOT, Position
 from vlockstep.machine.report import GuestError
 from vlockstep.machine.world import Cause, Outcome
 from vlockstep.replay.entry import Kind
@@ -29,6 +30,8 @@ from vlockstep.replay.replayer import Replayer
 INTERVAL = 0.03
 """Seconds between two moments that are kept of a run."""
 MOST_TEXT = 16 << 20
+_KEYFRAME = 1.0
+"""Seconds of execution between two keyframes, as far as one knows."""
 _MOST_HITS = 4096
 _MOST_TRIES = 64
 _DISTANCES = (4096, 512, 64, 8, 1)
@@ -56,6 +59,7 @@ class Player:
         """Near which age moments are to be dense; if None where the guest is."""
         self._size, self._most_text = 0, most_text
         self._age = 0.0
+        self._apart = False
         self._crashed = False
         self._interrupted = Event()
         self._watching = self._astray = False
@@ -155,8 +159,11 @@ class Player:
         self.run(behind)
         return self._passed or self.now.boundary
 
-    def retreat(self, boundary: Position) -> Moment | None:
-        """Be at a moment before that boundary, as near as one is known; None at boot."""
+    def retreat(
+        self, boundary: Position, span: float = 0.0, lowest: Position = BOOT
+    ) -> Moment | None:
+        """Be at a moment before that boundary, as near as one is known, or `span` seconds of
+        execution before that, but no further than it takes to be before `lowest`; None at boot."""
         found = self.ring.before(boundary, strictly=True)
         if found is None:
             return None
@@ -165,6 +172,7 @@ class Player:
             self._begin_at(key)
             if self.now.boundary < boundary:
                 return self.now
+        found = self.ring.earlier(found, span, lowest)
         self._restore(found)
         return found
 
@@ -190,15 +198,14 @@ class Player:
             if first:
                 machine.stop_at_boundary()
 
+        def enough() -> bool:
+            return bool(first and hits) or (interruptible and self._interrupted.is_set())
+
         ended = False
         self._watching = bool(stops)
         with Watches(machine, stops, hit), self._ticker:
-            while not (goal is not None and self.now.boundary >= goal) and not (first and hits):
-                if interruptible and self._interrupted.is_set():
-                    break
-                ended = self._advance(goal)
-                if ended:
-                    break
+            while not (ended or enough() or (goal is not None and self.now.boundary >= goal)):
+                ended = self._advance(goal, enough)
         self._watching = False
         if ended:
             self._return(goal)
@@ -223,25 +230,28 @@ class Player:
         else:
             self.go(self.last)
 
-    def _advance(self, goal: Position | None) -> bool:
-        """Run to the next stop; whether it is the end."""
+    def _advance(self, goal: Position | None, enough: Callable[[], bool] = lambda: True) -> bool:
+        """Run to the goal, or to where it is `enough`, or a moment is missing; whether it came to
+        the end."""
         machine = self.machine
-        began = time.perf_counter()
         if goal is not None:
             machine.break_at(goal, self._stop, exact=False)
-        for _ in range(_MOST_TRIES):
+        tries = 0
+        while tries < _MOST_TRIES:
+            began = time.perf_counter()
             if self._execute():
                 return True
+            self._age += time.perf_counter() - began
+            here = machine.position
             if machine.at_boundary:
-                self._age += time.perf_counter() - began
-                try:
+                known = self.ring.dense(here, 2 * INTERVAL)
+                if known and not enough() and (goal is None or here < goal):
+                    continue
+                with suppress(StateError):
                     self.now = self._moment() if self._strayed() else self._keep()
-                except StateError:
-                    began = time.perf_counter()
-                else:
                     return False
-            exits, blocks = machine.position
-            machine.break_at(Position(exits, blocks + 1), self._stop, exact=False)
+            tries += 1
+            machine.break_at(Position(here.exits, here.blocks + 1), self._stop, exact=False)
         self.now = self._keep()
         return False
 
@@ -289,7 +299,13 @@ class Player:
     # Moments
 
     def _keep(self) -> Moment:
+        known = self.ring.at(self.machine.position)
+        if known is not None:
+            self.pages.know(known.table)
+            self._age = known.age
+            return known
         moment = self._moment()
+        self._apart = False
         self.ring.add(moment, self._age if self.focus is None else self.focus)
         return moment
 
@@ -312,6 +328,7 @@ class Player:
             block if block[0] == machine.engine["rip"] else (0, 0),
             machine.engine["rip"],
             self._age,
+            self._apart,
         )
 
     def _restore(self, moment: Moment) -> None:
@@ -321,7 +338,7 @@ class Player:
         self.machine.rewind(moment.state)
         self._begin(moment.sequence, moment.clock)
         self.now, self._age = moment, moment.age
-        self._astray = False
+        self._astray = self._apart = False
 
     def _reopen(self) -> None:
         """Who has crashed cannot go on."""
@@ -336,6 +353,7 @@ class Player:
         exact = self.recording.exact(key)
         keyframe = self.recording.begin(key, self.machine)
         self._begin(keyframe.sequence, keyframe.clock)
+        self._age, self._apart = key * _KEYFRAME, True
         if keyframe.position < exact:
             self.machine.break_at(exact, self._stop, exact=False)
         else:

@@ -18,7 +18,8 @@ _PAGES = (512 << 20) // PAGESIZE
 @dataclass(frozen=True, eq=False)
 class Moment:
     """The guest at a block boundary. `block` are address and size of the block to come; `age` is
-    how long its execution had taken when it came here, in seconds of this host, roughly."""
+    how long its execution had taken when it came here, in seconds of this host, roughly. It is
+    `apart` if nobody ran here from the moment before, so that how far that is is not known."""
 
     boundary: Position
     state: MachineState
@@ -28,6 +29,7 @@ class Moment:
     block: tuple[int, int]
     rip: int
     age: float
+    apart: bool = False
 
 
 class Ring:
@@ -52,9 +54,29 @@ class Ring:
         index = find(self._moments, boundary, key=_boundary) - 1
         return self._moments[index] if index >= 0 else None
 
-    def after(self, boundary: Position) -> Moment | None:
+    def at(self, boundary: Position) -> Moment | None:
+        found = self.before(boundary)
+        return found if found is not None and found.boundary == boundary else None
+
+    def earlier(self, moment: Moment, span: float, lowest: Position) -> Moment:
+        """One that is at least `span` seconds older, or at or before `lowest`, or the last one for
+        which that is not known."""
+        index = bisect_left(self._moments, moment.boundary, key=_boundary)
+        while (
+            index
+            and not self._moments[index].apart
+            and self._moments[index].age > moment.age - span
+            and self._moments[index].boundary > lowest
+        ):
+            index -= 1
+        return self._moments[index]
+
+    def dense(self, boundary: Position, seconds: float) -> bool:
+        """Whether from the moment before to the one behind it is no longer."""
         index = bisect_right(self._moments, boundary, key=_boundary)
-        return self._moments[index] if index < len(self._moments) else None
+        if not 0 < index < len(self._moments) or self._moments[index].apart:
+            return False
+        return self._moments[index].age - self._moments[index - 1].age <= seconds
 
     def add(self, moment: Moment, cursor: float) -> None:
         """And drop those that lie densest, for how far from age `cursor` they are."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from vlockstep.debug.mark import Mark
 from vlockstep.debug.pages import different
-from vlockstep.debug.player import MOST_TEXT, Player
+from vlockstep.debug.player import INTERVAL, MOST_TEXT, Player
 from vlockstep.debug.recording import Recording
 from vlockstep.debug.ring import Moment
 from vlockstep.debug.stops import Access, Stop, Watchpoint, Why
@@ -21,8 +21,8 @@ from vlockstep.machine.position import MAX_COUNT, Position
 from vlockstep.machine.registers import Registers
 from vlockstep.replay.entry import Kind
 
-_NEAR = 0.25
-"""Seconds of execution that are searched backwards in one piece."""
+_NEAR = 0.5
+"""Seconds of execution that are searched backwards in one piece, at most."""
 
 _MOST_ENDS = 4096
 _NEWLINE = ord("\n")
@@ -268,13 +268,14 @@ class Timeline:
         stops, player = list(stops), self._player
         lowest = until or Mark.at(self._player.begin)
         found = self._last_hit(stops, lowest, self._steps)
-        upper = player.now
+        upper, span = player.now, 0.0
+        far = 0.0 if any(isinstance(stop, Watchpoint) for stop in stops) else _NEAR
         while found is None and upper.boundary > lowest.boundary and stops:
-            lower = player.retreat(upper.boundary)
+            lower = player.retreat(upper.boundary, span, lowest.boundary)
             if lower is None:
                 break
             player.focus = upper.age
-            if upper.age - lower.age > _NEAR:  # moments are made on the way
+            if upper.age - lower.age > _NEAR + span:  # moments are made on the way
                 player.run(upper.boundary, interruptible=True)
                 lower = player.retreat(upper.boundary) or lower
             found = self._search(stops, lowest, lower, upper)
@@ -283,7 +284,7 @@ class Timeline:
                 player.go(upper.boundary)
                 self._steps = 0
                 return Run(Why.INTERRUPTED)
-            upper = lower
+            upper, span = lower, min(2 * span + INTERVAL, far)
         if found is not None:
             self._steps = found[0]
             if self._steps < 0:  # before the interrupt
