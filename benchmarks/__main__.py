@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import (
+    backwards,
     balance,
     dirty,
     events,
@@ -52,6 +53,7 @@ _WEB = ("ab", "ip")
 BENCHMARKS = {
     "sort": Benchmark(sort.measure, 3),
     "replay": Benchmark(replay.measure, 5),
+    "backwards": Benchmark(backwards.measure, 2),
     "exits": Benchmark(exits.measure, 5),
     "exit-rate": Benchmark(events.rate, 3),
     "log-size": Benchmark(events.size, 1),

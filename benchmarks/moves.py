@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks import qemu
 from benchmarks.link import limited
+from benchmarks.qemu import Monitor
 from benchmarks.streams import Stream, Watched, watched
 from vlockstep.errors import HostError
 from vlockstep.supervise.client import GuestClient
@@ -113,7 +114,7 @@ def by_qemu(directory: Path, kernel: Path, load: Load, downtime: int) -> dict[st
         watched(*target) as destination,
     ):
         _settle(source.console)
-        with limited(port, load.limit) as reached, closing(_Monitor(here / "here")) as commands:
+        with limited(port, load.limit) as reached, closing(Monitor(here / "here")) as commands:
             before = len(source.console.lines)
             limits = {"max-bandwidth": 1 << 40, "downtime-limit": downtime}
             commands.ask("migrate-set-parameters", **limits)
@@ -206,39 +207,3 @@ def _gaps(here: Stream, there: Stream, before: int) -> dict[str, float]:
         "gap, on the console": (there.lines[0][0] - here.lines[-1][0]) * 1e3,
         "gap, by the guest's clock": longest / 1e3,
     }
-
-
-class _Monitor:
-    """QEMU's, which speaks QMP."""
-
-    def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(str(path))
-        self._lines = self._socket.makefile()
-        self._lines.readline()
-        self.ask("qmp_capabilities")
-
-    def ask(self, name: str, **arguments: object) -> dict[str, Any]:
-        self._socket.sendall(json.dumps({"execute": name, "arguments": arguments}).encode())
-        while True:
-            said = json.loads(self._lines.readline())
-            if "error" in said:
-                raise RuntimeError(f"QEMU: {said['error']}")
-            if "return" in said:
-                found: dict[str, Any] = said["return"]
-                return found
-
-    def migrated(self, patience: float) -> dict[str, Any]:
-        """What it tells of its migration when that has ended, or is given up."""
-        deadline = time.monotonic() + patience
-        while True:
-            state = self.ask("query-migrate")
-            if state["status"] not in ("setup", "active", "device", "none"):
-                return state
-            if time.monotonic() > deadline:
-                return state
-            time.sleep(0.005)
-
-    def close(self) -> None:
-        self._lines.close()
-        self._socket.close()

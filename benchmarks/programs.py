@@ -11,6 +11,7 @@ QEMU = "qemu-system-x86_64"
 _GUESTS = Path(__file__).parents[1] / "guests"
 _PACKAGES = {
     QEMU: "qemu-system-x86",
+    "qemu-img": "qemu-utils",
     "gcc": "gcc",
     "make": "make",
     "redis-benchmark": "redis-tools",

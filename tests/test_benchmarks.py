@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from benchmarks import figure, lag, programs, qemu, sort
+from benchmarks import backwards, figure, lag, programs, qemu, sort
 from benchmarks.contest import Claim, Contestant, Figures, Report, interleave, percentile, ratio
 from benchmarks.events import bytes_per_entry
 from benchmarks.growth import PER_ENTRY, PER_SECOND, Sample, side_by_side
@@ -127,6 +129,29 @@ def test_qemu_prints_what_vlockstep_prints(tmp_path: Path) -> None:
     for mode in ("", "record", "replay"):
         command = qemu.command(kernel, " ".join(ARGUMENTS), mode, tmp_path / "sort.rr")
         assert text_of(command, qemu.HALTED) == expected
+
+
+@pytest.mark.external("qemu-system-x86_64", "gcc", "make")
+def test_qemu_has_a_timer_for_preempt(tmp_path: Path) -> None:
+    command = qemu.command(qemu.build(tmp_path, "preempt"), "--work=100000")
+    command += ["-icount", "shift=0"]  # by which 100000 turns take 5 ms on any host
+    switches = int(text_of(command, qemu.HALTED).rpartition("switches=")[2])
+    assert 2 <= switches <= 100
+
+
+def test_backwards_is_asked_by_the_protocol_of_gdb() -> None:
+    here, there = socket.socketpair()
+    with closing(here), closing(there):
+        client = backwards.Client(here)
+        there.sendall(b"+$T05thread:1;#d7")
+        assert client.go(b"bs") >= 0
+        there.sendall(b"+$T05replaylog:begin;#02")
+        with pytest.raises(RuntimeError, match="ended otherwise"):
+            client.go(b"bc")
+        there.shutdown(socket.SHUT_WR)
+        with pytest.raises(backwards.Unanswered):
+            client.ask(b"bs")
+        assert there.recv(100).startswith(b"$bs#d5+$bc#c5+")
 
 
 @pytest.mark.external("gcc", "make")
