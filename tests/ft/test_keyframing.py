@@ -72,7 +72,7 @@ class Following:
 
     def keyframes(self) -> list[Keyframe]:
         with closing(LogReader(self.path)) as log:
-            return [keyframe for keyframe, _ in log.keyframes()]
+            return [keyframe for _, keyframe in log.keyframes()]
 
     def entries(self) -> int:
         with closing(LogReader(self.path)) as log:

@@ -38,7 +38,7 @@ def told(*arguments: object) -> dict[str, Any]:
 def keyframes(log: Path) -> list[int]:
     """Before which entries there are some."""
     with closing(LogReader(log)) as reader:
-        return [keyframe.sequence for keyframe, _ in reader.keyframes()]
+        return [keyframe.sequence for _, keyframe in reader.keyframes()]
 
 
 def wait_keyframes(pair: Pair, side: Side, count: int) -> None:

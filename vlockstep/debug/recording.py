@@ -18,7 +18,7 @@ from vlockstep.machine.state import MachineState, Where
 from vlockstep.machine.world import ABORT_STATUS, NoAnswer
 from vlockstep.replay.entry import End, Entry, Kind
 from vlockstep.replay.keyframe import Keyframe
-from vlockstep.replay.keyframes import apply
+from vlockstep.replay.keyframes import fill_from
 from vlockstep.replay.logfile import LogReader
 from vlockstep.replay.recorded import find_image, warn_if_unlike
 
@@ -38,7 +38,8 @@ class _Key:
     first boundary on that is not before `exact`."""
 
     keyframe: Keyframe
-    offset: int
+    place: int
+    """Which of all keyframes it is."""
     exact: Position
 
 
@@ -61,6 +62,10 @@ class Recording:
                 )
             self._batches: list[_Batch] = []
             self._keys: list[_Key] = []
+            self._places: list[int] = []
+            """The offsets of all keyframes, those of another Unicorn included."""
+            self._wholes = [0]
+            """Which of them do not need those before."""
             for offset, found in log.places():
                 if isinstance(found, Keyframe):
                     self._note(found, offset)
@@ -129,13 +134,17 @@ class Recording:
         return self._entries(index)[sequence - self._batches[index].first :]
 
     def _note(self, keyframe: Keyframe, offset: int) -> None:
+        place = len(self._places)
+        self._places.append(offset)
+        if keyframe.whole:
+            self._wholes.append(place)
         try:
             state = MachineState.unpack(keyframe.machine)
         except StateError:
             return
         counted = state.where is Where.BOUNDARY and state.timed
         exact = keyframe.position if counted else Position(keyframe.position.exits + 1, 0)
-        self._keys.append(_Key(replace(keyframe, memory=(), machine=b""), offset, exact))
+        self._keys.append(_Key(replace(keyframe, memory=(), machine=b""), place, exact))
 
     def nearest(self, boundary: Position, strictly: bool = False) -> int | None:
         """Which keyframe is the last from which a boundary, or what is behind it, can be found."""
@@ -149,23 +158,13 @@ class Recording:
 
     def begin(self, index: int, machine: Machine) -> Keyframe:
         """Let the machine begin at that keyframe."""
-        chosen = self._keys[index]
+        place = self._keys[index].place
+        first = self._wholes[bisect_right(self._wholes, place) - 1]
         machine.memory.clear()
         machine.engine.forget_code()
-        state = None
-        with closing(LogReader(self.path)) as log:
-            for keyframe, _ in log.keyframes():
-                try:
-                    apply(keyframe, machine.memory)
-                except StateError:
-                    continue
-                if keyframe.sequence == chosen.keyframe.sequence:
-                    state = MachineState.unpack(keyframe.machine)
-                    break
-        if state is None:
-            raise LogError(f"{self.path} has changed while it was read")
-        machine.rewind(state)
-        return chosen.keyframe
+        keyframe = fill_from(self._reader, self._places[first : place + 1], machine.memory)
+        machine.rewind(MachineState.unpack(keyframe.machine))
+        return keyframe
 
 
 class Entries:

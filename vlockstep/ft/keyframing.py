@@ -25,7 +25,7 @@ from vlockstep.protocol.actions import NEVER
 from vlockstep.replay.entry import Entry
 from vlockstep.replay.frames import MAX_CONTENT
 from vlockstep.replay.keyframe import Keyframe
-from vlockstep.replay.keyframes import memory_of
+from vlockstep.replay.keyframes import Wholes, memory_of
 from vlockstep.replay.recorder import Cadence
 
 _T = TypeVar("_T")
@@ -167,6 +167,7 @@ class Keyframing:
             machine = self._guest.machine
             expect_room(machine.memory.used, what="a copy of the guest's RAM")
             copy = self._copy = RamCopy(machine)
+            self._wholes = Wholes()
         copy.approach()
         held: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._log.hold(held.put)
@@ -175,12 +176,14 @@ class Keyframing:
         if keyframe is None:
             self._log.release()
             return False
-        memory = memory_of(copy.changed, lambda start, end: copy.memory.peek(start, end - start))
+        ram = copy.memory
+        ranges = [*ram.extents()] if self._wholes.due else copy.changed
+        memory = memory_of(ranges, lambda start, end: ram.peek(start, end - start))
         size = sum(map(len, memory)) + _OVERHEAD
         if size > MAX_CONTENT:
             raise HostError(f"one of {size // MIB} MiB is too large for a log")
         placed: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._log.place(replace(keyframe, memory=memory), placed.put)
+        self._log.place(self._wholes.note(replace(keyframe, memory=memory)), placed.put)
         if not _get(placed):
             self._log.release()
             return False

@@ -21,7 +21,8 @@ class Keyframe:
     A Recorder that goes on from `cadence` makes the entries that follow.
 
     `registers` is their digest. RAM is what it was at the keyframe before, or zeros, with `memory`
-    (groups of `pieces`) written to it; or that of `machine` if there is any.
+    (groups of `pieces`) written to it; or that of `machine` if there is any. If it is `whole`, what
+    RAM was does not matter.
     """
 
     sequence: int
@@ -32,6 +33,7 @@ class Keyframe:
     cadence: Cadence
     registers: bytes = b""
     memory: tuple[bytes, ...] = ()
+    whole: bool = False
 
     @property
     def size(self) -> int:
@@ -39,7 +41,7 @@ class Keyframe:
         return len(self.machine) + sum(map(len, self.memory))
 
     def pack(self) -> bytes:
-        later = ("registers", "memory")
+        later = ("registers", "memory", "whole")
         fields = {n: value for n, value in vars(self).items() if value or n not in later}
         packed: bytes = msgpack.packb({"kind": KIND, **fields})
         return packed
@@ -58,8 +60,11 @@ class Keyframe:
             registers, memory = fields.get("registers", b""), tuple(fields.get("memory", ()))
             if {type(each) for each in (registers, *memory)} != {bytes}:
                 raise ValueError("registers or memory that are none")
-            clock = cycles, walltime
-            return cls(sequence, position, machine, clock, console, cadence, registers, memory)
+            whole = fields.get("whole", False)
+            if type(whole) is not bool:
+                raise ValueError("whole or not, but neither")
+            state = machine, (cycles, walltime), console, cadence, registers, memory, whole
+            return cls(sequence, position, *state)
         except (ValueError, TypeError, KeyError) as error:
             raise LogError(f"malformed keyframe ({error!r})") from error
 

@@ -29,6 +29,8 @@ from vlockstep.replay.recorder import Cadence, Recorder
 from vlockstep.replay.replayer import Divergence
 from vlockstep.replay.script import Goal, Script
 
+_FEW = 1 << 20
+"""Bytes of keyframes that are read in no time."""
 _INTERRUPT, _END = int(Kind.INTERRUPT), int(Kind.END)
 
 
@@ -48,6 +50,7 @@ class KeyframeMaker:
         self._world = world
         self._recorder = recorder
         self._pages = machine.track()
+        self._wholes = Wholes()
 
     def before(self, entry: Entry, sequence: int) -> Keyframe | None:
         """That before an entry that is being made, with this sequence number; None where there can
@@ -60,7 +63,35 @@ class KeyframeMaker:
         )
         if found is None:
             return None
-        return replace(found, memory=memory_of(self._pages.scan(), self._pages.read))
+        ranges = self._pages.scan()
+        if self._wholes.due:
+            ram = self._machine.memory
+            memory = memory_of(ram.extents(), lambda start, end: ram.peek(start, end - start))
+        else:
+            memory = memory_of(ranges, self._pages.read)
+        return self._wholes.note(replace(found, memory=memory))
+
+
+class Wholes:
+    """Which keyframes are to be whole: the first one, and one after others that take twice as many
+    bytes. So a log grows by half at most, and who begins at a keyframe has not to read more than
+    three times what a whole one takes."""
+
+    def __init__(self) -> None:
+        self._whole = self._others = 0
+        """Bytes of the last one that is whole, and of those behind it."""
+
+    @property
+    def due(self) -> bool:
+        return not self._whole or self._others >= max(2 * self._whole, _FEW)
+
+    def note(self, keyframe: Keyframe) -> Keyframe:
+        """What has been made, as it is to be kept: whole, if that was `due`."""
+        if not self.due:
+            self._others += keyframe.size
+            return keyframe
+        self._whole, self._others = keyframe.size, 0
+        return replace(keyframe, whole=True)
 
 
 def state_before(
@@ -107,21 +138,34 @@ def begin_near(path: Path, machine: Machine, goal: Goal) -> tuple[Keyframe, int]
     """Let a machine that has not run begin at the last keyframe in the log that lies before `goal`;
     and where in the file its entries begin. None if there is none that can be restored here."""
     chosen: tuple[Keyframe, int] | None = None
-    with closing(LogReader(path)) as log, suppress(LogError, StateError):  # met again, if at all
-        for keyframe, offset in log.keyframes():
-            if not _lies_before(keyframe, goal):
-                break
-            chosen = keyframe, offset
-    if chosen is None:
-        return None
-    machine.memory.clear()
+    places: list[int] = []
     with closing(LogReader(path)) as log:
-        for keyframe, offset in log.keyframes():
-            apply(keyframe, machine.memory)
-            if offset == chosen[1]:
-                break
+        with suppress(LogError, StateError):  # met again, if at all
+            for place, keyframe in log.keyframes():
+                if not _lies_before(keyframe, goal):
+                    break
+                if keyframe.whole:
+                    places.clear()
+                places.append(place)
+                chosen = keyframe, log.offset
+        if chosen is None:
+            return None
+        machine.memory.clear()
+        fill_from(log, places, machine.memory)
     machine.load(MachineState.unpack(chosen[0].machine))
     return chosen
+
+
+def fill_from(log: LogReader, places: Iterable[int], memory: Memory) -> Keyframe:
+    """Make `memory`, which is all zeros, what it was at the last one of the keyframes at these
+    places, of which the first is whole; and return that."""
+    found = None
+    for place in places:
+        found = log.keyframe_at(place)
+        with suppress(StateError):  # another Unicorn's
+            apply(found, memory)
+    assert found is not None
+    return found
 
 
 def _lies_before(keyframe: Keyframe, goal: Goal) -> bool:

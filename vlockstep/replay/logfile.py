@@ -288,13 +288,31 @@ class LogReader:
             else:
                 yield from found[1]
 
-    def keyframes(self) -> Iterator[tuple[Keyframe, int]]:
-        """The keyframes alone, each with the offset behind it. Entries are not looked into."""
-        while (content := self._frames.next()) is not None:
+    def keyframes(self) -> Iterator[tuple[int, Keyframe]]:
+        """The keyframes alone, each with its offset. Entries are not looked into."""
+        while True:
+            offset = self._frames.offset
+            content = self._frames.next()
+            if content is None:
+                return
             if self.version > 1 and _is_map(content):
                 found = self._decode(content)
                 if isinstance(found, Keyframe):
-                    yield found, self._frames.offset
+                    yield offset, found
+
+    def keyframe_at(self, offset: int) -> Keyframe:
+        """Raises `LogError` if there is none."""
+        self._frames.seek(offset)
+        for place, found in self.keyframes():
+            if place == offset:
+                return found
+            break
+        raise LogError(f"{self.path} has changed while it was read")
+
+    @property
+    def offset(self) -> int:
+        """Of what is read next."""
+        return self._frames.offset
 
     def places(self) -> Iterator[tuple[int, tuple[int, int] | Keyframe]]:
         """The offset of each batch, with number and exits of its first entry, and of each keyframe,
