@@ -116,12 +116,14 @@ def cost(directory: Path, rounds: int) -> Report:
 
     def alone() -> float:
         with lone("kv") as guest:
-            return _cpu([guest.pid])[0]
+            return request_cpu([guest.pid])[0]
 
     def together() -> dict[str, float]:
         with server_pair(directory, "kv") as pair:
             replicas = pair.process("primary"), pair.process("secondary")
-            found = dict(zip(SIDES, _cpu([replica.pid for replica in replicas]), strict=True))
+            found = dict(
+                zip(SIDES, request_cpu([replica.pid for replica in replicas]), strict=True)
+            )
             check_protected(pair)
             return found
 
@@ -145,7 +147,7 @@ def cost(directory: Path, rounds: int) -> Report:
     return Report("kv: CPU for a request (redis-benchmark -P 16 -c 50)", "µs", figures, claims)
 
 
-def _cpu(pids: list[int]) -> list[float]:
+def request_cpu(pids: list[int]) -> list[float]:
     """What each process uses for a request, in microseconds."""
     _benchmark(_PIPELINED)  # so that all of it is translated
     before = [Usage.of(pid).cpu_seconds for pid in pids]
@@ -231,12 +233,14 @@ def _alone(figure: Figure, arguments: list[str]) -> float:
 
 
 @contextmanager
-def lone(name: str) -> Iterator[subprocess.Popen[bytes]]:
-    """An unprotected server, reached at `GUEST`, for as long as this thread is in a namespace."""
+def lone(name: str, *how: str) -> Iterator[subprocess.Popen[bytes]]:
+    """An unprotected server, reached at `GUEST`, for as long as this thread is in a namespace. It
+    is run, or that command and its options are `how`."""
     with namespace():
         add_tap("tap0")
-        command = [sys.executable, "-m", "vlockstep", "run", name, "--net", "net=tap:tap0", "--"]
-        guest = subprocess.Popen([*command, f"--ipv4={GUEST}/24"], stdout=subprocess.PIPE)
+        words = [*(how or ["run"]), name, "--net", "net=tap:tap0", "--", f"--ipv4={GUEST}/24"]
+        command = [sys.executable, "-m", "vlockstep", *words]
+        guest = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         try:
             assert guest.stdout is not None
             guest.stdout.readline()  # it says that it serves
