@@ -22,11 +22,13 @@ from recordings import (
 )
 from support import config_for, disk_config, needs_kvm, sample
 
+from vlockstep.debug import player, timeline
 from vlockstep.debug.mark import Mark
 from vlockstep.debug.stops import Access, Breakpoint, Stop, Watchpoint, Why
 from vlockstep.debug.timeline import Timeline, open_recording
 from vlockstep.errors import UsageError, VlockstepWarning
 from vlockstep.machine.position import Position
+from vlockstep.replay import keyframes
 from vlockstep.replay.logfile import LogReader, LogWriter
 
 GUESTS = {
@@ -142,6 +144,18 @@ def test_random_walks_of_any_seed_agree_with_a_straight_replay(place: Place, any
     walk(place, random.Random(any_seed), 10 * WALK)
 
 
+def test_a_random_walk_with_many_moments_agrees_too(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that more than one interval is searched backwards in one piece."""
+    for module in (player, timeline):
+        monkeypatch.setattr(module, "INTERVAL", 0.001)
+    with open_recording(place.timeline.recording.path) as dense:
+        there = Place(dense, place.straight)
+        there.seek(there.end)
+        walk(there, random.Random(2), WALK // 2)
+
+
 def test_each_instruction_has_its_mark_forwards_and_backwards(place: Place) -> None:
     """Through the first and the last ones."""
     place.seek(0)
@@ -203,8 +217,13 @@ def test_a_recording_with_local_disks_is_refused(tmp_path: Path) -> None:
         open_recording(path)
 
 
-def test_a_place_found_by_keyframes_is_the_same(tmp_path: Path) -> None:
-    """In RAM, too. The log without them is the same, entry by entry."""
+@pytest.mark.parametrize("few", [1 << 20, 0])
+def test_a_place_found_by_keyframes_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """In RAM, too, whether one keyframe or several of them are whole. The log without them is the
+    same, entry by entry."""
+    monkeypatch.setattr(keyframes, "_FEW", few)
     path, plain = tmp_path / "keyframes.vlog", tmp_path / "plain.vlog"
     write_recording_with_keyframes(path, "preempt", "--work=60000", "--tsc=1")
     with closing(LogReader(path)) as log, LogWriter(plain, log.config, basis=log.basis) as copy:
@@ -224,6 +243,13 @@ def test_a_place_found_by_keyframes_is_the_same(tmp_path: Path) -> None:
         quick.to_end()
         slow.to_end()
         assert quick.mark == slow.mark and quick.registers() == slow.registers()
+        symbols = {name: address for address, name in quick.image.symbols}
+        for stop in [Breakpoint(symbols["tick"])] * 3 + [Breakpoint(symbols["trap_handle"])]:
+            assert quick.run_back([stop]) == slow.run_back([stop])
+            assert quick.mark == slow.mark and quick.registers() == slow.registers()
+    with closing(LogReader(path)) as log:
+        whole = [keyframe.whole for _, keyframe in log.keyframes()]
+    assert whole[0] and (1 < sum(whole) < len(whole) if few == 0 else sum(whole) == 1)
 
 
 @needs_kvm

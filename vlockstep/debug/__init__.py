@@ -9,7 +9,8 @@ watches     Watches: stops, watched for while a machine runs
 ticker      Ticker: something that is done from time to time
 player      Player: the guest, replayed from boundary to boundary
 walker      Walker: through one block, in an overlay of RAM
-timeline    Timeline, open_recording: all of that
+view        View: the guest at a mark, to look at
+timeline    Timeline, open_recording: all of that, to go in
 places      parse_place: how people name a place
 difference  part, parting: where two recordings part
 diverged    Report, parse_report, examine: what a replica reported that diverged

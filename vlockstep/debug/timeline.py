@@ -8,24 +8,19 @@ from typing import NamedTuple
 
 from vlockstep.debug.mark import Mark
 from vlockstep.debug.pages import different
-from vlockstep.debug.player import INTERVAL, MOST_TEXT, Player
+from vlockstep.debug.player import INTERVAL
 from vlockstep.debug.recording import Recording
 from vlockstep.debug.ring import Moment
 from vlockstep.debug.stops import Access, Stop, Watchpoint, Why
-from vlockstep.debug.walker import Walk, Walker
+from vlockstep.debug.view import View, translated
 from vlockstep.errors import UsageError
 from vlockstep.machine import paging
 from vlockstep.machine.image import Image
-from vlockstep.machine.memory import Memory
 from vlockstep.machine.position import MAX_COUNT, Position
-from vlockstep.machine.registers import Registers
 from vlockstep.replay.entry import Kind
 
 _NEAR = 0.5
 """Seconds of execution that are searched backwards in one piece, at most."""
-
-_MOST_ENDS = 4096
-_NEWLINE = ord("\n")
 
 
 class Run(NamedTuple):
@@ -35,151 +30,13 @@ class Run(NamedTuple):
     stop: Stop | None = None
 
 
-class Timeline:
+class Timeline(View):
     """Of one recording; at its `mark`, at first the beginning, one looks at registers and memory.
 
     A mark is before an instruction. History has an end: its last mark is before the instruction
     behind which nothing was recorded, such as the HLT, the OUT of the halt, or the one at fault.
     Only for one thread, but for `interrupt`.
     """
-
-    def __init__(self, recording: Recording, most_text: int = MOST_TEXT) -> None:
-        self.recording = recording
-        self._player = Player(recording, most_text)
-        self._walker = Walker(recording, self._player.machine.memory)
-        self._steps = 0
-        self._at: tuple[Moment, int] | None = None
-        """Where the walker is."""
-        self._ends: dict[Position, int | None] = {}
-        """Where the block behind a torn one begins, by the boundary of that."""
-        self._walked = Walk()
-        """The last one; if the walker is somewhere, up to there."""
-
-    def close(self) -> None:
-        self._walker.close()
-        self._player.close()
-        self.recording.close()
-
-    def __enter__(self) -> Timeline:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    # Looking
-
-    @property
-    def mark(self) -> Mark:
-        self._look()
-        return self._walked.mark(self._steps)
-
-    @property
-    def image(self) -> Image:
-        return self.recording.image
-
-    @property
-    def ending(self) -> str:
-        """How the recording ends; "" while that is not known."""
-        return self._player.ending
-
-    def registers(self) -> Registers:
-        self._look()
-        return self._walker.registers()
-
-    def read(self, address: int, length: int) -> bytes:
-        """Of virtual memory; fewer bytes where the mapping ends."""
-        self._look()
-        return self._walker.machine.read_virtual(address, length)
-
-    @property
-    def exits(self) -> int:
-        """Exits that are complete."""
-        self._look()
-        return self._walker.machine.exits
-
-    @property
-    def sequence(self) -> int:
-        """The number of the entry that is made next."""
-        self._look()
-        return self._walker.sequence
-
-    def physical(self, address: int) -> int | None:
-        """None if it is not mapped."""
-        self._look()
-        machine = self._walker.machine
-        try:
-            return paging.translate(machine.memory, machine.engine["cr3"], address)
-        except paging.PageFault:
-            return None
-
-    @property
-    def memory(self) -> Memory:
-        """The guest's RAM here. Only to look at; until one goes on."""
-        self._look()
-        return self._walker.machine.memory
-
-    def _look(self) -> None:
-        """Let the walker be at the mark."""
-        if self._at != (self._player.now, self._steps):
-            found = self._walk(self._steps)
-            assert not found.whole, "the guest has come elsewhere"
-
-    def _walk(self, until: int | None = None, stops: Iterable[Stop] = ()) -> Walk:
-        self._at = None
-        now = self._player.now
-        walk = self._walker.walk(now, until, stops, self._ends.get(now.boundary))
-        if walk.torn and now.boundary not in self._ends:
-            if len(self._ends) >= _MOST_ENDS:
-                self._ends.clear()
-            following = self._player.following()
-            self._ends[now.boundary] = None if following is None else following.rip
-            now = self._player.go(now.boundary)
-            walk = self._walker.walk(now, until, stops, self._ends[now.boundary])
-        self._walked = walk
-        if until is not None and not walk.whole:
-            self._at = self._player.now, until
-        return walk
-
-    def console(self) -> bytes:
-        """The text that was printed before the mark, as far as it is kept; see `text_ends`."""
-        before = self.mark
-        player, sequence = self._player, self.sequence
-        if not player.knows_text(sequence):
-            player.replay_text(self._player.now.boundary)
-            self._seek_mark(before)
-        ends = sequence if player.untold is None else min(sequence, player.untold)
-        return b"".join(player.text[at] for at in sorted(player.text) if at < ends)
-
-    @property
-    def text_ends(self) -> int | None:
-        """The entry from which on text is not kept, since there is more than one keeps;
-        None if there is none, as far as one knows."""
-        return self._player.untold
-
-    def line(self, number: int) -> int:
-        """The entry with which line `number` of the console text, from 1 on, begins. Raises
-        `UsageError` if there is none."""
-        player, before = self._player, self.mark
-        if not player.knows_text(self.recording.count):
-            player.replay_text(None)
-            self._seek_mark(before)
-        line, begins = 1, True
-        for at in sorted(player.text):
-            if player.untold is not None and at > player.untold:
-                break
-            for byte in player.text[at]:
-                if begins and line == number:
-                    return at
-                begins = byte == _NEWLINE
-                line += begins
-        if player.untold is not None:
-            raise UsageError(
-                f"line {number} is not in the console text before entry {player.untold}, and what "
-                "is printed from there on is too much to be looked through"
-            )
-        raise UsageError(f"the guest prints no line {number}")
-
-    # Going
 
     def interrupt(self) -> None:
         """Let a run, forwards or backwards, end soon, or the next one at once. From any thread."""
@@ -322,18 +179,11 @@ class Timeline:
             return True
         pages = set()
         for address in range(stop.address, stop.address + stop.length):
-            physical = self._resolve(address)
+            physical = translated(self._player.machine, address)
             if physical is None:
                 return True
             pages.add(physical // paging.PAGE * paging.PAGE)
         return any(at in pages for at, _ in different(lower.table, upper.table))
-
-    def _resolve(self, address: int) -> int | None:
-        machine = self._player.machine
-        try:
-            return paging.translate(machine.memory, machine.engine["cr3"], address)
-        except paging.PageFault:
-            return None
 
     def _first_hit(
         self, stops: list[Stop], start: Mark, until: Mark | None
@@ -368,17 +218,6 @@ class Timeline:
             self.step()
         return Run(Why.STOP, stop)
 
-    def _to_last_step(self) -> None:
-        self._steps = max(0, len(self._walk().steps) - 1)
-
-    def _seek_mark(self, mark: Mark) -> None:
-        self._expect(mark.boundary)
-        self._player.hold(mark.boundary)
-        step = self._walk().find(mark)
-        if step is None:
-            raise UsageError(f"{mark} does not exist in {self.recording.path}")
-        self._steps = step
-
     def _seek_position(self, position: Position) -> None:
         if not position.exits or position.blocks:
             try:
@@ -411,12 +250,6 @@ class Timeline:
             steps = self._walk().steps
             behind = (n for n, step in enumerate(steps) if step.exits > exits)
             self._steps = max(0, next(behind, len(steps)) - 1)
-
-    def _expect(self, place: Position) -> None:
-        if place < self._player.begin:
-            raise UsageError(
-                f"{place} is before {self._player.begin}, where {self.recording.path} begins"
-            )
 
     def _to_exit(self, number: int) -> None:
         """To the boundary of the block in which that exit is made, counted from 1."""
