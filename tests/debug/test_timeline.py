@@ -24,6 +24,7 @@ from support import config_for, disk_config, needs_kvm, sample
 
 from vlockstep.debug import player, timeline
 from vlockstep.debug.mark import Mark
+from vlockstep.debug.places import parse_place
 from vlockstep.debug.stops import Access, Breakpoint, Stop, Watchpoint, Why
 from vlockstep.debug.timeline import Timeline, open_recording
 from vlockstep.errors import UsageError, VlockstepWarning
@@ -240,6 +241,11 @@ def test_a_place_found_by_keyframes_is_the_same(
                 assert quick.step_back() == slow.step_back()
             assert quick.mark == slow.mark and quick.registers() == slow.registers()
             assert quick.memory.digest() == slow.memory.digest()
+        for microseconds in (0, 50, 200):
+            place = parse_place(f"time:0.{microseconds:06}")
+            place(quick)
+            place(slow)
+            assert quick.mark == slow.mark
         quick.to_end()
         slow.to_end()
         assert quick.mark == slow.mark and quick.registers() == slow.registers()

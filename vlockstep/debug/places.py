@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from vlockstep.debug.mark import Mark
+from vlockstep.debug.recording import Recording
 from vlockstep.debug.timeline import Timeline
 from vlockstep.errors import UsageError
 from vlockstep.machine.position import Position, shown
@@ -15,6 +16,7 @@ from vlockstep.replay.script import parse_goal
 _SECONDS = re.compile(r"time:([0-9]{1,10}(?:\.[0-9]{1,9})?)")
 _LINE = re.compile(r"console:([0-9]{1,9})")
 _BILLION = 1_000_000_000
+_CLOCKS = (int(Kind.CYCLES), int(Kind.WALLTIME))
 
 Move = Callable[[Timeline], object]
 """Raises `UsageError` if there is no such place."""
@@ -45,18 +47,33 @@ def parse_place(text: str) -> Move:
 
 
 def _to_time(timeline: Timeline, moment: int) -> None:
-    """Both of a guest's clocks go on together: which it reads first is where it begins."""
+    """Both of a guest's clocks go on together, and neither goes back: which it reads first is where
+    it begins, and what that shows at a keyframe tells whether the moment comes later."""
     recording = timeline.recording
-    begins: dict[int, int] = {}
+    first = next(_readings(recording, recording.first, recording.count), None)
+    begins = {} if first is None else {first[1]: first[2]}
     sequence = recording.first
-    while entries := recording.run(sequence):
-        for kind, _, _, value, _ in entries:
-            if (
-                kind in (Kind.CYCLES, Kind.WALLTIME)
-                and isinstance(value, int)
-                and value - begins.setdefault(kind, value) >= moment
-            ):
-                timeline.seek(sequence)
-                return
-            sequence += 1
+    for keyframe in recording.keyframes:
+        if first is None or first[0] >= keyframe.sequence:
+            continue
+        if keyframe.clock[_CLOCKS.index(first[1])] - first[2] >= moment:
+            break
+        sequence = keyframe.sequence
+    for _, kind, value in _readings(recording, recording.first, sequence):
+        begins.setdefault(kind, value)
+        if len(begins) == len(_CLOCKS):
+            break
+    for at, kind, value in _readings(recording, sequence, recording.count):
+        if value - begins.setdefault(kind, value) >= moment:
+            timeline.seek(at)
+            return
     raise UsageError(f"the guest's clock never shows {moment / _BILLION} s in {recording.path}")
+
+
+def _readings(recording: Recording, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Of clocks, by entries from `start` up to `end`: number, kind and value of each."""
+    while start < end and (entries := recording.run(start)):
+        for kind, _, _, value, _ in entries[: end - start]:
+            if kind in _CLOCKS and isinstance(value, int):
+                yield start, kind, value
+            start += 1

@@ -146,6 +146,11 @@ class Recording:
         exact = keyframe.position if counted else Position(keyframe.position.exits + 1, 0)
         self._keys.append(_Key(replace(keyframe, memory=(), machine=b""), place, exact))
 
+    @property
+    def keyframes(self) -> list[Keyframe]:
+        """Those that can be begun from, without RAM."""
+        return [key.keyframe for key in self._keys]
+
     def nearest(self, boundary: Position, strictly: bool = False) -> int | None:
         """Which keyframe is the last from which a boundary, or what is behind it, can be found."""
         find = bisect_left if strictly else bisect_right
