@@ -41,7 +41,7 @@ from vlockstep.machine import engines
 
 class Benchmark(NamedTuple):
     """`measure` takes a directory of its own, which is deleted afterwards, and the number of
-    rounds; `rounds` are as many as it takes to see a few percent, and all within twenty minutes."""
+    rounds; `rounds` are as many as it takes to see a few percent, and all within half an hour."""
 
     measure: Callable[[Path, int], Report]
     rounds: int

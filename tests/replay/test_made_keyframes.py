@@ -30,7 +30,7 @@ from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
 from vlockstep.machine.state import MachineState
 from vlockstep.machine.world import Outcome, Stop
-from vlockstep.replay import pieces
+from vlockstep.replay import keyframes, pieces
 from vlockstep.replay.entry import Entry, Kind
 from vlockstep.replay.keyframe import Keyframe
 from vlockstep.replay.keyframes import KeyframeMaker, Passing, begin_near
@@ -143,6 +143,7 @@ def test_one_that_differs_is_a_divergence_that_names_it(tmp_path: Path, name: st
     for other, what in (
         (replace(one, registers=b"x" * len(one.registers)), "other registers"),
         (replace(one, memory=(*pieces.pack([(5 * MIB, b"x")]),)), "memory from 0x"),
+        (replace(one, whole=True), "memory from 0x"),
         (state_with(one, timer=(1, 2)), "other timer"),
         (state_with(one, unreached=99), "other unreached"),
     ):
@@ -162,6 +163,37 @@ def test_one_that_is_none_is_refused(tmp_path: Path) -> None:
         rewrite(path, one, other)
         with pytest.raises(LogError, match=rf"malformed keyframe before entry {one.sequence}"):
             replay(path, "clock")
+
+
+def test_one_that_is_whole_or_not_is_refused_if_it_is_neither(tmp_path: Path) -> None:
+    path = tmp_path / "a.vlog"
+    one = record(path, "clock")[1]
+    rewrite(path, one, replace(one, whole=2))  # type: ignore[arg-type]
+    with pytest.raises(LogError, match="malformed keyframe"):
+        replay(path, "clock")
+
+
+def test_some_are_whole(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as are worth it: a replay passes them, and begins at each."""
+    monkeypatch.setattr(keyframes, "_FEW", 0)
+    path = tmp_path / "a.vlog"
+    made = record(path, name)
+    whole = [keyframe for keyframe in made if keyframe.whole]
+    assert made[0].whole and 1 < len(whole) < len(made) / 2
+    assert sum(each.size for each in whole) < sum(each.size for each in made) / 2
+    outcome, passed = replay(path, name)
+    assert isinstance(outcome, Outcome) and passed == len(made)
+    image, config = config_of(name)
+    for one in (whole[1], made[made.index(whole[1]) + 1]):
+        with closing(Machine(image, config)) as machine, closing(Machine(image, config)) as other:
+            begun = begin_near(path, machine, one.sequence)
+            assert begun is not None and begun[0] == one
+            with closing(LogReader(path)) as log:
+                for _, keyframe in log.keyframes():
+                    keyframes.apply(keyframe, other.memory)
+                    if keyframe == one:
+                        break
+            assert machine.memory.digest() == other.memory.digest()
 
 
 def test_one_of_another_unicorn_is_not_begun_from(tmp_path: Path) -> None:

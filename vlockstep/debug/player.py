@@ -300,7 +300,7 @@ class Player:
 
     def _keep(self) -> Moment:
         known = self.ring.at(self.machine.position)
-        if known is not None:
+        if known is not None and known.block[0] == known.rip:
             self.pages.know(known.table)
             self._age = known.age
             return known

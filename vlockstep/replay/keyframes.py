@@ -179,6 +179,8 @@ def _lies_before(keyframe: Keyframe, goal: Goal) -> bool:
 def apply(keyframe: Keyframe, memory: Memory) -> None:
     """Make `memory`, which is as it was at the keyframe before, what it was at this one. Raises
     `StateError` if no state can be restored here from it, say since it is another Unicorn's."""
+    if keyframe.whole:
+        memory.clear()
     fill(keyframe, memory)
     whole = MachineState.unpack(keyframe.machine).memory
     if whole:
