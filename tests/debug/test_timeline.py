@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from bundled_guests import record
 from recordings import (
     LOOKED_AT,
     WATCHED,
@@ -140,6 +141,17 @@ def test_a_random_walk_agrees_with_a_straight_replay(place: Place) -> None:
 @pytest.mark.long
 def test_random_walks_of_any_seed_agree_with_a_straight_replay(place: Place, any_seed: int) -> None:
     walk(place, random.Random(any_seed), 10 * WALK)
+
+
+@pytest.mark.parametrize("guest", ["tally", "ledger"])
+def test_a_walk_of_a_guest_with_nic_or_disk_agrees_with_a_straight_replay(
+    guest: str, tmp_path: Path
+) -> None:
+    path = record(tmp_path / "guest.vlog", guest, sample(guest))
+    with open_recording(path) as timeline:
+        timeline.to_end()
+        place = Place(timeline, straight(path, timeline.registers().rsp - 8))
+        walk(place, random.Random(1), WALK)
 
 
 def test_each_instruction_has_its_mark_forwards_and_backwards(place: Place) -> None:
