@@ -21,6 +21,7 @@ _OPTIONS: dict[Key, str] = {
     ("console",): "--console PATH",
     ("log",): "--log FILE",
     ("keyframes",): "--keyframes SECONDS, --log FILE",
+    ("on_error",): "--on-error record",
     ("cores",): "--dumpcore DIR",
     ("arbiter",): "--arbiter DIR",
     ("keys",): f"--keys DIR; {_NEW_KEYS}",

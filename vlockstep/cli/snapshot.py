@@ -17,8 +17,11 @@ from vlockstep.errors import HostError, UsageError
 from vlockstep.program.progress import Progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vlockstep.machine.image import Image
     from vlockstep.replay.snapshot import Snapshot, SnapshotReader
+    from vlockstep.supervise.origin import Origin
 
 _END_SECONDS = 10.0
 FileOption = Annotated[
@@ -209,6 +212,7 @@ def start(
     console: options.ConsoleOption = options.STDOUT,
     engine: options.EngineOption = options.AUTO,
     dumpcore: options.DumpcoreOption = None,
+    on_error: options.OnErrorOption = None,
     name: options.NameOption = None,
     run_directory: options.RunDirectoryOption = None,
     as_json: options.EndJsonOption = False,
@@ -233,6 +237,7 @@ def resume(
     console: options.ConsoleOption = options.STDOUT,
     engine: options.EngineOption = options.AUTO,
     dumpcore: options.DumpcoreOption = None,
+    on_error: options.OnErrorOption = None,
     name: options.NameOption = None,
     run_directory: options.RunDirectoryOption = None,
     as_json: options.EndJsonOption = False,
@@ -262,7 +267,11 @@ def _start(
             "cpu": config.cpu,
         }
         spec = options.replica_spec(ctx, None, fields)
-        run_guest(spec, as_json, lambda tell: restore(spec, reader, found, tell, append), append)
+
+        def begin(tell: Callable[[str], None]) -> Origin:
+            return restore(spec, reader, found, tell, append)
+
+        run_guest(spec, as_json, begin, append, booted=False)
 
 
 def _find_image(reader: SnapshotReader, reference: str | None) -> Image:

@@ -23,6 +23,7 @@ from vlockstep.ft.diskpaths import SharedDisks
 from vlockstep.ft.guest import Guest
 from vlockstep.ft.keptlog import KeptLog
 from vlockstep.ft.keyframing import Keyframing
+from vlockstep.ft.lastminutes import LastMinutes, has_failed
 from vlockstep.ft.links import Links
 from vlockstep.ft.loading import Loading
 from vlockstep.ft.migration import Migration, Report
@@ -111,6 +112,7 @@ class Replica:
         self._guest: Guest | None = None
         self._log: KeptLog | None = None
         self._keyframing: Keyframing | None = None
+        self._last: LastMinutes | None = None
         self._resumable: ResumeLog | None = None
         self._points: ResumePoints | None = None
         self._kept_to: int | None = None
@@ -219,6 +221,7 @@ class Replica:
         self._make_guest(config, engine=history.engine)
         secondary = self.role = self._roles.resuming(generation, history)
         self._history = history
+        self._begin_last(history.next)
         self._keep_to_resume(file, history.next)
         keyframe = history.keyframe
         begin = 0 if keyframe is None else keyframe.sequence
@@ -259,6 +262,8 @@ class Replica:
             times.append(self.transfer.deadline())
         if self._keyframing is not None:
             times.append(self._keyframing.deadline())
+        if self._last is not None:
+            times.append(self._last.deadline())
         if self._resumable is not None:
             times.append(self._resumable.deadline())
         if self._points is not None:
@@ -452,6 +457,8 @@ class Replica:
         self._go_on_loading()
         if self._keyframing is not None:
             self._keyframing.turn(self._host.now())
+        if self._last is not None:
+            self._last.turn(self._host.now())
         if self._migration is not None:
             self._migration.look(self._host.now())
             if self._migration.over:
@@ -522,6 +529,11 @@ class Replica:
             self._keyframing.stop()
         if self._log is not None:
             self._log.close()
+        if self._last is not None:
+            guest = self._running
+            diverged = isinstance(guest.failure, Divergence)
+            self._last.end(diverged or has_failed(guest.outcome))
+            self._last = None
         if self._points is not None:
             self._points.close()
         if self._resumable is not None:
@@ -608,6 +620,7 @@ class Replica:
         """All of a guest's state is here: let it run on."""
         state = loading.complete(rest)
         self._loading = None
+        self._begin_last(state.next)
         stands = self._running.run_on(state)
         self._know_basis()
         secondary.basis = self._roles.basis
@@ -692,7 +705,8 @@ class Replica:
     def _encode(self, primary: Primary, entries: list[Entry]) -> list[Batch]:
         """For other members and the log, if there are any."""
         resumable = self._resumable is not None and not self._resumable.given_up
-        if not (primary.logs or self._log is not None or resumable):
+        kept = self._log is not None or self._last is not None
+        if not (primary.logs or kept or resumable):
             return []
         return [
             Batch(first, end, primary.generation, content)
@@ -912,6 +926,7 @@ class Replica:
             self._fail(error)
             return
         self._begin_log()
+        self._begin_last()
         self._host.observe(events.Started())  # while there is certainly somebody to tell it
         if primary:
             self._begin_resumable()
@@ -1094,6 +1109,16 @@ class Replica:
             if self._setting.keyframes is not None:
                 self._begin_keyframes(self._log, self._setting.keyframes)
 
+    def _begin_last(self, next: int = 0) -> None:
+        """From that entry on. Before the guest runs."""
+        path, guest = self._setting.last, self._running
+        if path is not None:
+            self._last = made = LastMinutes(
+                path, guest, self._host.background, self._notice, self._roles.basis, next=next
+            )
+            guest.taken, guest.making = made.taken, made.made
+            made.begin(self._host.now())
+
     def _begin_resumable(self) -> None:
         """Of a guest that boots."""
         store, config, printed = self._setting.resume, self._config, self._queue.printed
@@ -1127,7 +1152,7 @@ class Replica:
             wake=self._host.wake,
             tell=self._notice,
         )
-        self._running.making = self._points.made
+        self._running.making = _both(self._running.making, self._points.made)
 
     def _see_kept(self) -> None:
         """How far the log is kept, from which the guest can be resumed."""
@@ -1213,8 +1238,9 @@ class Replica:
 
     def _keep(self, entries: list[Entry], batches: list[Batch]) -> None:
         self._kept(entries)
-        if self._log is not None:
-            self._log.keep(self._host.now(), batches)
+        for log in (self._log, self._last):
+            if log is not None:
+                log.keep(self._host.now(), batches)
         if self._resumable is not None:
             self._resumable.keep(self._host.now(), batches)
 
@@ -1227,3 +1253,17 @@ class Replica:
 
     def _notice(self, text: str) -> None:
         self._host.observe(events.Notice(text))
+
+
+_Told = Callable[[Entry, int], None]
+
+
+def _both(first: _Told | None, second: _Told) -> _Told:
+    if first is None:
+        return second
+
+    def tell(entry: Entry, sequence: int) -> None:
+        first(entry, sequence)
+        second(entry, sequence)
+
+    return tell

@@ -13,6 +13,7 @@ from vlockstep.errors import UsageError
 from vlockstep.files.locks import FileLock
 from vlockstep.ft.channels import Channels
 from vlockstep.ft.events import DiskMoved, Event, Notice, NotResumed, Protected, Unprotected
+from vlockstep.ft.lastminutes import new_path
 from vlockstep.ft.process import Process
 from vlockstep.ft.resumedir import ResumeDirectory, Unresumable
 from vlockstep.ft.runtime import CONSOLE, Setting
@@ -166,6 +167,7 @@ class Replica:
             setting_of(spec, guest, console, name),
             log=spec.log,
             keyframes=None if spec.keyframes is None else round(spec.keyframes * SECOND),
+            last=None if spec.on_error is None else new_path(self._control.name),
             core_directory=spec.cores,
             fault=places.fault(spec.test, settle),
             stops=places.stops(spec.test),
