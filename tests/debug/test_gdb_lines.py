@@ -59,7 +59,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     return load(folder / "tally.hvt")
 
 
-@pytest.mark.external("gcc")
+@pytest.mark.external("gcc", "make")
 @pytest.mark.external("gdb")
 @pytest.mark.parametrize("engine", ["unicorn", pytest.param("kvm", marks=needs_kvm)])
 def test_lines_and_variables_are_there_in_both_directions(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+import struct
 import subprocess
 import sys
 from bisect import bisect_left
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -21,14 +22,28 @@ from recordings import (
     write_recording,
     write_recording_with_keyframes,
 )
-from support import config_for, disk_config, needs_kvm, sample
+from support import (
+    DATA,
+    TEXT,
+    ScriptedWorld,
+    config_for,
+    disk_config,
+    hypercall,
+    machine_of,
+    make_image,
+    needs_kvm,
+    sample,
+)
 
 from vlockstep.debug.mark import Mark
 from vlockstep.debug.stops import Access, Breakpoint, Stop, Watchpoint, Why
 from vlockstep.debug.timeline import Timeline, open_recording
 from vlockstep.errors import UsageError, VlockstepWarning
+from vlockstep.machine.basis import basis
 from vlockstep.machine.position import Position
+from vlockstep.machine.report import GuestError
 from vlockstep.replay.logfile import LogReader, LogWriter
+from vlockstep.replay.recorder import Recorder
 
 GUESTS = {
     "hello": ("hello", "--status=3"),
@@ -206,6 +221,29 @@ def test_the_text_so_far_is_that_of_the_mark(place: Place) -> None:
     assert timeline.console() == b""
     timeline.step()
     assert whole.startswith(timeline.console()) and timeline.console()
+
+
+def test_the_end_is_an_instruction_before_which_the_guest_cannot_be_stopped(
+    tmp_path: Path,
+) -> None:
+    """UD2 as a block of its own, behind the third round of a loop with two exits."""
+    poll, rounds = DATA + 0x100, DATA + 0x200
+    body = 2 * hypercall(3, poll) + b"\xff\x0c\x25" + struct.pack("<I", rounds)
+    code = body + b"\x0f\x85" + struct.pack("<i", -len(body) - 6) + b"\x0f\x0b"
+    image = make_image(code, {poll: struct.pack("<QQQ", 1, 0, 0), rounds: b"\3"})
+    path, config = tmp_path / "made.vlog", config_for(image)
+    with (
+        machine_of(image, config) as machine,
+        LogWriter(path, config, basis=basis()) as log,
+        suppress(GuestError),
+    ):
+        machine.run(Recorder(ScriptedWorld(), machine, log.append))
+    with open_recording(path, image) as timeline:
+        timeline.to_end()
+        assert timeline.exits == 6 and timeline.read(timeline.registers().rip, 2) == b"\x0f\x0b"
+        timeline.step_back()
+        assert timeline.registers().rip == TEXT + len(body) and timeline.mark.boundary.exits == 4
+        assert timeline.step() and not timeline.step()
 
 
 def test_a_recording_with_local_disks_is_refused(tmp_path: Path) -> None:

@@ -214,14 +214,22 @@ class Player:
         """From the end to the last boundary."""
         if self.last is None:
             self.last = self._ended or self.machine.begun
-        stuck = goal == self.last  # where the guest cannot be stopped
-        found = self.ring.before(self.last, strictly=stuck)
+        elif goal == self.last:  # where the guest cannot be stopped
+            self.last = self._before_last(goal)
+        found = self.ring.before(self.last)
         assert found is not None
         self._restore(found)
-        if stuck:
-            self.last = found.boundary
-        else:
-            self.go(self.last)
+        self.go(self.last)
+
+    def _before_last(self, last: Position) -> Position:
+        """The boundary before, if there is one where the guest can be stopped."""
+        if last.blocks:
+            return Position(last.exits, last.blocks - 1)
+        if self._passed is not None and self._passed < last:
+            return self._passed
+        found = self.ring.before(last, strictly=True)
+        assert found is not None
+        return found.boundary
 
     def _advance(self, goal: Position | None) -> bool:
         """Run to the next stop; whether it is the end."""
