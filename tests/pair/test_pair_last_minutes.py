@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import struct
 from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
-from support import DATA, hypercall, make_image
+from support import FAILING_SECTOR, failing_image
 
 from vlockstep.debug.timeline import open_recording
 from vlockstep.errors import VlockstepWarning
-from vlockstep.machine.image import DeviceKind
 from vlockstep.replay.logfile import LogReader
 from vlockstep.testing import Pair
 from vlockstep.testing.plugin import MakePair
 
 KEPT = ["--on-error", "record"]
-POLL, READ, SECTOR = DATA + 0x100, DATA + 0x200, DATA + 0x400
 
 
 @pytest.fixture(scope="module")
 def guest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Looks at its disk a hundred times a second, and fails when the first byte is not 0."""
-    look = hypercall(3, POLL) + hypercall(5, READ) + b"\x80\x3c\x25" + struct.pack("<Ix", SECTOR)
-    code = look + b"\x0f\x84" + struct.pack("<i", -len(look) - 6) + b"\x0f\x0b"  # je, ud2
-    data = {
-        POLL: struct.pack("<QQQ", 10_000_000, 0, 0),
-        READ: struct.pack("<QQQQQ", 1, 0, SECTOR, 512, 0),
-    }
-    image = make_image(code, data, [(b"disk", DeviceKind.BLOCK)])
     path = tmp_path_factory.mktemp("image") / "fails.hvt"
-    path.write_bytes(image.content)
+    path.write_bytes(failing_image().content)
     return path
 
 
@@ -61,7 +50,7 @@ def check(path: Path) -> int:
         assert timeline.recording.failed
         timeline.to_end()
         assert timeline.read(timeline.registers().rip, 2) == b"\x0f\x0b"
-        assert timeline.read(SECTOR, 1) == b"\1"
+        assert timeline.read(FAILING_SECTOR, 1) == b"\1"
         timeline.step_back()
         timeline.step_back()
         assert timeline.registers().rip < timeline.image.entry + 0x80

@@ -123,16 +123,18 @@ def run_guest(
             for nic in guest.nics.values():
                 nic.announce()
         recorded = spec.on_error is not None
-        last = _last_log(control.name, machine, world, not booted) if recorded else None
+        last = _last_log(control.name, machine, world, 0 if booted else 1) if recorded else None
         through = world if last is None else last.recorder
         tick = (lambda: None) if last is None else last.flush
+        ending: Ending | None = None
         try:
             try:
                 ending = execute(machine, through, tick, events)
             finally:
                 if last is not None:
+                    end = machine.outcome if ending is None else ending.error or machine.outcome
                     # not if it has got replicas meanwhile
-                    last.end(machine.world is through and has_failed(machine.outcome))
+                    last.end(machine.world is through and has_failed(end))
         except Left as error:
             why = str(error)
             control.observe(Later("left", lambda told: told.Left(why)))
