@@ -6,15 +6,19 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
+from commands import run_command
+from pair_checks import check_equal
 from support import FAILING_SECTOR, failing_image
 
 from vlockstep.debug.timeline import open_recording
 from vlockstep.errors import VlockstepWarning
 from vlockstep.replay.logfile import LogReader
-from vlockstep.testing import Pair
+from vlockstep.testing import Pair, check_ledger
 from vlockstep.testing.plugin import MakePair
 
 KEPT = ["--on-error", "record"]
+LINES = 150
+LEDGER = [f"--lines={LINES}", "--pause=5"]
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +77,8 @@ def test_who_survives_and_who_has_joined_leave_one(
 ) -> None:
     """That of the newcomer begins where it joined; that of who was killed stays what it was."""
     pair = started(make_pair, guest, monkeypatch)
+    kept = recordings(pair)["primary"]
+    pair.process("primary").wait_status(lambda _: kept.stat().st_size > 4096)
     pair.crash("primary")
     pair.wait_live()
     third = pair.join("third", *KEPT, to="secondary")
@@ -83,6 +89,31 @@ def test_who_survives_and_who_has_joined_leave_one(
     assert check(found["secondary"]) == 0 < check(found["third"])
     with pytest.warns(VlockstepWarning) if _cut(found["primary"]) else nullcontext():
         open_recording(found["primary"]).close()
+
+
+@pytest.mark.external("gdb")
+def test_a_secondary_is_looked_at_while_all_go_on(
+    make_pair: MakePair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = make_pair("ledger", LEDGER, secondary_options=KEPT, start=False)
+    monkeypatch.chdir(pair.directory)
+    pair.start()
+    secondary = pair.process("secondary")
+    secondary.wait_status(lambda status: status["exits"] > 100)
+    batch = pair.directory / "batch"
+    batch.write_text("when\nreverse-stepi\nconsole\nbreak print_text\nreverse-continue\n")
+    words = ["debug", "--run-dir", pair.directory / "run", "--batch", batch, "--live"]
+    done = run_command(*words, "secondary")
+    assert done.returncode == 0 and "the guest had not ended" in done.stderr, done
+    assert "Breakpoint 1, " in done.stdout and "exits:" in done.stdout
+    assert "000002 " in done.stdout or "ledger" in done.stdout, done.stdout
+    refused = run_command(*words, "primary")
+    assert refused.returncode == 1 and "start it with --on-error record" in refused.stderr
+    assert pair.wait_finished() == (0, 0)
+    check_equal(pair)
+    check_ledger(pair.transcript, pair.disk(), LINES)
+    assert not recordings(pair), "it has not failed"
+    assert run_command("debug", pair.log("primary"), "--live", "secondary").returncode == 2
 
 
 def _cut(path: Path) -> bool:

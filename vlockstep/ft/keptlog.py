@@ -136,6 +136,19 @@ class KeptLog:
         self._holding = False
         self._submit(self._let_go)
 
+    def show(self, told: Callable[[Path, int], None]) -> None:
+        """Of a log of the last minutes: tell, in the background, where it is by now, and how many
+        bytes; 0 if there are none. It is replaced later."""
+        if not self._closed:
+            self._hand_over()
+
+        def look() -> None:
+            writer = self._writer
+            there = isinstance(writer, LastLog) and not self._lost
+            told(self._path, writer.extent if there and isinstance(writer, LastLog) else 0)
+
+        self._background.submit(look)
+
     def close(self) -> None:
         """Wait for the rest, but not for long."""
         if self._closed:

@@ -100,6 +100,10 @@ class LastMinutes:
     def turn(self, now: int) -> None:
         self._made.turn(now)
 
+    def show(self, told: Callable[[Path, int], None]) -> None:
+        """As `KeptLog.show`."""
+        self._log.show(told)
+
     def end(self, failed: bool) -> None:
         """The guest has ended: keep the log if it has `failed`, and there is one."""
         self._made.stop()

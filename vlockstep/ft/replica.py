@@ -177,6 +177,11 @@ class Replica:
         return None if self._guest is None else self._guest.executed
 
     @property
+    def last_minutes(self) -> LastMinutes | None:
+        """The log of them, while one is kept."""
+        return self._last
+
+    @property
     def following(self) -> Guest | None:
         """The guest, while it executes what a primary's does."""
         guest = self._guest

@@ -71,6 +71,11 @@ class LastLog:
         else:
             self._younger, self._states = file, (self._states[1], file.written)
 
+    @property
+    def extent(self) -> int:
+        """Bytes of the older file, which are a recording; 0 if there is none yet."""
+        return 0 if self._older is None else self._older.written
+
     def close(self) -> None:
         """Complete the older file, and drop the younger one."""
         for file in self._files:

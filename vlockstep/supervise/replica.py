@@ -28,6 +28,7 @@ from vlockstep.protocol.timing import MILLISECOND, SECOND, Timing
 from vlockstep.supervise import parts, places
 from vlockstep.supervise.files import check_moved, open_console, reserve_log
 from vlockstep.supervise.followed import FollowedSnapshots
+from vlockstep.supervise.liverecording import LiveRecordings
 from vlockstep.supervise.replicacommands import ReplicaCommands
 from vlockstep.supervise.respawn import Respawner
 from vlockstep.supervise.running import ControlSocket
@@ -203,7 +204,12 @@ class Replica:
         used = files if spec.console is None else (*files, spec.console)
         snapshots = FollowedSnapshots(self._control.name, used, guest.devices)
         self._commands = ReplicaCommands(
-            self.process, keys is not None, guest.devices, snapshots, spec.arbiter
+            self.process,
+            keys is not None,
+            guest.devices,
+            snapshots,
+            LiveRecordings(used),
+            spec.arbiter,
         )
 
 
