@@ -161,6 +161,7 @@ def _with_gdb(program: str, timeline: Timeline, batch: Path | None) -> int:
         image.write_bytes(timeline.image.content)
         words = gdb.command_line(program, image, server.address, directory, batch)
         before = {each: signal.signal(each, lambda *_: None) for each in _SIGNALS}
+        signal.signal(signal.SIGINT, lambda *_: server.interrupt_command())
         try:
             process = subprocess.Popen(words)
             signal.signal(signal.SIGTERM, lambda *_: process.terminate())

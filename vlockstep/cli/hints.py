@@ -33,6 +33,7 @@ _OPTIONS: dict[Key, str] = {
     ("test", "diverge"): "--diverge-at PLACE",
     ("name",): "--name NAME",
     ("run_directory",): "--run-dir DIR",
+    ("recorded_image",): "--image IMAGE",
     ("force",): "--force",
     ("disk_format",): "--from raw",
     ("shrink",): "--shrink",

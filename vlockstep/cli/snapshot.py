@@ -13,7 +13,7 @@ import typer
 from vlockstep.cli import options, output
 from vlockstep.cli.command import GUEST, Command, Group
 from vlockstep.cli.running import DirectoryOption, JsonOption, NameArgument, connect
-from vlockstep.errors import HostError, UsageError
+from vlockstep.errors import HostError
 from vlockstep.program.progress import Progress
 
 if TYPE_CHECKING:
@@ -281,7 +281,4 @@ def _find_image(reader: SnapshotReader, reference: str | None) -> Image:
     if reference is not None:
         return open_image(reference)
     held = reader.snapshot
-    try:
-        return find_image(held.config.image_digest, held.image, str(reader.path))
-    except UsageError as error:
-        raise UsageError(f"{error} with --image") from error
+    return find_image(held.config.image_digest, held.image, str(reader.path))

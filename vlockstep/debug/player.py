@@ -17,7 +17,7 @@ from vlockstep.debug.ring import Moment, Ring
 from vlockstep.debug.stops import Stop
 from vlockstep.debug.ticker import Ticker
 from vlockstep.debug.watches import Watches
-from vlockstep.errors import LogError, StateError, VlockstepError
+from vlockstep.errors import LogError, StateError, UsageError, VlockstepError
 from vlockstep.machine.engines import UNICORN
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
@@ -32,6 +32,10 @@ MOST_TEXT = 16 << 20
 _MOST_HITS = 4096
 _MOST_TRIES = 64
 _DISTANCES = (4096, 512, 64, 8, 1)
+
+
+class Interrupted(UsageError):
+    """On the way to a place."""
 
 
 class Player:
@@ -52,6 +56,8 @@ class Player:
         self._noted = recording.first
         """Up to that entry all were replayed, and their text noted."""
         self._from = 0
+        self.seeking = False
+        """An interrupt ends whatever run there is, by `Interrupted`."""
         self.focus: float | None = None
         """Near which age moments are to be dense; if None where the guest is."""
         self._size, self._most_text = 0, most_text
@@ -194,12 +200,14 @@ class Player:
         self._watching = bool(stops)
         with Watches(machine, stops, hit), self._ticker:
             while not (goal is not None and self.now.boundary >= goal) and not (first and hits):
-                if interruptible and self._interrupted.is_set():
+                if (interruptible or self.seeking) and self._interrupted.is_set():
                     break
                 ended = self._advance(goal)
                 if ended:
                     break
         self._watching = False
+        if self.seeking and self._interrupted.is_set():
+            raise Interrupted("interrupted")
         if ended:
             self._return(goal)
         elif self._astray:
@@ -213,7 +221,7 @@ class Player:
     def _return(self, goal: Position | None) -> None:
         """From the end to the last boundary."""
         if self.last is None:
-            self.last = self._ended or self.machine.begun
+            self.last = max(self._ended or self.machine.begun, self.begin)
         elif goal == self.last:  # where the guest cannot be stopped
             self.last = self._before_last(goal)
         found = self.ring.before(self.last)

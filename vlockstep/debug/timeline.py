@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -140,12 +141,29 @@ class Timeline:
             self._at = self._player.now, until
         return walk
 
+    @contextmanager
+    def _seeking(self) -> Iterator[None]:
+        """Be here again if there is no such place, or an interrupt comes before it is reached."""
+        before = self.mark
+        self._player.seeking = True
+        try:
+            yield
+        except UsageError:
+            self._player.seeking = False
+            self._player.take_interrupt()
+            self._seek_mark(before)
+            raise
+        finally:
+            self._player.seeking = False
+
     def console(self) -> bytes:
-        """The text that was printed before the mark, as far as it is kept; see `text_ends`."""
+        """The text that was printed before the mark, as far as it is kept; see `text_ends`. Raises
+        `Interrupted`."""
         before = self.mark
         player, sequence = self._player, self.sequence
         if not player.knows_text(sequence):
-            player.replay_text(self._player.now.boundary)
+            with self._seeking():
+                player.replay_text(self._player.now.boundary)
             self._seek_mark(before)
         ends = sequence if player.untold is None else min(sequence, player.untold)
         return b"".join(player.text[at] for at in sorted(player.text) if at < ends)
@@ -161,7 +179,8 @@ class Timeline:
         `UsageError` if there is none."""
         player, before = self._player, self.mark
         if not player.knows_text(self.recording.count):
-            player.replay_text(None)
+            with self._seeking():
+                player.replay_text(None)
             self._seek_mark(before)
         line, begins = 1, True
         for at in sorted(player.text):
@@ -182,7 +201,8 @@ class Timeline:
     # Going
 
     def interrupt(self) -> None:
-        """Let a run, forwards or backwards, end soon, or the next one at once. From any thread."""
+        """Let a run, forwards or backwards, or a seek end soon, or the next one at once. From any
+        thread."""
         self._player.interrupt()
 
     def forget_interrupt(self) -> None:
@@ -191,18 +211,15 @@ class Timeline:
 
     def seek(self, target: Mark | Position | int) -> Mark:
         """Go to a mark, to right behind an exit or to a block boundary, or to where the entry of
-        that number is made. Raises `UsageError`, and stays, if there is no such place."""
-        before = self.mark
-        try:
+        that number is made. Raises `UsageError`, and stays, if there is no such place, or
+        `Interrupted`."""
+        with self._seeking():
             if isinstance(target, Mark):
                 self._seek_mark(target)
             elif isinstance(target, Position):
                 self._seek_position(target)
             else:
                 self._seek_entry(target)
-        except UsageError:
-            self._seek_mark(before)
-            raise
         return self.mark
 
     def step(self) -> bool:
@@ -230,9 +247,10 @@ class Timeline:
         self._steps = 0
 
     def to_end(self) -> None:
-        """To the last mark."""
-        self._player.go(self._player.last or Position(MAX_COUNT, 0))
-        self._to_last_step()
+        """To the last mark. Raises `Interrupted`, and stays."""
+        with self._seeking():
+            self._player.go(self._player.last or Position(MAX_COUNT, 0))
+            self._to_last_step()
 
     def run(self, stops: Iterable[Stop] = (), until: Mark | None = None) -> Run:
         """Forwards to the first stop, to before the instruction of a breakpoint behind the mark or
