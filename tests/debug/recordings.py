@@ -92,7 +92,7 @@ def straight(
     """Of all, or of what lies between two boundaries, at which the guest has to be stopped then."""
     found = Straight(watched)
     with closing(LogReader(path)) as log:
-        image = find_image(log.config.image_digest, None, str(path))
+        image = find_image(log.config.image_digest, log.image, str(path))
         entries = list(log.entries())
         machine = Machine(image, log.config, count_blocks=True, engine=UNICORN)
     with closing(machine):

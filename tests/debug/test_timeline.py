@@ -24,15 +24,18 @@ from recordings import (
 )
 from support import (
     DATA,
+    LOAD_TABLES,
     TEXT,
     ScriptedWorld,
     config_for,
     disk_config,
+    halt,
     hypercall,
     machine_of,
     make_image,
     needs_kvm,
     sample,
+    trap_tables,
 )
 
 from vlockstep.debug.mark import Mark
@@ -40,6 +43,7 @@ from vlockstep.debug.stops import Access, Breakpoint, Stop, Watchpoint, Why
 from vlockstep.debug.timeline import Timeline, open_recording
 from vlockstep.errors import UsageError, VlockstepWarning
 from vlockstep.machine.basis import basis
+from vlockstep.machine.image import load
 from vlockstep.machine.position import Position
 from vlockstep.machine.report import GuestError
 from vlockstep.replay.logfile import LogReader, LogWriter
@@ -156,6 +160,39 @@ def test_a_random_walk_agrees_with_a_straight_replay(place: Place) -> None:
 @pytest.mark.long
 def test_random_walks_of_any_seed_agree_with_a_straight_replay(place: Place, any_seed: int) -> None:
     walk(place, random.Random(any_seed), 10 * WALK)
+
+
+@pytest.fixture(params=["", "eb00"])
+def switching(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Of a guest that arms its timer, is interrupted every third block, and disarms it; behind both
+    exits, and perhaps a jump, there are six instructions in which it could be stopped."""
+    arm, disarm, handler = DATA + 0x100, DATA + 0x120, 0x200
+    idle = 6 * b"\x90" + bytes.fromhex(request.param) + 6 * b"\x90"
+    loop = b"\xb9\x28\0\0\0" + b"\xff\xc9\x75\xfc"  # mov ecx, 40; dec ecx; jnz
+    code = LOAD_TABLES + b"\xfb" + hypercall(0x40, arm) + idle + loop  # sti
+    code += hypercall(0x40, disarm) + idle + halt()
+    data = {arm: struct.pack("<QII", 1000, 0x20, 0), disarm: struct.pack("<QII", 0, 0x20, 0)}
+    made = make_image({0: code, handler: b"\x48\xcf"}, data | trap_tables({0x20: TEXT + handler}))
+    (tmp_path / "made.hvt").write_bytes(made.content)
+    image, path = load(tmp_path / "made.hvt"), tmp_path / "made.vlog"
+    config = config_for(image)
+    with (
+        machine_of(image, config) as machine,
+        LogWriter(path, config, image.path, basis=basis()) as log,
+    ):
+        assert machine.run(Recorder(Interrupting(3), machine, log.append)).status == 0
+    return path
+
+
+def test_an_exit_that_switches_the_timer_does_not_end_its_block(switching: Path) -> None:
+    """Nor is what follows in that a block of its own, though who looks at each instruction is
+    stopped right behind such an exit."""
+    first = straight(switching, 0)
+    with open_recording(switching) as timeline:
+        place = Place(timeline, straight(switching, first.registers[0][1] - 16))
+        nops = [at for at, mark in enumerate(place.straight.marks) if mark.boundary.exits == 0]
+        assert len(nops) > 11 and place.straight.marks[nops[-1]].steps > 5
+        walk(place, random.Random(1), WALK)
 
 
 @pytest.mark.parametrize("guest", ["tally", "ledger"])
