@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,25 @@ def test_who_survives_and_who_has_joined_leave_one(
     assert check(found["secondary"]) == 0 < check(found["third"])
     with pytest.warns(VlockstepWarning) if _cut(found["primary"]) else nullcontext():
         open_recording(found["primary"]).close()
+
+
+def test_who_resumes_a_guest_leaves_one(
+    make_pair: MakePair, guest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It begins with a state that its own host has seen."""
+    pair = make_pair(str(guest), start=False)
+    monkeypatch.chdir(pair.directory)
+    spec = replace(pair.specs["primary"], lease=1000, secondaries=0, on_error="record")
+    pair.specs["primary"] = replace(spec, resume=pair.directory / "resume", resumes=True)
+    pair.start_primary()
+    pair.process("primary").wait_status(lambda _: size(pair, "primary") > 4096)
+    pair.crash("primary")
+    outsider = pair.restart("outsider")
+    outsider.wait_status(lambda _: size(pair, "outsider") > 4096)
+    assert outsider.count("resuming") and not outsider.count("not-resumed")
+    let_fail(pair)
+    assert outsider.wait_exit() == 1
+    assert check(recordings(pair)["outsider"]) > 0
 
 
 @pytest.mark.external("gdb")

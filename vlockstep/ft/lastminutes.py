@@ -27,7 +27,7 @@ from vlockstep.machine.world import Outcome, World
 from vlockstep.protocol.journal import Batch
 from vlockstep.protocol.timing import SECOND
 from vlockstep.replay import codec
-from vlockstep.replay.entry import Entry
+from vlockstep.replay.entry import Entry, data_size
 from vlockstep.replay.keyframe import Keyframe
 from vlockstep.replay.keyframes import Clocked, state_before
 from vlockstep.replay.lastlog import next_path
@@ -37,8 +37,8 @@ SPAN = 60 * SECOND
 """Nanoseconds that a log goes back at least, once the guest has run for so long."""
 SIZE = 256 << 20
 """Bytes behind which it need not."""
-_MANY = 2048
-"""Entries that do not wait for company."""
+_MANY, _MUCH = 2048, 1 << 18
+"""Entries, and bytes of data in them, that do not wait for company."""
 
 
 def new_path(name: str) -> Path:
@@ -155,7 +155,9 @@ class LastMinutesAlone:
         self._first = next
         """Of those that were not kept yet."""
         self._entries: list[Entry] = []
+        self._bytes = 0
         self._lock = threading.Lock()
+        self._over = False
         config = machine.config
         blocks = {name: replace(disk, local=False) for name, disk in config.blocks.items()}
         self._minutes = LastMinutes(
@@ -183,23 +185,30 @@ class LastMinutesAlone:
         """In the guest's thread."""
         self._minutes.made(entry, self._next)
         with self._lock:
+            if self._over:
+                return
             self._entries.append(entry)
+            self._bytes += data_size(entry[3])
             self._next += 1
-        if len(self._entries) >= _MANY:
+        if len(self._entries) >= _MANY or self._bytes >= _MUCH:
             self.flush()
 
     def flush(self) -> None:
         """From time to time, in any thread."""
         with self._lock:
+            if self._over:
+                return
             entries, first = self._entries, self._first
-            self._entries, self._first = [], self._next
+            self._entries, self._bytes, self._first = [], 0, self._next
             now = time.monotonic_ns()
             self._minutes.keep(now, _batches(first, entries))
             self._minutes.turn(now)
 
     def end(self, failed: bool) -> None:
-        """The guest makes no more entries."""
+        """It makes no more entries that count."""
         self.flush()
+        with self._lock:
+            self._over = True
         self._minutes.end(failed)
 
 
