@@ -40,7 +40,8 @@ class KeptLog:
     """Writes entries to a new file, in the background. What the file does costs the file, not the
     guest's protection or its status: if it cannot be written, or takes less than the guest gives,
     it ends (one with a hole could not be replayed), and `lost` is told so, once. If it is of the
-    last minutes alone, it begins with the entry `last`, and anew at each keyframe but one."""
+    last minutes alone, it begins with the entry `last`, the first since `boot` or with a keyframe,
+    and anew at each keyframe but one."""
 
     def __init__(
         self,
@@ -51,12 +52,13 @@ class KeptLog:
         image: Path | None = None,
         basis: Basis = NOWHERE,
         last: int | None = None,
+        boot: bool = True,
     ) -> None:
         self._path = path
         self._config = config
         self._image = image
         self._basis = basis
-        self._last = last
+        self._last, self._boot = last, boot
         self._background = background
         self._tell_loss = lost
         self._lock = threading.Lock()
@@ -185,7 +187,7 @@ class KeptLog:
         if self._last is None:
             self._writer = self._file(self._path, 0)
         else:
-            self._writer = LastLog(self._path, self._file, self._last)
+            self._writer = LastLog(self._path, self._file, self._last, self._boot)
 
     def _file(self, path: Path, first: int) -> LogWriter:
         return LogWriter(path, self._config, self._image, first, self._basis)

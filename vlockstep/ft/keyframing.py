@@ -215,7 +215,7 @@ class Keyframing:
     def _find(self, copy: RamCopy, first: int) -> Keyframe | None:
         """At the first place before that entry or a later one, with the copy of RAM as of there."""
         for _ in range(_TRIES):
-            self._wanted = first
+            self._wanted = max(first, 1)  # a log that begins with entry 0 begins at boot
             found = _get(self._answers)
             with self._lock:
                 self._wanted = None

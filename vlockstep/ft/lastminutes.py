@@ -47,8 +47,8 @@ def new_path(name: str) -> Path:
 
 
 class LastMinutes:
-    """Of `guest`, from entry `next` on; if that is not the first of all, from a keyframe soon. What
-    cannot be done costs the log, and nothing else: `tell` is told.
+    """Of `guest`, from entry `next` on; if that is not the first since `boot`, from a keyframe
+    soon. What cannot be done costs the log, and nothing else: `tell` is told.
 
     `taken` and `made` are called in the guest's thread, the rest of what is public in turns.
     """
@@ -62,6 +62,7 @@ class LastMinutes:
         basis: Basis,
         *,
         next: int = 0,
+        boot: bool = True,
         span: int = SPAN,
         size: int = SIZE,
         config: GuestConfig | None = None,
@@ -79,16 +80,17 @@ class LastMinutes:
             machine.image.path,
             basis,
             next,
+            boot,
         )
         self._made = Keyframing(
             guest, self._log, self._background, span, tell, last=True, size=size
         )
-        self._first_at = None if next else span
+        self._first_in = span if boot else 0
         self.taken, self.made = self._made.taken, self._made.made
 
     def begin(self, now: int) -> None:
         """The guest runs from now on."""
-        self._made.begin(now + (self._first_at or 0))
+        self._made.begin(now + self._first_in)
 
     def keep(self, now: int, batches: Iterable[Batch]) -> None:
         self._log.keep(now, batches)
@@ -167,6 +169,7 @@ class LastMinutesAlone:
             tell,
             basis,
             next=next,
+            boot=not next,
             span=span,
             size=size,
             config=replace(config, blocks=blocks),  # all that it reads is in the log

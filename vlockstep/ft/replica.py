@@ -226,7 +226,7 @@ class Replica:
         self._make_guest(config, engine=history.engine)
         secondary = self.role = self._roles.resuming(generation, history)
         self._history = history
-        self._begin_last(history.next)
+        self._begin_last(history.next, boot=not history.next)
         self._keep_to_resume(file, history.next)
         keyframe = history.keyframe
         begin = 0 if keyframe is None else keyframe.sequence
@@ -625,7 +625,7 @@ class Replica:
         """All of a guest's state is here: let it run on."""
         state = loading.complete(rest)
         self._loading = None
-        self._begin_last(state.next)
+        self._begin_last(state.next, boot=False)
         stands = self._running.run_on(state)
         self._know_basis()
         secondary.basis = self._roles.basis
@@ -1114,12 +1114,18 @@ class Replica:
             if self._setting.keyframes is not None:
                 self._begin_keyframes(self._log, self._setting.keyframes)
 
-    def _begin_last(self, next: int = 0) -> None:
-        """From that entry on. Before the guest runs."""
+    def _begin_last(self, next: int = 0, boot: bool = True) -> None:
+        """From that entry on, which is the first since `boot` or not. Before the guest runs."""
         path, guest = self._setting.last, self._running
         if path is not None:
             self._last = made = LastMinutes(
-                path, guest, self._host.background, self._notice, self._roles.basis, next=next
+                path,
+                guest,
+                self._host.background,
+                self._notice,
+                self._roles.basis,
+                next=next,
+                boot=boot,
             )
             guest.taken, guest.making = made.taken, made.made
             made.begin(self._host.now())

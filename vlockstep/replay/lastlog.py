@@ -22,18 +22,23 @@ taken."""
 
 
 class LastLog:
-    """As a `LogWriter`; `open` one at a path, with its first entry. If `next`, the first entry that
-    is to come, is not the first of all, there is no file before the first keyframe."""
+    """As a `LogWriter`; `open` one at a path, with its first entry. Entry `next` is the first one
+    that is to come. If that is not the first since `boot`, there is no file before a keyframe."""
 
     def __init__(
-        self, path: Path, open: Callable[[Path, int], LogWriter], next: int, most: int = MOST
+        self,
+        path: Path,
+        open: Callable[[Path, int], LogWriter],
+        next: int,
+        boot: bool,
+        most: int = MOST,
     ) -> None:
         self.path = path
         self._open = open
         self._most = most
         self.next = next
         """The entry that is to come next."""
-        self._older = None if next else open(path, 0)
+        self._older = open(path, 0) if boot else None
         self._younger: LogWriter | None = None
         self.written = 0
         """Bytes of entries, in all, and of keyframes."""
