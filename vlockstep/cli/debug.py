@@ -37,8 +37,8 @@ def debug(
             "--live",
             metavar="NAME",
             rich_help_panel=GDB,
-            help="Instead of a LOG, the last minutes of a guest whose replica here has that name, "
-            "up to now, if it was started with --on-error record. It goes on all the while.",
+            help="Instead of a LOG, a guest whose replica here has that name, as it is now; with "
+            "its last minutes, if it was started with --on-error record. It goes on all the while.",
             show_default=False,
         ),
     ] = None,
@@ -134,7 +134,9 @@ def _copy(name: str, directory: Path | None, folder: Path) -> Path:
             guest.request("recording", lambda told: None, path=str(path))
         except HostError as error:
             if NOT_KEPT in str(error):
-                raise HostError(f"{error}: start it with --on-error record") from error
+                raise HostError(
+                    f"{error}: ask a secondary, or start it with --on-error record"
+                ) from error
             raise
     return path
 

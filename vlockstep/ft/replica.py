@@ -13,10 +13,11 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from vlockstep.arbiter.rule import Record
-from vlockstep.errors import HostError, Left, LogError, VlockstepError
+from vlockstep.errors import HostError, Left, LogError, UsageError, VlockstepError
 from vlockstep.ft import events
 from vlockstep.ft.diskcopies import DiskCopies, DiskLoading
 from vlockstep.ft.diskpaths import SharedDisks
@@ -180,6 +181,31 @@ class Replica:
     def last_minutes(self) -> LastMinutes | None:
         """The log of them, while one is kept."""
         return self._last
+
+    def begin_last_minutes(self, path: Path) -> None:
+        """Keep one from now on, of a guest that follows. Raises `UsageError` if it does not, or
+        if its log has keyframes, so that another copy of its RAM were one too many."""
+        guest, role = self.following, self.role
+        if guest is None or not isinstance(role, Secondary):
+            raise UsageError(f"the guest does not follow here: {role.state.value}")
+        if self._keyframing is not None:
+            raise UsageError("its log has keyframes: what it does is in that")
+        self._last = made = LastMinutes(
+            path,
+            guest,
+            self._host.background,
+            self._notice,
+            self._roles.basis,
+            next=role.received_entries,
+            boot=False,
+        )
+        guest.watch(made.taken, made.made)
+        made.begin(self._host.now())
+
+    def leave_last_minutes(self) -> LastMinutes | None:
+        """Keep it no more; who is told ends it, elsewhere."""
+        last, self._last = self._last, None
+        return last
 
     @property
     def following(self) -> Guest | None:

@@ -89,7 +89,7 @@ class Protection:
             keys is not None,
             guest.devices,
             snapshots,
-            LiveRecordings(live.files),
+            LiveRecordings(live.files, self._process.call),
             spec.arbiter,
         )
         self.commands: dict[str, Command] = self._commands.by_name()

@@ -208,7 +208,7 @@ class Replica:
             keys is not None,
             guest.devices,
             snapshots,
-            LiveRecordings(used),
+            LiveRecordings(used, self.process.call),
             spec.arbiter,
         )
 
