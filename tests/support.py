@@ -203,6 +203,23 @@ def halt(request: int = HALT) -> bytes:
     return hypercall(8, request) + b"\xeb\x00"
 
 
+FAILING_SECTOR = DATA + 0x400
+"""Where a `failing_image` has what it read last; UD2 is where it fails."""
+
+
+def failing_image() -> Image:
+    """Looks at its disk a hundred times a second, and fails when the first byte is not 0."""
+    poll, read = DATA + 0x100, DATA + 0x200
+    look = hypercall(3, poll) + hypercall(5, read)
+    look += b"\x80\x3c\x25" + struct.pack("<Ix", FAILING_SECTOR)  # cmp byte [...], 0
+    code = look + b"\x0f\x84" + struct.pack("<i", -len(look) - 6) + b"\x0f\x0b"  # je, ud2
+    data = {
+        poll: struct.pack("<QQQ", 10_000_000, 0, 0),
+        read: struct.pack("<QQQQQ", 1, 0, FAILING_SECTOR, 512, 0),
+    }
+    return make_image(code, data, [(b"disk", DeviceKind.BLOCK)])
+
+
 LOAD_TABLES = (  # lgdt [POINTERS]; lidt [POINTERS + 16]
     b"\x0f\x01\x14\x25" + struct.pack("<I", POINTERS)
     + b"\x0f\x01\x1c\x25" + struct.pack("<I", POINTERS + 16)

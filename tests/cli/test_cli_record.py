@@ -262,7 +262,7 @@ def test_an_image_that_is_not_found(vlockstep: Command, own: tuple[Path, Path]) 
     gone = vlockstep("replay", log)
     assert gone.status == 2
     assert f"cannot read image {image}: No such file or directory: name the image" in gone.err
-    assert gone.err.endswith("with --image\n")
+    assert gone.err.endswith("(--image IMAGE)\n")
     with pytest.raises(UsageError, match=r"no bundled guest .* cannot read image .*own.hvt"):
         replay(log)
     image.write_bytes(bundled.open_bundled("sort").content)
@@ -283,7 +283,7 @@ def test_a_log_that_does_not_tell_of_its_image(vlockstep: Command, own: tuple[Pa
         old.extend(list(reader.entries()))
     result = vlockstep("replay", "old")
     assert result.status == 2
-    assert "and it does not tell where that lay: name the image with --image" in result.err
+    assert "and it does not tell where that lay: name the image (--image IMAGE)" in result.err
     assert vlockstep("replay", "old", "--image", image).status == 0
 
 

@@ -69,24 +69,30 @@ class Interrupting(ScriptedWorld):
 @dataclass
 class Straight:
     """All that a guest executes: each instruction's mark, its address, some registers before it
-    and 64 bytes at RSP; and behind which instructions the watched bytes are written or read."""
+    and 64 bytes at RSP; and behind which instructions the watched bytes are written or
+    read, and are others than before."""
 
     watched: int
     marks: list[Mark] = field(default_factory=list)
     addresses: list[int] = field(default_factory=list)
     registers: list[tuple[int, ...]] = field(default_factory=list)
     stacks: list[bytes] = field(default_factory=list)
-    accesses: dict[str, list[int]] = field(default_factory=lambda: {"write": [], "read": []})
+    accesses: dict[str, list[int]] = field(
+        default_factory=lambda: {"write": [], "read": [], "change": []}
+    )
 
 
 WATCHED = 8
 """Bytes."""
 
 
-def straight(path: Path, watched: int) -> Straight:
+def straight(
+    path: Path, watched: int, begin: Position | None = None, end: Position | None = None
+) -> Straight:
+    """Of all, or of what lies between two boundaries, at which the guest has to be stopped then."""
     found = Straight(watched)
     with closing(LogReader(path)) as log:
-        image = find_image(log.config.image_digest, None, str(path))
+        image = find_image(log.config.image_digest, log.image, str(path))
         entries = list(log.entries())
         machine = Machine(image, log.config, count_blocks=True, engine=UNICORN)
     with closing(machine):
@@ -103,6 +109,8 @@ def straight(path: Path, watched: int) -> Straight:
             at, written = len(found.marks) - 1, found.accesses["write"]
             if content != known[0] and at >= 0 and written[-1:] != [at]:
                 written.append(at)  # by an exit, or an exception or interrupt before this
+            if content != known[0]:
+                found.accesses["change"].append(at)
             known[0] = content
             if machine.switched_behind is not None:
                 switched.add(machine.switched_behind)
@@ -120,32 +128,42 @@ def straight(path: Path, watched: int) -> Straight:
             if touches and (not listed or listed[-1] != at):
                 listed.append(at)
 
-        end = watched + WATCHED
+        world = Replayer(LogSequence(iter(entries)), machine)
+        if begin is not None:
+            _stop_at(machine, begin)
+            machine.run(world)
+            known[0] = machine.read_virtual(watched, WATCHED)
+        if end is not None:
+            _stop_at(machine, end)
+        upper = watched + WATCHED
         hooks = [
-            engine.watch_memory(lambda at, n, _: accessed("write", at, n), watched, end, WRITES),
-            engine.watch_memory(lambda at, n, _: accessed("read", at, n), watched, end, READS),
+            engine.watch_memory(lambda at, n, _: accessed("write", at, n), watched, upper, WRITES),
+            engine.watch_memory(lambda at, n, _: accessed("read", at, n), watched, upper, READS),
             engine.watch_code(before),
         ]
         with suppress(GuestError):
-            machine.run(Replayer(LogSequence(iter(entries)), machine))
+            machine.run(world)
         del hooks
     for behind in sorted(switched):
         _rename(found, behind, _first_block(image, log.config, entries, behind))
     return found
 
 
+def _stop_at(machine: Machine, place: Position) -> None:
+    def stop() -> None:
+        if machine.at_boundary:
+            machine.stop()
+        else:
+            machine.stop_at_boundary()
+
+    machine.break_at(place, stop)
+
+
 def _first_block(image: Image, config: GuestConfig, entries: list[Entry], behind: int) -> int:
     """Where the first block behind an exit begins if nobody watches instructions."""
     found: list[int] = []
     with closing(Machine(image, config, count_blocks=True, engine=UNICORN)) as machine:
-
-        def stop() -> None:
-            if machine.at_boundary:
-                machine.stop()
-            else:
-                machine.stop_at_boundary()
-
-        machine.break_at(Position(behind, 0), stop)
+        _stop_at(machine, Position(behind, 0))
         machine.run(Replayer(LogSequence(iter(entries)), machine))
         found.append(machine.engine["rip"])
     return found[0]

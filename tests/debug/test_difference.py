@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from recordings import Interrupting, write_recording
-from support import ScriptedWorld
+from recordings import Interrupting, write_recording, write_recording_with_keyframes
+from support import ScriptedWorld, config_for, failing_image
 
 from vlockstep.debug.difference import _Same, part, parting
 from vlockstep.debug.timeline import open_recording
 from vlockstep.errors import UsageError
 from vlockstep.machine.registers import NAMES, Registers
-from vlockstep.replay.entry import Checkpoint, Kind
+from vlockstep.replay.entry import Checkpoint, Entry, Kind
+from vlockstep.replay.keyframe import Keyframe
+from vlockstep.replay.logfile import LogReader, LogWriter
 
 PREEMPT = ("preempt", "--work=40", "--tsc=1")
 
@@ -37,6 +40,7 @@ def test_they_part_where_an_input_differs(tmp_path: Path) -> None:
         entry = first.recording.entry(sequence)
         assert entry is not None and entry[:2] == (0, 2)  # of RDTSC
         place = parting(first, second, sequence)
+        assert place is not None
         assert "rdtsc" in next(line for line in place.code.splitlines() if "=>" in line)
         assert set(place.registers[0].difference(place.registers[1])) == {"rax"}
 
@@ -46,6 +50,7 @@ def test_they_part_where_an_interrupt_comes_to_one_alone(tmp_path: Path) -> None
     b = write_recording(tmp_path / "b.vlog", *PREEMPT, world=Interrupting(199))
     with open_recording(a) as first, open_recording(b) as second:
         place = parting(first, second, part(first.recording, second.recording) or 0)
+        assert place is not None
         assert place.mark == (2, 199, 0)
         assert "rip" in place.registers[0].difference(place.registers[1])
 
@@ -100,3 +105,64 @@ def test_what_engines_have_unlike_is_compared_where_one_processor_executed_both(
     first, second = ((Kind.CYCLES, 1, 0, 5, each) for each in packed)
     assert compare(first, second) is same
     assert compare(first, (Kind.CYCLES, 1, 0, 5, b"")), "told of one alone"
+
+
+def test_an_image_that_is_not_found_is_asked_for_by_its_option(tmp_path: Path) -> None:
+    path = tmp_path / "a.vlog"
+    LogWriter(path, config_for(failing_image())).close()
+    for words in (["debug", "--port", "0"], ["trace"], ["log", "diff", str(path)]):
+        command = [sys.executable, "-m", "vlockstep", *words, str(path)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 2 and "name the image (--image IMAGE)" in done.stderr, done
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> tuple[LogReader, list[Entry], Keyframe]:
+    """What a log has, and its first keyframe, which has the whole RAM."""
+    path = tmp_path_factory.mktemp("logs") / "a.vlog"
+    write_recording_with_keyframes(path, "preempt", "--work=60000", "--tsc=1")
+    met: list[Keyframe] = []
+    with closing(LogReader(path)) as log:
+        entries = list(log.entries(met.append))
+    return log, entries, met[0]
+
+
+def test_logs_that_do_not_begin_at_boot_are_compared_where_both_are(
+    frames: tuple[LogReader, list[Entry], Keyframe], tmp_path: Path
+) -> None:
+    log, entries, keyframe = frames
+
+    def write(name: str, whole: bool, end: int, changed: int = 0) -> str:
+        first = 0 if whole else keyframe.sequence
+        with LogWriter(tmp_path / name, log.config, None, first, log.basis) as copy:
+            if not whole:
+                copy.keyframe(keyframe)
+            for number in range(first, end):
+                kind, exits, blocks, value, checkpoint = entries[number]
+                if number == changed:
+                    assert isinstance(value, int)
+                    value += 1
+                copy.append((kind, exits, blocks, value, checkpoint))
+        return str(tmp_path / name)
+
+    def diff(a: str, b: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "vlockstep", "log", "diff", a, b]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    count, begin = len(entries), keyframe.sequence
+    read = [n for n, entry in enumerate(entries) if entry[0] == Kind.CYCLES and n > begin]
+    whole, part = write("whole.vlog", True, count), write("part.vlog", False, count)
+    same = diff(part, whole)
+    assert same.returncode == 0 and f": {begin} to {count - 1} are in each" in same.stdout, same
+    other = write("other.vlog", False, count, changed=read[1])
+    for a, b in ((whole, other), (other, part)):
+        told = diff(a, b)
+        assert told.returncode == 1 and f"entry {read[1]} differs" in told.stdout, told
+        assert "they part at exits:" in told.stdout and "rax" in told.stdout
+    first = write("first.vlog", False, count, changed=begin)
+    told = diff(whole, first)
+    assert told.returncode == 1 and f"entry {begin} differs" in told.stdout, told
+    cut = diff(part, write("cut.vlog", False, read[0]))
+    assert cut.returncode == 1 and "the log has ended" in cut.stdout
+    apart = diff(write("begin.vlog", True, begin), part)
+    assert apart.returncode == 2 and "no entry is in both logs" in apart.stderr

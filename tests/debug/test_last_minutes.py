@@ -4,34 +4,43 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from commands import wait_until
 from recordings import Interrupting
-from support import config_for, machine_of, sample
+from support import FAILING_SECTOR, config_for, failing_image, machine_of, sample
 
 from vlockstep.debug.recording import Recording
 from vlockstep.debug.timeline import open_recording
 from vlockstep.debug.tracer import Tracer
 from vlockstep.errors import LogError, UsageError
+from vlockstep.ft.lastminutes import LastMinutesAlone
+from vlockstep.host.background import BackgroundThread
 from vlockstep.machine.basis import basis
 from vlockstep.machine.position import Position
-from vlockstep.replay.lastlog import LastLog
 from vlockstep.replay.logfile import LogReader, LogWriter
 from vlockstep.replay.recorder import Recorder
 from vlockstep.testing import replay
 
 
+class Enough(Exception):
+    pass
+
+
 class Watched(Interrupting):
-    """Lets a log be flushed before some of its inputs."""
+    """Lets a log be flushed before some of its inputs, and ends when that has left the beginning
+    behind."""
 
     console_offset = 0
-    last: LastLog
+    last: LastMinutesAlone
 
-    def __init__(self, every: int) -> None:
-        super().__init__(every)
+    def __init__(self, part: Path) -> None:
+        super().__init__(61)
+        self._part = part
         self._asked = 0
+        self._left = 40
 
     def clock(self) -> tuple[int, int]:
         return self.now, self.now
@@ -46,28 +55,37 @@ class Watched(Interrupting):
 
     def _flush(self) -> None:
         self._asked += 1
-        if self._asked % 20 == 0:
-            self.last.flush()
+        if self._asked % 20:
+            return
+        self.last.flush()
+        with suppress(LogError), closing(LogReader(self._part)) as log:
+            self._left -= log.first > 0
+        if not self._left:
+            raise Enough
 
 
-def recorded(folder: Path, *guest: str, size: int = 1 << 20) -> tuple[Path, Path]:
-    """A whole log, and that of the end, which is begun anew after every 20 or so entries."""
+def recorded(folder: Path, *guest: str, first: int = 0) -> tuple[Path, Path]:
+    """A whole log, and that of the end."""
     name, *arguments = guest
     config = config_for(sample(name), *arguments)
     whole, part = folder / f"{name}.vlog", folder / f"{name}-end.vlog"
-    world = Watched(61)
+    world = Watched(part)
     with (
         machine_of(sample(name), config) as machine,
         LogWriter(whole, config, basis=basis()) as log,
-        LastLog(part, machine, world, basis(), span=0, size=size) as last,
     ):
-        world.last = last
-        machine.run(Recorder(last.recorder, machine, log.append))
-        last.keep()
+        world.last = last = LastMinutesAlone(
+            part, machine, world, BackgroundThread, lambda text: None, basis(), next=first, span=0
+        )
+        with suppress(Enough):
+            machine.run(Recorder(last.recorder, machine, log.append))
+        last.end(failed=True)
     return whole, part
 
 
-@pytest.fixture(scope="module", params=[("clock", "--reads=300"), ("preempt", "--work=400")])
+@pytest.fixture(
+    scope="module", params=[("clock", "--reads=1000000000"), ("preempt", "--work=1000000000")]
+)
 def logs(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
@@ -108,7 +126,7 @@ def test_it_is_replayed_and_traced_from_there(logs: tuple[Path, Path]) -> None:
     with Tracer(recording, []) as tracer:
         told = [event for events in tracer.events() for event in events]
     recording.close()
-    assert told and told[-1].name == "end"
+    assert told
     command = [sys.executable, "-m", "vlockstep"]
     done = subprocess.run([*command, "replay", str(part)], capture_output=True, text=True)
     assert done.returncode == 0 and "from the keyframe before entry" in done.stdout, done
@@ -120,11 +138,55 @@ def test_it_is_replayed_and_traced_from_there(logs: tuple[Path, Path]) -> None:
 
 
 def test_a_log_that_cannot_go_on_is_given_up(tmp_path: Path) -> None:
-    _, part = recorded(tmp_path, "hello")
-    assert part.exists()
-    (tmp_path / "clock-end.vlog.next").mkdir()
-    _, part = recorded(tmp_path, "clock", "--reads=300")
-    assert not part.exists()
+    told: list[str] = []
+    config = config_for(sample("hello"))
+    (tmp_path / "a.vlog").mkdir()
+    with machine_of(sample("hello"), config) as machine:
+        world = Watched(tmp_path / "a.vlog")
+        world.last = last = LastMinutesAlone(
+            tmp_path / "a.vlog", machine, world, BackgroundThread, told.append, basis()
+        )
+        assert machine.run(last.recorder).status == 0
+        last.end(failed=True)
+    assert "cannot" in told[0] and told[-1] == "what led to this was not recorded"
+
+
+def test_a_guest_with_a_disk_of_its_own_and_one_that_goes_on_leave_one(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vlockstep"]
+    (tmp_path / "fails.hvt").write_bytes(failing_image().content)
+    disk, words = tmp_path / "disk", ["--on-error", "record", "--run-dir", "run", "--name", "it"]
+
+    disk.write_bytes(bytes(1 << 20))
+
+    def fail(at: bytes) -> None:
+        with disk.open("r+b") as file:
+            file.write(at)
+
+    def check() -> int:
+        (path,) = tmp_path.glob("*.vlog")
+        with open_recording(path) as timeline:
+            timeline.to_end()
+            assert timeline.read(timeline.registers().rip, 2) == b"\x0f\x0b"
+            assert timeline.read(FAILING_SECTOR, 1) == b"\1"
+            first = timeline.recording.first
+        path.unlink()
+        return first
+
+    fail(b"\1")
+    run = [*command, "run", "fails.hvt", *words, "--block"]
+    assert subprocess.run([*run, "disk=disk,local"], cwd=tmp_path).returncode == 1
+    assert check() == 0
+    fail(b"\0")
+    running = subprocess.Popen([*run, "disk=disk"], cwd=tmp_path)
+    suspend = [*command, "suspend", "it", "--run-dir", "run", "-o", "it.vsnap"]
+    wait_until(lambda: subprocess.run(suspend, cwd=tmp_path).returncode == 0)
+    assert running.wait() == 0
+    resume = [*command, "resume", "it.vsnap", *words, "--block", "disk=disk"]
+    running = subprocess.Popen(resume, cwd=tmp_path)
+    wait_until(lambda: bool(list(tmp_path.glob("*.vlog"))))
+    fail(b"\1")
+    assert running.wait() == 1
+    assert check() > 0
 
 
 @pytest.mark.external("gdb")

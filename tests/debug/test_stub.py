@@ -23,7 +23,7 @@ from vlockstep.debug.server import Server
 from vlockstep.debug.stub import Stub
 from vlockstep.debug.target import REGISTERS
 from vlockstep.debug.timeline import Timeline, open_recording
-from vlockstep.errors import UsageError
+from vlockstep.errors import HostError, UsageError
 from vlockstep.machine.registers import NAMES, Registers
 
 SIZE = sum(bits for _, bits, _ in REGISTERS) // 8
@@ -239,25 +239,59 @@ def test_a_log_is_served_as_long_as_gdb_wants(tmp_path: Path, timeline: Timeline
     assert stub.feed(framed(b"g")) == b""
 
 
-@pytest.mark.parametrize("direction", [b"c", b"bc"])
-def test_an_interrupt_ends_a_run_in_both_directions(direction: bytes, timeline: Timeline) -> None:
-    """It comes right behind the packet, before that is carried out or while it is."""
-    timeline.to_begin()
-    if direction == b"bc":
-        timeline.to_end()
+INTERRUPTED = {
+    b"c": b"T02thread:1;",
+    b"bc": b"T02thread:1;",
+    b"qRcmd," + b"seek end".hex().encode(): b"error: interrupted\n".hex().encode(),
+    b"qRcmd," + b"why-ended".hex().encode(): b"error: interrupted\n".hex().encode(),
+}
+
+
+@pytest.mark.parametrize("asked", INTERRUPTED)
+def test_an_interrupt_ends_what_takes_long(asked: bytes, tmp_path: Path) -> None:
+    """It comes right behind the packet, before that is carried out or while it is. Who else comes
+    to the port is refused."""
     told = bytearray()
 
-    def talk(peer: socket.socket) -> None:
-        peer.sendall(framed(b"Z0,1,1") + framed(direction) + b"\x03")
-        while b"T0" not in told:
-            told.extend(peer.recv(4096))
-        peer.sendall(framed(b"D"))
+    def talk(address: tuple[str, int]) -> None:
+        with socket.create_connection(address) as peer:
+            peer.sendall(framed(b"Z0,1,1") + framed(asked) + b"\x03")
+            while told.count(b"#") < 2:
+                told.extend(peer.recv(4096))
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(address)
+            peer.sendall(framed(b"D"))
 
-    with closing(Server(0)) as server:
+    path = write_recording(tmp_path / "hello.vlog", "hello")
+    with open_recording(path) as timeline, closing(Server(0)) as server:
+        if asked == b"bc":
+            timeline.to_end()
+        before = timeline.mark
         host, _, port = server.address.partition(":")
-        peer = socket.create_connection((host, int(port)))
-        with peer, ThreadPoolExecutor(1) as pool:
-            talked = pool.submit(talk, peer)
+        with ThreadPoolExecutor(1) as pool:
+            talked = pool.submit(talk, (host, int(port)))
             assert server.serve(timeline)
             talked.result()
-    assert b"T02thread:1;" in Deframer().feed(bytes(told))
+        assert INTERRUPTED[asked] in Deframer().feed(bytes(told))
+        assert timeline.mark == before or not asked.startswith(b"qRcmd")
+        timeline.to_end()
+        assert "Hello" in timeline.console().decode()
+
+
+def test_a_socket_that_cannot_be_made_names_the_cause(tmp_path: Path) -> None:
+    with pytest.raises(HostError, match="too long"):
+        Server(tmp_path / ("x" * 120))
+
+
+def test_what_only_prints_is_interrupted_from_outside(tmp_path: Path) -> None:
+    """gdb says nothing while a command of ours is carried out, but its terminal does."""
+    path = write_recording(tmp_path / "hello.vlog", "hello")
+    with open_recording(path) as timeline:
+        timeline.interrupt()
+        with pytest.raises(UsageError, match="interrupted"):
+            timeline.line(1)
+        assert timeline.line(1) == 0 and timeline.mark == (0, 0, 0)
+        stub = Stub(timeline)
+        stub.interrupt()  # nothing is carried out
+        told = ask(stub, b"qRcmd," + b"seek end".hex().encode(), acknowledged=True)
+        assert bytes.fromhex(told).startswith(b"exits:")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
+import struct
 import subprocess
 import sys
 from bisect import bisect_left
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from bundled_guests import record
 from recordings import (
     LOOKED_AT,
     WATCHED,
@@ -20,7 +22,21 @@ from recordings import (
     write_recording,
     write_recording_with_keyframes,
 )
-from support import config_for, disk_config, needs_kvm, sample
+from support import (
+    DATA,
+    LOAD_TABLES,
+    TEXT,
+    ScriptedWorld,
+    config_for,
+    disk_config,
+    halt,
+    hypercall,
+    machine_of,
+    make_image,
+    needs_kvm,
+    sample,
+    trap_tables,
+)
 
 from vlockstep.debug import player, timeline
 from vlockstep.debug.mark import Mark
@@ -28,9 +44,13 @@ from vlockstep.debug.places import parse_place
 from vlockstep.debug.stops import Access, Breakpoint, Stop, Watchpoint, Why
 from vlockstep.debug.timeline import Timeline, open_recording
 from vlockstep.errors import UsageError, VlockstepWarning
+from vlockstep.machine.basis import basis
+from vlockstep.machine.image import load
 from vlockstep.machine.position import Position
+from vlockstep.machine.report import GuestError
 from vlockstep.replay import keyframes
 from vlockstep.replay.logfile import LogReader, LogWriter
+from vlockstep.replay.recorder import Recorder
 
 GUESTS = {
     "hello": ("hello", "--status=3"),
@@ -157,6 +177,50 @@ def test_a_random_walk_with_many_moments_agrees_too(
         walk(there, random.Random(2), WALK // 2)
 
 
+@pytest.fixture(params=["", "eb00"])
+def switching(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Of a guest that arms its timer, is interrupted every third block, and disarms it; behind both
+    exits, and perhaps a jump, there are six instructions in which it could be stopped."""
+    arm, disarm, handler = DATA + 0x100, DATA + 0x120, 0x200
+    idle = 6 * b"\x90" + bytes.fromhex(request.param) + 6 * b"\x90"
+    loop = b"\xb9\x28\0\0\0" + b"\xff\xc9\x75\xfc"  # mov ecx, 40; dec ecx; jnz
+    code = LOAD_TABLES + b"\xfb" + hypercall(0x40, arm) + idle + loop  # sti
+    code += hypercall(0x40, disarm) + idle + halt()
+    data = {arm: struct.pack("<QII", 1000, 0x20, 0), disarm: struct.pack("<QII", 0, 0x20, 0)}
+    made = make_image({0: code, handler: b"\x48\xcf"}, data | trap_tables({0x20: TEXT + handler}))
+    (tmp_path / "made.hvt").write_bytes(made.content)
+    image, path = load(tmp_path / "made.hvt"), tmp_path / "made.vlog"
+    config = config_for(image)
+    with (
+        machine_of(image, config) as machine,
+        LogWriter(path, config, image.path, basis=basis()) as log,
+    ):
+        assert machine.run(Recorder(Interrupting(3), machine, log.append)).status == 0
+    return path
+
+
+def test_an_exit_that_switches_the_timer_does_not_end_its_block(switching: Path) -> None:
+    """Nor is what follows in that a block of its own, though who looks at each instruction is
+    stopped right behind such an exit."""
+    first = straight(switching, 0)
+    with open_recording(switching) as timeline:
+        place = Place(timeline, straight(switching, first.registers[0][1] - 16))
+        nops = [at for at, mark in enumerate(place.straight.marks) if mark.boundary.exits == 0]
+        assert len(nops) > 11 and place.straight.marks[nops[-1]].steps > 5
+        walk(place, random.Random(1), WALK)
+
+
+@pytest.mark.parametrize("guest", ["tally", "ledger"])
+def test_a_walk_of_a_guest_with_nic_or_disk_agrees_with_a_straight_replay(
+    guest: str, tmp_path: Path
+) -> None:
+    path = record(tmp_path / "guest.vlog", guest, sample(guest))
+    with open_recording(path) as timeline:
+        timeline.to_end()
+        place = Place(timeline, straight(path, timeline.registers().rsp - 8))
+        walk(place, random.Random(1), WALK)
+
+
 def test_each_instruction_has_its_mark_forwards_and_backwards(place: Place) -> None:
     """Through the first and the last ones."""
     place.seek(0)
@@ -209,6 +273,29 @@ def test_the_text_so_far_is_that_of_the_mark(place: Place) -> None:
     assert timeline.console() == b""
     timeline.step()
     assert whole.startswith(timeline.console()) and timeline.console()
+
+
+def test_the_end_is_an_instruction_before_which_the_guest_cannot_be_stopped(
+    tmp_path: Path,
+) -> None:
+    """UD2 as a block of its own, behind the third round of a loop with two exits."""
+    poll, rounds = DATA + 0x100, DATA + 0x200
+    body = 2 * hypercall(3, poll) + b"\xff\x0c\x25" + struct.pack("<I", rounds)
+    code = body + b"\x0f\x85" + struct.pack("<i", -len(body) - 6) + b"\x0f\x0b"
+    image = make_image(code, {poll: struct.pack("<QQQ", 1, 0, 0), rounds: b"\3"})
+    path, config = tmp_path / "made.vlog", config_for(image)
+    with (
+        machine_of(image, config) as machine,
+        LogWriter(path, config, basis=basis()) as log,
+        suppress(GuestError),
+    ):
+        machine.run(Recorder(ScriptedWorld(), machine, log.append))
+    with open_recording(path, image) as timeline:
+        timeline.to_end()
+        assert timeline.exits == 6 and timeline.read(timeline.registers().rip, 2) == b"\x0f\x0b"
+        timeline.step_back()
+        assert timeline.registers().rip == TEXT + len(body) and timeline.mark.boundary.exits == 4
+        assert timeline.step() and not timeline.step()
 
 
 def test_a_recording_with_local_disks_is_refused(tmp_path: Path) -> None:

@@ -15,10 +15,14 @@ from support import sample
 
 from vlockstep.debug.calls import Calls, functions
 from vlockstep.debug.recording import Recording
-from vlockstep.debug.tracer import Event, Tracer, What
+from vlockstep.debug.stops import Breakpoint, Why
+from vlockstep.debug.timeline import open_recording
+from vlockstep.debug.tracer import Edge, Event, Tracer, What
 from vlockstep.errors import UsageError
-from vlockstep.machine.position import BOOT, Position
+from vlockstep.machine.position import BOOT
 from vlockstep.replay.logfile import LogReader, LogWriter
+
+FIRST = Edge(BOOT)
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +31,7 @@ def preempt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_recording(path, "preempt", "--work=400", world=Interrupting(211))
 
 
-def traced(
-    path: Path, *names: str, begin: Position = BOOT, end: Position | None = None
-) -> list[Event]:
+def traced(path: Path, *names: str, begin: Edge = FIRST, end: Edge | None = None) -> list[Event]:
     recording = Recording(path)
     wanted = functions(recording.image, names)
     with Tracer(recording, wanted, begin, end) as tracer:
@@ -91,14 +93,46 @@ def test_a_part_is_that_part_of_the_whole(preempt: Path) -> None:
     assert {event.name for event in whole if event.what is What.CALL} == {"tick"}
     places = sorted({event.position for event in whole})
     begin, end = places[2], places[-1]
-    part = traced(preempt, "tick", begin=begin, end=end)
+    part = traced(preempt, "tick", begin=Edge(begin), end=Edge(end))
     expected = [e for e in whole if begin <= e.position < end]
     assert len(part) > 1
     assert [e.position for e in part if e.what is What.CALL] == [
         e.position for e in expected if e.what is What.CALL
     ]
     with pytest.raises(UsageError, match="before"):
-        traced(preempt, begin=end, end=begin)
+        traced(preempt, begin=Edge(end), end=Edge(begin))
+
+
+def test_a_part_is_exact_to_the_instruction(preempt: Path) -> None:
+    """Within the blocks with which a function begins, and an exit is made."""
+    with open_recording(preempt) as timeline:
+        tick = {name: at for at, name in timeline.image.symbols}["tick"]
+        stops = [Breakpoint(tick)]
+        edges = []
+        for calls in (2, 3):
+            for _ in range(calls):
+                assert timeline.run(stops).why is Why.STOP
+            edges.append(Edge.at(timeline))
+            timeline.step()
+            edges.append(Edge.at(timeline))
+        timeline.seek(16)
+        timeline.step()
+        edges.append(Edge.at(timeline))
+    before, behind, later, end, last = edges
+    assert behind.steps and end.steps and last.steps
+
+    def calls_between(begin: Edge, end: Edge) -> int:
+        told = traced(preempt, "tick", begin=begin, end=end)
+        numbers = [e.details["entry"] for e in told if e.what in (What.EXIT, What.INTERRUPT)]
+        assert numbers == list(range(begin.sequence, end.sequence))
+        return sum(event.what is What.CALL for event in told)
+
+    assert calls_between(before, behind) == 1 and calls_between(behind, behind) == 0
+    assert calls_between(before, end) == 4 and calls_between(behind, end) == 3
+    assert calls_between(behind, later) == 2
+    assert calls_between(behind, last) >= 3
+    with pytest.raises(UsageError, match="before"):
+        traced(preempt, begin=end, end=behind)
 
 
 def test_who_jumps_out_of_functions_is_found_by_the_stack() -> None:

@@ -222,7 +222,8 @@ def histories(draw: st.DrawFn, most: int) -> list[Operation]:
 
 @given(histories(60))
 def test_what_one_server_did_has_an_order(history: list[Operation]) -> None:
-    check_history(history)
+    """It is not always found, if nearly all of it was done at once."""
+    assert not inspect_history(history, limit=100_000).problems
 
 
 @given(histories(6), st.data())

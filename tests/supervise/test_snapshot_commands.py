@@ -424,7 +424,7 @@ def test_the_image_of_a_snapshot(start: Start, call: Call, image: Path, tmp_path
     moved = image.rename(tmp_path / "moved.hvt")
     gone = call("snapshot", "start", file)
     assert gone.returncode == 2 and f"cannot read image {image}" in gone.stderr
-    assert gone.stderr.endswith("name the image with --image\n")
+    assert gone.stderr.endswith("name the image (--image IMAGE)\n")
     wrong = call("snapshot", "start", file, "--image", "hello")
     assert wrong.returncode == 2 and "is not the image the configuration names" in wrong.stderr
     start("snapshot", "start", file, "--image", moved, name="again")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
@@ -26,8 +26,22 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def debug(
-    log: Annotated[Path, typer.Argument(metavar="LOG", help="A log that `record` wrote.")],
+    log: Annotated[
+        Path | None,
+        typer.Argument(metavar="[LOG]", help="A log that `record` wrote.", show_default=False),
+    ] = None,
     image: options.LogImageOption = None,
+    live: Annotated[
+        str | None,
+        typer.Option(
+            "--live",
+            metavar="NAME",
+            rich_help_panel=GDB,
+            help="Instead of a LOG, a guest whose replica here has that name, as it is now; with "
+            "its last minutes, if it was started with --on-error record. It goes on all the while.",
+            show_default=False,
+        ),
+    ] = None,
     port: Annotated[
         int | None,
         typer.Option(
@@ -62,6 +76,7 @@ def debug(
             show_default=False,
         ),
     ] = None,
+    run_directory: options.RunDirectoryOption = None,
 ) -> None:
     """Debug a recorded execution with gdb, forwards and backwards.
 
@@ -78,6 +93,8 @@ def debug(
     from vlockstep.debug.timeline import open_recording
     from vlockstep.machine import bundled
 
+    if (log is None) == (live is None):
+        raise UsageError("name a LOG, or --live NAME, and not both")
     if port is not None and batch is not None:
         raise UsageError("--batch is for a gdb that is started, which --port is not")
     if batch is not None and not batch.is_file():
@@ -87,10 +104,15 @@ def debug(
         raise HostError("gdb is not installed: install it, or use --port and another client")
     found = None if image is None else bundled.open_image(image)
     report = None if divergence is None else parse_report(_read(divergence))
-    with open_recording(log, found) as timeline:
+    with ExitStack() as stack:
+        if live is not None:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="vlockstep-")))
+            log = _copy(live, run_directory, folder)
+        assert log is not None
+        timeline = stack.enter_context(open_recording(log, found))
         if report is not None:
             output.note(examine(timeline, report))
-        elif timeline.recording.failed:
+        elif live is not None or timeline.recording.failed:
             output.note(Commands(timeline).carry_out("why-ended").rstrip())
         if port is None and program is not None:
             status = _with_gdb(program, timeline, batch)
@@ -99,6 +121,24 @@ def debug(
                 status = _waiting(timeline, server)
     if status:
         raise typer.Exit(1)
+
+
+def _copy(name: str, directory: Path | None, folder: Path) -> Path:
+    """The last minutes of a guest that runs."""
+    from vlockstep.cli.running import connect
+    from vlockstep.supervise.liverecording import NOT_KEPT
+
+    path = folder / f"{name}.vlog"
+    with closing(connect(directory, name)) as guest:
+        try:
+            guest.request("recording", lambda told: None, path=str(path))
+        except HostError as error:
+            if NOT_KEPT in str(error):
+                raise HostError(
+                    f"{error}: ask a secondary, or start it with --on-error record"
+                ) from error
+            raise
+    return path
 
 
 def _read(path: Path) -> str:
@@ -123,6 +163,7 @@ def _with_gdb(program: str, timeline: Timeline, batch: Path | None) -> int:
         image.write_bytes(timeline.image.content)
         words = gdb.command_line(program, image, server.address, directory, batch)
         before = {each: signal.signal(each, lambda *_: None) for each in _SIGNALS}
+        signal.signal(signal.SIGINT, lambda *_: server.interrupt_command())
         try:
             process = subprocess.Popen(words)
             signal.signal(signal.SIGTERM, lambda *_: process.terminate())

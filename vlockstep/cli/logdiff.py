@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -43,23 +43,32 @@ def diff(
     with side(ours) as first, side(theirs) as second:
         sequence = part(first.recording, second.recording)
         if sequence is None:
+            counts = first.recording.count, second.recording.count
+            begin = max(first.recording.first, second.recording.first)
             if as_json:
-                output.emit({"differ": False, "entries": first.recording.count})
+                output.emit({"differ": False, "entries": counts[0], "first": begin})
+            elif begin:
+                print(f"{_SAME}: {begin} to {counts[0] - 1} are in each")
             else:
-                print(f"{_SAME}: {first.recording.count} in each")
+                print(f"{_SAME}: {counts[0]} in each")
             return
         place = parting(first, second, sequence)
         entries = [side.recording.entry(sequence) for side in (first, second)]
         ended, lines = None in entries, [_described(entry) for entry in entries]
         if as_json:
-            different = {} if ended else place.registers[0].difference(place.registers[1])
-            registers = {name: [f"{a:#x}", f"{b:#x}"] for name, (a, b) in different.items()}
-            facts = {"differ": True, "entry": sequence, "entries": lines, "mark": str(place.mark)}
-            output.emit(facts | {"registers": registers, "code": place.code})
+            facts: dict[str, Any] = {"differ": True, "entry": sequence, "entries": lines}
+            if place is not None:
+                registers = {} if ended else place.registers[0].difference(place.registers[1])
+                shown = {name: [f"{a:#x}", f"{b:#x}"] for name, (a, b) in registers.items()}
+                facts |= {"mark": str(place.mark), "registers": shown, "code": place.code}
+            output.emit(facts)
         else:
             print(f"entry {sequence} differs:\n  {ours}: {lines[0]}\n  {theirs}: {lines[1]}\n")
-            print(f"they part at {place.mark}\n{place.code}\n")
-            if not ended:
+            if place is None:
+                print("it is made before the place where one of the logs begins")
+            else:
+                print(f"they part at {place.mark}\n{place.code}\n")
+            if not ended and place is not None:
                 told = describe_difference(*place.registers)
                 print(f"registers that differ then, A != B:\n{told}" if told else _ALIKE)
     raise typer.Exit(1)

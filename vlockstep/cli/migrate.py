@@ -36,6 +36,7 @@ def receive(
     nets: options.NetOptions = None,
     macs: options.MacOptions = None,
     console: pairoptions.SharedConsoleOption = options.STDOUT,
+    on_error: options.OnErrorOption = None,
     cpu_limit: options.CpuLimitOption = None,
     engine: options.EngineOption = options.AUTO,
     heartbeat: pairoptions.HeartbeatOption = 50,

@@ -246,6 +246,17 @@ def seconds_or_off(option: str, text: str) -> float | None:
     return seconds
 
 
+OnErrorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--on-error",
+        metavar="record",
+        rich_help_panel=FILES,
+        help="If the guest fails or aborts, leave a recording of its last minutes here, "
+        "NAME-TIME.vlog, for `vlockstep debug`. Once a minute its memory is copied meanwhile.",
+        show_default=False,
+    ),
+]
 NameOption = Annotated[
     str | None,
     typer.Option(
@@ -288,6 +299,7 @@ _FIELDS = {
     "respawn": "respawn",
     "hold": "hold",
     "keyframes": "keyframes",
+    "on_error": "on_error",
 }
 _PATHS = {
     "console": "console",

@@ -31,10 +31,7 @@ def find_image(log: LogReader, reference: str | None, engine: str = AUTO) -> Ima
     recorded.warn_if_unlike(log, engine)
     if reference is not None:
         return bundled.open_image(reference)
-    try:
-        return recorded.find_image(log.config.image_digest, log.image, str(log.path))
-    except UsageError as error:
-        raise UsageError(f"{error} with --image") from error
+    return recorded.find_image(log.config.image_digest, log.image, str(log.path))
 
 
 def attach_local(image: Image, config: GuestConfig, blocks: list[str]) -> Devices:

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
 from vlockstep.cli import options, output
-from vlockstep.cli.command import FILES
 from vlockstep.errors import Left, UsageError
 
 if TYPE_CHECKING:
     from vlockstep.cli.execution import Ending
+    from vlockstep.ft.lastminutes import LastMinutesAlone
     from vlockstep.host.eventwriter import EventWriter
     from vlockstep.host.live import LiveWorld
     from vlockstep.machine.machine import Machine
-    from vlockstep.machine.world import World
-    from vlockstep.replay.lastlog import LastLog
     from vlockstep.supervise.control import Told
     from vlockstep.supervise.origin import Origin
     from vlockstep.supervise.spec import ReplicaSpec
 
     Tell = Callable[[str], None]
-
-_RECORD = "record"
 
 
 def run(
@@ -48,17 +41,7 @@ def run(
     cpu_limit: options.CpuLimitOption = None,
     engine: options.EngineOption = options.AUTO,
     dumpcore: options.DumpcoreOption = None,
-    on_error: Annotated[
-        str | None,
-        typer.Option(
-            "--on-error",
-            metavar="record",
-            rich_help_panel=FILES,
-            help="If the guest fails or aborts, leave a recording of its last minutes here, "
-            "NAME-TIME.vlog, for `vlockstep debug`. Once a minute its memory is saved meanwhile.",
-            show_default=False,
-        ),
-    ] = None,
+    on_error: options.OnErrorOption = None,
     name: options.NameOption = None,
     run_directory: options.RunDirectoryOption = None,
     as_json: options.EndJsonOption = False,
@@ -70,13 +53,7 @@ def run(
     """
     from vlockstep.supervise.specfile import naming
 
-    if on_error not in (None, _RECORD):
-        raise UsageError(f"--on-error knows only {_RECORD}, not {on_error!r}")
     spec = options.replica_spec(ctx, None)
-    if on_error and spec.role is not None:
-        raise UsageError("--on-error is for a guest that is no replica")
-    if on_error and any(disk.local for disk in spec.disks):
-        raise UsageError("--on-error cannot record what is read from a local disk")
     if spec.role is not None:
         from vlockstep.cli.pair import replicate
 
@@ -86,7 +63,7 @@ def run(
     with naming(spec.source, spec.elsewhere):
         if spec.log is not None:
             raise UsageError("a guest that only runs keeps no log: record it", key=("log",))
-        run_guest(spec, as_json, lambda tell: boot(spec, tell), recorded=on_error is not None)
+        run_guest(spec, as_json, lambda tell: boot(spec, tell))
 
 
 def run_guest(
@@ -94,11 +71,13 @@ def run_guest(
     as_json: bool,
     begin: Callable[[Tell], Origin],
     append: bool = False,
-    recorded: bool = False,
+    booted: bool = True,
 ) -> NoReturn:
     """Run what `begin` opens, to its end. Text goes on in the console file with `append`, and
-    otherwise replaces what was there. If it fails and is `recorded`, a log of it remains."""
+    otherwise replaces what was there. If it fails a log of it may remain; that of a guest that was
+    not `booted` begins with entry 1, or a later one."""
     from vlockstep.cli.execution import Interruptions, execute
+    from vlockstep.ft.lastminutes import has_failed
     from vlockstep.host.devices import ConsoleFile
     from vlockstep.host.live import LiveWorld
     from vlockstep.supervise.files import open_console, open_empty_console
@@ -143,13 +122,19 @@ def run_guest(
         if origin.generation:
             for nic in guest.nics.values():
                 nic.announce()
-        last = _last_log(control.name, machine, world) if recorded else None
+        recorded = spec.on_error is not None
+        last = _last_log(control.name, machine, world, 0 if booted else 1) if recorded else None
         through = world if last is None else last.recorder
         tick = (lambda: None) if last is None else last.flush
+        ending: Ending | None = None
         try:
-            with last or nullcontext():
+            try:
                 ending = execute(machine, through, tick, events)
-                _keep(last, machine, through)
+            finally:
+                if last is not None:
+                    end = machine.outcome if ending is None else ending.error or machine.outcome
+                    # not if it has got replicas meanwhile
+                    last.end(machine.world is through and has_failed(end))
         except Left as error:
             why = str(error)
             control.observe(Later("left", lambda told: told.Left(why)))
@@ -166,25 +151,17 @@ def run_guest(
     raise typer.Exit(output.exit_status(ending.status or 0))
 
 
-def _last_log(name: str, machine: Machine, world: LiveWorld) -> LastLog:
+def _last_log(name: str, machine: Machine, world: LiveWorld, next: int) -> LastMinutesAlone:
+    from vlockstep.ft.lastminutes import LastMinutesAlone, new_path
+    from vlockstep.host.background import BackgroundThread
     from vlockstep.machine import engines
     from vlockstep.machine.basis import basis
-    from vlockstep.replay.lastlog import LastLog
 
-    path = Path(f"{name}-{time.strftime('%Y%m%dT%H%M%S')}.vlog")
-    return LastLog(path, machine, world, basis(engines.processor(machine.engine_name)))
-
-
-def _keep(last: LastLog | None, machine: Machine, world: World) -> None:
-    """The log of a guest that failed, unless it has got replicas meanwhile."""
-    outcome = machine.outcome
-    failed = outcome is not None and (outcome.reason or outcome.aborted)
-    if last is None or machine.world is not world or not failed:
-        return
-    if last.keep():
-        output.note(f"what led to this was recorded: vlockstep debug {last.path}")
-    else:
-        output.note(f"what led to this was not recorded: {last.problem}")
+    described = basis(engines.processor(machine.engine_name))
+    path = new_path(name)
+    return LastMinutesAlone(
+        path, machine, world, BackgroundThread, output.note, described, next=next
+    )
 
 
 def _teller(observe: Callable[[Told], None]) -> Callable[[Told], None]:

@@ -13,12 +13,15 @@ import typer
 from vlockstep.cli import options, output
 from vlockstep.cli.command import GUEST, Command, Group
 from vlockstep.cli.running import DirectoryOption, JsonOption, NameArgument, connect
-from vlockstep.errors import HostError, UsageError
+from vlockstep.errors import HostError
 from vlockstep.program.progress import Progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vlockstep.machine.image import Image
     from vlockstep.replay.snapshot import Snapshot, SnapshotReader
+    from vlockstep.supervise.origin import Origin
 
 _END_SECONDS = 10.0
 FileOption = Annotated[
@@ -209,6 +212,7 @@ def start(
     console: options.ConsoleOption = options.STDOUT,
     engine: options.EngineOption = options.AUTO,
     dumpcore: options.DumpcoreOption = None,
+    on_error: options.OnErrorOption = None,
     name: options.NameOption = None,
     run_directory: options.RunDirectoryOption = None,
     as_json: options.EndJsonOption = False,
@@ -233,6 +237,7 @@ def resume(
     console: options.ConsoleOption = options.STDOUT,
     engine: options.EngineOption = options.AUTO,
     dumpcore: options.DumpcoreOption = None,
+    on_error: options.OnErrorOption = None,
     name: options.NameOption = None,
     run_directory: options.RunDirectoryOption = None,
     as_json: options.EndJsonOption = False,
@@ -262,7 +267,11 @@ def _start(
             "cpu": config.cpu,
         }
         spec = options.replica_spec(ctx, None, fields)
-        run_guest(spec, as_json, lambda tell: restore(spec, reader, found, tell, append), append)
+
+        def begin(tell: Callable[[str], None]) -> Origin:
+            return restore(spec, reader, found, tell, append)
+
+        run_guest(spec, as_json, begin, append, booted=False)
 
 
 def _find_image(reader: SnapshotReader, reference: str | None) -> Image:
@@ -272,7 +281,4 @@ def _find_image(reader: SnapshotReader, reference: str | None) -> Image:
     if reference is not None:
         return open_image(reference)
     held = reader.snapshot
-    try:
-        return find_image(held.config.image_digest, held.image, str(reader.path))
-    except UsageError as error:
-        raise UsageError(f"{error} with --image") from error
+    return find_image(held.config.image_digest, held.image, str(reader.path))

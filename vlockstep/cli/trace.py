@@ -16,8 +16,7 @@ from vlockstep.errors import HostError, UsageError
 from vlockstep.program.progress import Progress
 
 if TYPE_CHECKING:
-    from vlockstep.debug.tracer import Event, Tracer
-    from vlockstep.machine.position import Position
+    from vlockstep.debug.tracer import Edge, Event, Tracer
 
 _BILLION = 1_000_000_000
 _DEEPEST = 40
@@ -43,8 +42,8 @@ def trace(
             "--from",
             metavar="PLACE",
             rich_help_panel=REPLAY,
-            help="Begin with the block of this place: exits:N, exits:N+BLOCKS, entry:N, time:S, "
-            "console:N, begin, end.",
+            help="Begin here: exits:N, exits:N+BLOCKS, a mark as `debug` tells it, entry:N, "
+            "time:S, console:N, begin, end.",
         ),
     ] = "begin",
     last: Annotated[
@@ -53,7 +52,7 @@ def trace(
             "--to",
             metavar="PLACE",
             rich_help_panel=REPLAY,
-            help="End before the block of this place.",
+            help="End before what is executed there.",
         ),
     ] = "end",
     chrome: Annotated[
@@ -81,7 +80,7 @@ def trace(
     from vlockstep.debug.places import parse_place
     from vlockstep.debug.recording import Recording
     from vlockstep.debug.timeline import open_recording
-    from vlockstep.debug.tracer import Tracer
+    from vlockstep.debug.tracer import Edge, Tracer
     from vlockstep.machine import bundled
     from vlockstep.supervise.files import refuse_overwriting
 
@@ -90,9 +89,9 @@ def trace(
     if chrome is not None:
         refuse_overwriting(chrome, "trace", [log], ())
 
-    def place(text: str) -> Position:
+    def place(text: str) -> Edge:
         parse_place(text)(timeline)
-        return timeline.mark.boundary
+        return Edge.at(timeline)
 
     found = None if image is None else bundled.open_image(image)
     with ExitStack() as stack:

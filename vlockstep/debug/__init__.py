@@ -15,7 +15,7 @@ places      parse_place: how people name a place
 difference  part, parting: where two recordings part
 diverged    Report, parse_report, examine: what a replica reported that diverged
 calls       Function, functions, Calls: which functions a guest is in
-tracer      Tracer, Event, What: its calls, hypercalls and interrupts
+tracer      Tracer, Edge, Event, What: its calls, hypercalls and interrupts
 chrome      ChromeTrace: those, for Perfetto
 
 gdb

@@ -8,14 +8,16 @@ from vlockstep.debug.mark import Mark
 from vlockstep.debug.recording import Recording
 from vlockstep.debug.timeline import Timeline
 from vlockstep.errors import UsageError
+from vlockstep.machine.position import Position
 from vlockstep.machine.registers import NAMES, Registers
 from vlockstep.machine.report import disassemble
-from vlockstep.replay.entry import Checkpoint, End, Entry, Kind
+from vlockstep.replay.entry import Checkpoint, End, Entry, Kind, position
 
 
 def part(first: Recording, second: Recording) -> int | None:
     """The number of the first entry that is not in both, or at another position, or with another
-    value; None if there is none. Raises `UsageError` if they are not of one guest."""
+    value; None if there is none. Of logs that do not begin at boot, what is before one of them
+    does not count. Raises `UsageError` if they are not of one guest, or have no entry in common."""
     if first.config != second.config:
         raise UsageError(
             f"{first.path} and {second.path} are of guests that were started with different "
@@ -23,6 +25,9 @@ def part(first: Recording, second: Recording) -> int | None:
         )
     same = _Same(first.config.sites is not None)
     sequence = max(first.first, second.first)
+    if sequence and sequence >= min(first.count, second.count):
+        each = (f"{log.path} has {log.first} to {log.count - 1}" for log in (first, second))
+        raise UsageError(f"no entry is in both logs: {', '.join(each)}")
     while True:
         ours, theirs = first.run(sequence), second.run(sequence)
         count = min(len(ours), len(theirs))
@@ -74,8 +79,12 @@ class Parting:
     registers: tuple[Registers, Registers]
 
 
-def parting(first: Timeline, second: Timeline, sequence: int) -> Parting:
-    """Of two recordings whose first different entry is number `sequence`."""
+def parting(first: Timeline, second: Timeline, sequence: int) -> Parting | None:
+    """Of two recordings whose first different entry is number `sequence`; None if one of them
+    begins only behind that place."""
+    begins = max(timeline.recording.begins for timeline in (first, second))
+    if any(_before(timeline.recording.entry(sequence), begins) for timeline in (first, second)):
+        return None
     marks = [_place(timeline, sequence) for timeline in (first, second)]
     mark = min(marks)
     before = [_registers(timeline, mark) for timeline in (first, second)]
@@ -87,6 +96,15 @@ def parting(first: Timeline, second: Timeline, sequence: int) -> Parting:
         timeline.step()
         behind.append(timeline.registers())
     return Parting(mark, code, (behind[0], behind[1]))
+
+
+def _before(entry: Entry | None, begins: Position) -> bool:
+    """Whether it is made before that boundary. The instruction that makes one in an exit is before
+    its position."""
+    if entry is None:
+        return False
+    at = position(entry)
+    return at < begins if entry[0] == Kind.INTERRUPT else Position(at.exits + 1, 0) <= begins
 
 
 def _place(timeline: Timeline, sequence: int) -> Mark:

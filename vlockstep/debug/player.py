@@ -18,7 +18,7 @@ from vlockstep.debug.ring import Moment, Ring
 from vlockstep.debug.stops import Stop
 from vlockstep.debug.ticker import Ticker
 from vlockstep.debug.watches import Watches
-from vlockstep.errors import LogError, StateError, VlockstepError
+from vlockstep.errors import LogError, StateError, UsageError, VlockstepError
 from vlockstep.machine.engines import UNICORN
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import BOOT, Position
@@ -35,6 +35,10 @@ _KEYFRAME = 1.0
 _MOST_HITS = 4096
 _MOST_TRIES = 64
 _DISTANCES = (4096, 512, 64, 8, 1)
+
+
+class Interrupted(UsageError):
+    """On the way to a place."""
 
 
 class Player:
@@ -55,6 +59,8 @@ class Player:
         self._noted = recording.first
         """Up to that entry all were replayed, and their text noted."""
         self._from = 0
+        self.seeking = False
+        """An interrupt ends whatever run there is, by `Interrupted`."""
         self.focus: float | None = None
         """Near which age moments are to be dense; if None where the guest is."""
         self._size, self._most_text = 0, most_text
@@ -199,7 +205,8 @@ class Player:
                 machine.stop_at_boundary()
 
         def enough() -> bool:
-            return bool(first and hits) or (interruptible and self._interrupted.is_set())
+            asked = (interruptible or self.seeking) and self._interrupted.is_set()
+            return asked or bool(first and hits)
 
         ended = False
         self._watching = bool(stops)
@@ -207,6 +214,8 @@ class Player:
             while not (ended or enough() or (goal is not None and self.now.boundary >= goal)):
                 ended = self._advance(goal, enough)
         self._watching = False
+        if self.seeking and self._interrupted.is_set():
+            raise Interrupted("interrupted")
         if ended:
             self._return(goal)
         elif self._astray:
@@ -220,15 +229,23 @@ class Player:
     def _return(self, goal: Position | None) -> None:
         """From the end to the last boundary."""
         if self.last is None:
-            self.last = self._ended or self.machine.begun
-        stuck = goal == self.last  # where the guest cannot be stopped
-        found = self.ring.before(self.last, strictly=stuck)
+            self.last = max(self._ended or self.machine.begun, self.begin)
+        elif goal == self.last:  # where the guest cannot be stopped
+            self.last = self._before_last(goal)
+        found = self.ring.before(self.last)
         assert found is not None
         self._restore(found)
-        if stuck:
-            self.last = found.boundary
-        else:
-            self.go(self.last)
+        self.go(self.last)
+
+    def _before_last(self, last: Position) -> Position:
+        """The boundary before, if there is one where the guest can be stopped."""
+        if last.blocks:
+            return Position(last.exits, last.blocks - 1)
+        if self._passed is not None and self._passed < last:
+            return self._passed
+        found = self.ring.before(last, strictly=True)
+        assert found is not None
+        return found.boundary
 
     def _advance(self, goal: Position | None, enough: Callable[[], bool] = lambda: True) -> bool:
         """Run to the goal, or to where it is `enough`, or a moment is missing; whether it came to

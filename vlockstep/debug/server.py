@@ -35,10 +35,21 @@ class Server:
                 self._socket = socket.create_server(("127.0.0.1", where))
                 self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
         except (OSError, OverflowError) as error:
+            if isinstance(where, Path):
+                raise HostError(
+                    f"cannot listen for gdb at {where} ({error}); let TMPDIR be a directory "
+                    "with a short path, in which sockets can be made"
+                ) from error
             raise HostError(
                 f"cannot listen for gdb at {where} ({error}); choose another port", key=("port",)
             ) from error
         self._peer: socket.socket | None = None
+        self._stub: Stub | None = None
+
+    def interrupt_command(self) -> None:
+        """As `Stub.interrupt`, of who is there, if anybody is."""
+        if self._stub is not None:
+            self._stub.interrupt()
 
     def close(self) -> None:
         self._socket.close()
@@ -58,13 +69,14 @@ class Server:
         self._peer = peer
         with peer:
             if peer.family != socket.AF_UNIX:
+                self._socket.close()  # whoever else comes is refused, and need not wait
                 peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             pieces: Queue[bytes] = Queue(_MOST_PIECES)
             reader = Thread(
                 target=_read, args=(peer, pieces.put, timeline.interrupt), name="gdb", daemon=True
             )
             reader.start()
-            stub = Stub(timeline)
+            stub = self._stub = Stub(timeline)
             try:
                 while not stub.over and (data := pieces.get()):
                     peer.sendall(stub.feed(data))
@@ -76,6 +88,7 @@ class Server:
                     while not pieces.empty():
                         pieces.get()
                     reader.join(0.05)
+                timeline.forget_interrupt()
         return True
 
 

@@ -71,6 +71,12 @@ class Stub:
             "k": self._leave,
         }
         self.over = False
+        self._commanded = False
+
+    def interrupt(self) -> None:
+        """End what a `monitor` command does; during which gdb says nothing. From any thread."""
+        if self._commanded:
+            self._timeline.interrupt()
 
     def feed(self, data: bytes) -> bytes:
         """What is to be sent after `data` has come. While this takes time, gdb waits for the guest;
@@ -199,10 +205,14 @@ class Stub:
             line = unhexlify(text).decode()
         except (BadHex, ValueError):
             return _BAD
+        self._commanded = True
         try:
             told = self._commands.carry_out(line)
         except VlockstepError as error:
             told = f"error: {error}\n"
+        finally:
+            self._commanded = False
+            self._timeline.forget_interrupt()
         content = told.encode(errors="replace").hex()
         return content[: LONGEST // 2] or "OK"
 

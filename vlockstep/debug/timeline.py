@@ -39,7 +39,8 @@ class Timeline(View):
     """
 
     def interrupt(self) -> None:
-        """Let a run, forwards or backwards, end soon, or the next one at once. From any thread."""
+        """Let a run, forwards or backwards, or a seek end soon, or the next one at once. From any
+        thread."""
         self._player.interrupt()
 
     def forget_interrupt(self) -> None:
@@ -48,18 +49,15 @@ class Timeline(View):
 
     def seek(self, target: Mark | Position | int) -> Mark:
         """Go to a mark, to right behind an exit or to a block boundary, or to where the entry of
-        that number is made. Raises `UsageError`, and stays, if there is no such place."""
-        before = self.mark
-        try:
+        that number is made. Raises `UsageError`, and stays, if there is no such place, or
+        `Interrupted`."""
+        with self._seeking():
             if isinstance(target, Mark):
                 self._seek_mark(target)
             elif isinstance(target, Position):
                 self._seek_position(target)
             else:
                 self._seek_entry(target)
-        except UsageError:
-            self._seek_mark(before)
-            raise
         return self.mark
 
     def step(self) -> bool:
@@ -87,9 +85,10 @@ class Timeline(View):
         self._steps = 0
 
     def to_end(self) -> None:
-        """To the last mark."""
-        self._player.go(self._player.last or Position(MAX_COUNT, 0))
-        self._to_last_step()
+        """To the last mark. Raises `Interrupted`, and stays."""
+        with self._seeking():
+            self._player.go(self._player.last or Position(MAX_COUNT, 0))
+            self._to_last_step()
 
     def run(self, stops: Iterable[Stop] = (), until: Mark | None = None) -> Run:
         """Forwards to the first stop, to before the instruction of a breakpoint behind the mark or

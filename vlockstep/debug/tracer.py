@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from vlockstep.debug.calls import Calls, Function
+from vlockstep.debug.mark import Mark
 from vlockstep.debug.recording import Entries, Recording
 from vlockstep.debug.ticker import Ticker
+from vlockstep.debug.timeline import Timeline
 from vlockstep.errors import UsageError, VlockstepError
 from vlockstep.machine.engines import UNICORN
 from vlockstep.machine.machine import Machine
@@ -48,6 +50,25 @@ class Event:
     details: dict[str, Any] = field(default_factory=dict)
 
 
+class Edge(NamedTuple):
+    """Where a trace begins or ends: before the instruction at `address` in the block at the
+    boundary, if it is not the first of that, which makes entry `sequence` or a later one."""
+
+    boundary: Position
+    steps: int = 0
+    address: int = 0
+    sequence: int = 0
+
+    @classmethod
+    def at(cls, timeline: Timeline) -> Edge:
+        """Where that is."""
+        mark = timeline.mark
+        return cls(mark.boundary, mark.steps, timeline.registers().rip, timeline.sequence)
+
+    def __str__(self) -> str:
+        return str(Mark.at(self.boundary, self.steps) if self.steps else self.boundary)
+
+
 class Clock:
     """A guest's, as far as one knows it between its readings."""
 
@@ -69,18 +90,21 @@ class Clock:
         return self.now
 
 
+_BOOT = Edge(BOOT)
+
+
 class Tracer:
-    """Replays a recording, on a CPU of its own, from the boundary `begin` to `end`, or to where the
-    recording ends. `functions` are those whose calls are told."""
+    """Replays a recording, on a CPU of its own, from `begin` to `end`, or to where the recording
+    ends. `functions` are those whose calls are told."""
 
     def __init__(
         self,
         recording: Recording,
         functions: Iterable[Function],
-        begin: Position = BOOT,
-        end: Position | None = None,
+        begin: Edge = _BOOT,
+        end: Edge | None = None,
     ) -> None:
-        begin = max(begin, recording.begins)
+        begin = max(begin, Edge(recording.begins))
         if end is not None and end < begin:
             raise UsageError(f"the trace is to end at {end}, before {begin} where it begins")
         self._functions = list(functions)
@@ -93,7 +117,7 @@ class Tracer:
         self._reached = False
         self.machine = Machine(recording.image, recording.config, count_blocks=True, engine=UNICORN)
         try:
-            key = recording.nearest(begin)
+            key = recording.nearest(begin.boundary)
             sequence, clock = 0, (0, 0)
             if key is not None:
                 keyframe = recording.begin(key, self.machine)
@@ -125,13 +149,13 @@ class Tracer:
         """What happens, some thousand events at most at once; none from time to time, so that one
         may end it. Raises `Divergence` behind what comes before."""
         with self._ticker:
-            if self.machine.position < self._begin:
-                yield from self._until(self._begin)
+            if self.machine.position < self._begin.boundary:
+                yield from self._until(self._begin.boundary)
             self._on = True
             if not self.ending:
                 hooks = list(self._hooks())
                 try:
-                    yield from self._until(self._end)
+                    yield from self._until(_goal(self._end))
                 finally:
                     for hook in hooks:
                         self._engine.let_be(hook)
@@ -183,8 +207,8 @@ class Tracer:
                 yield self._engine.watch_code(self._leave, address)
 
     def _entering(self, name: str) -> Callable[[int, int], None]:
-        def enter(_address: int, _size: int) -> None:
-            if self.machine.passing or self._reached:
+        def enter(address: int, _size: int) -> None:
+            if self.machine.passing or self._reached or not self._within(address):
                 return
             engine, calls, at = self._engine, self._calls, self.machine.begun
             for left in calls.enter(engine["rsp"], name):
@@ -194,8 +218,18 @@ class Tracer:
 
         return enter
 
-    def _leave(self, _address: int, _size: int) -> None:
-        if self.machine.passing or self._reached:
+    def _within(self, address: int) -> bool:
+        """Whether an instruction is in the part that is told. Those of a block come one behind the
+        other."""
+        at, begin, end = self.machine.begun, self._begin, self._end
+        if begin.steps and at == begin.boundary and address < begin.address:
+            return False
+        if end is None or not end.steps:
+            return True
+        return at < end.boundary or (at == end.boundary and address < end.address)
+
+    def _leave(self, address: int, _size: int) -> None:
+        if self.machine.passing or self._reached or not self._within(address):
             return
         engine, calls = self._engine, self._calls
         stack = engine["rsp"]
@@ -208,9 +242,12 @@ class Tracer:
     ) -> None:
         if kind in _CLOCKS and value is not None:
             self._clock.read(kind, value)
-        if self._on and not self._reached:
+        begin, end, number = self._begin, self._end, self.sequence - 1
+        early = begin.steps and number < begin.sequence
+        late = end is not None and end.steps and number >= end.sequence
+        if self._on and not (self._reached or early or late):
             what = What.INTERRUPT if kind is Kind.INTERRUPT else What.EXIT
-            details = {"entry": self.sequence - 1, **details}
+            details = {"entry": number, **details}
             self._tell(what, kind.name.lower(), position, self._calls.depth, details)
 
     def _tell(
@@ -220,6 +257,13 @@ class Tracer:
         self._events.append(Event(what, name, position, time, depth, details))
         if len(self._events) >= _MOST:
             self.machine.stop_at_boundary()
+
+
+def _goal(end: Edge | None) -> Position | None:
+    """The boundary up to which the guest has to execute."""
+    if end is None or not end.steps:
+        return None if end is None else end.boundary
+    return Position(end.boundary.exits, end.boundary.blocks + 1)
 
 
 def _begins(recording: Recording, sequence: int) -> dict[int, int]:

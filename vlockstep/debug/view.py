@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Self
 
 from vlockstep.debug.mark import Mark
@@ -118,12 +119,29 @@ class View:
             self._at = self._player.now, until
         return walk
 
+    @contextmanager
+    def _seeking(self) -> Iterator[None]:
+        """Be here again if there is no such place, or an interrupt comes before it is reached."""
+        before = self.mark
+        self._player.seeking = True
+        try:
+            yield
+        except UsageError:
+            self._player.seeking = False
+            self._player.take_interrupt()
+            self._seek_mark(before)
+            raise
+        finally:
+            self._player.seeking = False
+
     def console(self) -> bytes:
-        """The text that was printed before the mark, as far as it is kept; see `text_ends`."""
+        """The text that was printed before the mark, as far as it is kept; see `text_ends`. Raises
+        `Interrupted`."""
         before = self.mark
         player, sequence = self._player, self.sequence
         if not player.knows_text(sequence):
-            player.replay_text(self._player.now.boundary)
+            with self._seeking():
+                player.replay_text(self._player.now.boundary)
             self._seek_mark(before)
         ends = sequence if player.untold is None else min(sequence, player.untold)
         return b"".join(player.text[at] for at in sorted(player.text) if at < ends)
@@ -139,7 +157,8 @@ class View:
         `UsageError` if there is none."""
         player, before = self._player, self.mark
         if not player.knows_text(self.recording.count):
-            player.replay_text(None)
+            with self._seeking():
+                player.replay_text(None)
             self._seek_mark(before)
         line, begins = 1, True
         for at in sorted(player.text):

@@ -135,6 +135,8 @@ class Walker:
                     machine.run(world)
             except VlockstepError:
                 pass  # the recording ends in this block
+        if not walk.steps and machine.at_boundary:  # the log ends with the interrupt here
+            walk.steps.append(Step(self._engine["rip"], machine.exits, moment.boundary))
         switched = machine.switched_behind
         walk.torn = self._rest_of is not None and switched is not None
         walk.whole = until is None or len(walk.steps) <= until

@@ -28,21 +28,23 @@ class PieceFile:
             self.close()
             raise
 
-    def write(self, piece: bytes) -> None:
-        """The same error again and again once it has failed."""
+    def write(self, *parts: bytes) -> None:
+        """A piece, of which there may be parts. The same error again and again once it has
+        failed."""
         if self._error is not None:
             raise self._error
-        rest = memoryview(piece)
         try:
-            while rest:
-                rest = rest[os.write(self._fd, rest) :]
+            for part in parts:
+                rest = memoryview(part)
+                while rest:
+                    rest = rest[os.write(self._fd, rest) :]
         except OSError as error:
             self._error = error
             with suppress(OSError):
                 os.ftruncate(self._fd, self.written)
             self.close()
             raise
-        self.written += len(piece)
+        self.written += sum(map(len, parts))
 
     def sync(self) -> None:
         """What was written outlives the host's death. Raises `OSError`; then it may not."""

@@ -21,6 +21,7 @@ handoff      EntryOutbox, Received: entries between the guest's thread and the p
 outputs      OutputQueue, ProtectedWorld: outputs, held back until they may leave
 keptlog      KeptLog: a replica's log file
 keyframing   Keyframing: keyframes for that, made while the replica follows
+lastminutes  LastMinutes, LastMinutesAlone: a log of the end, kept in case the guest fails
 resumelog    ResumeLog, History: a log from which the guest can be resumed, which outputs wait for
 resumedir    ResumeDirectory: such logs in a directory, one for each owner
 resumepoint  ResumePoints: keyframes for those, made while the guest runs as a primary's

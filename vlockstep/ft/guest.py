@@ -72,6 +72,8 @@ class Guest:
         self._local = {h: d for h, d in setting.disks.items() if h in setting.local}
         self.outbox = EntryOutbox(host.wake, host.hurry, host.condition())
         self._replayer: Replayer | None = None
+        self._watched: Replayer | None = None
+        """That of which is told since a `watch`."""
         self._inputs: Inputs | None = None
         self._lead = ClockLead()
         self._idle_since = 0
@@ -204,6 +206,26 @@ class Guest:
         world = self._following_world(next, clock, first)
         self._nics.stand_by()
         self._host.launch(lambda: self._run(world, prepare))
+
+    def watch(
+        self, taken: Callable[[Entry, int], None], making: Callable[[Entry, int], None]
+    ) -> None:
+        """Let these be told, soon, as `taken` and `making`, though it follows already."""
+        self.taken, self.making = taken, making
+        if self._watched is self._replayer:
+            return
+        replayer = self._watched = self._replayer
+        assert replayer is not None
+
+        def tell(entry: Entry, _next: int) -> None:
+            if self.taken is not None:
+                self.taken(entry, replayer.sequence)
+
+        def change() -> None:
+            replayer.read_through(lambda source: Telling(source, 0, tell))
+
+        self.machine.visit(change)
+        self.wake()
 
     @property
     def executed(self) -> int | None:

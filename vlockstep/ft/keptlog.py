@@ -19,6 +19,7 @@ from vlockstep.protocol.journal import Batch
 from vlockstep.protocol.timing import MILLISECOND
 from vlockstep.replay import codec
 from vlockstep.replay.keyframe import Keyframe
+from vlockstep.replay.lastlog import LastLog
 from vlockstep.replay.logfile import LogWriter
 
 _FLUSH = 100 * MILLISECOND
@@ -38,7 +39,9 @@ _PATIENCE = 10.0
 class KeptLog:
     """Writes entries to a new file, in the background. What the file does costs the file, not the
     guest's protection or its status: if it cannot be written, or takes less than the guest gives,
-    it ends (one with a hole could not be replayed), and `lost` is told so, once."""
+    it ends (one with a hole could not be replayed), and `lost` is told so, once. If it is of the
+    last minutes alone, it begins with the entry `last`, the first since `boot` or with a keyframe,
+    and anew at each keyframe but one."""
 
     def __init__(
         self,
@@ -48,15 +51,18 @@ class KeptLog:
         lost: Callable[[str], None],
         image: Path | None = None,
         basis: Basis = NOWHERE,
+        last: int | None = None,
+        boot: bool = True,
     ) -> None:
         self._path = path
         self._config = config
         self._image = image
         self._basis = basis
+        self._last, self._boot = last, boot
         self._background = background
         self._tell_loss = lost
         self._lock = threading.Lock()
-        self._writer: LogWriter | None = None
+        self._writer: LogWriter | LastLog | None = None
         self._batches: list[Batch] = []
         self._bytes = 0
         """Of those that were not handed over yet."""
@@ -132,6 +138,19 @@ class KeptLog:
         self._holding = False
         self._submit(self._let_go)
 
+    def show(self, told: Callable[[Path, int], None]) -> None:
+        """Of a log of the last minutes: tell, in the background, where it is by now, and how many
+        bytes; 0 if there are none. It is replaced later."""
+        if not self._closed:
+            self._hand_over()
+
+        def look() -> None:
+            writer = self._writer
+            there = isinstance(writer, LastLog) and not self._lost
+            told(self._path, writer.extent if there and isinstance(writer, LastLog) else 0)
+
+        self._background.submit(look)
+
     def close(self) -> None:
         """Wait for the rest, but not for long."""
         if self._closed:
@@ -165,7 +184,13 @@ class KeptLog:
         self._background.submit(job)
 
     def _open(self) -> None:
-        self._writer = LogWriter(self._path, self._config, self._image, basis=self._basis)
+        if self._last is None:
+            self._writer = self._file(self._path, 0)
+        else:
+            self._writer = LastLog(self._path, self._file, self._last, self._boot)
+
+    def _file(self, path: Path, first: int) -> LogWriter:
+        return LogWriter(path, self._config, self._image, first, self._basis)
 
     def _write(self, batches: list[Batch], size: int) -> None:
         if self._held is None:

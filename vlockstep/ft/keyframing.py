@@ -1,4 +1,5 @@
-"""Keyframes in the log of a replica, made where nobody waits for it: while it follows a primary.
+"""Keyframes in the log of a replica: while it follows a primary, where nobody waits for it; in that
+of its last minutes whatever it is.
 
 A copy of the guest's RAM, all zeros at first, gets what the guest has written, round by round while
 that runs. Its guest's thread copies the last of it, at a place where there can be a keyframe, which
@@ -51,12 +52,16 @@ class Followed(Protocol):
         """In its thread, where it takes that entry: the state before, without RAM; None if there is
         none to be taken."""
 
+    def live_keyframe(self, entry: Entry, sequence: int) -> Keyframe | None:
+        """The same, where it is about to make that entry."""
+
 
 class Keyframing:
-    """Makes keyframes of `guest` every `interval` ns while it follows, and has `log` keep them.
-    What goes wrong costs a keyframe, or all of them, and nothing else: `tell` is told.
+    """Makes keyframes of `guest` every `interval` ns while it follows, and has `log` keep them; and
+    if that is only of the `last` minutes, each with the whole RAM, whenever it has grown by `size`
+    bytes. What goes wrong costs a keyframe, or all of them, and nothing else: `tell` is told.
 
-    `taken` is called in the guest's thread, and the rest of what is public in turns.
+    `taken` and `made` are called in the guest's thread, and the rest of what is public in turns.
     """
 
     def __init__(
@@ -66,12 +71,17 @@ class Keyframing:
         background: Background,
         interval: int,
         tell: Callable[[str], None],
+        last: bool = False,
+        size: int = NEVER,
     ) -> None:
         self._guest = guest
         self._log = log
         self._background = background
         self._interval = interval
         self._tell = tell
+        self._last, self._size = last, size
+        self._since = 0
+        """So large was the log at the last one."""
         self._cadence = Cadence()
         self._at = NEVER
         self._following = self._busy = self._missed = False
@@ -87,6 +97,10 @@ class Keyframing:
         self._cadence = Cadence()
         self._following, self._at = True, now + self._interval
 
+    def begin(self, now: int) -> None:
+        """Whatever it does."""
+        self._following, self._at = True, now
+
     def stop(self) -> None:
         """It does not any more, and pays nothing for keyframes."""
         if self._following:
@@ -101,7 +115,9 @@ class Keyframing:
     def turn(self, now: int) -> None:
         if self._log.lost:
             self.stop()
-        if now >= self._at and not self._busy:
+        large = self._log.written - self._since >= self._size and self._following
+        if (now >= self._at or large) and not self._busy:
+            self._since = self._log.written
             self._busy, self._at = True, now + self._interval
             self._background.submit(self._work)
 
@@ -111,16 +127,22 @@ class Keyframing:
         """It takes an entry, and has not executed it."""
         wanted = self._wanted
         if wanted is not None and sequence >= wanted:
-            self._look(entry, sequence)
+            self._look(lambda: self._guest.keyframe_before(entry, sequence, self._cadence))
         self._cadence = self._cadence.after(entry)
 
-    def _look(self, entry: Entry, sequence: int) -> None:
+    def made(self, entry: Entry, sequence: int) -> None:
+        """It is about to make an entry."""
+        wanted = self._wanted
+        if wanted is not None and sequence >= wanted:
+            self._look(lambda: self._guest.live_keyframe(entry, sequence))
+
+    def _look(self, find: Callable[[], Keyframe | None]) -> None:
         with self._lock:
             if self._wanted is None:
                 return
             found: Keyframe | Exception | None
             try:
-                found = self._guest.keyframe_before(entry, sequence, self._cadence)
+                found = find()
                 if found is None:
                     return
                 assert self._copy is not None
@@ -135,7 +157,10 @@ class Keyframing:
 
     def _work(self) -> None:
         try:
-            if not self._make() and self._following and not self._missed:
+            made = self._make()
+            if self._last:
+                self._drop()
+            elif not made and self._following and not self._missed:
                 self._missed = True
                 self._tell(
                     "there was no place for a keyframe in the log in time, or the guest writes "
@@ -193,7 +218,7 @@ class Keyframing:
     def _find(self, copy: RamCopy, first: int) -> Keyframe | None:
         """At the first place before that entry or a later one, with the copy of RAM as of there."""
         for _ in range(_TRIES):
-            self._wanted = first
+            self._wanted = max(first, 1)  # a log that begins with entry 0 begins at boot
             found = _get(self._answers)
             with self._lock:
                 self._wanted = None

@@ -13,16 +13,18 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from vlockstep.arbiter.rule import Record
-from vlockstep.errors import HostError, Left, LogError, VlockstepError
+from vlockstep.errors import HostError, Left, LogError, UsageError, VlockstepError
 from vlockstep.ft import events
 from vlockstep.ft.diskcopies import DiskCopies, DiskLoading
 from vlockstep.ft.diskpaths import SharedDisks
 from vlockstep.ft.guest import Guest
 from vlockstep.ft.keptlog import KeptLog
 from vlockstep.ft.keyframing import Keyframing
+from vlockstep.ft.lastminutes import LastMinutes, has_failed
 from vlockstep.ft.links import Links
 from vlockstep.ft.loading import Loading
 from vlockstep.ft.migration import Migration, Report
@@ -111,6 +113,7 @@ class Replica:
         self._guest: Guest | None = None
         self._log: KeptLog | None = None
         self._keyframing: Keyframing | None = None
+        self._last: LastMinutes | None = None
         self._resumable: ResumeLog | None = None
         self._points: ResumePoints | None = None
         self._kept_to: int | None = None
@@ -175,6 +178,36 @@ class Replica:
         return None if self._guest is None else self._guest.executed
 
     @property
+    def last_minutes(self) -> LastMinutes | None:
+        """The log of them, while one is kept."""
+        return self._last
+
+    def begin_last_minutes(self, path: Path) -> None:
+        """Keep one from now on, of a guest that follows. Raises `UsageError` if it does not, or
+        if its log has keyframes, so that another copy of its RAM were one too many."""
+        guest, role = self.following, self.role
+        if guest is None or not isinstance(role, Secondary):
+            raise UsageError(f"the guest does not follow here: {role.state.value}")
+        if self._keyframing is not None:
+            raise UsageError("its log has keyframes: what it does is in that")
+        self._last = made = LastMinutes(
+            path,
+            guest,
+            self._host.background,
+            self._notice,
+            self._roles.basis,
+            next=role.received_entries,
+            boot=False,
+        )
+        guest.watch(made.taken, made.made)
+        made.begin(self._host.now())
+
+    def leave_last_minutes(self) -> LastMinutes | None:
+        """Keep it no more; who is told ends it, elsewhere."""
+        last, self._last = self._last, None
+        return last
+
+    @property
     def following(self) -> Guest | None:
         """The guest, while it executes what a primary's does."""
         guest = self._guest
@@ -219,6 +252,7 @@ class Replica:
         self._make_guest(config, engine=history.engine)
         secondary = self.role = self._roles.resuming(generation, history)
         self._history = history
+        self._begin_last(history.next, boot=not history.next)
         self._keep_to_resume(file, history.next)
         keyframe = history.keyframe
         begin = 0 if keyframe is None else keyframe.sequence
@@ -259,6 +293,8 @@ class Replica:
             times.append(self.transfer.deadline())
         if self._keyframing is not None:
             times.append(self._keyframing.deadline())
+        if self._last is not None:
+            times.append(self._last.deadline())
         if self._resumable is not None:
             times.append(self._resumable.deadline())
         if self._points is not None:
@@ -452,6 +488,8 @@ class Replica:
         self._go_on_loading()
         if self._keyframing is not None:
             self._keyframing.turn(self._host.now())
+        if self._last is not None:
+            self._last.turn(self._host.now())
         if self._migration is not None:
             self._migration.look(self._host.now())
             if self._migration.over:
@@ -522,6 +560,11 @@ class Replica:
             self._keyframing.stop()
         if self._log is not None:
             self._log.close()
+        if self._last is not None:
+            guest = self._running
+            diverged = isinstance(guest.failure, Divergence)
+            self._last.end(diverged or has_failed(guest.outcome))
+            self._last = None
         if self._points is not None:
             self._points.close()
         if self._resumable is not None:
@@ -608,6 +651,7 @@ class Replica:
         """All of a guest's state is here: let it run on."""
         state = loading.complete(rest)
         self._loading = None
+        self._begin_last(state.next, boot=False)
         stands = self._running.run_on(state)
         self._know_basis()
         secondary.basis = self._roles.basis
@@ -692,7 +736,8 @@ class Replica:
     def _encode(self, primary: Primary, entries: list[Entry]) -> list[Batch]:
         """For other members and the log, if there are any."""
         resumable = self._resumable is not None and not self._resumable.given_up
-        if not (primary.logs or self._log is not None or resumable):
+        kept = self._log is not None or self._last is not None
+        if not (primary.logs or kept or resumable):
             return []
         return [
             Batch(first, end, primary.generation, content)
@@ -912,6 +957,7 @@ class Replica:
             self._fail(error)
             return
         self._begin_log()
+        self._begin_last()
         self._host.observe(events.Started())  # while there is certainly somebody to tell it
         if primary:
             self._begin_resumable()
@@ -1094,6 +1140,22 @@ class Replica:
             if self._setting.keyframes is not None:
                 self._begin_keyframes(self._log, self._setting.keyframes)
 
+    def _begin_last(self, next: int = 0, boot: bool = True) -> None:
+        """From that entry on, which is the first since `boot` or not. Before the guest runs."""
+        path, guest = self._setting.last, self._running
+        if path is not None:
+            self._last = made = LastMinutes(
+                path,
+                guest,
+                self._host.background,
+                self._notice,
+                self._roles.basis,
+                next=next,
+                boot=boot,
+            )
+            guest.taken, guest.making = made.taken, made.made
+            made.begin(self._host.now())
+
     def _begin_resumable(self) -> None:
         """Of a guest that boots."""
         store, config, printed = self._setting.resume, self._config, self._queue.printed
@@ -1127,7 +1189,7 @@ class Replica:
             wake=self._host.wake,
             tell=self._notice,
         )
-        self._running.making = self._points.made
+        self._running.making = _both(self._running.making, self._points.made)
 
     def _see_kept(self) -> None:
         """How far the log is kept, from which the guest can be resumed."""
@@ -1213,8 +1275,9 @@ class Replica:
 
     def _keep(self, entries: list[Entry], batches: list[Batch]) -> None:
         self._kept(entries)
-        if self._log is not None:
-            self._log.keep(self._host.now(), batches)
+        for log in (self._log, self._last):
+            if log is not None:
+                log.keep(self._host.now(), batches)
         if self._resumable is not None:
             self._resumable.keep(self._host.now(), batches)
 
@@ -1227,3 +1290,17 @@ class Replica:
 
     def _notice(self, text: str) -> None:
         self._host.observe(events.Notice(text))
+
+
+_Told = Callable[[Entry, int], None]
+
+
+def _both(first: _Told | None, second: _Told) -> _Told:
+    if first is None:
+        return second
+
+    def tell(entry: Entry, sequence: int) -> None:
+        first(entry, sequence)
+        second(entry, sequence)
+
+    return tell

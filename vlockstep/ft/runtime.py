@@ -131,7 +131,8 @@ class Setting:
     opens a file that is to be a shared disk's, as `Devices.open_copy`. `disk_counters`
     count, by name, what becomes of the disks. Of more than `cpu_limit`, a CPU model, no guest is
     followed. `engine` is one of `engines.CHOICES`. While this replica follows, its `log` gets a
-    keyframe each `keyframes` ns, if that is set. `hold` is as of a `Primary`, at the start.
+    keyframe each `keyframes` ns, if that is set. At `last` its last minutes are kept, for the case
+    that it fails. `hold` is as of a `Primary`, at the start.
 
     A guest that starts here can be resumed elsewhere if there is a place for such logs, `resume`,
     until its own has come to `resume_limit` bytes. That gets keyframes: when it has grown by
@@ -150,6 +151,7 @@ class Setting:
     transfer: TransferLimits = field(default_factory=TransferLimits)
     log: Path | None = None
     keyframes: int | None = None
+    last: Path | None = None
     core_directory: Path | None = None
     fault: Fault | None = None
     stops: Sequence[Place] = ()

@@ -7,7 +7,7 @@ logfile     LogWriter, LogReader: `*.vlog`
 keyframe    Keyframe: the complete state at a position, kept inside a log
 pieces      pack, Unpacker: what RAM and disks hold, compressed
 snapshot    Snapshot, SnapshotReader, encode: the complete state of a guest, in a file
-lastlog     LastLog: the last minutes of a guest, kept in case
+lastlog     LastLog: the last minutes of a guest, in two files
 keyframes   KeyframeMaker, begin_near, Passing: keyframes made, begun from, compared with
 recorder    Recorder: a World that passes everything through and logs it
 replayer    Replayer, Sequence, Divergence: a World whose inputs come from a log

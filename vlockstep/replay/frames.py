@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,8 +20,16 @@ _HEAD = struct.Struct("<III")
 
 
 def frame(content: bytes) -> bytes:
-    head = struct.pack("<II", len(content), zlib.crc32(content))
-    return head + struct.pack("<I", zlib.crc32(head)) + content
+    return head_of([content]) + content
+
+
+def head_of(pieces: Iterable[bytes]) -> bytes:
+    """What stands before them in a frame of them all."""
+    length = checksum = 0
+    for piece in pieces:
+        length, checksum = length + len(piece), zlib.crc32(piece, checksum)
+    head = struct.pack("<II", length, checksum)
+    return head + struct.pack("<I", zlib.crc32(head))
 
 
 class FrameReader:

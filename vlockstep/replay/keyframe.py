@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,9 @@ from vlockstep.machine.position import MAX_COUNT, Position
 from vlockstep.replay.recorder import Cadence
 
 KIND = "keyframe"
+_FIX_MAP = 16
+"""Fields of a map of msgpack whose number is in its first byte; the heads of arrays and bytes may
+be longer than they need to be."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,22 @@ class Keyframe:
         return len(self.machine) + sum(map(len, self.memory))
 
     def pack(self) -> bytes:
+        return b"".join(self.pieces())
+
+    def pieces(self) -> list[bytes]:
+        """What is packed, without a copy of the RAM, for which all threads would wait."""
         later = ("registers", "memory", "whole")
-        fields = {n: value for n, value in vars(self).items() if value or n not in later}
-        packed: bytes = msgpack.packb({"kind": KIND, **fields})
-        return packed
+        told = {n: value for n, value in vars(self).items() if value or n not in later}
+        memory = told.pop("memory", ())
+        packed: bytes = msgpack.packb({"kind": KIND, **told})
+        if not memory:
+            return [packed]
+        assert len(told) + 2 < _FIX_MAP
+        head = bytes([packed[0] + 1]) + packed[1:] + msgpack.packb("memory")
+        pieces = [head + b"\xdd" + struct.pack(">I", len(memory))]
+        for group in memory:
+            pieces += [b"\xc6" + struct.pack(">I", len(group)), group]
+        return pieces
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Keyframe:

@@ -28,7 +28,7 @@ from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.position import MAX_COUNT
 from vlockstep.replay import codec
 from vlockstep.replay.entry import Entry, data_size
-from vlockstep.replay.frames import MAX_CONTENT, FrameReader, frame
+from vlockstep.replay.frames import MAX_CONTENT, FrameReader, frame, head_of
 from vlockstep.replay.keyframe import KIND, Keyframe
 
 MAGIC = b"VLOCKLOG"
@@ -118,9 +118,9 @@ class LogWriter:
             frames.append(frame(content))
         self._write(b"".join(frames))
 
-    def _write(self, content: bytes) -> None:
+    def _write(self, *pieces: bytes) -> None:
         try:
-            self._file.write(content)
+            self._file.write(*pieces)
         except OSError as error:
             raise self._failed(error) from error
 
@@ -128,10 +128,11 @@ class LogWriter:
         """Keep the state before the entry that is to be appended next."""
         assert keyframe.sequence == self.next
         self.flush()
-        content = keyframe.pack()
-        if len(content) > MAX_CONTENT:
-            raise HostError(f"a keyframe of {len(content) >> 20} MiB is too large for a log")
-        self._write(frame(content))
+        pieces = keyframe.pieces()
+        size = sum(map(len, pieces))
+        if size > MAX_CONTENT:
+            raise HostError(f"a keyframe of {size >> 20} MiB is too large for a log")
+        self._write(head_of(pieces), *pieces)
 
     def note(self, kind: str, **fields: Any) -> None:
         """One of this kind, behind all that was appended."""

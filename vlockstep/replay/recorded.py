@@ -38,7 +38,8 @@ def find_image(digest: str, lay: Path | None, source: str) -> Image:
             tried = str(error)
     raise UsageError(
         f"{source} is of an image that is no bundled guest ({digest[:12]}), and {tried}: "
-        "name the image"
+        "name the image",
+        key=("recorded_image",),
     )
 
 

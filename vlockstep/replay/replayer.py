@@ -134,7 +134,7 @@ class Replayer:
         sequence: int = 0,
         clock: tuple[int, int] = (0, 0),
     ) -> None:
-        self._source = source
+        self._source: Source = source
         self._machine = machine
         self._local = local or {}
         self._suppressed = suppressed
@@ -149,6 +149,10 @@ class Replayer:
         return self._cycles, self._walltime
 
     # Inputs
+
+    def read_through(self, wrap: Callable[[Source], Source]) -> None:
+        """Get entries through another source, from the next one on. In the guest's thread."""
+        self._source = wrap(self._source)
 
     def cycles(self, at: int) -> int:
         # `_take`, written out: this is the most frequent entry.

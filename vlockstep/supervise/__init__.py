@@ -13,6 +13,7 @@ visits           Visit: holding a guest that runs, to look at it
 snapshotfiles    SnapshotFiles, take: the file of a snapshot of a guest that goes on
 snapshots        SnapshotCommand: snapshots of a guest that nobody protects
 followed         FollowedSnapshots: snapshots of a protected one, at its secondary
+liverecording    LiveRecordings: copies of the log of its last minutes
 unprotected      UnprotectedCommands: what can be asked of a guest that nobody protects
 protection       Protection: such a guest gets replicas
 replicacommands  ReplicaCommands: what can be asked of a replica

@@ -22,6 +22,7 @@ from vlockstep.machine.world import Outcome
 from vlockstep.supervise import parts
 from vlockstep.supervise.control import Command
 from vlockstep.supervise.followed import FollowedSnapshots
+from vlockstep.supervise.liverecording import LiveRecordings
 from vlockstep.supervise.origin import LiveGuest
 from vlockstep.supervise.replica import channels_of, setting_of
 from vlockstep.supervise.replicacommands import ReplicaCommands
@@ -84,7 +85,12 @@ class Protection:
         self._process = Process(setting, channels, register, self._observed)
         snapshots = FollowedSnapshots(live.name, live.files, guest.devices)
         self._commands = ReplicaCommands(
-            self._process, keys is not None, guest.devices, snapshots, spec.arbiter
+            self._process,
+            keys is not None,
+            guest.devices,
+            snapshots,
+            LiveRecordings(live.files, self._process.call),
+            spec.arbiter,
         )
         self.commands: dict[str, Command] = self._commands.by_name()
         try:

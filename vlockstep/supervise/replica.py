@@ -13,6 +13,7 @@ from vlockstep.errors import UsageError
 from vlockstep.files.locks import FileLock
 from vlockstep.ft.channels import Channels
 from vlockstep.ft.events import DiskMoved, Event, Notice, NotResumed, Protected, Unprotected
+from vlockstep.ft.lastminutes import new_path
 from vlockstep.ft.process import Process
 from vlockstep.ft.resumedir import ResumeDirectory, Unresumable
 from vlockstep.ft.runtime import CONSOLE, Setting
@@ -27,6 +28,7 @@ from vlockstep.protocol.timing import MILLISECOND, SECOND, Timing
 from vlockstep.supervise import parts, places
 from vlockstep.supervise.files import check_moved, open_console, reserve_log
 from vlockstep.supervise.followed import FollowedSnapshots
+from vlockstep.supervise.liverecording import LiveRecordings
 from vlockstep.supervise.replicacommands import ReplicaCommands
 from vlockstep.supervise.respawn import Respawner
 from vlockstep.supervise.running import ControlSocket
@@ -166,6 +168,7 @@ class Replica:
             setting_of(spec, guest, console, name),
             log=spec.log,
             keyframes=None if spec.keyframes is None else round(spec.keyframes * SECOND),
+            last=None if spec.on_error is None else new_path(self._control.name),
             core_directory=spec.cores,
             fault=places.fault(spec.test, settle),
             stops=places.stops(spec.test),
@@ -201,7 +204,12 @@ class Replica:
         used = files if spec.console is None else (*files, spec.console)
         snapshots = FollowedSnapshots(self._control.name, used, guest.devices)
         self._commands = ReplicaCommands(
-            self.process, keys is not None, guest.devices, snapshots, spec.arbiter
+            self.process,
+            keys is not None,
+            guest.devices,
+            snapshots,
+            LiveRecordings(used, self.process.call),
+            spec.arbiter,
         )
 
 

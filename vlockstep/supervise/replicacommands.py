@@ -20,6 +20,7 @@ from vlockstep.supervise.agreement import Agreement
 from vlockstep.supervise.control import Answer, Command, Told
 from vlockstep.supervise.diskmoves import DiskMoves
 from vlockstep.supervise.followed import FollowedSnapshots
+from vlockstep.supervise.liverecording import LiveRecordings
 from vlockstep.supervise.running import StatusCommand, reason_of
 from vlockstep.wire.endpoint import check_endpoint
 from vlockstep.wire.keys import Party
@@ -34,11 +35,13 @@ class ReplicaCommands:
         keys: bool,
         devices: Devices,
         snapshots: FollowedSnapshots,
+        recordings: LiveRecordings,
         arbiter: Path,
     ) -> None:
         """`keys`: whether its channels have them."""
         self._process = process
         self._snapshots = snapshots
+        self._recordings = recordings
         self._keys = keys
         self._swapping: list[Answer] = []
         self._devices = devices
@@ -49,6 +52,7 @@ class ReplicaCommands:
             "status": StatusCommand(self._tell_status),
             "stop": self._stop,
             "snapshot": self._snapshot,
+            "recording": self._record,
             "switchover": self._switch_over,
             "migrate": self._migrate,
             "cancel-migration": self._cancel_migration,
@@ -101,6 +105,9 @@ class ReplicaCommands:
 
     def _snapshot(self, request: Mapping[str, Any], answer: Answer) -> None:
         self._process.call(lambda replica: self._snapshots.take(replica, request, answer))
+
+    def _record(self, request: Mapping[str, Any], answer: Answer) -> None:
+        self._process.call(lambda replica: self._recordings.take(replica, request, answer))
 
     def _migrate(self, request: Mapping[str, Any], answer: Answer) -> None:
         endpoint = request.get("to")

@@ -25,6 +25,7 @@ DEFAULT_ENDPOINT = "tcp://127.0.0.1:7700"
 HOUR_MS = 3_600_000
 YEAR_S = 31_536_000
 DAY_S = 86_400
+RECORD = "record"
 LEAST_LEASE_MS = 100
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -100,6 +101,8 @@ class ReplicaSpec:
     one does.
 
     While a replica follows, its log gets a keyframe every so many seconds, if `keyframes` says so.
+    With `on_error` "record" a log of the guest's last minutes is left if it fails, in the working
+    directory.
 
     A primary that waits for nobody and has a lease may keep a log in the directory `resume`, of
     `resume_limit` MiB at the most, from which the guest can be resumed elsewhere: no output leaves
@@ -127,6 +130,7 @@ class ReplicaSpec:
     console: Path | None = None
     log: Path | None = None
     keyframes: float | None = None
+    on_error: str | None = None
     cores: Path | None = None
     arbiter: Path | None = None
     endpoint: str = DEFAULT_ENDPOINT
@@ -192,6 +196,8 @@ class ReplicaSpec:
             Timing(max_log=self.timing.max_log << 20).check_hold()
         if self.keyframes is not None:
             self._check_keyframes(self.keyframes)
+        if self.on_error is not None:
+            self._check_on_error(self.on_error)
         self._check_resume()
 
     def _check_respawn(self, command: str) -> None:
@@ -213,6 +219,21 @@ class ReplicaSpec:
         if self.log is None:
             raise UsageError(
                 "keyframes are kept in a log, and there is none: name its file", key=("keyframes",)
+            )
+
+    def _check_on_error(self, what: str) -> None:
+        if what != RECORD:
+            raise UsageError(f"on an error there is only {RECORD}, not {what!r}", key=("on_error",))
+        if self.role is not None and any(disk.local for disk in self.disks):
+            raise UsageError(
+                "replicas do not log what is read from disks of their own, so the guest's last "
+                "minutes cannot be recorded: let them share the disk, or leave that out",
+                key=("on_error",),
+            )
+        if self.keyframes is not None:
+            raise UsageError(
+                "a log with keyframes tells of the last minutes, too: have one or the other",
+                key=("on_error",),
             )
 
     def _check_resume(self) -> None:

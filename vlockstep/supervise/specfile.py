@@ -124,6 +124,7 @@ class _Reader:
             "console": self._path,
             "log": self._path,
             "keyframes": number,
+            "on_error": text,
             "cores": self._path,
             "arbiter": self._path,
             "endpoint": text,
