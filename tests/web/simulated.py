@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 from vlockstep.errors import UsageError
@@ -19,6 +20,7 @@ from vlockstep.web import server, serving, shapes
 from vlockstep.web.auth import Tokens
 from vlockstep.web.model import Picture
 from vlockstep.web.serving import listen, serve
+from vlockstep.web.source import Absent
 
 TOKENS = Tokens("act-" + "a" * 20, "read-" + "r" * 20)
 TEXT = "".join(f"line {number} of what it says\n" for number in range(5000)).encode()
@@ -251,7 +253,7 @@ class SimulatedSource:
 
     def _expect(self, guest: str) -> shapes.Guest:
         if guest not in self._guests:
-            raise UsageError(f"there is no guest {guest!r}")
+            raise Absent(f"there is no guest {guest!r}")
         return self._guests[guest]
 
 
@@ -321,6 +323,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--patience", type=float, default=server.PATIENCE)
     parser.add_argument("--head-seconds", type=float, default=serving.HEAD_SECONDS)
+    parser.add_argument("--tls", type=Path, nargs=2, metavar=("CERTIFICATE", "KEY"))
     given = parser.parse_args()
     server.PATIENCE, serving.HEAD_SECONDS = given.patience, given.head_seconds
     listener = listen("127.0.0.1", given.port)
@@ -330,7 +333,7 @@ def main() -> None:
     def ready() -> None:
         print(f"http://127.0.0.1:{port}/#token={TOKENS.act}", flush=True)
 
-    serve(source, TOKENS, listener, ready=ready)
+    serve(source, TOKENS, listener, given.tls, ready)
 
 
 if __name__ == "__main__":

@@ -253,6 +253,11 @@ def test_other_methods_are_refused(client: Client) -> None:
     assert client.ask("PUT", "/").status == 405
 
 
+def test_there_is_nobody_to_act_on(client: Client) -> None:
+    answer = client.post("/api/guests/nobody/stop", {})
+    assert (answer.status, answer.json) == (404, {"error": "there is no guest 'nobody'"})
+
+
 def test_half_characters_are_no_fault(client: Client) -> None:
     """JSON can name what UTF-8 cannot."""
     answer = client.post("/api/recommendations/apply", {"keys": ["\ud800"]})

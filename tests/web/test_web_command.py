@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from webclient import simulated
 
 from vlockstep.cli import main
 from vlockstep.cli.clusteroptions import VARIABLE
@@ -56,6 +58,7 @@ def certificate(here: Path) -> Path:
         (["--token-file", "nosuch"], 1, "cannot read nosuch"),
         (["--cluster", "nosuch"], 1, "there is no directory nosuch"),
         (["--cluster", ".", "--run-dir", "."], 2, "give one of them"),
+        (["--run-dir", "strong"], 2, "cannot use the run directory strong: it is no directory"),
         (["nosuch.vlog"], 1, "nosuch.vlog"),
         (["strong"], 1, "strong"),
         (["--port", "70000"], 2, "70000"),
@@ -92,10 +95,10 @@ def test_beyond_this_computer_it_speaks_tls(certificate: Path, here: Path) -> No
         assert process.stdout is not None
         try:
             told = json.loads(process.stdout.readline())
-            assert told["address"].startswith("https://0.0.0.0:")
+            assert told["address"].startswith(f"https://{socket.gethostname()}:")
             token = (here / "strong").read_text().strip()
             request = urllib.request.Request(
-                told["address"].replace("0.0.0.0", "127.0.0.1") + "api/session",
+                told["address"].replace(socket.gethostname(), "127.0.0.1") + "api/session",
                 headers={"Authorization": f"Bearer {token}"},
             )
             trusted = ssl.create_default_context(cafile=str(certificate))
@@ -103,3 +106,13 @@ def test_beyond_this_computer_it_speaks_tls(certificate: Path, here: Path) -> No
                 assert json.load(answer)["rights"] == ["read", "act"]
         finally:
             process.terminate()
+
+
+@pytest.mark.external("openssl")
+def test_who_does_not_begin_to_speak_tls_is_not_kept(certificate: Path, here: Path) -> None:
+    options = ("--guests", 2, "--head-seconds", 0.2, "--tls", certificate, here / "key.pem")
+    with (
+        simulated(*options) as client,
+        socket.create_connection(("127.0.0.1", client.port), 30) as silent,
+    ):
+        assert silent.recv(1) == b""

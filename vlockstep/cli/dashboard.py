@@ -119,7 +119,7 @@ def dashboard(
         _check_log(log)
     source = _source(cluster, directory)
     listener = bind(listen, port)
-    name = f"[{listen}]" if ":" in listen else listen
+    name = _reached_by(listen)
     address = f"{'http' if tls is None else 'https'}://{name}:{listener.getsockname()[1]}/"
 
     def ready() -> None:
@@ -128,7 +128,9 @@ def dashboard(
             output.emit({"address": address, "act": acting, "read": reading}, flush=True)
             return
         shown = tokens.act if token_file is None else "...(--token-file)"
-        print(f"{source.name}\n\n  {address}#token={shown}", flush=True)
+        print(
+            f"The management view of {source.name} is at\n\n  {address}#token={shown}", flush=True
+        )
         if read_token_file is None:
             print(f"\nwho shall only look:\n\n  {reading}", flush=True)
 
@@ -140,10 +142,23 @@ def _source(cluster: str | None, directory: Path | None) -> Source:
     if cluster is None or directory is not None:
         from vlockstep.web.directory import DirectorySource
 
-        return DirectorySource(run_directory(directory))
+        found = run_directory(directory)
+        found.names()  # which tells what is wrong with it
+        return DirectorySource(found)
     from vlockstep.web.clusters import ClusterSource
 
     return ClusterSource(cluster)
+
+
+def _reached_by(listen: str) -> str:
+    """As part of an address: this computer's name, if it listens at all addresses."""
+    import socket
+    from ipaddress import ip_address
+
+    with contextlib.suppress(ValueError):
+        if ip_address(listen).is_unspecified:
+            return socket.gethostname()
+    return f"[{listen}]" if ":" in listen else listen
 
 
 def _check_log(path: Path) -> None:

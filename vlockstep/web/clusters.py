@@ -35,6 +35,7 @@ from vlockstep.web.history import History, Rates, Reigns
 from vlockstep.web.mirror import Mirror
 from vlockstep.web.model import Picture
 from vlockstep.web.problems import problems_of_cluster
+from vlockstep.web.source import Absent
 
 WAIT_SECONDS = 0.05
 """For changes, at each look."""
@@ -204,7 +205,7 @@ class ClusterSource:
         facts = self._facts(guest)
         record = self._seen.hosts().get(host)
         if record is None:
-            raise UsageError(f"there is no host {host!r}")
+            raise Absent(f"there is no host {host!r}")
         status = self._seen.status()
         states = status.hosts if status is not None else {}
         view = MasterView(self._mirror, time.time())
@@ -247,7 +248,7 @@ class ClusterSource:
 
     def act_on_host(self, host: str, maintenance: bool) -> shapes.Done:
         if host not in self._asked.hosts():
-            raise UsageError(f"there is no host {host!r}")
+            raise Absent(f"there is no host {host!r}")
         return {"task": to_plain(self._asked.submit("maintenance", host, on=maintenance))}
 
     def apply(self, keys: list[str]) -> shapes.Done:
@@ -264,7 +265,7 @@ class ClusterSource:
         for facts in look(self._seen):
             if facts["name"] == guest:
                 return facts
-        raise UsageError(f"there is no guest {guest!r}")
+        raise Absent(f"there is no guest {guest!r}")
 
     def _console_of(self, record: GuestRecord) -> Path:
         return self._seen.datastore(record.datastore) / record.folder / CONSOLE

@@ -21,6 +21,7 @@ from vlockstep.web.history import History, Reigns
 from vlockstep.web.localtasks import LocalTasks, Work
 from vlockstep.web.model import Picture
 from vlockstep.web.problems import problems_of_guests
+from vlockstep.web.source import Absent
 
 LOOK_SECONDS = 0.8
 """For all guests to answer."""
@@ -250,7 +251,7 @@ class DirectorySource:
         for line in self._board.lines:
             if line.name == guest:
                 return line
-        raise UsageError(f"there is no guest {guest!r} here")
+        raise Absent(f"there is no guest {guest!r} here")
 
 
 def _group(name: str, about: Mapping[str, Any]) -> str:

@@ -29,6 +29,7 @@ from vlockstep.web.hub import Hub, Messages, Tail
 from vlockstep.web.metrics import of_view
 from vlockstep.web.openapi import document
 from vlockstep.web.recordings import Recordings
+from vlockstep.web.source import Absent
 
 STATIC = Path(__file__).with_name("static")
 MAX_BODY = 64 << 10
@@ -98,6 +99,8 @@ class Service:
                 return _Json(await self._call(endpoint, request))
             except Refusal as refusal:
                 return _failure(refusal.status, str(refusal))
+            except Absent as error:
+                return _failure(404, str(error))
             except UsageError as error:
                 return _failure(404 if request.method == "GET" else 409, str(error))
             except VlockstepError as error:

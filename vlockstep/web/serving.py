@@ -78,7 +78,17 @@ def serve(
     connects is answered; `logs` are shown, too."""
     loopback = is_loopback(listener.getsockname()[0])
     service = Service(Hub(source), Recordings(logs), tokens, loopback)
-    asyncio.run(_server(service, tls, ready).serve(sockets=[listener]))
+    with asyncio.Runner(loop_factory=_Loop) as runner:
+        runner.run(_server(service, tls, ready).serve(sockets=[listener]))
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """Who connects has as long to agree upon TLS as for the head of a request."""
+
+    async def create_server(self, *what: Any, **how: Any) -> asyncio.Server:
+        if how["ssl"] is not None:
+            how["ssl_handshake_timeout"] = HEAD_SECONDS
+        return await super().create_server(*what, **how)
 
 
 class Aside:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from vlockstep.errors import UsageError
 from vlockstep.web import shapes
 from vlockstep.web.model import Picture
 
 
+class Absent(UsageError):
+    """There is no such guest, or host."""
+
+
 class Source(Protocol):
-    """Each method may be called from any thread, and takes some seconds at most. Raises
-    `UsageError` for what is not there or cannot be asked, `HostError` for what is refused."""
+    """Each method may be called from any thread, and takes some seconds at most. Raises `Absent`,
+    `UsageError` for what cannot be asked, `HostError` for what is refused."""
 
     kind: shapes.Kind
     name: str
