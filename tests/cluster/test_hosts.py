@@ -190,11 +190,17 @@ def test_drills_end_with_a_guest_that_is_protected(tmp_path: Path) -> None:
     with HostCluster(tmp_path, ["a", "b", "c"]) as cluster:
         cluster.create("g", "ledger", LEDGER, DISK)
         cluster.do("start", "g", host="a")
-        with pytest.raises(HostError, match="g is not protected"):
-            cluster.do("test-failover", "g")
+        for drill in ("test-failover", "switchover"):
+            with pytest.raises(HostError, match="g is not protected"):
+                cluster.do(drill, "g")
         cluster.operator.set_guest("g", lambda file: dataclasses.replace(file, ft=True))
         cluster.do("protect", "g")
         assert cluster.members("g") == 2
+        cluster.do("switchover", "g")
+        assert cluster.primary("g") != "a" and cluster.members("g") == 2
+        assert not cluster.events("guest-failed-over")
+        cluster.do("switchover", "g")
+        assert cluster.primary("g") == "a"
         cluster.do("test-failover", "g")
         assert cluster.primary("g") != "a" and cluster.members("g") == 2
         cluster.do("test-restart-secondary", "g")

@@ -42,6 +42,10 @@ class Local:
         self.did.append(("move", guest, endpoint))
         self.replicas[guest] = replace(self.replicas[guest], mover=mover)
 
+    def swap(self, guest: str, mover: int) -> None:
+        self.did.append(("swap", guest))
+        self.replicas[guest] = replace(self.replicas[guest], mover=mover)
+
     def call_off(self, guest: str) -> None:
         self.did.append(("call off", guest))
 
@@ -220,6 +224,28 @@ def test_a_move_is_begun_and_called_off_once(host: Host) -> None:
     host.order(1, move="tcp://127.0.0.1:1", mover=7, cancel=True)
     host.round()
     assert host.did == [("call off", "g")]
+
+
+def test_roles_are_swapped_once_under_a_generation(host: Host) -> None:
+    """Whichever agent reads the order, and whatever rules later."""
+    host.order(1)
+    host.round()
+
+    def rules(role: Role, generation: int, mover: int = 0) -> None:
+        now = host.local.replicas["g"]
+        host.local.replicas["g"] = replace(now, role=role, generation=generation, mover=mover)
+        host.round()
+
+    rules(Role.PRIMARY, 2)
+    host.order(1, swap=2, mover=7)
+    host.round()
+    host.round()
+    assert host.did == [("start", "g", 1), ("swap", "g")]
+    host.agent()
+    rules(Role.SECONDARY, 2)
+    rules(Role.SECONDARY, 3)
+    rules(Role.PRIMARY, 4)
+    assert host.did == []
 
 
 def test_a_replica_without_an_order_is_left_alone_and_reported(host: Host) -> None:

@@ -242,16 +242,17 @@ def test_actions_are_tasks(cluster: Cluster, source: ClusterSource) -> None:
     assert source.act_on_host("b", True)["task"]["details"] == {"on": True}
     assert source.cancel(task["number"])["task"]["cancel"]
     source.act_on_guest("idle", "protect", {})
+    source.act_on_guest("books", "switchover", {})
     assert cluster.operator.guest("idle").file["ft"] is True
     kinds = [each.kind for each in cluster.operator.tasks()]
-    assert kinds == ["migrate", "maintenance", "protect"]
+    assert kinds == ["migrate", "maintenance", "protect", "switchover"]
 
 
 @pytest.mark.parametrize(
     ("guest", "action", "given", "why"),
     [
         ("nobody", "stop", {}, "there is no guest 'nobody'"),
-        ("books", "switchover", {}, "in a cluster it is migrated"),
+        ("idle", "switchover", {}, "idle is not protected: nobody could take over"),
         ("books", "migrate", {"host": 1}, "is the name of a host"),
         ("books", "migrate", {"role": "king"}, "is primary or secondary"),
     ],

@@ -244,6 +244,17 @@ def unprotect(
     _set_protection(name, False, detach, cluster, as_json)
 
 
+@guest.command(cls=Command, epilog="Example: vlockstep guest switchover books")
+def switchover(
+    name: GuestArgument,
+    detach: DetachOption = False,
+    cluster: ClusterOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a protected guest's secondary and primary swap roles. Who talks to it notices nothing."""
+    clusteroptions.do(clusteroptions.operator(cluster), as_json, detach, "switchover", name)
+
+
 @guest.command(cls=Command, epilog="Example: vlockstep guest test-failover books")
 def test_failover(
     name: GuestArgument,

@@ -33,6 +33,9 @@ class Local(Protocol):
 
     def move(self, guest: str, endpoint: str, mover: int) -> None: ...
 
+    def swap(self, guest: str, mover: int) -> None:
+        """Let a secondary take over, and follow that."""
+
     def call_off(self, guest: str) -> None:
         """The move."""
 
@@ -123,6 +126,8 @@ class Keeper:
             self._local.call_off(order.guest)
         elif order.move is not None and seen.mover != order.mover and not order.cancel:
             self._local.move(order.guest, order.move, order.mover)
+        elif _hands_over(order, seen):
+            self._local.swap(order.guest, order.mover)
 
     def _end(self, now: float, guest: str, how: End, reason: str) -> None:
         if now >= self._ended_at.get((guest, how), float("-inf")) + _PATIENCE:
@@ -167,6 +172,12 @@ class Keeper:
         )
         self._store.put(key(REPORTS, self._host), to_plain(report), None)
         self._told, self._due = told, now + self._every
+
+
+def _hands_over(order: Order, seen: ReplicaReport) -> bool:
+    """It is to, and has not been asked: under another generation that is long past."""
+    rules = seen.role is Role.PRIMARY and seen.generation == order.swap
+    return order.swap > 0 and rules and seen.mover != order.mover
 
 
 def _told(replica: ReplicaReport) -> tuple[object, ...]:

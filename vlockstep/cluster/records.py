@@ -187,7 +187,8 @@ class Order:
     """A host is to run a replica of this guest. `attempt` is another one in each order for the
     guest: who has carried it out does not do so again. `role` is that of the replica that is to
     move here. `move` is the endpoint where another replica waits for this one to move there, by the
-    task `mover`. It is to `hold` its guest's outputs while no other replica has the guest."""
+    task `mover`; `swap` the generation under which it is to swap roles with a secondary, by that
+    task. It is to `hold` its guest's outputs while no other replica has the guest."""
 
     guest: str
     attempt: int
@@ -201,6 +202,7 @@ class Order:
     reason: str = ""
     move: str | None = None
     mover: int = 0
+    swap: int = 0
     cancel: bool = False
     hold: bool = False
 
@@ -248,9 +250,11 @@ class ReplicaReport:
     traffic: int = 0
     mover: int = 0
     moved: str | None = None
-    """What came of `mover`: "" if it has moved, else why not; None as long as it moves."""
+    """What came of `mover`: "" if that is done, else why not; None as long as it is under way."""
     moving: str = ""
     """How far that is, for people."""
+    took: Mapping[str, Any] = field(default_factory=dict)
+    """What the move took, as the replica's answer to `migrate` tells."""
     hold: bool = False
     holding: bool = False
     resumed: int | None = None

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from vlockstep.cluster import guestfile
 from vlockstep.cluster.drs.balance import aim_of
+from vlockstep.cluster.master.protecting import out_of_step
 from vlockstep.cluster.master.view import Beliefs
 from vlockstep.cluster.master.view import View as MasterView
 from vlockstep.cluster.model import Replica
@@ -230,8 +231,8 @@ class ClusterSource:
     def act_on_guest(self, guest: str, action: str, given: Mapping[str, Any]) -> shapes.Done:
         details: dict[str, Any] = {}
         self._asked.guest(guest)
-        if action == "switchover":
-            raise UsageError(_NO_SWITCHOVER)
+        if action == "switchover" and (problem := _no_switchover(self._facts(guest))):
+            raise UsageError(problem)
         host = given.get("host")
         if host is not None and not isinstance(host, str):
             raise UsageError('"host" is the name of a host')
@@ -292,7 +293,7 @@ class ClusterSource:
         unprotected = "" if facts["state"] == "protected" else f"{name} is not protected"
         no_ft = "" if self._seen.config().ft else "fault tolerance is off in this cluster"
         return {
-            "switchover": _NO_SWITCHOVER,
+            "switchover": off or _no_switchover(facts),
             "protect": no_ft or (f"{name} is to be protected already" if wanted else ""),
             "unprotect": "" if wanted else f"{name} is not to be protected",
             "migrate": off,
@@ -304,7 +305,15 @@ class ClusterSource:
 
 
 _SUITS = "datastores, networks, CPU, room and rules suit"
-_NO_SWITCHOVER = "in a cluster it is migrated: its replicas stay apart, and rules hold"
+
+
+def _no_switchover(facts: Mapping[str, Any]) -> str:
+    """Why its replicas cannot swap roles now, as the master would say."""
+    roles = {replica["role"]: replica for replica in alive(facts)}
+    primary, secondary = roles.get("primary"), roles.get("secondary")
+    if facts["state"] != "protected" or primary is None or secondary is None:
+        return f"{facts['name']} is not protected: nobody could take over"
+    return out_of_step(facts["name"], secondary["state"], primary["lag_ms"])
 
 
 def _cluster(

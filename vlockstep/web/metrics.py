@@ -66,7 +66,9 @@ _COUNTED: list[tuple[str, str, list[tuple[dict[str, str], list[str]]]]] = [
     (
         "ft_failovers",
         "Takeovers by a secondary.",
-        [({}, ["guest-failed-over", "live"])],
+        [
+            ({"reason": "failure"}, ["guest-failed-over"]),
+        ],
     ),
     (
         "ha_restarts",

@@ -4,6 +4,7 @@ other agents.
 agent       Agent: the process, and its threads
 spec        AgentSpec: what it is started from
 local       LocalGuests: the replicas of this host, as processes of their own
+asks        Asks: what replicas were asked for by tasks, and takes a while
 switch      HostSwitch: the switch for their NICs
 network     ManagementNetwork, Peer: where agents talk
 hostkeys    HostKeys, create_host_keys, load_host_keys: by which they know each other

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,6 +23,7 @@ from typing import Any
 
 import vlockstep
 from vlockstep.arbiter import DirectoryArbiter
+from vlockstep.cluster.agent.asks import Asks
 from vlockstep.cluster.guestfile import DEFAULT_GROUP, GuestFile, Restart, parse
 from vlockstep.cluster.model import Role
 from vlockstep.cluster.plain import from_plain, to_plain
@@ -101,9 +100,6 @@ class _Child:
     sampler: GuestClient | None = None
     """Waits for how much the guest writes."""
     sample_at: float = 0
-    mover: int = 0
-    moved: str | None = None
-    moving: str = ""
     resumed: int | None = None
     unresumed: str = ""
     migration: Mapping[str, Any] = field(default_factory=dict)
@@ -117,8 +113,7 @@ class LocalGuests:
         self._setting = setting
         self._run = RunDirectory(state / "run")
         self._children: dict[str, _Child] = {}
-        self._moves: queue.SimpleQueue[tuple[str, int, str | None, str]] = queue.SimpleQueue()
-        """Guest, mover, what came of it if it is over, and how far it is."""
+        self._asks = Asks(self._run)
         self._find()
 
     def _find(self) -> None:
@@ -132,15 +127,10 @@ class LocalGuests:
                 )
 
     def look(self) -> dict[str, ReplicaReport]:
-        while not self._moves.empty():
-            guest, mover, moved, moving = self._moves.get()
-            child = self._children.get(guest)
-            if child is not None and child.mover == mover:
-                child.moved, child.moving = moved, moving
         for guest, child in self._children.items():
             if not child.ended:
                 self._look_at(guest, child)
-        return {guest: self._report(child) for guest, child in self._children.items()}
+        return {guest: self._report(guest, child) for guest, child in self._children.items()}
 
     def order(self, guest: str) -> Order | None:
         """By which its replica was started here last."""
@@ -183,6 +173,7 @@ class LocalGuests:
         if old is not None and old.client is not None:
             old.client.close()
         self._children[order.guest] = child
+        self._asks.forget(order.guest)
 
     def end(self, guest: str, how: End, reason: str) -> None:
         child = self._children[guest]
@@ -196,10 +187,10 @@ class LocalGuests:
                 os.kill(child.pid, number)
 
     def move(self, guest: str, endpoint: str, mover: int) -> None:
-        child = self._children[guest]
-        child.mover, child.moved, child.moving = mover, None, "begins"
-        arguments = (guest, endpoint, mover)
-        threading.Thread(target=self._move, args=arguments, name="move", daemon=True).start()
+        self._asks.move(guest, endpoint, mover)
+
+    def swap(self, guest: str, mover: int) -> None:
+        self._asks.swap(guest, mover)
 
     def call_off(self, guest: str) -> None:
         with suppress(VlockstepError):
@@ -345,6 +336,7 @@ class LocalGuests:
 
     def _ended(self, guest: str, child: _Child) -> None:
         child.ended = True
+        self._asks.wait(guest)
         self._end_sample(child)
         if child.client is not None:
             with suppress(Gone, VlockstepError):
@@ -402,8 +394,8 @@ class LocalGuests:
             child.sampler.close()
             child.sampler = None
 
-    def _report(self, child: _Child) -> ReplicaReport:
-        status = child.status
+    def _report(self, guest: str, child: _Child) -> ReplicaReport:
+        status, asked = child.status, self._asks.of(guest)
         life = Life.RUNNING if status else Life.STARTING
         if child.ended:
             life = Life.ENDED
@@ -427,9 +419,10 @@ class LocalGuests:
             progress=status.get("exits", 0),
             idle=child.idle,
             traffic=sum(sum(counters.values()) for counters in (*nics.values(), *disks.values())),
-            mover=child.mover,
-            moved=child.moved,
-            moving=child.moving,
+            mover=asked.mover,
+            moved=asked.moved,
+            moving=asked.moving,
+            took=asked.took,
             hold=status.get("hold", child.order.hold),
             holding=status.get("holding", False),
             resumed=child.resumed,
@@ -441,23 +434,6 @@ class LocalGuests:
             frames=sum(c["received"] + c["sent"] for c in nics.values()),
             migration=child.migration,
         )
-
-    def _move(self, guest: str, endpoint: str, mover: int) -> None:
-        """In a thread of its own, since it takes a while."""
-
-        def tell(text: str) -> None:
-            self._moves.put((guest, mover, None, text))
-
-        try:
-            client = GuestClient(self._run, guest)
-            try:
-                client.request("migrate", tell, to=endpoint)
-            finally:
-                client.close()
-        except VlockstepError as error:
-            self._moves.put((guest, mover, str(error), ""))
-        else:
-            self._moves.put((guest, mover, "", ""))
 
 
 def _moved(arbiter: Path) -> Mapping[str, str]:

@@ -3,6 +3,8 @@
 view        View, Beliefs: the store's content at the beginning of a round, and what is written
 guests      Guests: each guest's replicas, as they shall be
 tasks       Tasks: what somebody has asked for
+protecting  Protecting: tasks about a guest's secondary
+taskround   TaskRound: what all tasks have in common
 hosts       HostEvents: what people are told of hosts
 reset       Resets: guests that fail or hang
 balancing   Balancing: load balancing at work

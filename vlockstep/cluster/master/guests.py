@@ -26,9 +26,12 @@ def _spares(primary: Seat) -> bool:
 
 
 def _took_over(primary: Seat, before: str | None) -> bool:
-    """It was a secondary, and the guest was on another host."""
-    joined = primary.order is not None and primary.order.record.begin is Begin.JOIN
-    return joined and before not in (None, primary.host)
+    """It was a secondary, from its beginning or since roles were swapped, and the guest was on
+    another host."""
+    if primary.order is None or before in (None, primary.host):
+        return False
+    order = primary.order.record
+    return order.begin is Begin.JOIN or order.role is Role.SECONDARY or order.swap > 0
 
 
 def _of_last_start(ended: list[Seat]) -> list[Seat]:
@@ -41,7 +44,7 @@ class Guests:
     """Looks after all guests in a round."""
 
     def __init__(self, view: View, busy: frozenset[str]) -> None:
-        """`busy` are guests whose replicas a task moves."""
+        """`busy` are guests whose replicas a task moves, or lets swap roles."""
         self._view = view
         self._busy = busy
         self.missing: dict[Replica, Cause] = {}

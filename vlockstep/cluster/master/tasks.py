@@ -6,70 +6,53 @@ master can go on with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from vlockstep.cluster.ha.states import Availability
 from vlockstep.cluster.master.guests import primary_of
+from vlockstep.cluster.master.protecting import Protecting
+from vlockstep.cluster.master.taskround import (
+    LEAVE_SECONDS,
+    START_SECONDS,
+    Later,
+    Refused,
+    TaskRound,
+)
 from vlockstep.cluster.master.view import Seat, Stored, View
 from vlockstep.cluster.model import Automation, Replica, Role
 from vlockstep.cluster.placement import Placement, fits, ranked, why_not
 from vlockstep.cluster.records import Begin, End, Power, Task, TaskState
-from vlockstep.errors import VlockstepError
 
-START_SECONDS = 60.0
-"""A guest that is powered on runs by then, or the task has failed."""
 STOP_SECONDS = 10.0
 """After that its processes are killed."""
 _ALIVE = (Availability.MASTER, Availability.CONNECTED)
-LEAVE_SECONDS = 10.0
-"""So long a move waits for the replica that has moved to end."""
 MOVE_AGAIN = 10.0
 """So long after a guest's last move a host in maintenance waits for another one."""
 Admit = Callable[[View, str], str]
 """Why a guest may not be powered on now; "" if it may."""
 
 
-class Refused(VlockstepError):
-    """A task cannot be done, for this reason."""
-
-
-class Later(VlockstepError):
-    """A task cannot be begun yet, for this reason."""
-
-
-class Tasks:
+class Tasks(TaskRound):
     """Goes on with all tasks, once in a round."""
 
     def __init__(self, view: View, admit: Admit, now: float, since: dict[int, float]) -> None:
-        """`now` is in seconds of a monotonic clock; `since` keeps when each task was seen first to
-        be under way."""
-        self._view = view
-        self._now = now
-        self._since = since
-        self.again: list[str] = []
-        """Guests whose replicas somebody wants although they were given up."""
+        super().__init__(view, now, since)
         self._admit = admit
+        protecting = Protecting(view, now, since)
+        self.again = protecting.again
         self._kinds: Mapping[str, Callable[[Stored[Task]], None]] = {
             "start": self._start,
             "stop": self._stop,
             "migrate": self._migrate,
-            "protect": self._protect,
-            "unprotect": self._protect,
-            "test-failover": self._test_failover,
-            "test-restart-secondary": self._test_restart,
+            "protect": protecting.protect,
+            "unprotect": protecting.protect,
+            "switchover": protecting.switch_over,
+            "test-failover": protecting.test_failover,
+            "test-restart-secondary": protecting.test_restart,
             "maintenance": self._maintenance,
             "remove-host": self._remove_host,
         }
-
-    @property
-    def busy(self) -> frozenset[str]:
-        """Guests whose replicas are being moved."""
-        return frozenset(
-            task.record.target
-            for task in self._view.open_tasks()
-            if task.record.kind == "migrate" and task.record.state is TaskState.RUNNING
-        )
 
     def round(self) -> None:
         for task in list(self._view.open_tasks()):
@@ -241,7 +224,9 @@ class Tasks:
         if result["role"] == Role.PRIMARY:
             self._view.set_guest(name, host=result["to"])
         text = f"moved from {result['from']} to {result['to']}"
-        self._done(task, text)
+        report = source.report if source is not None else None
+        told = report is not None and report.mover == task.record.number
+        self._done(task, text, took=dict(report.took) if report is not None and told else {})
         self._view.event("guest-moved", f"{name} has {text}", result["to"], name)
 
     def _lost(self, task: Stored[Task], name: str, source: Seat | None, target: Seat | None) -> str:
@@ -263,69 +248,6 @@ class Tasks:
         if waits and self._late(task, START_SECONDS):
             return f"{target.host} was not ready within {START_SECONDS:g} s"
         return ""
-
-    # Protection
-
-    def _protect(self, task: Stored[Task]) -> None:
-        """The guest's file has been set by who asks; done when it is so."""
-        name = self._guest(task)
-        wanted = task.record.kind == "protect"
-        if self._view.file(name).ft is not wanted:
-            raise Refused(f"{name} was set to something else meanwhile")
-        if wanted and not self._view.config.record.ft:
-            raise Refused("fault tolerance is off in this cluster")
-        if task.record.state is TaskState.QUEUED:
-            if self._view.guests[name].record.power is Power.OFF:
-                self._done(task, "counts when it is started")
-            elif self._go(task, "gets a secondary" if wanted else "loses its secondary"):
-                self.again.append(name)
-            return
-        primary = primary_of(self._view.seats(name))
-        members = primary.report.members if primary is not None and primary.report else 0
-        if members > 1 if wanted else members == 1:
-            self._done(task, "protected" if wanted else "runs alone")
-        elif self._late(task, START_SECONDS):
-            raise Refused(f"{name} is not {'protected' if wanted else 'alone'} yet: see its events")
-
-    def _test_failover(self, task: Stored[Task]) -> None:
-        """Its primary is killed; done when the secondary rules and the guest has another one."""
-        name = self._guest(task)
-        seats = self._view.seats(name)
-        primary = primary_of(seats)
-        if task.record.state is TaskState.QUEUED:
-            stays = self._view.file(name).ft and self._view.config.record.ft
-            report = primary.report if primary is not None and stays else None
-            if primary is None or report is None or report.members < 2:
-                problem = f"{name} is not protected: a test of its failover would end it"
-                raise self._lacks(seats, problem)
-            told = {"host": primary.host, "generation": report.generation}
-            if self._go(task, f"kills the primary on {primary.host}", **told):
-                self._view.change_order(primary, end=End.DROP, reason="a test of the failover")
-            return
-        self._protected_again(task, name, primary)
-
-    def _test_restart(self, task: Stored[Task]) -> None:
-        """Its secondary is killed; done when it has another one."""
-        name = self._guest(task)
-        seats = self._view.seats(name)
-        primary = primary_of(seats)
-        if task.record.state is TaskState.QUEUED:
-            others = [s for s in seats if s is not primary and s.runs and s.order is not None]
-            if primary is None or primary.report is None or not others:
-                raise self._lacks(seats, f"{name} has no secondary")
-            told = {"host": others[0].host, "generation": primary.report.generation}
-            if self._go(task, f"kills the secondary on {others[0].host}", **told):
-                self._view.change_order(others[0], end=End.DROP, reason="a test of its restart")
-            return
-        self._protected_again(task, name, primary)
-
-    def _protected_again(self, task: Stored[Task], name: str, primary: Seat | None) -> None:
-        before = task.record.result["generation"]
-        report = primary.report if primary is not None else None
-        if primary and report and report.generation > before + 1 and report.members > 1:
-            self._done(task, f"protected again, its primary is on {primary.host}")
-        elif self._late(task, START_SECONDS):
-            raise Refused(f"{name} is not protected again within {START_SECONDS:g} s")
 
     # Hosts
 
@@ -426,18 +348,7 @@ class Tasks:
         self._view.event("host-removed", f"{name} belongs to the cluster no longer", name)
         self._done(task, "removed")
 
-    # What they share
-
-    def _guest(self, task: Stored[Task]) -> str:
-        name = task.record.target
-        if name not in self._view.guests:
-            raise Refused(f"there is no guest {name!r}")
-        return name
-
-    def _lacks(self, seats: Sequence[Seat], problem: str) -> VlockstepError:
-        """Something of a guest is not there; a host that has yet to report may have it."""
-        reported = all(seat.trusted or seat.lost for seat in seats)
-        return (Refused if reported else Later)(problem)
+    # Where
 
     def _place(
         self, name: str, host: str | None, role: Role = Role.PRIMARY, without: str | None = None
@@ -477,23 +388,3 @@ class Tasks:
         if self._view.hosts[host].record.maintenance:
             return "in maintenance"
         return self._view.beliefs.states.get(host, "not connected")
-
-    def _late(self, task: Stored[Task], seconds: float) -> bool:
-        return self._now > self._since.setdefault(task.record.number, self._now) + seconds
-
-    def _go(self, task: Stored[Task], progress: str, **result: Any) -> bool:
-        return self._view.set_task(
-            task, state=TaskState.RUNNING, progress=progress, begun=self._view.wall, result=result
-        )
-
-    def _tell(self, task: Stored[Task], progress: str) -> None:
-        if progress != task.record.progress:
-            self._view.set_task(task, progress=progress)
-
-    def _done(self, task: Stored[Task], outcome: str) -> None:
-        self._end(task, TaskState.DONE, progress=outcome)
-
-    def _end(self, task: Stored[Task], state: TaskState, **said: str) -> None:
-        for each in (task.record.number, -task.record.number):
-            self._since.pop(each, None)
-        self._view.set_task(task, state=state, ended=self._view.wall, **said)

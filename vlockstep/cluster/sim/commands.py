@@ -179,6 +179,7 @@ COMMANDS: Mapping[str, _Kind] = {
     "migrate-secondary": _Kind(
         ("GUEST", "HOST?"), lambda c, g, h=None: _migrate(c, g, h, "secondary")
     ),
+    "switchover": _Kind(_GUEST, lambda c, g: c.submit("switchover", g)),
     "protect": _Kind(_GUEST, lambda c, g: _protect(c, g, True)),
     "unprotect": _Kind(_GUEST, lambda c, g: _protect(c, g, False)),
     "test-failover": _Kind(_GUEST, lambda c, g: c.submit("test-failover", g)),

@@ -77,6 +77,15 @@ class SimulatedGuests:
 
         self._replicas[guest].move(endpoint, tell)
 
+    def swap(self, guest: str, mover: int) -> None:
+        move = self._moves[guest] = _Move(mover, None, "begins")
+
+        def tell(moved: str | None, moving: str) -> None:
+            if self._alive():
+                move.moved, move.moving = moved, moving
+
+        self._replicas[guest].swap(tell)
+
     def call_off(self, guest: str) -> None:
         self._replicas[guest].call_off()
 

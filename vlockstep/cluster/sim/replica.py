@@ -67,6 +67,8 @@ class Beat:
     at: int
     switch: bool = False
     """Take over: the owner has stopped."""
+    stays: bool = False
+    """It follows then."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,10 @@ class SimulatedReplica(Process):
         self._move: tuple[str, Moved] | None = None
         self._switching: int | None = None
         """Since when the guest stands still to go on elsewhere."""
+        self._swaps = False
+        """It follows whoever goes on with the guest, instead of leaving."""
+        self._reigns = 0
+        """How often it has begun to own the guest."""
 
     # As its host sees it
 
@@ -197,6 +203,10 @@ class SimulatedReplica(Process):
 
     def move(self, endpoint: str, moved: Moved) -> None:
         self.after(0, lambda: self._begin_move(endpoint, moved))
+
+    def swap(self, moved: Moved) -> None:
+        """Let another member take over, and follow it."""
+        self.after(0, lambda: self._begin_swap(moved))
 
     def call_off(self) -> None:
         self.after(0, lambda: self._end_move("the move was called off"))
@@ -294,7 +304,12 @@ class SimulatedReplica(Process):
                 self._finish(f"the primary at {self._join} does not answer")
             self._send(self._join or "", Hello(self.endpoint))
             self._sleep(2 * self._beat_every)
-        while not self.owns:
+        self._stand_by()
+
+    def _stand_by(self) -> None:
+        """As long as it follows."""
+        reign = self._reigns
+        while not self.owns and self._reigns == reign:
             self._look_for_owner()
             self._sleep(self._beat_every)
 
@@ -317,23 +332,28 @@ class SimulatedReplica(Process):
             self._rule()
 
     def _rule(self) -> None:
-        """As long as it owns the guest."""
-        thread.begin(self, self._renew)
-        while True:
+        """As long as it owns the guest; then it follows."""
+        reign = self._reigns
+        thread.begin(self, lambda: self._renew(reign))
+        while self.owns:
             with suppress(ArbiterError):  # the lease tells how long that may last
                 self._look_after_members()
-            self._make()
-            self._beat()
-            self._release()
-            if self._ending is not None and self._released == self._made:
+            if self.owns:
+                self._make()
+                self._beat()
+                self._release()
+            if self.owns and self._ending is not None and self._released == self._made:
                 self._end_guest()
             self._sleep(self._beat_every)
+        self._stand_by()
 
-    def _renew(self) -> None:
+    def _renew(self, reign: int) -> None:
         while True:
             record = self.record
             assert record is not None
             self._sleep(record.lease // 4)
+            if not self.owns or self._reigns != reign:
+                return
             record, token, asked = self.record, next(self._tokens), self.host.clock()
             assert record is not None
             try:
@@ -390,7 +410,7 @@ class SimulatedReplica(Process):
         if found.owner == self.endpoint:
             self._own(found)
         elif self._switching is not None and self._move is not None:
-            self._moved_to(found.owner)
+            self._moved_to(found)
         elif self.endpoint not in found.members or self.owns:
             self._finish(f"{found.owner} owns the guest")
         else:
@@ -408,6 +428,7 @@ class SimulatedReplica(Process):
         self.state = "alone" if len(record.members) == 1 else "protected"
         now = self.host.clock()
         if first:
+            self._reigns += 1
             self._peers = {}
             self._due = now
             self._world.witness.owns(self)
@@ -458,7 +479,8 @@ class SimulatedReplica(Process):
         for endpoint, peer in self._peers.items():
             if peer.copied_at <= now:
                 switch = ready and endpoint == target
-                beat = Beat(record, self.life, self._made, self._released, now, switch)
+                stays = switch and self._swaps
+                beat = Beat(record, self.life, self._made, self._released, now, switch, stays)
                 self._send(endpoint, beat)
 
     def _release(self) -> None:
@@ -504,7 +526,7 @@ class SimulatedReplica(Process):
         if self.owns:
             if record.generation > known:
                 if self._switching is not None:
-                    self._moved_to(record.owner)
+                    self._moved_to(record)
                 else:
                     self._finish(f"{record.owner} owns the guest")
             return
@@ -526,14 +548,16 @@ class SimulatedReplica(Process):
             self.role, self.state = Role.SECONDARY, "following"
         self._send(record.owner, Ack(self.endpoint, self._made, beat.at))
         if beat.switch:
-            thread.begin(self, lambda: self._take_over(record))
+            thread.begin(self, lambda: self._take_over(record, beat.stays))
         if self._move is not None and self._move[0] in record.members:
             self._send(record.owner, Ask(self.endpoint, "", True))
 
-    def _take_over(self, record: Record) -> None:
+    def _take_over(self, record: Record, stays: bool) -> None:
+        """`stays`: who owns the guest now does not leave."""
         try:
             if self.record is record and not self.owns:
-                self._claim(record.generation, leave_out=frozenset({record.owner}))
+                out = frozenset[str]() if stays else frozenset({record.owner})
+                self._claim(record.generation, leave_out=out)
         except ArbiterError:
             return
         if self.owns and self.record is not None and self.record is not record:
@@ -563,6 +587,15 @@ class SimulatedReplica(Process):
             self._newcomer(endpoint, _COPY)
         self.after(_PATIENCE, lambda: self._move_late(endpoint))
 
+    def _begin_swap(self, moved: Moved) -> None:
+        others = [endpoint for endpoint, peer in self._peers.items() if peer.needed]
+        if self._move is not None or self._ending is not None or not self.owns or not others:
+            moved("it is not protected, or moves already, or ends", "")
+            return
+        self._move, self._swaps = (others[0], moved), True
+        self._switching = self.host.clock()
+        moved(None, "it hands over")
+
     def _move_late(self, endpoint: str) -> None:
         if self._move is not None and self._move[0] == endpoint and self._switching is None:
             self._end_move(f"{endpoint} did not come in time")
@@ -585,15 +618,24 @@ class SimulatedReplica(Process):
             self._claim(record.generation, leave_out=frozenset({endpoint}))
         except ArbiterError:
             return
-        self._switching = None
+        if not self.owns:
+            return
+        self._switching, self._swaps = None, False
         self._due = self.host.clock()
         self._end_move(f"{endpoint} did not take over")
 
-    def _moved_to(self, owner: str) -> None:
+    def _moved_to(self, record: Record) -> None:
         assert self._move is not None
         target, moved = self._move
-        moved("" if owner == target else f"{owner} has taken over", "")
-        self._finish(f"the guest has moved to {owner}")
+        moved("" if record.owner == target else f"{record.owner} has taken over", "")
+        if not self._swaps or self.endpoint not in record.members:
+            self._finish(f"the guest has moved to {record.owner}")
+        self._move, self._switching, self._swaps = None, None, False
+        self.role, self.state = Role.SECONDARY, "following"
+        self.record, self._heard, self._peers = record, self.host.clock(), {}
+        ending, self._ending = self._ending, None
+        if ending is not None:
+            self._power_off(ending)
 
     # Inside
 

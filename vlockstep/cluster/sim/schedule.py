@@ -125,6 +125,7 @@ _OF_GUESTS = {
     "force-stop": 1,
     "protect": 1,
     "unprotect": 1,
+    "switchover": 2,
     "test-failover": 1,
     "test-restart-secondary": 1,
     "fail": 1,
