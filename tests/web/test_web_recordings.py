@@ -116,7 +116,11 @@ def test_a_look(recordings: Recordings, log: Path) -> None:
     found = recordings.look(0, mark["position"])
     assert found["position"] == mark["position"]
     assert int(found["registers"]["rip"], 16) > 0
-    assert found["commands"] == [f"vlockstep replay {log} --until {mark['position']}"]
+    assert found["commands"] == [
+        f"vlockstep debug {log}",
+        f"seek {mark['position']}",
+        f"vlockstep replay {log} --until {mark['position']}",
+    ]
     with pytest.raises(HostError, match="is not in"):
         recordings.look(0, "exits:99999999")
 

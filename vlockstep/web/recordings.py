@@ -239,7 +239,11 @@ class _Recording:
             "position": told["position"],
             "registers": _shown(told["registers"]),
             "code": "\n".join(told["code"] or ()),
-            "commands": [shlex.join(["vlockstep", "replay", str(self._path), "--until", position])],
+            "commands": [
+                shlex.join(["vlockstep", "debug", str(self._path)]),
+                f"seek {told['position']}",
+                shlex.join(["vlockstep", "replay", str(self._path), "--until", position]),
+            ],
         }
 
     def close(self) -> None:

@@ -444,4 +444,4 @@ class Look(TypedDict):
     registers: dict[str, Any]
     code: str
     commands: list[str]
-    """To look there oneself."""
+    """To look there oneself: to debug it, then in gdb to go there, and to replay it up to there."""

@@ -10,16 +10,24 @@ export class ConsoleText {
   #next = null;
   #lines = 0;
   #open = null;
+  #begun = false;
   #ended = false;
 
   constructor(app, name) {
     Object.assign(this, { app, name });
     this.size = h("span", { class: "soft" });
+    this.why = h("p", { class: "empty", hidden: true });
     this.box = h("div", { class: "text", role: "log", tabindex: "0", "aria-label": `Console of ${name}`, "aria-live": "off" });
-    this.node = h("section", { class: "card console", "aria-label": "Console" }, h("header", {}, h("h2", { text: "Console" }), this.size), this.box);
+    this.node = h("section", { class: "card console", "aria-label": "Console" }, h("header", {}, h("h2", { text: "Console" }), this.size), this.why, this.box);
   }
 
-  async begin() {
+  /** From when there is some; `problem` is why there is none yet. */
+  async begin(problem) {
+    if (this.#begun) return;
+    this.why.hidden = !problem;
+    say(this.why, problem);
+    if (problem) return;
+    this.#begun = true;
     try {
       const told = await get(`guests/${part(this.name)}/console`);
       if (this.#ended) return;
@@ -27,7 +35,9 @@ export class ConsoleText {
       this.unfollow = this.app.onConsole((piece) => piece.guest === this.name && this.#take(piece));
       this.app.stream.watch(this.name, told.next);
     } catch (error) {
-      this.box.append(h("p", { class: "soft", text: error.message }));
+      this.#begun = false;
+      this.why.hidden = false;
+      say(this.why, error.message);
     }
   }
 

@@ -3,7 +3,8 @@
 import { get, part, post } from "./api.js";
 import { h, icon, toast } from "./dom.js";
 
-function open(title, body, footer) {
+/** A dialog, which is gone when it is closed. */
+export function open(title, body, footer) {
   const name = `dialog-${Math.random().toString(36).slice(2)}`;
   const dialog = h("dialog", { "aria-labelledby": name, on: { close: () => dialog.remove() } },
     h("h1", { id: name, text: title }), h("div", { class: "body" }, body), h("footer", {}, footer));
@@ -12,7 +13,7 @@ function open(title, body, footer) {
   return dialog;
 }
 
-const closer = (text = "Cancel") => h("button", { class: "button", text, on: { click: (event) => event.target.closest("dialog").close() } });
+export const closer = (text = "Cancel") => h("button", { class: "button", text, on: { click: (event) => event.target.closest("dialog").close() } });
 
 export function help() {
   const keys = [["/", "filter"], ["↑ ↓", "from guest to guest"], ["Enter", "open it"], ["Esc", "back to the overview"], ["d", "fold tasks and events"], ["+ −", "zoom a recording"], ["← →", "along a recording"], ["?", "this"]];

@@ -51,7 +51,6 @@ export class GuestPage {
       h("div", { class: "charts" }, this.charts.map((chart) => chart.node)),
       h("div", { class: "halves" }, this.text.node, h("div", { class: "stack" },
         box("Replicas", this.replicas), box("Disks, networks, arguments", this.parts), box("Drills", this.drills))));
-    this.text.begin();
     this.#ask();
   }
 
@@ -69,6 +68,7 @@ export class GuestPage {
       if (this.#left) return;
       Object.assign(this, { details: told, generations: reigns });
       this.#merge(told.samples);
+      this.text.begin(told.console);
     } catch (error) {
       if (this.#left) return;
       if (error.status === 404) this.details = null;

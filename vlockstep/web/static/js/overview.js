@@ -51,7 +51,8 @@ export class Overview {
 
   #problem({ what, cause, target, do: advice }) {
     const [kind, name] = [target.split("/")[0], target.split("/").slice(1).join("/")];
-    const go = kind === "guests" && this.app.view.guests[name] ? h("a", { class: "button small", href: `#/guests/${encodeURIComponent(name)}`, text: `Look at ${name}` }) : h("span");
+    const go = kind === "guests" && this.app.view.guests[name] ? h("a", { class: "button small", href: `#/guests/${encodeURIComponent(name)}`, text: `Look at ${name}` })
+      : kind === "hosts" && this.app.view.cluster && this.app.view.hosts[name] ? h("button", { class: "button small", text: `Look at ${name}`, on: { click: () => this.score.show(name) } }) : h("span");
     return h("div", { class: "problem" }, icon("bad", "problem"),
       h("span", {}, h("b", { text: what }), cause ? ` — ${cause}` : "", advice ? h("span", { class: "do", text: ` ${advice}` }) : null), go);
   }

@@ -160,7 +160,7 @@ export class RecordingPage {
       h("h3", { class: "mono", text: position }), h("p", { class: "soft", text: `entry ${whole(mark.entry)}: ${mark.kind}` }),
       mark.text ? h("pre", { class: "quote", text: mark.text }) : null,
       h("h2", { text: "Look there yourself" }),
-      commands.map((command) => h("div", { class: "command" }, h("code", { text: command }), h("button", { class: "button small quiet", "aria-label": "Copy the command", on: { click: () => copy(command) } }, icon("copy")))),
+      commands.map((command) => h("div", { class: "command" }, command.startsWith("vlockstep") ? null : h("span", { class: "soft", text: "(gdb)" }), h("code", { text: command }), h("button", { class: "button small quiet", "aria-label": `Copy ${command}`, on: { click: () => copy(command) } }, icon("copy")))),
       h("h2", { text: "Registers" }),
       h("dl", { class: "registers mono" }, Object.entries(registers).map(([name, each]) => h("div", {}, h("dt", { text: name }), h("dd", { text: value(each), title: value(each) })))),
       code ? h("pre", { class: "code", text: code }) : null,

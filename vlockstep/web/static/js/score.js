@@ -3,6 +3,7 @@
 import { part } from "./api.js";
 import { colour, h, icon, say, sheet } from "./dom.js";
 import { lag, matches, plural, rate, whole } from "./format.js";
+import { showHost } from "./hosts.js";
 import { spark } from "./lines.js";
 import { lagOf, primaryOf, RANK, replicasOf, secondariesOf } from "./store.js";
 import { VirtualList } from "./virtual.js";
@@ -83,12 +84,21 @@ export class Score {
       this.node.style.setProperty("--columns", this.columns.length);
       this.node.classList.toggle("dense", this.columns.length > 5);
       const column = (text, kind) => h("div", { class: kind, role: "columnheader", text });
-      this.hosts = this.columns.map(({ name, about }) => new HostHead(name, about));
+      this.hosts = this.columns.map(({ name, about }) => new HostHead(name, about, () => this.show(name)));
       this.head.replaceChildren(column("Guest", "name"), h("div", { class: "tracks", role: "presentation" }, this.hosts.map((host) => host.node)), column("Lag", "lag"), column("Log", "rate"));
     }
     this.head.style.paddingRight = `${16 + this.body.offsetWidth - this.body.clientWidth}px`; // a scroll bar may take room
     const dots = dotsOf(view);
     this.hosts.forEach((head, index) => head.draw(view.hosts[this.columns[index].name], dots.get(this.columns[index].name) ?? []));
+  }
+
+  /** A host, in a dialog. */
+  show(name) {
+    showHost(this.app, name, (words) => {
+      this.field.value = words;
+      this.draw(true);
+      this.field.focus();
+    });
   }
 
   #make() {
@@ -180,9 +190,12 @@ export class Score {
 
 /** A host on top of its column: how it is, its load, and each of its guests as a dot. */
 class HostHead {
-  constructor(name, about) {
+  /** `about` a column that is no host; otherwise `show()` tells more of it. */
+  constructor(name, about, show) {
     this.name = name;
-    this.title = h("div", { class: "host-name" });
+    const label = h("b", { text: name, title: name });
+    this.sign = h("span");
+    this.title = h("div", { class: "host-name" }, this.sign, about ? label : h("button", { "aria-haspopup": "dialog", on: { click: show } }, label));
     this.about = h("div", { class: "host-about soft", text: about ?? "" });
     this.meters = about ? [] : ["CPU", "RAM"].map((what) => h("div", { class: "meter", role: "meter", "aria-label": `${what} of ${name}`, "aria-valuemin": 0, "aria-valuemax": 100 }, h("span", { text: what }), h("i", {}, h("b")), h("em")));
     this.dots = h("canvas", { class: "dots", role: "img" });
@@ -194,7 +207,7 @@ class HostHead {
     if (key !== this.key) {
       this.key = key;
       const level = host?.level ?? "plain";
-      this.title.replaceChildren(...(host ? [icon(level, level)] : []), h("b", { text: this.name, title: this.name }));
+      this.sign.replaceChildren(...(host ? [icon(level, level)] : []));
       if (host) {
         const text = host.maintenance ? "maintenance" : host.explanation || (level === "good" ? "" : host.state);
         this.about.replaceChildren(...(text ? [text] : host.master ? [icon("crown"), "master"] : []));
