@@ -67,7 +67,7 @@ def wrong(name: str) -> bool:
 def forget_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """An owner goes on when its lease has run out, or is another's."""
 
-    def renew(self: SimulatedReplica) -> None:
+    def renew(self: SimulatedReplica, _reign: int) -> None:
         while True:
             self._lease_until = self.host.clock() + 10**12
             self._sleep(self.record.lease // 4)  # type: ignore[union-attr]
