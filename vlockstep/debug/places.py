@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from vlockstep.debug.mark import Mark
-from vlockstep.debug.recording import Recording
+from vlockstep.debug.recording import CLOCKS
 from vlockstep.debug.timeline import Timeline
 from vlockstep.errors import UsageError
 from vlockstep.machine.position import Position, shown
-from vlockstep.replay.entry import Kind
 from vlockstep.replay.script import parse_goal
 
 _SECONDS = re.compile(r"time:([0-9]{1,10}(?:\.[0-9]{1,9})?)")
 _LINE = re.compile(r"console:([0-9]{1,9})")
 _BILLION = 1_000_000_000
-_CLOCKS = (int(Kind.CYCLES), int(Kind.WALLTIME))
 
 Move = Callable[[Timeline], object]
 """Raises `UsageError` if there is no such place."""
@@ -50,30 +48,17 @@ def _to_time(timeline: Timeline, moment: int) -> None:
     """Both of a guest's clocks go on together, and neither goes back: which it reads first is where
     it begins, and what that shows at a keyframe tells whether the moment comes later."""
     recording = timeline.recording
-    first = next(_readings(recording, recording.first, recording.count), None)
-    begins = {} if first is None else {first[1]: first[2]}
+    first = next(recording.readings(recording.first, recording.count), None)
     sequence = recording.first
     for keyframe in recording.keyframes:
         if first is None or first[0] >= keyframe.sequence:
             continue
-        if keyframe.clock[_CLOCKS.index(first[1])] - first[2] >= moment:
+        if keyframe.clock[CLOCKS.index(first[1])] - first[2] >= moment:
             break
         sequence = keyframe.sequence
-    for _, kind, value in _readings(recording, recording.first, sequence):
-        begins.setdefault(kind, value)
-        if len(begins) == len(_CLOCKS):
-            break
-    for at, kind, value in _readings(recording, sequence, recording.count):
+    begins = recording.first_readings(sequence)
+    for at, kind, value in recording.readings(sequence, recording.count):
         if value - begins.setdefault(kind, value) >= moment:
             timeline.seek(at)
             return
     raise UsageError(f"the guest's clock never shows {moment / _BILLION} s in {recording.path}")
-
-
-def _readings(recording: Recording, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Of clocks, by entries from `start` up to `end`: number, kind and value of each."""
-    while start < end and (entries := recording.run(start)):
-        for kind, _, _, value, _ in entries[: end - start]:
-            if kind in _CLOCKS and isinstance(value, int):
-                yield start, kind, value
-            start += 1

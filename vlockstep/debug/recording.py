@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from vlockstep.replay.keyframes import fill_from
 from vlockstep.replay.logfile import LogReader
 from vlockstep.replay.recorded import find_image, warn_if_unlike
 
+CLOCKS = (int(Kind.CYCLES), int(Kind.WALLTIME))
+"""Kinds of entries that tell one, in the order in which keyframes do."""
 _DECODED = 16
 """Batches that are kept."""
 
@@ -132,6 +135,23 @@ class Recording:
             return []
         index = bisect_right(self._batches, sequence, key=lambda batch: batch.first) - 1
         return self._entries(index)[sequence - self._batches[index].first :]
+
+    def readings(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """Of clocks, by entries from `start` up to `end`: number, kind and value of each."""
+        while start < end and (entries := self.run(start)):
+            for kind, _, _, value, _ in entries[: end - start]:
+                if kind in CLOCKS and isinstance(value, int):
+                    yield start, kind, value
+                start += 1
+
+    def first_readings(self, end: int) -> dict[int, int]:
+        """What each of the guest's clocks showed first, if that was before entry number `end`."""
+        found: dict[int, int] = {}
+        for _, kind, value in self.readings(self.first, end):
+            found.setdefault(kind, value)
+            if len(found) == len(CLOCKS):
+                break
+        return found
 
     def _note(self, keyframe: Keyframe, offset: int) -> None:
         place = len(self._places)

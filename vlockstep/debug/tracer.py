@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from vlockstep.debug.calls import Calls, Function
 from vlockstep.debug.mark import Mark
-from vlockstep.debug.recording import Entries, Recording
+from vlockstep.debug.recording import CLOCKS, Entries, Recording
 from vlockstep.debug.ticker import Ticker
 from vlockstep.debug.timeline import Timeline
 from vlockstep.errors import UsageError, VlockstepError
@@ -25,7 +25,6 @@ from vlockstep.replay.replayer import Replayer
 ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
 _INTERVAL = 0.25
 _MOST = 4096
-_CLOCKS = (Kind.CYCLES, Kind.WALLTIME)
 
 
 class What(Enum):
@@ -123,7 +122,7 @@ class Tracer:
                 keyframe = recording.begin(key, self.machine)
                 sequence, clock = keyframe.sequence, keyframe.clock
             self._entries = Entries(recording, sequence)
-            self._clock = Clock(_begins(recording, sequence))
+            self._clock = Clock(recording.first_readings(sequence))
             self._world = _Observed(self._entries, self.machine, sequence, clock, self._exit)
         except BaseException:
             self.machine.close()
@@ -240,7 +239,7 @@ class Tracer:
     def _exit(
         self, kind: Kind, position: Position, value: int | None, details: dict[str, Any]
     ) -> None:
-        if kind in _CLOCKS and value is not None:
+        if kind in CLOCKS and value is not None:
             self._clock.read(kind, value)
         begin, end, number = self._begin, self._end, self.sequence - 1
         early = begin.steps and number < begin.sequence
@@ -264,18 +263,6 @@ def _goal(end: Edge | None) -> Position | None:
     if end is None or not end.steps:
         return None if end is None else end.boundary
     return Position(end.boundary.exits, end.boundary.blocks + 1)
-
-
-def _begins(recording: Recording, sequence: int) -> dict[int, int]:
-    """What the guest's clocks showed first, if that was before entry number `sequence`."""
-    found: dict[int, int] = {}
-    at = recording.first
-    while at < sequence and len(found) < len(_CLOCKS) and (entries := recording.run(at)):
-        for kind, _, _, value, _ in entries[: sequence - at]:
-            if kind in _CLOCKS and isinstance(value, int):
-                found.setdefault(kind, value)
-        at += len(entries)
-    return found
 
 
 Told = Callable[[Kind, Position, int | None, dict[str, Any]], None]

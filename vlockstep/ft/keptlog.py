@@ -145,9 +145,8 @@ class KeptLog:
             self._hand_over()
 
         def look() -> None:
-            writer = self._writer
-            there = isinstance(writer, LastLog) and not self._lost
-            told(self._path, writer.extent if there and isinstance(writer, LastLog) else 0)
+            writer = None if self._lost else self._writer
+            told(self._path, writer.extent if isinstance(writer, LastLog) else 0)
 
         self._background.submit(look)
 

@@ -190,15 +190,7 @@ class Replica:
             raise UsageError(f"the guest does not follow here: {role.state.value}")
         if self._keyframing is not None:
             raise UsageError("its log has keyframes: what it does is in that")
-        self._last = made = LastMinutes(
-            path,
-            guest,
-            self._host.background,
-            self._notice,
-            self._roles.basis,
-            next=role.received_entries,
-            boot=False,
-        )
+        made = self._keep_last(path, guest, role.received_entries, boot=False)
         guest.watch(made.taken, made.made)
         made.begin(self._host.now())
 
@@ -1144,17 +1136,14 @@ class Replica:
         """From that entry on, which is the first since `boot` or not. Before the guest runs."""
         path, guest = self._setting.last, self._running
         if path is not None:
-            self._last = made = LastMinutes(
-                path,
-                guest,
-                self._host.background,
-                self._notice,
-                self._roles.basis,
-                next=next,
-                boot=boot,
-            )
+            made = self._keep_last(path, guest, next, boot)
             guest.taken, guest.making = made.taken, made.made
             made.begin(self._host.now())
+
+    def _keep_last(self, path: Path, guest: Guest, next: int, boot: bool) -> LastMinutes:
+        background, basis = self._host.background, self._roles.basis
+        self._last = LastMinutes(path, guest, background, self._notice, basis, next=next, boot=boot)
+        return self._last
 
     def _begin_resumable(self) -> None:
         """Of a guest that boots."""

@@ -304,11 +304,10 @@ class LogReader:
     def keyframe_at(self, offset: int) -> Keyframe:
         """Raises `LogError` if there is none."""
         self._frames.seek(offset)
-        for place, found in self.keyframes():
-            if place == offset:
-                return found
-            break
-        raise LogError(f"{self.path} has changed while it was read")
+        place, keyframe = next(self.keyframes(), (None, None))
+        if keyframe is None or place != offset:
+            raise LogError(f"{self.path} has changed while it was read")
+        return keyframe
 
     @property
     def offset(self) -> int:
