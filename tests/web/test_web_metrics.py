@@ -110,6 +110,15 @@ def test_what_happened_is_counted_once() -> None:
     assert found["vlockstep_migration_duration_seconds_sum"] == [({}, 2.0)]
 
 
+def test_takeovers_are_counted_in_a_cluster_and_without_one() -> None:
+    counts, told = Counts(), Exposition()
+    kinds = ("guest-failed-over", "live", "guest-switched-over")
+    events: Any = [{"kind": kind} for kind in kinds]
+    counts.see(Picture(events=events))
+    counts.tell(told)
+    assert samples(told.text())["vlockstep_ft_failovers_total"] == [({}, 2)]
+
+
 def test_histograms() -> None:
     made = Histogram((1.0, 2.0))
     for value in (0.5, 1.0, 1.5, 9.0):

@@ -66,9 +66,7 @@ _COUNTED: list[tuple[str, str, list[tuple[dict[str, str], list[str]]]]] = [
     (
         "ft_failovers",
         "Takeovers by a secondary.",
-        [
-            ({"reason": "failure"}, ["guest-failed-over"]),
-        ],
+        [({}, ["guest-failed-over", "live"])],
     ),
     (
         "ha_restarts",
