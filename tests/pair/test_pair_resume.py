@@ -179,17 +179,18 @@ def test_it_goes_on_at_the_last_keyframe_again_and_again(make_pair: MakePair) ->
 
 
 def test_a_log_that_begins_anew_at_a_keyframe_is_never_given_up(make_pair: MakePair) -> None:
-    stages = range(STAGE, 2 * ENTRIES_OF_2_MIB, STAGE)
+    step = STAGE // 3  # where it stands in between, a keyframe that is begun becomes wanted
+    steps = range(step, 2 * ENTRIES_OF_2_MIB, step)
     pair = resumable(
-        make_pair, ("--reads=450000",), "clock", stop_at=[f"entry:{entry}" for entry in stages]
+        make_pair, ("--reads=450000",), "clock", stop_at=[f"entry:{entry}" for entry in steps]
     )
     often(pair, limit=2)
     pair.start_primary()
     primary = pair.process("primary")
-    for entry in stages:  # the guest waits for the log, which a quicker one is taken from
+    for entry in steps:  # the guest waits for the log, which a quicker one is taken from
         pair.wait_reached()
         wait_until(lambda: last_keyframe(pair) > entry - STAGE)  # noqa: B023
-        if entry < stages[-1]:
+        if entry < steps[-1]:
             pair.go("primary")
     pair.crash()
     assert not primary.count("notice")
