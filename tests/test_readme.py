@@ -49,6 +49,7 @@ def test_a_pair_by_hand(tmp_path: Path, killed: str) -> None:
         r"^(truncate -s .*\n\nvlockstep primary .*\nvlockstep second.*)$", README, re.M
     )
     text = text.replace("/tmp/", f"{tmp_path}/").replace("--lines=1000", "--lines=100")
+    text = text.replace("tcp://127.0.0.1:7701", f"ipc://{tmp_path}/joining")
     text = text.replace(" --arbiter", f" --wait 20 {{}} ipc://{tmp_path}/channel --arbiter")
     truncate, _, *lines = text.format("--listen", "--connect").splitlines()
     subprocess.run(truncate.split(), check=True)
