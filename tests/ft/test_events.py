@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from vlockstep.arbiter import Cause
 from vlockstep.ft import events
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
@@ -15,7 +16,17 @@ EXAMPLES = [
     (events.Waiting("tcp://127.0.0.1:1"), {"event": "waiting", "endpoint": "tcp://127.0.0.1:1"}),
     (events.Joining("ipc:///a"), {"event": "joining", "endpoint": "ipc:///a"}),
     (events.Started(), {"event": "started"}),
-    (events.Live(2, True), {"event": "live", "generation": 2, "protected": True}),
+    (
+        events.Live(2, True, Cause.LOST, 212.5),
+        {
+            "event": "live",
+            "generation": 2,
+            "protected": True,
+            "cause": "lost",
+            "cause_text": "the connection to the primary was lost",
+            "silent_ms": 212.5,
+        },
+    ),
     (events.Following(3), {"event": "following", "generation": 3}),
     (events.Alone(2), {"event": "alone", "generation": 2}),
     (events.Unprotected(), {"event": "unprotected"}),
@@ -121,6 +132,8 @@ EXAMPLES = [
             "rejected": 0,
             "moves": [],
             "endpoint": "",
+            "cause": "",
+            "silent_ms": None,
         },
     ),
     (events.Resuming(7, 3), {"event": "resuming", "entries": 7, "begin": 3}),

@@ -56,6 +56,7 @@ class Arbiter:
         take_in: Mapping[str, str],
         moved: Mapping[str, str] | None = None,
         afresh: bool = False,
+        cause: str = "",
     ) -> Record:
         answer = next(self._answers)
         if isinstance(answer, Exception):

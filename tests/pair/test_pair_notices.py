@@ -39,7 +39,8 @@ def test_the_secondary_goes_live(tmp_path: Path) -> None:
     with pair(tmp_path, *FOREVER) as (primary, secondary):
         primary.process.kill()
         assert secondary.read() == "the connection to the primary was lost"
-        assert secondary.read() == "live as generation 2"
+        lost = "the connection to the primary was lost"
+        assert secondary.read() == f"live as generation 2: {lost}"
         assert secondary.read() == "the guest is no longer protected"
         secondary.process.send_signal(signal.SIGTERM)
         ended = "stopped by SIGTERM; the guest ends here, no other replica has it"

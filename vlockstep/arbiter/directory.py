@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from vlockstep.arbiter import rule
+from vlockstep.arbiter.causes import Cause
 from vlockstep.arbiter.rule import SEALED, ArbiterError, Clock, Record
 from vlockstep.errors import HostError, UsageError
 from vlockstep.files.atomicfile import sync
@@ -126,8 +127,9 @@ class DirectoryArbiter:
         take_in: Mapping[str, str],
         moved: Mapping[str, str] | None = None,
         afresh: bool = False,
+        cause: str = "",
     ) -> Record:
-        claimant = replace(self._record(expected + 1, owner), lease=self.lease)
+        claimant = replace(self._record(expected + 1, owner), lease=self.lease, cause=cause)
         return rule.claim(self, claimant, leave_out, take_in, moved, afresh)
 
     def renew(self, record: Record, token: int, next: int) -> bool:
@@ -204,7 +206,7 @@ class DirectoryArbiter:
         if generation and not ended:
             self._check_gone(self._reign(generation), force)
         record = self._record(generation + 1, uuid.uuid4().hex)
-        if not self.create(replace(record, disks=self.moved())):
+        if not self.create(replace(record, disks=self.moved(), cause=Cause.RESET)):
             raise HostError(f"another replica has just gone live by the arbiter {self.path}")
         try:
             self._draft_guest().replace(self.path / _GUEST)

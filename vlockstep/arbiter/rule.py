@@ -45,7 +45,7 @@ class Record:
     a lease: unlike that of any other attempt to create a record. `endpoints` are where members are
     reached by others, of those that are. `disks` are the files of those disks that have moved since
     the guest started, by the guest's names for them; `disks_before` of those that had before, when
-    it ran earlier.
+    it ran earlier. `cause` is why it was claimed, a `causes.Cause`.
 
     `name`, `host` and `pid` are the owner's, for people; `process` tells that process from others
     that had its number."""
@@ -62,6 +62,7 @@ class Record:
     host: str = ""
     pid: int = 0
     process: str = ""
+    cause: str = ""
     ended: bool = False
     """Told with the answer to a claim, not kept: the guest has ended under this generation, and
     nobody goes on with it."""
@@ -127,10 +128,11 @@ class Arbiter(Protocol):
         take_in: Mapping[str, str],
         moved: Mapping[str, str] | None = None,
         afresh: bool = False,
+        cause: str = "",
     ) -> Record:
         """Let `owner` own the generation after `expected`, with its members and disks but for
-        these; `take_in` has where each is reached, or "". The newest record, which tells whether it
-        does. Raises `ArbiterError` if there is no answer."""
+        these, for this `cause`; `take_in` has where each is reached, or "". The newest record,
+        which tells whether it does. Raises `ArbiterError` if there is no answer."""
 
     def renew(self, record: Record, token: int, next: int) -> bool:
         """As `rule.renew`."""

@@ -75,6 +75,8 @@ def reset(
 
 
 def _facts(reign: Reign) -> dict[str, Any]:
+    from vlockstep.arbiter import cause_text
+
     record = reign.record
     return {
         "generation": record.generation,
@@ -86,6 +88,8 @@ def _facts(reign: Reign) -> dict[str, Any]:
         "alone": reign.alone,
         "ended": reign.ended,
         "since": reign.since,
+        "cause": record.cause,
+        "cause_text": cause_text(record.cause),
         "disks": dict(record.disks),
     }
 

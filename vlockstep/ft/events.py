@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
+from vlockstep.arbiter.causes import cause_text
 from vlockstep.host.devices import DiskCounters
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
@@ -91,11 +92,18 @@ class NotResumed(Event):
 
 @dataclass(frozen=True)
 class Live(Event):
-    """A secondary has become the primary; `protected` if the old one follows it."""
+    """A secondary has become the primary; `protected` if another one follows it. Its `cause` is the
+    one in the arbiter's record, told for people, too. If nobody had asked it to, the primary had
+    said nothing for `silent_ms` by then."""
 
     name = "live"
     generation: int
     protected: bool
+    cause: str = ""
+    silent_ms: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return super().to_dict() | {"cause_text": cause_text(self.cause)}
 
 
 @dataclass(frozen=True)
@@ -295,7 +303,10 @@ class Status(Event):
     logging channel. `outputs_held` wait for an acknowledgement, or for the world to take them; with
     `hold` they wait for another member, too, where there is none, and do if it is `holding` them.
     `network` tells whether a NIC has one; None if there are no NICs. `moves` are those that are on
-    their way, of the replica or a disk, in words. `endpoint` is where others reach the replica."""
+    their way, of the replica or a disk, in words. `endpoint` is where others reach the replica.
+    `cause` is why the generation began that it rules, "" if it rules none, and `silent_ms` for how
+    long the primary before had said nothing when this replica took over, if nobody had asked it
+    to."""
 
     name = "status"
     role: str
@@ -317,6 +328,8 @@ class Status(Event):
     network: bool | None = None
     moves: tuple[str, ...] = ()
     endpoint: str = ""
+    cause: str = ""
+    silent_ms: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return super().to_dict() | {

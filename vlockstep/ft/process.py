@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from vlockstep.arbiter.causes import Cause
 from vlockstep.arbiter.rule import Arbiter, ArbiterError
 from vlockstep.errors import HostError, VlockstepError
 from vlockstep.ft import events
@@ -141,7 +142,9 @@ class Process:
         """Rule, alone, the guest of `machine`, which another thread runs in `world`: own the
         generation after `generation`. Raises `HostError` if another one does."""
         itself = {self._instance: self.endpoint}
-        record = self._arbiter.claim(self._instance, generation, frozenset(), itself, afresh=True)
+        record = self._arbiter.claim(
+            self._instance, generation, frozenset(), itself, afresh=True, cause=Cause.ADOPTED
+        )
         if record.owner != self._instance:
             raise HostError("the arbiter let another replica rule")
         self._replica.start_alone(config, record.generation, machine, world)
@@ -333,6 +336,7 @@ class Process:
                 claim.take_in,
                 claim.moved,
                 claim.afresh,
+                claim.cause,
             ),
             lambda replica, record: replica.arbiter_answered(record),
         )

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vlockstep.arbiter.causes import FAILOVERS
 from vlockstep.arbiter.rule import Record
 from vlockstep.errors import HostError, Left, LogError, UsageError, VlockstepError
 from vlockstep.ft import events
@@ -140,6 +141,8 @@ class Replica:
         self._acting = False
         self._operators: list[bytes] = []
         self._going_live: actions.GoLive | None = None
+        self._silent_ms: float | None = None
+        """For how long the primary had been silent that this replica took over from."""
         self._finishing = False
         self._flush_at = NEVER
         self._tick_at = 0
@@ -533,6 +536,8 @@ class Replica:
             members=len(role.ruling().members),
             network=not role.isolated if self._setting.nics else None,
             moves=() if self._migration is None else (f"the replica {self._migration}",),
+            cause=role.tenure.record.cause,
+            silent_ms=self._silent_ms,
             nics={
                 device.name: replace(self._setting.nics[device.handle].counters)
                 for device in self._setting.image.devices
@@ -1228,7 +1233,11 @@ class Replica:
         kept = self._kept_to = None if self._resumable is None else self._resumable.kept
         self._know_basis()
         primary = self.role = self._roles.live(action, secondary, self._config, kept)
-        self._host.observe(events.Live(action.generation, bool(action.members)))
+        cause = secondary.tenure.record.cause
+        silent = (now - secondary.silent_since) / MILLISECOND
+        self._silent_ms = silent if cause in FAILOVERS else None
+        live = events.Live(action.generation, bool(action.members), cause, self._silent_ms)
+        self._host.observe(live)
         self._do(lambda: primary.begin(now))
         for member, hello in secondary.greetings.items():
             self._do(partial(primary.received, now, member, hello))
@@ -1246,6 +1255,7 @@ class Replica:
         if self._points is not None:
             self._points.stop()
         self.role = self._roles.following(action, self.role)
+        self._silent_ms = None
         if self._keyframing is not None:
             self._keyframing.follow(self._host.now())
         self._running.follow(action.next)

@@ -72,14 +72,15 @@ class Forget:
 class Claim:
     """Ask the arbiter for the generation after `expected`, whose members are those of `expected`
     but for who is left out and who is taken in, by where it is reached, and whose disks are where
-    they were but for those that have `moved`; its guest starts `afresh`, or goes on. Answer with
-    `arbiter_answered`."""
+    they were but for those that have `moved`; its guest starts `afresh`, or goes on. The record
+    tells the `cause`, which changes nothing. Answer with `arbiter_answered`."""
 
     expected: int
     leave_out: frozenset[str] = frozenset()
     take_in: Mapping[str, str] = field(default_factory=dict)
     moved: Mapping[str, str] = field(default_factory=dict)
     afresh: bool = False
+    cause: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,13 @@ class Hearing:
         self._interval = interval
         self._silence = 0
         self._excused = False
-        self._looked = now
+        self._looked = self.last = now
+        """When there was a word last."""
 
     def heard(self, now: int) -> None:
         """A word from the peer."""
         self._silence, self._excused = 0, False
-        self._looked = now
+        self._looked = self.last = now
 
     def silent(self, now: int, limit: int) -> bool:
         """Whether it has been silent for `limit` nanoseconds."""

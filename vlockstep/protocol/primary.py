@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from vlockstep.arbiter.causes import Cause
 from vlockstep.arbiter.rule import Record
 from vlockstep.machine.basis import NOWHERE, PROCESSOR, Basis, processor_of
 from vlockstep.machine.position import Position
@@ -835,7 +836,7 @@ class Primary(Role):
         """Once all are there that it waits for."""
         if len(self.followers.able) < self._admission.secondaries:
             return []
-        return self._claim(take_in=self.ruling().members, afresh=True)
+        return self._claim(Cause.STARTED, take_in=self.ruling().members, afresh=True)
 
     def _start_protected(self, now: int) -> list[Action]:
         """Once every member would take over."""
@@ -881,7 +882,7 @@ class Primary(Role):
     def _claim_without(self, now: int, members: Collection[str]) -> list[Action]:
         """The record that leaves them out may stand before the arbiter says so."""
         halt = [self._halt(now)] if self.hold and self._others <= {*members} else []
-        return [*halt, *self._claim(frozenset(members))]
+        return [*halt, *self._claim(Cause.WITHOUT, frozenset(members))]
 
     # Sending
 
@@ -1077,7 +1078,8 @@ class Primary(Role):
             return []
         self._to(State.TAKING_IN)
         joiner.asked = True
-        claim = self._ask(Claim(self.generation, take_in={joiner.name: joiner.follower.endpoint}))
+        taken_in = {joiner.name: joiner.follower.endpoint}
+        claim = self._ask(Claim(self.generation, take_in=taken_in, cause=Cause.JOINED))
         # What may still be made was permitted without a promise of it.
         query = Send(self._query(now, joiner.follower), joiner.name)
         return [self._halt(now), query, *claim]
@@ -1192,7 +1194,7 @@ class Primary(Role):
             return self._keep_disk(move.refusal)
         if move.wanted:
             move.claimed = True
-            return self._claim(moved={move.disk: move.path})
+            return self._claim(Cause.DISK_MOVED, moved={move.disk: move.path})
         if move.agreed:
             return []
         if not move.lacking(self.followers):

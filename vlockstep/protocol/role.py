@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import ClassVar, Concatenate, ParamSpec, TypeVar, cast
 
+from vlockstep.arbiter.causes import Cause
 from vlockstep.arbiter.rule import Record
 from vlockstep.protocol.actions import NEVER, Action, Claim, Notice, Renew, Reply, Stop
 from vlockstep.protocol.states import MESSAGES, TABLE, Event, State
@@ -76,6 +77,7 @@ class Role:
 
     def _claim(
         self,
+        cause: Cause,
         leave_out: frozenset[str] = frozenset(),
         take_in: Mapping[str, str] | None = None,
         moved: Mapping[str, str] | None = None,
@@ -84,7 +86,7 @@ class Role:
         if self.state is not State.CLAIMING:
             self._to(State.CLAIMING)
         changes = leave_out, take_in or {}, moved or {}
-        return self._ask(Claim(self.generation, *changes, afresh))
+        return self._ask(Claim(self.generation, *changes, afresh, cause))
 
     def _ask(self, claim: Claim) -> list[Action]:
         if claim.expected != self._first_asked[0]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 
+from vlockstep.arbiter.causes import Cause
 from vlockstep.arbiter.rule import Record
 from vlockstep.errors import LogError
 from vlockstep.machine.basis import NOWHERE, Basis
@@ -147,6 +148,10 @@ class Secondary(Role):
         self._still_until = now + timing.dead if generation else 0
         self.parted = False
         """The connection to the primary is lost."""
+        self._suspicion = Cause.SILENCE
+        """Why the primary may be dead."""
+        self.silent_since = now
+        """When the primary said something last, before this replica claimed in its place."""
         self._candidacy = Candidacy(me, timing)
         self._doubted: int | None = None
         """Since when the arbiter is asked whether this replica was taken in."""
@@ -187,7 +192,7 @@ class Secondary(Role):
     def resume(self, now: int) -> list[Action]:
         """Once, by who is to resume the guest."""
         self._now = now
-        return self._claim(take_in={self.me: self._endpoint}, afresh=True)
+        return self._claim(Cause.RESUMED, take_in={self.me: self._endpoint}, afresh=True)
 
     @property
     def known(self) -> Collection[str]:
@@ -503,7 +508,7 @@ class Secondary(Role):
             return self._stop(f"the primary has left: {reason}")
         if self.state is State.CANDIDATE:
             return []
-        return [Notice(f"the primary has left: {reason}"), *self._suspect(now)]
+        return [Notice(f"the primary has left: {reason}"), *self._suspect(now, Cause.LEFT)]
 
     # Connections, the arbiter, people
 
@@ -526,7 +531,7 @@ class Secondary(Role):
         if sender != self.owner:
             return []
         if self.state in (State.READY, State.LOADING):
-            return self._lose()
+            return self._lose(Cause.LOST)
         if self.state is not State.FOLLOWING:
             return []
         self._to(State.PARTED)
@@ -652,14 +657,15 @@ class Secondary(Role):
                     return self._stop("no primary answered; is one listening there?")
                 return self._hello_again(now)
             case State.READY | State.LOADING if silent:
-                return self._lose()
+                return self._lose(Cause.SILENCE)
             case State.FOLLOWING | State.TAKING_OVER if silent and now >= self._still_until:
-                return [Notice("the primary does not answer"), *self._suspect(now)]
+                notice = Notice("the primary does not answer")
+                return [notice, *self._suspect(now, Cause.SILENCE)]
             case State.READY | State.LOADING | State.FOLLOWING | State.TAKING_OVER | State.DRAINED:
                 return self._heartbeat(now) + self._progress(now)
             case State.PARTED:
                 if now >= self._still_until + self._deference:
-                    return self._suspect(now)
+                    return self._suspect(now, Cause.LOST if self.parted else Cause.SILENCE)
                 return self._hello_again(now) + self._progress(now)
             case State.CANDIDATE:
                 return self._campaign(now)
@@ -671,25 +677,32 @@ class Secondary(Role):
 
     # Claiming
 
-    def _suspect(self, now: int) -> list[Action]:
+    def _suspect(self, now: int, cause: Cause) -> list[Action]:
         """The primary may be dead: claim, but let who has received more claim first."""
+        self._suspicion = cause
         if self.state is State.TAKING_OVER or not self.others:
-            return self._claim(frozenset({self.owner}))
+            return self._claim_alone()
         self._to(State.CANDIDATE)
         self._asked = now
         self._candidacy.begin(now)
         return [*self._dial_others(), *self._ask_others(now)]
 
-    def _lose(self) -> list[Action]:
+    def _claim_alone(self) -> list[Action]:
+        """Without the primary, which is suspected."""
+        self.silent_since = self._hearing.last
+        return self._claim(self._suspicion, frozenset({self.owner}))
+
+    def _lose(self, cause: Cause) -> list[Action]:
         """The primary is lost before it has asked this replica for the first time. A guest that
         runs may have been joined by then, as the arbiter knows."""
         if self.state is State.READY and self._loaded:
-            return [Notice("the primary was lost"), *self._claim(frozenset({self.owner}))]
+            self._suspicion = cause
+            return [Notice("the primary was lost"), *self._claim_alone()]
         return self._stop(_LOST)
 
     def _campaign(self, now: int) -> list[Action]:
         if now >= self._turn:
-            return self._claim(frozenset({self.owner}))
+            return self._claim_alone()
         return self._ask_others(now) if now - self._asked >= self.timing.interval else []
 
     @property
@@ -805,7 +818,7 @@ class Secondary(Role):
 
     def _take_over(self) -> list[Action]:
         """Claim once everything is executed; the primary has stopped and releases nothing."""
-        return [] if self.executed < self.received_entries else self._claim()
+        return [] if self.executed < self.received_entries else self._claim(Cause.SWITCHOVER)
 
     def _done(self) -> list[Action]:
         if self.ended is None or self.executed <= self.ended:

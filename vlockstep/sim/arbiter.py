@@ -65,7 +65,12 @@ class SimulatedArbiter:
         """Two claims may take turns in their operations."""
         self._claims += 1
         claimant = Record(
-            claim.expected + 1, host.name, (host.name,), self.lease, f"token {self._claims}"
+            claim.expected + 1,
+            host.name,
+            (host.name,),
+            self.lease,
+            f"token {self._claims}",
+            cause=claim.cause,
         )
         self._ask(
             host,

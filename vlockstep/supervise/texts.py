@@ -14,7 +14,7 @@ EVENTS = {
     "joined": "another replica has joined: {members} have the guest",
     "resuming": "the guest is resumed, after {entries} entries of its last owner's log",
     "not-resumed": "the guest boots, since it cannot be resumed: {reason}",
-    "live": "live as generation {generation}",
+    "live": "live as generation {generation}: {cause_text}",
     "following": "following the new primary, generation {generation}",
     "reached": "the guest stops at {place}, at {position}\n\n{registers}\n\n"
     "press Enter to go on, or write: memory ADDRESS LENGTH",
