@@ -13,8 +13,6 @@ from vlockstep.replay.entry import Entry
 from vlockstep.replay.logfile import LogReader
 from vlockstep.sim.ledger import inspect_unfinished_ledger
 from vlockstep.sim.sides import SIDES, Side
-from vlockstep.supervise.client import GuestClient
-from vlockstep.supervise.rundir import RunDirectory
 from vlockstep.testing import Pair, check_ledger, replay
 from vlockstep.testing.faults.outside import check_log, said, stopped_because
 from vlockstep.testing.faults.trial import KILLED, LONG, SHORT
@@ -39,7 +37,6 @@ __all__ = [
     "entries_of",
     "said",
     "some",
-    "stop",
     "stopped_because",
 ]
 
@@ -70,12 +67,6 @@ def check_ends(pair: Pair, names: Iterable[str], lines: int) -> None:
     assert len({end.memory_digest for end in finished}) == 1
     assert all(end.registers == finished[0].registers for end in finished)
     assert DirectoryArbiter(pair.arbiter, "test").reigns()[-1].ended
-
-
-def stop(pair: Pair, name: str = "primary") -> None:
-    """End the guest there, and wherever else it is."""
-    with closing(GuestClient(RunDirectory(pair.directory / "run"), name)) as guest:
-        guest.ask("stop")
 
 
 def entries_of(log: Path) -> list[Entry]:

@@ -65,17 +65,12 @@ def check_log(log: Path, end: str = "log") -> list[int]:
     return passed
 
 
-def stop(pair: Pair) -> None:
-    done = run_command("stop", "primary", "--run-dir", pair.directory / "run")
-    assert done.returncode == 0, done.stderr
-    pair.wait_finished()
-
-
 @pytest.mark.parametrize("guest", GUESTS)
 def test_a_secondarys_log_has_them(make_pair: MakePair, guest: str) -> None:
     pair = make_pair(guest, GUESTS[guest], primary_options=EVERY, secondary_options=EVERY)
     wait_keyframes(pair, "secondary", 3)
-    stop(pair)
+    pair.stop()
+    pair.wait_finished()
     assert len(check_log(pair.log("secondary"))) >= 2
     assert keyframes(pair.log("primary")) == [], "its guest shall not wait for them"
 
@@ -96,7 +91,8 @@ def test_they_follow_the_roles(make_pair: MakePair) -> None:
     wait_keyframes(pair, "secondary", 2)
     assert pair.switchover() == 2
     wait_keyframes(pair, "primary", 2)
-    stop(pair)
+    pair.stop()
+    pair.wait_finished()
     first, second = check_log(pair.log("secondary")), check_log(pair.log("primary"))
     assert first[-1] < second[0]
 
@@ -120,7 +116,8 @@ def test_a_file_that_takes_no_more_of_them(make_pair: MakePair) -> None:
     exits = process.wait_status(lambda status: True)["exits"]
     process.wait_status(lambda status: status["exits"] > exits)
     assert pair.process("primary").count("alone") == 0
-    stop(pair)
+    pair.stop()
+    pair.wait_finished()
 
 
 @pytest.mark.parametrize("command", ["primary", "secondary"])

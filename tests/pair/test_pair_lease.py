@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pair_checks import ENDLESS, LINES, SHORT, check_output, check_stopped, stop
+from pair_checks import ENDLESS, LINES, SHORT, check_output, check_stopped
 
 from vlockstep.arbiter import DirectoryArbiter
 from vlockstep.testing import Pair, check_ledger
@@ -155,7 +155,7 @@ def test_a_protected_pair_takes_over_and_swaps_with_a_lease(make_pair: MakePair)
     assert pair.switchover() == 2
     pair.crash("secondary")
     assert pair.wait_live("primary") == 3
-    stop(pair)
+    pair.stop()
     check_stopped(pair, "primary")
     reigns = DirectoryArbiter(pair.arbiter, "test").reigns()
     assert [reign.record.lease for reign in reigns] == [LEASE * 1_000_000] * 3

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 from commands import run_command
-from pair_checks import ENDLESS, check_stopped, stop
+from pair_checks import ENDLESS, check_stopped
 
 from vlockstep.errors import HostError
 from vlockstep.sim.sides import SIDES, Side
@@ -24,7 +24,7 @@ PREEMPTED = "--work=4000000000"
 
 
 def finish(pair: Pair) -> None:
-    stop(pair)
+    pair.stop()
     check_stopped(pair)
 
 
@@ -107,7 +107,7 @@ def test_crash_after_it(make_pair: MakePair, dies: Side) -> None:
     pair.process(left).wait_status(
         lambda status: (status["generation"], status["state"]) == (3, "alone")
     )
-    stop(pair, left)
+    pair.stop(left)
     check_stopped(pair, left)
 
 
@@ -132,7 +132,7 @@ def test_preempted_guest(make_pair: MakePair) -> None:
     pair = make_pair("preempt", ["--tsc=1", PREEMPTED, "--period=500000"])
     assert pair.switchover() == 2
     goes_on(pair, entries=500)
-    stop(pair)
+    pair.stop()
     check_stopped(pair, ledger=False)
 
 
@@ -149,7 +149,7 @@ def test_preempted_guest_that_was_held_late(make_pair: MakePair) -> None:
     primary.wait_status(lambda status: status["time"] > held + 0.8)
     pair.resume("secondary")
     goes_on(pair, entries=1)
-    stop(pair)
+    pair.stop()
     check_stopped(pair, ledger=False)
 
 

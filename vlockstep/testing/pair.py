@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP
@@ -263,6 +264,14 @@ class Pair:
         party = keys.Party.OPERATOR
         loaded = keys.load(self.keys, party) if self.keys is not None else None
         return request_switchover(self.endpoint, loaded, wait)
+
+    def stop(self, side: str = "primary") -> None:
+        """End the guest, on all its replicas; by asking this one."""
+        from vlockstep.supervise.client import GuestClient
+        from vlockstep.supervise.rundir import RunDirectory
+
+        with closing(GuestClient(RunDirectory(self.directory / "run"), side)) as guest:
+            guest.ask("stop")
 
     def go(self, side: str | None = None) -> None:
         """Let the guest, of both replicas or of one, go on from where `stop_at` made it wait, or
