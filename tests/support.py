@@ -207,17 +207,28 @@ FAILING_SECTOR = DATA + 0x400
 """Where a `failing_image` has what it read last; UD2 is where it fails."""
 
 
-def failing_image() -> Image:
-    """Looks at its disk a hundred times a second, and fails when the first byte is not 0."""
-    poll, read = DATA + 0x100, DATA + 0x200
-    look = hypercall(3, poll) + hypercall(5, read)
+COUNTED_SECTOR = DATA + 0x800
+"""Where one that `counts` has what it wrote last."""
+
+
+def failing_image(counts: bool = False) -> Image:
+    """Looks at its disk a hundred times a second, and fails when the first byte is not 0. It has
+    another disk, `own`, if it `counts`: it adds 1 to the first byte of that each time before."""
+    poll, read, own = DATA + 0x100, DATA + 0x200, DATA + 0x300
+    look = hypercall(3, poll)
+    if counts:
+        add = b"\xfe\x04\x25" + struct.pack("<I", COUNTED_SECTOR)  # inc byte [...]
+        look += hypercall(5, own) + add + hypercall(4, own)
+    look += hypercall(5, read)
     look += b"\x80\x3c\x25" + struct.pack("<Ix", FAILING_SECTOR)  # cmp byte [...], 0
     code = look + b"\x0f\x84" + struct.pack("<i", -len(look) - 6) + b"\x0f\x0b"  # je, ud2
     data = {
         poll: struct.pack("<QQQ", 10_000_000, 0, 0),
         read: struct.pack("<QQQQQ", 1, 0, FAILING_SECTOR, 512, 0),
+        own: struct.pack("<QQQQQ", 2, 0, COUNTED_SECTOR, 512, 0),
     }
-    return make_image(code, data, [(b"disk", DeviceKind.BLOCK)])
+    disks = [(b"disk", DeviceKind.BLOCK), (b"own", DeviceKind.BLOCK)]
+    return make_image(code, data, disks[: 2 if counts else 1])
 
 
 LOAD_TABLES = (  # lgdt [POINTERS]; lidt [POINTERS + 16]

@@ -177,11 +177,11 @@ def test_a_guest_with_a_disk_of_its_own_and_one_that_goes_on_leave_one(tmp_path:
     assert subprocess.run([*run, "disk=disk,local"], cwd=tmp_path).returncode == 1
     assert check() == 0
     fail(b"\0")
-    running = subprocess.Popen([*run, "disk=disk"], cwd=tmp_path)
+    running = subprocess.Popen([*run, "disk=disk,local"], cwd=tmp_path)
     suspend = [*command, "suspend", "it", "--run-dir", "run", "-o", "it.vsnap"]
     wait_until(lambda: subprocess.run(suspend, cwd=tmp_path).returncode == 0)
     assert running.wait() == 0
-    resume = [*command, "resume", "it.vsnap", *words, "--block", "disk=disk"]
+    resume = [*command, "resume", "it.vsnap", *words, "--block", "disk=disk,local"]
     running = subprocess.Popen(resume, cwd=tmp_path)
     wait_until(lambda: bool(list(tmp_path.glob("*.vlog"))))
     fail(b"\1")

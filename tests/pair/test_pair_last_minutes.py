@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from commands import run_command
-from support import FAILING_SECTOR, failing_image
+from support import COUNTED_SECTOR, FAILING_SECTOR, failing_image
 
 from vlockstep.debug.timeline import open_recording
 from vlockstep.errors import VlockstepWarning
+from vlockstep.host.attach import DiskSpec
 from vlockstep.replay.logfile import LogReader
 from vlockstep.testing import Pair
 from vlockstep.testing.plugin import MakePair
@@ -94,6 +95,40 @@ def test_who_survives_and_who_has_joined_leave_one(
     assert check(found["secondary"]) == 0 < check(found["third"])
     with pytest.warns(VlockstepWarning) if _cut(found["primary"]) else nullcontext():
         open_recording(found["primary"]).close()
+
+
+def test_what_was_read_from_disks_of_their_own_is_there(
+    make_pair: MakePair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their entries do not have it. Who survives has read some as a secondary's, some since."""
+    image = tmp_path / "counts.hvt"
+    image.write_bytes(failing_image(counts=True).content)
+    files = {name: tmp_path / f"{name}.img" for name in ("primary", "secondary", "third")}
+    for path in files.values():
+        path.write_bytes(b"\x07".ljust(1024, b"x"))
+    options = {"primary_options": KEPT, "secondary_options": KEPT, "reachable": True}
+    pair = make_pair(str(image), **options, start=False)
+    for side in ("primary", "secondary"):
+        disks = (pair.specs[side].disks[0], DiskSpec("own", files[side], local=True))
+        pair.specs[side] = replace(pair.specs[side], disks=disks)
+    monkeypatch.chdir(pair.directory)
+    pair.start()
+    pair.process("secondary").wait_status(lambda status: status["entries"] > 100)
+    pair.crash("primary")
+    pair.wait_live()
+    third = pair.join("third", "--block", f"own={files['third']},local", *KEPT, to="secondary")
+    third.wait_status(lambda _: size(pair, "third") > 4096)
+    let_fail(pair)
+    assert third.wait_exit() == pair.process("secondary").wait_exit() == 1
+    found = recordings(pair)
+    assert check(found["secondary"]) == 0 < check(found["third"])
+    for path in (found["secondary"], found["third"]):
+        with open_recording(path) as timeline:
+            assert not timeline.recording.config.blocks["own"].local
+            timeline.to_end()
+            assert timeline.read(COUNTED_SECTOR, 512) == files["secondary"].read_bytes()[:512]
+            rounds = timeline.mark.boundary.exits // 4
+            assert timeline.read(COUNTED_SECTOR, 1)[0] == (7 + rounds) % 256
 
 
 def test_who_resumes_a_guest_leaves_one(

@@ -21,6 +21,7 @@ handoff      EntryOutbox, Received: entries between the guest's thread and the p
 outputs      OutputQueue, ProtectedWorld: outputs, held back until they may leave
 keptlog      KeptLog: a replica's log file
 keyframing   Keyframing: keyframes for that, made while the replica follows
+ownreads     OwnReads: what was read from disks of a replica's own, which entries do not hold
 lastminutes  LastMinutes, LastMinutesAlone: a log of the end, kept in case the guest fails
 resumelog    ResumeLog, History: a log from which the guest can be resumed, which outputs wait for
 resumedir    ResumeDirectory: such logs in a directory, one for each owner

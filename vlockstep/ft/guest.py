@@ -15,6 +15,7 @@ from vlockstep.ft.gueststate import GuestState
 from vlockstep.ft.handoff import Behind, EntryOutbox, Received, Telling, Visiting
 from vlockstep.ft.lead import ClockLead
 from vlockstep.ft.outputs import Inputs, OutputQueue, ProtectedWorld
+from vlockstep.ft.ownreads import NotedDisk, OwnReads
 from vlockstep.ft.places import Fault, Place, Stage
 from vlockstep.ft.resumelog import History
 from vlockstep.ft.runtime import Runtime, Setting
@@ -64,12 +65,13 @@ class Guest:
         self.making: Callable[[Entry, int], None] | None = None
         """Told, in its thread, of each entry that it is about to make, with its number. Before it
         runs."""
+        self.reads: OwnReads | None = None
+        """Who is told what it reads from disks of its replica's own, if anybody."""
         self._setting = setting
         self._host = host
         self._queue = queue
         self._nics = nics
         self._generation = generation
-        self._local = {h: d for h, d in setting.disks.items() if h in setting.local}
         self.outbox = EntryOutbox(host.wake, host.hurry, host.condition())
         self._replayer: Replayer | None = None
         self._watched: Replayer | None = None
@@ -232,6 +234,11 @@ class Guest:
         """How many entries it has executed; None if it does not follow."""
         return None if self._replayer is None else self._replayer.sequence
 
+    def note_reads(self, limit: int) -> OwnReads:
+        """From now on, of disks of its replica's own, up to so many bytes that wait."""
+        self.reads = OwnReads(lambda: self.executed if self.follows else None, limit)
+        return self.reads
+
     @property
     def follows(self) -> bool:
         """It executes what a primary's does."""
@@ -375,7 +382,8 @@ class Guest:
     def _live_world(self, start: Continuation) -> World:
         outbox = self.outbox
         self._inputs = self._host.inputs(self._nics.by_handle, outbox.pause, start)
-        world = ProtectedWorld(self._inputs, self._queue, outbox, self._local)
+        local = self._local(lambda: outbox.next)
+        world = ProtectedWorld(self._inputs, self._queue, outbox, local)
         append = outbox.append
         making = self.making
         if self._watches_entries():
@@ -404,15 +412,25 @@ class Guest:
             source = Visiting(source, next, self._visit)
         if self.taken is not None:
             source = Telling(source, next, self.taken)
-        self._replayer = Replayer(
+        replayer = self._replayer = Replayer(
             source,
             self.machine,
-            local=dict(self._local),
+            local=self._local(lambda: replayer.sequence),
             suppressed=self._queue.add,
             sequence=next,
             clock=clock,
         )
-        return self._replayer
+        return replayer
+
+    def _local(self, next: Callable[[], int]) -> dict[int, NotedDisk]:
+        """The disks of which its replica has its own copy; `next` is the entry of a read."""
+
+        def note(data: bytes) -> None:
+            if self.reads is not None:
+                self.reads.note(next(), data)
+
+        disks = self._setting.disks
+        return {handle: NotedDisk(disks[handle], note) for handle in self._setting.local}
 
     def _none_received(self) -> Received:
         return Received(self._ran_dry, self.machine.let_in, self._host.condition())

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from vlockstep.errors import HostError
+from vlockstep.ft.ownreads import OwnReads
 from vlockstep.host.background import Background
 from vlockstep.machine.basis import NOWHERE, Basis
 from vlockstep.machine.config import GuestConfig
@@ -41,7 +42,8 @@ class KeptLog:
     guest's protection or its status: if it cannot be written, or takes less than the guest gives,
     it ends (one with a hole could not be replayed), and `lost` is told so, once. If it is of the
     last minutes alone, it begins with the entry `last`, the first since `boot` or with a keyframe,
-    and anew at each keyframe but one."""
+    and anew at each keyframe but one. If there are `reads` it gets these, too, and each entry only
+    when the guest has executed it."""
 
     def __init__(
         self,
@@ -53,12 +55,14 @@ class KeptLog:
         basis: Basis = NOWHERE,
         last: int | None = None,
         boot: bool = True,
+        reads: OwnReads | None = None,
     ) -> None:
         self._path = path
-        self._config = config
+        self.config = config
         self._image = image
         self._basis = basis
         self._last, self._boot = last, boot
+        self._reads = reads
         self._background = background
         self._tell_loss = lost
         self._lock = threading.Lock()
@@ -95,12 +99,13 @@ class KeptLog:
             return
         for batch in batches:
             self._batches.append(batch)
-            self._bytes += _OVERHEAD + len(batch.content)
+            self._bytes += _size(batch)
+        reads = self._reads
         with self._lock:
-            waiting = self._waiting + self._bytes
+            waiting = self._waiting + self._bytes + (0 if reads is None else reads.waiting)
         if self._holding and waiting > _HELD:
             self.release()
-        if waiting > LIMIT:
+        if waiting > LIMIT or (reads is not None and reads.lost):
             self._lose(f"{self._path} takes less than the guest gives")
         elif now >= self._flush_at or self._bytes >= _MUCH:
             self._flush_at = now + _FLUSH
@@ -156,15 +161,25 @@ class KeptLog:
             return
         self._closed = True
         if not self._lost:
-            self._hand_over()
+            self._hand_over(last=True)
         self.release()
         self._submit(self._complete)
         if not self._background.drain(_PATIENCE):
             self._lose(f"{self._path} does not take what the guest gave")
 
-    def _hand_over(self) -> None:
-        batches, size = self._batches, self._bytes
-        self._batches, self._bytes = [], 0
+    def _hand_over(self, last: bool = False) -> None:
+        """What is known; if these are the `last` ones, as much of the rest as can be replayed."""
+        batches, self._batches = self._batches, []
+        if self._reads is not None:
+            known = self._reads.known(batches)
+            rest = batches[known:]
+            batches = batches[:known]
+            if last:
+                batches += self._reads.until_unknown(rest)
+            else:
+                self._batches = rest
+        size = sum(map(_size, batches))
+        self._bytes -= size
         with self._lock:
             self._waiting += size
         self._submit(lambda: self._write(batches, size))
@@ -189,9 +204,15 @@ class KeptLog:
             self._writer = LastLog(self._path, self._file, self._last, self._boot)
 
     def _file(self, path: Path, first: int) -> LogWriter:
-        return LogWriter(path, self._config, self._image, first, self._basis)
+        return LogWriter(path, self.config, self._image, first, self._basis)
 
     def _write(self, batches: list[Batch], size: int) -> None:
+        if self._reads is not None:
+            batches = [each for batch in batches for each in self._reads.put_in(batch)]
+            grown = sum(map(_size, batches)) - size
+            with self._lock:
+                self._waiting += grown
+            size += grown
         if self._held is None:
             self._put(batches, size)
         elif batches:
@@ -243,6 +264,11 @@ class KeptLog:
             self._lost = True
         self._held = self._keyframe = None
         self._tell_loss(f"{why}; the log file ends here")
+
+
+def _size(batch: Batch) -> int:
+    """Of it in memory."""
+    return _OVERHEAD + len(batch.content)
 
 
 def split(batch: Batch, at: int) -> tuple[Batch, Batch]:

@@ -22,6 +22,7 @@ from vlockstep.host.room import expect_room
 from vlockstep.machine.config import MIB
 from vlockstep.machine.interface import GuestMachine
 from vlockstep.machine.ramcopy import RamCopy
+from vlockstep.machine.state import of_guest
 from vlockstep.protocol.actions import NEVER
 from vlockstep.replay.entry import Entry
 from vlockstep.replay.frames import MAX_CONTENT
@@ -208,7 +209,11 @@ class Keyframing:
         if size > MAX_CONTENT:
             raise HostError(f"one of {size // MIB} MiB is too large for a log")
         placed: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._log.place(self._wholes.note(replace(keyframe, memory=memory)), placed.put)
+        state, config = keyframe.machine, self._log.config
+        if config != self._guest.machine.config:
+            state = of_guest(state, config)
+        keyframe = replace(keyframe, machine=state, memory=memory)
+        self._log.place(self._wholes.note(keyframe), placed.put)
         if not _get(placed):
             self._log.release()
             return False

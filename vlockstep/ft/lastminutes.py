@@ -17,9 +17,9 @@ from typing import Protocol
 
 from vlockstep.ft.keptlog import KeptLog
 from vlockstep.ft.keyframing import Followed, Keyframing
+from vlockstep.ft.ownreads import OwnReads
 from vlockstep.host.background import Background
 from vlockstep.machine.basis import Basis
-from vlockstep.machine.config import GuestConfig
 from vlockstep.machine.interface import GuestMachine
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.report import GuestError
@@ -65,22 +65,25 @@ class LastMinutes:
         boot: bool = True,
         span: int = SPAN,
         size: int = SIZE,
-        config: GuestConfig | None = None,
+        reads: OwnReads | None = None,
     ) -> None:
-        """`config` is what the log says of the guest, if not what its machine does."""
+        """All that the guest reads is in its entries, or in `reads`."""
         self.path = path
         machine = guest.machine
+        config = machine.config
+        blocks = {name: replace(disk, local=False) for name, disk in config.blocks.items()}
         self._background = background("last keyframes")
         self._tell = tell
         self._log = KeptLog(
             path,
-            config or machine.config,
+            replace(config, blocks=blocks),  # so it says
             background("last minutes"),
             tell,
             machine.image.path,
             basis,
             next,
             boot,
+            reads,
         )
         self._made = Keyframing(
             guest, self._log, self._background, span, tell, last=True, size=size
@@ -160,8 +163,6 @@ class LastMinutesAlone:
         self._bytes = 0
         self._lock = threading.Lock()
         self._over = False
-        config = machine.config
-        blocks = {name: replace(disk, local=False) for name, disk in config.blocks.items()}
         self._minutes = LastMinutes(
             path,
             self,
@@ -172,7 +173,6 @@ class LastMinutesAlone:
             boot=not next,
             span=span,
             size=size,
-            config=replace(config, blocks=blocks),  # all that it reads is in the log
         )
         self._minutes.begin(time.monotonic_ns())
 

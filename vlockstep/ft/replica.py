@@ -23,7 +23,7 @@ from vlockstep.ft import events
 from vlockstep.ft.diskcopies import DiskCopies, DiskLoading
 from vlockstep.ft.diskpaths import SharedDisks
 from vlockstep.ft.guest import Guest
-from vlockstep.ft.keptlog import KeptLog
+from vlockstep.ft.keptlog import LIMIT, KeptLog
 from vlockstep.ft.keyframing import Keyframing
 from vlockstep.ft.lastminutes import LastMinutes, has_failed
 from vlockstep.ft.links import Links
@@ -200,6 +200,8 @@ class Replica:
     def leave_last_minutes(self) -> LastMinutes | None:
         """Keep it no more; who is told ends it, elsewhere."""
         last, self._last = self._last, None
+        if self._guest is not None:
+            self._guest.reads = None
         return last
 
     @property
@@ -1147,7 +1149,10 @@ class Replica:
 
     def _keep_last(self, path: Path, guest: Guest, next: int, boot: bool) -> LastMinutes:
         background, basis = self._host.background, self._roles.basis
-        self._last = LastMinutes(path, guest, background, self._notice, basis, next=next, boot=boot)
+        reads = guest.note_reads(LIMIT) if self._setting.local else None
+        self._last = LastMinutes(
+            path, guest, background, self._notice, basis, next=next, boot=boot, reads=reads
+        )
         return self._last
 
     def _begin_resumable(self) -> None:

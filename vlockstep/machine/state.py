@@ -24,7 +24,7 @@ taken. It is refused where that can be seen: while NXE is off on the page tables
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import msgpack
@@ -204,6 +204,11 @@ def _packed(cpu: CpuState | PlainState) -> tuple[str, tuple[object, ...]]:
 def guest_digest(config: GuestConfig) -> bytes:
     """What two configurations have in common that are equal."""
     return hashlib.blake2b(msgpack.packb(config.to_dict()), digest_size=16).digest()
+
+
+def of_guest(state: bytes, config: GuestConfig) -> bytes:
+    """A packed state as one of a guest with this configuration."""
+    return replace(MachineState.unpack(state), guest=guest_digest(config)).pack()
 
 
 def _words(values: object, count: int) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from vlockstep.errors import VlockstepError
@@ -129,7 +129,7 @@ class Replayer:
         source: Source,
         machine: Probe,
         *,
-        local: dict[int, LocalDisk] | None = None,
+        local: Mapping[int, LocalDisk] | None = None,
         suppressed: Callable[[int, Kind, int, int, bytes], None] | None = None,
         sequence: int = 0,
         clock: tuple[int, int] = (0, 0),

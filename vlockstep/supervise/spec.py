@@ -224,12 +224,6 @@ class ReplicaSpec:
     def _check_on_error(self, what: str) -> None:
         if what != RECORD:
             raise UsageError(f"on an error there is only {RECORD}, not {what!r}", key=("on_error",))
-        if self.role is not None and any(disk.local for disk in self.disks):
-            raise UsageError(
-                "replicas do not log what is read from disks of their own, so the guest's last "
-                "minutes cannot be recorded: let them share the disk, or leave that out",
-                key=("on_error",),
-            )
         if self.keyframes is not None:
             raise UsageError(
                 "a log with keyframes tells of the last minutes, too: have one or the other",
