@@ -44,7 +44,7 @@ class Visit:
 
     def __init__(self, browser: Browser, address: str, **context: Any) -> None:
         self.faults: list[str] = []
-        self._context = browser.new_context(viewport=WIDE, **context)
+        self._context = browser.new_context(**({"viewport": WIDE} | context))
         self._context.set_default_timeout(PATIENCE)
         self.page: Page = self._context.new_page()
         self.page.on("console", self._said)

@@ -14,6 +14,7 @@ from tests.web.simulated import TOKENS, SimulatedSource
 from vlockstep.web import shapes
 from vlockstep.web.model import Picture
 from vlockstep.web.serving import listen, serve
+from vlockstep.web.story import StorySource
 
 STORIES = ("ledger", "books", "mail", "web", "kv", "queue", "search", "login", "metrics", "shop")
 
@@ -134,6 +135,41 @@ def _state(number: int, replicas: dict[str, Any]) -> dict[str, Any]:
         }
         return {"migration": moving}
     return {}
+
+
+def told_story() -> StorySource:
+    """A demonstration that is over."""
+    player = {"role": "primary", "generation": 2, "position": "exits:5021", "entries": 4100}
+    story = {
+        "title": ["A ledger of 600 lines, on two replicas", "A will be killed in mid-write"],
+        "deed": "killed",
+        "seconds": 9.0,
+        "ahead": "",
+        "over": True,
+        "players": {
+            "A": player | {"pid": 101, "state": "killed (SIGKILL)", "gone": True},
+            "B": player | {"pid": 102, "state": "finished", "gone": False},
+        },
+        "lag_entries": None,
+        "lag_ms": None,
+        "struck": 4.0,
+        "live": 4.06,
+        "failover_ms": 60.0,
+        "moments": [{"seconds": 4.0, "text": "A is killed, after half of it", "tone": "bad"}],
+        "answers": [
+            {"name": f"client {n}", "count": 80, "times": [0.1 * n + i for i in range(9)]}
+            | {"trouble": ""}
+            for n in range(1, 5)
+        ],
+        "lines": ["ledger 000599 of all that it has written so far, digest 0123456789abcdef"],
+        "checks": [{"name": "end state", "ok": True, "text": "all of its memory is the same"}],
+        "verdict": {"ok": True, "text": "the guest did not notice", "notes": ["log: 9 bytes"]},
+    }
+    for player in story["players"].values():  # type: ignore[attr-defined]
+        player["log_bytes_per_s"] = 4096.0
+    source = StorySource()
+    source.tell(cast(shapes.Story, story))
+    return source
 
 
 def main() -> None:

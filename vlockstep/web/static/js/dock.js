@@ -3,7 +3,7 @@
 import { part } from "./api.js";
 import { act } from "./dialogs.js";
 import { h, icon, say } from "./dom.js";
-import { clock, matches, plural } from "./format.js";
+import { clock, matches, plural, whole } from "./format.js";
 import { VirtualList } from "./virtual.js";
 
 const ROW = 26;
@@ -22,14 +22,29 @@ export class Dock {
     this.box = box;
     this.tasks = this.#pane("Tasks", () => this.#task(), (node, task) => this.#fillTask(node, task));
     this.events = this.#pane("Events", () => this.#event(), (node, event) => this.#fillEvent(node, event));
-    this.folder = h("button", { class: "button quiet small", "aria-expanded": "true", "aria-label": "Fold tasks and events", title: "Fold (d)", on: { click: () => this.fold() } }, icon("fold"));
-    this.events.head.append(this.folder);
-    box.replaceChildren(this.tasks.node, this.events.node);
+    this.folder = h("button", { class: "button quiet small folder", "aria-label": "Fold tasks and events", title: "Fold (d)", on: { click: () => this.fold() } }, icon("fold"));
+    // Where there is room for one of them alone.
+    this.which = h("div", { class: "which", role: "group", "aria-label": "What is shown" }, [this.tasks, this.events].map((pane) => pane.chooser));
+    box.replaceChildren(this.which, this.tasks.node, this.events.node, this.folder);
+    this.#choose(this.events);
+    this.fold(matchMedia("(max-height: 500px)").matches);
   }
 
-  fold() {
-    const folded = this.box.classList.toggle("folded");
-    this.folder.setAttribute("aria-expanded", String(!folded));
+  get folded() {
+    return this.box.classList.contains("folded");
+  }
+
+  fold(on = !this.folded) {
+    this.box.classList.toggle("folded", on);
+    this.folder.setAttribute("aria-expanded", String(!on));
+  }
+
+  #choose(chosen) {
+    for (const pane of [this.tasks, this.events]) {
+      pane.node.classList.toggle("other", pane !== chosen);
+      pane.chooser.setAttribute("aria-pressed", String(pane === chosen));
+    }
+    this.fold(false);
   }
 
   draw() {
@@ -47,6 +62,7 @@ export class Dock {
     const filter = pane.field.value;
     const found = filter ? items.filter((item) => matches(filter, ...texts(item))) : items;
     pane.list.items = found;
+    say(pane.chooser, `${pane.title} ${whole(items.length)}`);
     say(pane.count, filter ? `${found.length} of ${plural(items.length, what)}` : plural(items.length, what));
   }
 
@@ -54,9 +70,10 @@ export class Dock {
     const field = h("input", { class: "field", type: "search", placeholder: "Filter", "aria-label": `Filter ${title.toLowerCase()}`, on: { input: () => this.draw() } });
     const count = h("span", { class: "count" });
     const box = h("div", { class: "list", role: "list", "aria-label": title, tabindex: "0" });
-    const head = h("header", {}, h("h2", { text: title }), count, field);
-    const node = h("section", { class: "pane", "aria-label": title }, head, box);
-    return { node, field, count, head, list: new VirtualList(box, ROW, make, fill) };
+    const node = h("section", { class: "pane", "aria-label": title }, h("header", {}, h("h2", { text: title }), count, field), box);
+    const chooser = h("button", { class: "button small quiet", text: title, on: { click: () => this.#choose(pane) } });
+    const pane = { title, node, field, count, chooser, list: new VirtualList(box, ROW, make, fill) };
+    return pane;
   }
 
   #task() {

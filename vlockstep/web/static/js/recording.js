@@ -46,7 +46,8 @@ export class RecordingPage {
   constructor(app, id) {
     Object.assign(this, { app, id });
     app.main.className = "fill record";
-    app.dock.box.hidden = true;
+    this.folded = app.dock.folded;
+    app.dock.fold(true);
     this.head = h("div", { class: "guest-head" });
     this.timeline = new Timeline((first, last, count) => get(`recordings/${id}/bins?first=${first}&last=${last}&bins=${count}`), (first, last) => this.#moved(first, last), (entry) => this.#near(entry));
     this.count = h("span", { class: "soft", role: "status" });
@@ -64,7 +65,7 @@ export class RecordingPage {
 
   leave() {
     this.#left = true;
-    this.app.dock.box.hidden = false;
+    this.app.dock.fold(this.folded);
     this.marks.end();
     this.timeline.end();
   }

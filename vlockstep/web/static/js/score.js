@@ -9,6 +9,10 @@ import { lagOf, primaryOf, RANK, replicasOf, secondariesOf } from "./store.js";
 import { VirtualList } from "./virtual.js";
 
 const ROW = 34;
+const STACKED = 60;
+const COLUMN = 70; // pixels that a host needs at least, and what is beside hosts
+const BESIDE = 388;
+const NARROW = matchMedia("(max-width: 900px)");
 const ORDERS = {
   "worst first": (a, b) => RANK[a.guest.level] - RANK[b.guest.level] || byName(a, b),
   name: (a, b) => byName(a, b),
@@ -17,7 +21,7 @@ const ORDERS = {
 };
 const ALPHABET = new Intl.Collator("en", { numeric: true });
 const byName = (a, b) => ALPHABET.compare(a.guest.name, b.guest.name);
-const LINE = [72, 24];
+const LINE = [56, 24];
 
 export class Score {
   #order = "worst first";
@@ -40,9 +44,12 @@ export class Score {
       h("header", {}, h("h2", { text: app.view.kind === "cluster" ? "Hosts and guests" : "Guests of this computer" }), this.count, h("span", { class: "push" }), this.field, this.sorter),
       this.grid, this.none);
     this.list = new VirtualList(this.body, ROW, () => this.#make(), (node, item, index) => this.#fill(node, item, index));
+    this.watcher = new ResizeObserver(() => this.columns && this.#fit());
+    this.watcher.observe(this.node);
   }
 
   leave() {
+    this.watcher.disconnect();
     this.list.end();
   }
 
@@ -82,14 +89,31 @@ export class Score {
     if (shape !== this.#shape) {
       this.#shape = shape;
       this.node.style.setProperty("--columns", this.columns.length);
+      this.node.style.setProperty("--least", `${this.#least}px`);
       this.node.classList.toggle("dense", this.columns.length > 5);
       const column = (text, kind) => h("div", { class: kind, role: "columnheader", text });
       this.hosts = this.columns.map(({ name, about }) => new HostHead(name, about, () => this.show(name)));
       this.head.replaceChildren(column("Guest", "name"), h("div", { class: "tracks", role: "presentation" }, this.hosts.map((host) => host.node)), column("Lag", "lag"), column("Log", "rate"));
+      this.#fit();
     }
-    this.head.style.paddingRight = `${16 + this.body.offsetWidth - this.body.clientWidth}px`; // a scroll bar may take room
+    const bar = this.body.offsetWidth - this.body.clientWidth; // a scroll bar may take room
+    this.head.style.paddingRight = this.stacked ? 0 : `${16 + bar}px`;
     const dots = dotsOf(view);
     this.hosts.forEach((head, index) => head.draw(view.hosts[this.columns[index].name], dots.get(this.columns[index].name) ?? []));
+  }
+
+  get #least() {
+    return this.columns.length * COLUMN + BESIDE;
+  }
+
+  /** On a narrow screen that has no room for columns each row has two lines, which name its hosts. */
+  #fit() {
+    this.stacked = NARROW.matches && this.node.clientWidth < this.#least;
+    this.node.classList.toggle("stacked", this.stacked);
+    this.list.resize(this.stacked ? STACKED : ROW);
+    for (const host of this.hosts) host.drawn = "";
+    this.drawn = null;
+    this.app.store.touch();
   }
 
   /** A host, in a dialog. */
@@ -152,15 +176,15 @@ export class Score {
       link.style.setProperty("--span", to - from + 1);
       nodes.push(link);
     });
-    cells.forEach(({ name, replica }, index) => {
+    cells.forEach(({ column, name, replica }, index) => {
       const text = replica.life === "starting" ? "starting" : replica.role === "unprotected" ? "running" : (replica.role ?? replica.state_text);
-      const block = h("span", { class: `block ${replica.role ?? "none"}`, title: `${name === guest.name ? "" : `${name}: `}${replica.role ?? ""} ${replica.state_text}`.trim() }, h("b", { text: name === guest.name ? text : name }));
+      const block = h("span", { class: `block ${replica.role ?? "none"}`, "data-host": column, title: `${name === guest.name ? "" : `${name}: `}${replica.role ?? ""} ${replica.state_text}`.trim() }, h("b", { text: name === guest.name ? text : name }));
       block.style.gridColumn = places[index];
       nodes.push(block);
     });
     if (!cells.length && guest.host) {
       const place = this.columns.findIndex(({ name }) => name === guest.host) + 1;
-      const block = h("span", { class: "block off", title: guest.pending || guest.protection }, h("b", { text: guest.power === "on" ? "waits" : "off" }));
+      const block = h("span", { class: "block off", "data-host": guest.host, title: guest.pending || guest.protection }, h("b", { text: guest.power === "on" ? "waits" : "off" }));
       block.style.gridColumn = Math.max(1, place);
       nodes.push(block);
     }
@@ -169,7 +193,7 @@ export class Score {
 
   #key(event) {
     const count = this.list.items.length;
-    const page = Math.max(1, Math.floor(this.body.clientHeight / ROW) - 1);
+    const page = Math.max(1, Math.floor(this.body.clientHeight / this.list.height) - 1);
     const step = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -count, End: count, j: 1, k: -1 }[event.key];
     if (event.key === "Enter" && this.#chosen !== null) this.#open(this.list.items[this.#chosen]);
     else if (step && count) this.#mark(Math.min(count - 1, Math.max(0, (this.#chosen ?? 0) + step)));

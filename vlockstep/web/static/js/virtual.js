@@ -29,6 +29,14 @@ export class VirtualList {
     return this.#items;
   }
 
+  /** Let each row be so high from now on. */
+  resize(height) {
+    if (height === this.height) return;
+    this.height = height;
+    for (const [index, node] of this.#nodes) node.style.transform = `translateY(${index * height}px)`;
+    this.items = this.#items;
+  }
+
   /** All rows that are seen, or just those that were not before. */
   draw(all = true) {
     const first = Math.max(0, Math.floor(this.box.scrollTop / this.height) - SPARE);
