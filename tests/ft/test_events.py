@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from vlockstep.arbiter import Cause
+from vlockstep.arbiter import ReignCause
 from vlockstep.ft import events
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
@@ -17,7 +17,7 @@ EXAMPLES = [
     (events.Joining("ipc:///a"), {"event": "joining", "endpoint": "ipc:///a"}),
     (events.Started(), {"event": "started"}),
     (
-        events.Live(2, True, Cause.LOST, 212.5),
+        events.Live(2, True, ReignCause.LOST, 212.5),
         {
             "event": "live",
             "generation": 2,

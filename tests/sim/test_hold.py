@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vlockstep.arbiter import Cause
+from vlockstep.arbiter import ReignCause
 from vlockstep.ft.roles import Roles
 from vlockstep.machine.world import Outcome
 from vlockstep.protocol.actions import Action
@@ -73,7 +73,7 @@ def although_nobody_else_is_left(patch: pytest.MonkeyPatch) -> None:
     """What was permitted is still made."""
 
     def claim(self: Primary, now: int, members: Collection[str]) -> list[Action]:
-        return self._claim(Cause.WITHOUT, frozenset(members))
+        return self._claim(ReignCause.WITHOUT, frozenset(members))
 
     patch.setattr(Primary, "_claim_without", claim)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support import some
 
-from vlockstep.arbiter import ArbiterError, Cause, Record, Register, rule
+from vlockstep.arbiter import ArbiterError, Record, Register, ReignCause, rule
 from vlockstep.ft import guest, lead
 from vlockstep.ft.handoff import Received
 from vlockstep.host.background import Job
@@ -266,7 +266,7 @@ def without_handing_over(patch: pytest.MonkeyPatch) -> None:
     def selfish(self: Primary, now: int) -> list[Action]:
         if self.state is State.PROTECTED and self._running:
             self.state = State.CLAIMING
-            return self._claim(Cause.WITHOUT, frozenset(self.followers))
+            return self._claim(ReignCause.WITHOUT, frozenset(self.followers))
         return leave(self, now)
 
     patch.setattr(Primary, "_leave", selfish)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from commands import run_command
-from test_protect import PATIENT, House
+from household import PATIENT, House
 
 from vlockstep.sim.ledger import inspect_unfinished_ledger
 from vlockstep.testing import check_ledger

@@ -269,7 +269,8 @@ def test_recommendations_are_applied_once(cluster: Cluster, source: ClusterSourc
     cluster.store.put(ADVICE, to_plain(Advice(1.0, (ADVISED,))), 0)
     assert source.look().recommendations == {"books:c": ADVISED}
     task = source.apply(["books:c"])["task"]
-    assert (task["kind"], task["details"]) == ("migrate", {"host": "c", "role": "primary"})
+    balanced = {"host": "c", "role": "primary", "reason": "balance"}
+    assert (task["kind"], task["details"]) == ("migrate", balanced)
     with pytest.raises(UsageError, match="are being applied"):
         source.apply(["books:c"])
     with pytest.raises(UsageError, match="no recommendation 'x' any more"):
@@ -317,7 +318,11 @@ def test_a_store_that_is_silent_for_a_while_ends_no_moves(
     wait_until(followed.is_set)
     end(cluster, 1, TaskState.DONE)
     wait_until(lambda: len(cluster.operator.tasks()) == 2)
-    assert cluster.operator.task(2).details == {"host": "a", "role": "secondary"}
+    assert cluster.operator.task(2).details == {
+        "host": "a",
+        "role": "secondary",
+        "reason": "balance",
+    }
     end(cluster, 2, TaskState.DONE)
     assert source.look().problems[0]["target"] == "guests/late"
 

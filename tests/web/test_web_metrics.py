@@ -10,8 +10,9 @@ from typing import Any
 from simulated import SimulatedSource
 
 import vlockstep.web
+from vlockstep.web.counts import Counts
 from vlockstep.web.exposition import Exposition, Histogram
-from vlockstep.web.metrics import Counts, of_view
+from vlockstep.web.metrics import of_view
 from vlockstep.web.model import Model, Picture
 
 LINE = re.compile(r'([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)*)\})? (\S+)')
@@ -90,7 +91,8 @@ def test_labels_are_escaped() -> None:
 
 
 def task(state: str, ended: float | None) -> dict[str, Any]:
-    return {"kind": "migrate", "state": state, "begun": 1.0, "created": 0.5, "ended": ended}
+    told = {"kind": "migrate", "state": state, "begun": 1.0, "created": 0.5, "ended": ended}
+    return told | {"details": {}, "result": {}}
 
 
 def test_what_happened_is_counted_once() -> None:
@@ -110,13 +112,56 @@ def test_what_happened_is_counted_once() -> None:
     assert found["vlockstep_migration_duration_seconds_sum"] == [({}, 2.0)]
 
 
-def test_takeovers_are_counted_in_a_cluster_and_without_one() -> None:
+def counted(*, events: Any = (), tasks: Any = ()) -> dict[str, list[tuple[dict[str, str], float]]]:
     counts, told = Counts(), Exposition()
-    kinds = ("guest-failed-over", "live", "guest-switched-over")
-    events: Any = [{"kind": kind} for kind in kinds]
-    counts.see(Picture(events=events))
+    counts.see(Picture(events=events, tasks={str(n): each for n, each in enumerate(tasks)}))
     counts.tell(told)
-    assert samples(told.text())["vlockstep_ft_failovers_total"] == [({}, 2)]
+    return samples(told.text())
+
+
+def test_takeovers_are_counted_by_reason_and_apart_from_those_that_were_asked_for() -> None:
+    def event(kind: str, **details: Any) -> dict[str, Any]:
+        return {"kind": kind, "details": details}
+
+    found = counted(
+        events=[
+            event("guest-failed-over", cause="silence", silent_ms=1500.0),
+            event("guest-failed-over", cause="test", silent_ms=100.0),
+            event("live", cause="lost", silent_ms=400.0),
+            event("live", cause="switchover", silent_ms=None),
+            event("live", cause="resumed", silent_ms=None),
+            {"kind": "live"},
+            event("guest-switched-over"),
+        ]
+    )
+    told = {labels["reason"]: n for labels, n in found["vlockstep_ft_failovers_total"]}
+    assert told == {"silence": 1, "lost": 1, "left": 0, "test": 1, "unknown": 1}
+    assert found["vlockstep_ft_switchovers_total"] == [({}, 2)]
+    assert found["vlockstep_failover_duration_seconds_sum"] == [({}, 2.0)]
+    bounds = {labels["le"]: n for labels, n in found["vlockstep_failover_duration_seconds_bucket"]}
+    assert (bounds["0.05"], bounds["0.1"], bounds["0.5"], bounds["2"]) == (0, 1, 2, 3)
+
+
+def test_what_migrations_took_and_why_load_balancing_asked_for_them() -> None:
+    took = {"role": "primary", "gap_ms": 12.0, "bytes": 300, "disk_bytes": 30, "rounds": 4}
+    of_secondary = {**took, "role": "secondary"}
+    balanced = {"details": {"reason": "fairnessCpuAvg"}}
+    found = counted(
+        tasks=[
+            task("done", 3.0) | {"result": {"took": took}} | balanced,
+            task("done", 3.0) | {"result": {"took": of_secondary}},
+            task("done", 3.0) | {"result": {"took": {"bytes": "many", "rounds": None}}},
+            task("failed", 3.0) | balanced,
+        ]
+    )
+    assert found["vlockstep_migration_transferred_bytes_total"] == [({}, 660)]
+    assert found["vlockstep_migration_downtime_seconds_sum"] == [({}, 0.012)]
+    assert found["vlockstep_migration_downtime_seconds_count"] == [({}, 1)]
+    assert found["vlockstep_migration_passes_sum"] == [({}, 8)]
+    assert found["vlockstep_drs_moves_total"] == [
+        ({"reason": "fairnessCpuAvg", "result": "done"}, 1),
+        ({"reason": "fairnessCpuAvg", "result": "failed"}, 1),
+    ]
 
 
 def test_histograms() -> None:
@@ -129,7 +174,8 @@ def test_histograms() -> None:
 
 def test_the_board_of_grafana_asks_for_what_there_is() -> None:
     model, counts = seen(SimulatedSource(hosts=2, guests=2))
-    done = Picture(tasks={"1": task("done", 3.0)})
+    balanced = {"details": {"reason": "fairnessCpuAvg"}}
+    done = Picture(tasks={"1": task("done", 3.0) | balanced})
     counts.see(done)
     known = samples(of_view(model.view(), counts)).keys()
     known |= {"vlockstep_ft_log_bytes_total"}  # which real replicas have

@@ -21,7 +21,7 @@ from vlockstep.errors import HostError, UsageError
 from vlockstep.web import serving
 from vlockstep.web.consoles import MAX_PIECE, read_console
 from vlockstep.web.history import SAMPLES, History, Reigns
-from vlockstep.web.localtasks import AT_A_TIME, KEPT, LocalTasks
+from vlockstep.web.localtasks import AT_A_TIME, KEPT, Came, LocalTasks
 from vlockstep.web.problems import problems_of_guests
 
 # Consoles
@@ -75,20 +75,21 @@ def test_tasks_end_as_they_ended() -> None:
     told: list[dict[str, Any]] = []
     tasks = LocalTasks(told.append)
 
-    def fails(tell: Callable[[str], None]) -> str:
+    def fails(tell: Callable[[str], None]) -> Came:
         tell("half")
         raise HostError("the disk is full")
 
-    def is_wrong(tell: Callable[[str], None]) -> str:
+    def is_wrong(tell: Callable[[str], None]) -> Came:
         raise KeyError("generation")
 
     tasks.start("migrate", "books", {}, fails)
-    tasks.start("stop", "books", {}, lambda tell: "it ends")
+    tasks.start("stop", "books", {}, lambda tell: ("it ends", {"so": 1}))
     tasks.start("stop", "books", {}, is_wrong)
     wait_until(lambda: len(told) == 3)
     found = tasks.all()
     assert (found["1"]["state"], found["1"]["reason"]) == ("failed", "the disk is full")
     assert (found["2"]["state"], found["2"]["progress"]) == ("done", "it ends")
+    assert found["2"]["result"] == {"so": 1}
     assert (found["3"]["state"], found["3"]["reason"]) == ("failed", "KeyError: 'generation'")
 
 
@@ -96,9 +97,9 @@ def test_so_many_at_a_time_and_so_many_kept() -> None:
     go, called = threading.Event(), threading.Event()
     tasks = LocalTasks(lambda task: None)
 
-    def waits(tell: Callable[[str], None]) -> str:
+    def waits(tell: Callable[[str], None]) -> Came:
         go.wait(60)
-        return ""
+        return "", {}
 
     first = tasks.start("migrate", "books", {}, waits, called.set)
     for _ in range(AT_A_TIME - 1):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 
-class Cause(StrEnum):
+class ReignCause(StrEnum):
     """Why a generation was claimed, as its claimant says. It is for people and for counting: no
     decision depends on it. "" is not known, as of records that older versions have made."""
 
@@ -23,20 +23,20 @@ class Cause(StrEnum):
     RESET = "reset"
 
 
-FAILOVERS = frozenset({Cause.SILENCE, Cause.LOST, Cause.LEFT})
+FAILOVERS = frozenset({ReignCause.SILENCE, ReignCause.LOST, ReignCause.LEFT})
 """A secondary took over without having been asked to."""
 _TEXTS: Mapping[str, str] = {
-    Cause.STARTED: "the guest was started",
-    Cause.RESUMED: "the guest was resumed where its last owner's log ends",
-    Cause.ADOPTED: "the guest, which ran, was to be protected",
-    Cause.SILENCE: "the primary was silent",
-    Cause.LOST: "the connection to the primary was lost",
-    Cause.LEFT: "the primary had left",
-    Cause.SWITCHOVER: "the primary handed over",
-    Cause.JOINED: "another replica has joined",
-    Cause.WITHOUT: "another replica is left out",
-    Cause.DISK_MOVED: "a disk has moved",
-    Cause.RESET: "the arbiter was reset",
+    ReignCause.STARTED: "the guest was started",
+    ReignCause.RESUMED: "the guest was resumed where its last owner's log ends",
+    ReignCause.ADOPTED: "the guest, which ran, was to be protected",
+    ReignCause.SILENCE: "the primary was silent",
+    ReignCause.LOST: "the connection to the primary was lost",
+    ReignCause.LEFT: "the primary had left",
+    ReignCause.SWITCHOVER: "the primary handed over",
+    ReignCause.JOINED: "another replica has joined",
+    ReignCause.WITHOUT: "another replica is left out",
+    ReignCause.DISK_MOVED: "a disk has moved",
+    ReignCause.RESET: "the arbiter was reset",
 }
 
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from vlockstep.arbiter import rule
-from vlockstep.arbiter.causes import Cause
+from vlockstep.arbiter.causes import ReignCause
 from vlockstep.arbiter.rule import SEALED, ArbiterError, Clock, Record
 from vlockstep.errors import HostError, UsageError
 from vlockstep.files.atomicfile import sync
@@ -206,7 +206,7 @@ class DirectoryArbiter:
         if generation and not ended:
             self._check_gone(self._reign(generation), force)
         record = self._record(generation + 1, uuid.uuid4().hex)
-        if not self.create(replace(record, disks=self.moved(), cause=Cause.RESET)):
+        if not self.create(replace(record, disks=self.moved(), cause=ReignCause.RESET)):
             raise HostError(f"another replica has just gone live by the arbiter {self.path}")
         try:
             self._draft_guest().replace(self.path / _GUEST)

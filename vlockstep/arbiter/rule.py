@@ -45,7 +45,7 @@ class Record:
     a lease: unlike that of any other attempt to create a record. `endpoints` are where members are
     reached by others, of those that are. `disks` are the files of those disks that have moved since
     the guest started, by the guest's names for them; `disks_before` of those that had before, when
-    it ran earlier. `cause` is why it was claimed, a `causes.Cause`.
+    it ran earlier. `cause` is why it was claimed, a `causes.ReignCause`.
 
     `name`, `host` and `pid` are the owner's, for people; `process` tells that process from others
     that had its number."""

@@ -204,7 +204,7 @@ def recommendations(
     found = list(advice.recommendations) if advice is not None else []
     if apply:
         for move in asked.recommended(apply):
-            how = {"host": move["to"], "role": move["role"]}
+            how = {"host": move["to"], "role": move["role"], "reason": move["code"]}
             clusteroptions.do(asked, as_json, False, "migrate", move["guest"], **how)
         return
     if as_json:

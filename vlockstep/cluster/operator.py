@@ -90,8 +90,9 @@ class Operator:
         return self._get(ADVICE, Advice)
 
     def recommended(self, keys: Sequence[str]) -> list[Mapping[str, str]]:
-        """The moves of these recommendations and of those that they need, in their order. What a
-        recommendation needs and is not there is done without anybody's consent."""
+        """The moves of these recommendations and of those that they need, in their order, each with
+        the `code` of its reason. What a recommendation needs and is not there is done without
+        anybody's consent."""
         advice = self.advice()
         found = advice.recommendations if advice is not None else ()
         known = {each["key"] for each in found}
@@ -102,7 +103,8 @@ class Operator:
         for advised in reversed(found):
             if advised["key"] in wanted:
                 wanted.update(advised["prerequisites"])
-        return [m for advised in found if advised["key"] in wanted for m in advised["moves"]]
+        chosen = [advised for advised in found if advised["key"] in wanted]
+        return [{**m, "code": a.get("code", "")} for a in chosen for m in a["moves"]]
 
     # Inventories
 

@@ -269,6 +269,11 @@ class ReplicaReport:
     frames: int = 0
     migration: Mapping[str, Any] = field(default_factory=dict)
     """What its last event `migrating` told."""
+    cause: str = ""
+    """Why the generation began that it rules, as the arbiter's record has it."""
+    silent_ms: float | None = None
+    """For how long the primary before had said nothing when this replica took over, unless it was
+    asked to."""
 
     @property
     def begun(self) -> bool:
@@ -325,9 +330,15 @@ class Task:
     ended: float | None = None
 
 
+TEST = "test"
+"""The cause of a takeover that a drill has brought about, in the details of its event; others are
+those of `arbiter.ReignCause`."""
+
+
 @dataclass(frozen=True)
 class ClusterEvent:
-    """`kind` is for machines, `text` for people; `host` and `guest` are whom it is about."""
+    """`kind` is for machines, `text` for people; `host` and `guest` are whom it is about, `details`
+    what its kind has besides."""
 
     number: int
     time: float
@@ -335,6 +346,7 @@ class ClusterEvent:
     text: str
     host: str | None = None
     guest: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from vlockstep.arbiter.causes import Cause
+from vlockstep.arbiter.causes import ReignCause
 from vlockstep.arbiter.rule import Arbiter, ArbiterError
 from vlockstep.errors import HostError, VlockstepError
 from vlockstep.ft import events
@@ -143,7 +143,7 @@ class Process:
         generation after `generation`. Raises `HostError` if another one does."""
         itself = {self._instance: self.endpoint}
         record = self._arbiter.claim(
-            self._instance, generation, frozenset(), itself, afresh=True, cause=Cause.ADOPTED
+            self._instance, generation, frozenset(), itself, afresh=True, cause=ReignCause.ADOPTED
         )
         if record.owner != self._instance:
             raise HostError("the arbiter let another replica rule")

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from vlockstep.arbiter.causes import Cause
+from vlockstep.arbiter.causes import ReignCause
 from vlockstep.arbiter.rule import Record
 from vlockstep.machine.basis import NOWHERE, PROCESSOR, Basis, processor_of
 from vlockstep.machine.position import Position
@@ -836,7 +836,7 @@ class Primary(Role):
         """Once all are there that it waits for."""
         if len(self.followers.able) < self._admission.secondaries:
             return []
-        return self._claim(Cause.STARTED, take_in=self.ruling().members, afresh=True)
+        return self._claim(ReignCause.STARTED, take_in=self.ruling().members, afresh=True)
 
     def _start_protected(self, now: int) -> list[Action]:
         """Once every member would take over."""
@@ -882,7 +882,7 @@ class Primary(Role):
     def _claim_without(self, now: int, members: Collection[str]) -> list[Action]:
         """The record that leaves them out may stand before the arbiter says so."""
         halt = [self._halt(now)] if self.hold and self._others <= {*members} else []
-        return [*halt, *self._claim(Cause.WITHOUT, frozenset(members))]
+        return [*halt, *self._claim(ReignCause.WITHOUT, frozenset(members))]
 
     # Sending
 
@@ -1079,7 +1079,7 @@ class Primary(Role):
         self._to(State.TAKING_IN)
         joiner.asked = True
         taken_in = {joiner.name: joiner.follower.endpoint}
-        claim = self._ask(Claim(self.generation, take_in=taken_in, cause=Cause.JOINED))
+        claim = self._ask(Claim(self.generation, take_in=taken_in, cause=ReignCause.JOINED))
         # What may still be made was permitted without a promise of it.
         query = Send(self._query(now, joiner.follower), joiner.name)
         return [self._halt(now), query, *claim]
@@ -1194,7 +1194,7 @@ class Primary(Role):
             return self._keep_disk(move.refusal)
         if move.wanted:
             move.claimed = True
-            return self._claim(Cause.DISK_MOVED, moved={move.disk: move.path})
+            return self._claim(ReignCause.DISK_MOVED, moved={move.disk: move.path})
         if move.agreed:
             return []
         if not move.lacking(self.followers):

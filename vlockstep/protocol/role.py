@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import ClassVar, Concatenate, ParamSpec, TypeVar, cast
 
-from vlockstep.arbiter.causes import Cause
+from vlockstep.arbiter.causes import ReignCause
 from vlockstep.arbiter.rule import Record
 from vlockstep.protocol.actions import NEVER, Action, Claim, Notice, Renew, Reply, Stop
 from vlockstep.protocol.states import MESSAGES, TABLE, Event, State
@@ -77,7 +77,7 @@ class Role:
 
     def _claim(
         self,
-        cause: Cause,
+        cause: ReignCause,
         leave_out: frozenset[str] = frozenset(),
         take_in: Mapping[str, str] | None = None,
         moved: Mapping[str, str] | None = None,

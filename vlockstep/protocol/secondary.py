@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 
-from vlockstep.arbiter.causes import Cause
+from vlockstep.arbiter.causes import ReignCause
 from vlockstep.arbiter.rule import Record
 from vlockstep.errors import LogError
 from vlockstep.machine.basis import NOWHERE, Basis
@@ -148,7 +148,7 @@ class Secondary(Role):
         self._still_until = now + timing.dead if generation else 0
         self.parted = False
         """The connection to the primary is lost."""
-        self._suspicion = Cause.SILENCE
+        self._suspicion = ReignCause.SILENCE
         """Why the primary may be dead."""
         self.silent_since = now
         """When the primary said something last, before this replica claimed in its place."""
@@ -192,7 +192,7 @@ class Secondary(Role):
     def resume(self, now: int) -> list[Action]:
         """Once, by who is to resume the guest."""
         self._now = now
-        return self._claim(Cause.RESUMED, take_in={self.me: self._endpoint}, afresh=True)
+        return self._claim(ReignCause.RESUMED, take_in={self.me: self._endpoint}, afresh=True)
 
     @property
     def known(self) -> Collection[str]:
@@ -508,7 +508,7 @@ class Secondary(Role):
             return self._stop(f"the primary has left: {reason}")
         if self.state is State.CANDIDATE:
             return []
-        return [Notice(f"the primary has left: {reason}"), *self._suspect(now, Cause.LEFT)]
+        return [Notice(f"the primary has left: {reason}"), *self._suspect(now, ReignCause.LEFT)]
 
     # Connections, the arbiter, people
 
@@ -531,7 +531,7 @@ class Secondary(Role):
         if sender != self.owner:
             return []
         if self.state in (State.READY, State.LOADING):
-            return self._lose(Cause.LOST)
+            return self._lose(ReignCause.LOST)
         if self.state is not State.FOLLOWING:
             return []
         self._to(State.PARTED)
@@ -657,15 +657,17 @@ class Secondary(Role):
                     return self._stop("no primary answered; is one listening there?")
                 return self._hello_again(now)
             case State.READY | State.LOADING if silent:
-                return self._lose(Cause.SILENCE)
+                return self._lose(ReignCause.SILENCE)
             case State.FOLLOWING | State.TAKING_OVER if silent and now >= self._still_until:
                 notice = Notice("the primary does not answer")
-                return [notice, *self._suspect(now, Cause.SILENCE)]
+                return [notice, *self._suspect(now, ReignCause.SILENCE)]
             case State.READY | State.LOADING | State.FOLLOWING | State.TAKING_OVER | State.DRAINED:
                 return self._heartbeat(now) + self._progress(now)
             case State.PARTED:
                 if now >= self._still_until + self._deference:
-                    return self._suspect(now, Cause.LOST if self.parted else Cause.SILENCE)
+                    return self._suspect(
+                        now, ReignCause.LOST if self.parted else ReignCause.SILENCE
+                    )
                 return self._hello_again(now) + self._progress(now)
             case State.CANDIDATE:
                 return self._campaign(now)
@@ -677,7 +679,7 @@ class Secondary(Role):
 
     # Claiming
 
-    def _suspect(self, now: int, cause: Cause) -> list[Action]:
+    def _suspect(self, now: int, cause: ReignCause) -> list[Action]:
         """The primary may be dead: claim, but let who has received more claim first."""
         self._suspicion = cause
         if self.state is State.TAKING_OVER or not self.others:
@@ -692,7 +694,7 @@ class Secondary(Role):
         self.silent_since = self._hearing.last
         return self._claim(self._suspicion, frozenset({self.owner}))
 
-    def _lose(self, cause: Cause) -> list[Action]:
+    def _lose(self, cause: ReignCause) -> list[Action]:
         """The primary is lost before it has asked this replica for the first time. A guest that
         runs may have been joined by then, as the arbiter knows."""
         if self.state is State.READY and self._loaded:
@@ -818,7 +820,7 @@ class Secondary(Role):
 
     def _take_over(self) -> list[Action]:
         """Claim once everything is executed; the primary has stopped and releases nothing."""
-        return [] if self.executed < self.received_entries else self._claim(Cause.SWITCHOVER)
+        return [] if self.executed < self.received_entries else self._claim(ReignCause.SWITCHOVER)
 
     def _done(self) -> list[Action]:
         if self.ended is None or self.executed <= self.ended:

@@ -15,7 +15,8 @@ consoles    read_console: pieces of a guest's console
 recordings  Recordings: logs in the page
 logindex    read_index, LogIndex: what is in a log, to be counted at once
 narrated    Narrated: what an execution did, by its replay
-metrics     of_view, of_replica, Counts: for Prometheus
+metrics     of_view, of_replica: for Prometheus
+counts      Counts: what happened, for the metrics
 exposition  Exposition, Histogram: its text format
 openapi     document: what is in api, as OpenAPI
 hub         Hub: from a source to all who follow it

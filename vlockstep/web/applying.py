@@ -51,7 +51,8 @@ class Applying:
         return [found[1]]
 
     def _ask(self, move: Mapping[str, str]) -> Task:
-        return self._operator.submit("migrate", move["guest"], host=move["to"], role=move["role"])
+        details = {"host": move["to"], "role": move["role"], "reason": move.get("code")}
+        return self._operator.submit("migrate", move["guest"], **details)
 
     def _follow(self, task: Task, moves: Moves) -> None:
         """To the end of the last, or of the first that fails: that task tells why."""

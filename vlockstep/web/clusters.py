@@ -372,7 +372,7 @@ def _level_of_guest(state: str) -> shapes.Level:
 
 
 def _event(event: ClusterEvent) -> shapes.Event:
-    return {
+    told: shapes.Event = {
         "number": 0,
         "time": event.time,
         "kind": event.kind,
@@ -380,3 +380,6 @@ def _event(event: ClusterEvent) -> shapes.Event:
         "host": event.host,
         "guest": event.guest,
     }
+    if event.details:
+        told["details"] = dict(event.details)
+    return told

@@ -12,13 +12,13 @@ from typing import Any, cast
 
 from vlockstep.errors import UsageError
 from vlockstep.supervise.board import Board, Line
-from vlockstep.supervise.client import GuestClient, Watch
+from vlockstep.supervise.client import GuestClient, Watch, facts
 from vlockstep.supervise.rundir import RunDirectory
 from vlockstep.supervise.texts import text_of
 from vlockstep.web import shapes
 from vlockstep.web.consoles import read_console
 from vlockstep.web.history import History, Reigns
-from vlockstep.web.localtasks import LocalTasks, Work
+from vlockstep.web.localtasks import Came, LocalTasks, Work
 from vlockstep.web.model import Picture
 from vlockstep.web.problems import problems_of_guests
 from vlockstep.web.source import Absent
@@ -195,10 +195,10 @@ class DirectorySource:
         details: dict[str, Any] = {}
         match action:
             case "switchover":
-                work = self._asks(guest, "switchover", lambda told: _RULES.format(**told))
+                work = self._asks(guest, "switchover", lambda told: (_RULES.format(**told), {}))
             case "stop":
                 reason = "stopped in the management view"
-                work = self._asks(guest, "stop", lambda _: "it ends", reason=reason)
+                work = self._asks(guest, "stop", lambda _: ("it ends", {}), reason=reason)
             case _:
                 endpoint = given.get("to")
                 if not isinstance(endpoint, str):
@@ -211,9 +211,9 @@ class DirectorySource:
         return {"task": self._tasks.start(action, guest, details, work, cancel)}
 
     def _asks(
-        self, guest: str, command: str, outcome: Callable[[Mapping[str, Any]], str], **details: Any
+        self, guest: str, command: str, outcome: Callable[[Mapping[str, Any]], Came], **details: Any
     ) -> Work:
-        def work(tell: Callable[[str], None]) -> str:
+        def work(tell: Callable[[str], None]) -> Came:
             with closing(GuestClient(self._directory, guest)) as client:
                 return outcome(client.request(command, tell, **details))
 
@@ -264,11 +264,11 @@ _NO_CONSOLE = "its text goes where its process was started, not to a file"
 _RULES = "generation {generation} rules"
 
 
-def _moved(report: Mapping[str, Any]) -> str:
+def _moved(report: Mapping[str, Any]) -> Came:
     text = f"moved in {report['total_ms']:.0f} ms, {report['bytes'] / 1e6:.1f} MB"
     if report["role"] == "primary":
         text += f"; it stood for {report['gap_ms']:.1f} ms"
-    return text
+    return text, {"took": facts(report)}
 
 
 def _actions(line: Line) -> dict[str, str]:

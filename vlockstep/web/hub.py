@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from vlockstep.errors import VlockstepError
 from vlockstep.web import shapes
-from vlockstep.web.metrics import Counts
+from vlockstep.web.counts import Counts
 from vlockstep.web.model import Model, Picture
 from vlockstep.web.source import Source
 

@@ -12,8 +12,10 @@ from vlockstep.errors import HostError, UsageError, VlockstepError
 
 KEPT = 100
 AT_A_TIME = 16
-Work = Callable[[Callable[[str], None]], str]
-"""Takes whom to tell how far it is; what came of it, for people. Raises `VlockstepError`."""
+Came = tuple[str, dict[str, Any]]
+"""What came of a task: for people, and its result."""
+Work = Callable[[Callable[[str], None]], Came]
+"""Takes whom to tell how far it is. Raises `VlockstepError`."""
 
 
 class LocalTasks:
@@ -85,14 +87,15 @@ class LocalTasks:
         return self._change(number, cancel=True)
 
     def _run(self, number: int, work: Work) -> None:
+        ended: dict[str, Any]
         try:
-            outcome = work(lambda text: self._tell(number, text))
+            outcome, result = work(lambda text: self._tell(number, text))
         except VlockstepError as error:
             ended = {"state": "failed", "reason": str(error)}
         except Exception as error:  # a fault of ours: the task must not go on for ever
             ended = {"state": "failed", "reason": f"{type(error).__name__}: {error}"}
         else:
-            ended = {"state": "done", "progress": outcome}
+            ended = {"state": "done", "progress": outcome, "result": result}
         with self._lock:
             self._cancels.pop(number, None)
         self._done(self._change(number, ended=time.time(), **ended))

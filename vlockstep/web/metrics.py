@@ -9,11 +9,9 @@ from typing import Any
 from vlockstep import __version__
 from vlockstep.cluster.standing import SILENT
 from vlockstep.web import shapes
-from vlockstep.web.exposition import Exposition, Histogram
-from vlockstep.web.model import Picture
+from vlockstep.web.counts import Counts
+from vlockstep.web.exposition import Exposition
 
-_DURATIONS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-"""Seconds."""
 _HA_STATES = [
     "master",
     "connectedToMaster",
@@ -26,63 +24,6 @@ _HA_STATES = [
 ]
 _FT_STATES = ["protected", "following", "alone", "live", "joining", "loading", "claiming"]
 _MIB = 1 << 20
-_MOVES = {"migrate": "live", "maintenance": "maintenance"}
-
-
-class Counts:
-    """What happened since the server began to look; it is shown each picture once."""
-
-    def __init__(self) -> None:
-        self._events: Counter[str] = Counter()
-        self._migrations: Counter[tuple[str, str]] = Counter()
-        self._durations = Histogram(_DURATIONS)
-        self._over: set[str] = set()
-
-    def see(self, picture: Picture) -> None:
-        self._events.update(event["kind"] for event in picture.events)
-        self._over &= picture.tasks.keys()
-        for number, task in picture.tasks.items():
-            if task["ended"] is None or number in self._over:
-                continue
-            self._over.add(number)
-            if task["kind"] in _MOVES:
-                self._migrations[_MOVES[task["kind"]], task["state"]] += 1
-            if task["kind"] == "migrate" and task["state"] == "done":
-                self._durations.observe(task["ended"] - (task["begun"] or task["created"]))
-
-    def tell(self, told: Exposition) -> None:
-        for name, about, results in _COUNTED:
-            for labels, kinds in results:
-                count = sum(self._events[kind] for kind in kinds)
-                told.counter(f"vlockstep_{name}_total", about, count, **labels)
-        about = "Migrations and emptied hosts, by what came of them."
-        for (kind, result), count in sorted(self._migrations.items()):
-            told.counter("vlockstep_migrations_total", about, count, kind=kind, result=result)
-        about = "From when a migration had begun to when it was done."
-        told.histogram("vlockstep_migration_duration_seconds", about, self._durations)
-
-
-_COUNTED: list[tuple[str, str, list[tuple[dict[str, str], list[str]]]]] = [
-    (
-        "ft_failovers",
-        "Takeovers by a secondary.",
-        [({}, ["guest-failed-over", "live"])],
-    ),
-    (
-        "ha_restarts",
-        "Replicas that were started by HA.",
-        [
-            ({"result": "done"}, ["replica-started"]),
-            ({"result": "failed"}, ["replica-not-started"]),
-        ],
-    ),
-    ("ha_elections", "Elections of a master.", [({}, ["master-elected"])]),
-    (
-        "drs_moves",
-        "Recommendations that DRS applied by itself.",
-        [({}, ["recommendation-applied"])],
-    ),
-]
 
 
 def of_view(view: shapes.View, counts: Counts) -> str:

@@ -433,6 +433,8 @@ class LocalGuests:
             disk_bytes=sum(sum(counters.values()) for counters in disks.values()),
             frames=sum(c["received"] + c["sent"] for c in nics.values()),
             migration=child.migration,
+            cause=status.get("cause", ""),
+            silent_ms=status.get("silent_ms"),
         )
 
 

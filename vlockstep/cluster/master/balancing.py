@@ -74,13 +74,14 @@ class Balancing:
         if wrong := check_plan(cluster, plan.steps, SLOTS):
             view.event("plan-refused", f"nothing is moved: {'; '.join(wrong)}")
             return ()
-        texts = {move.replica: each.text for each in automatic for move in each.moves}
+        causes = {move.replica: each for each in automatic for move in each.moves}
         step = plan.steps[0] if plan.steps else ()
         for replica, source, target in step:
-            why = texts.get(replica, "")
-            text = f"{replica.guest} moves from {source} to {target}: {why}"
+            cause = causes[replica]
+            text = f"{replica.guest} moves from {source} to {target}: {cause.text}"
             view.event("recommendation-applied", text, target, replica.guest)
-            view.add_task("migrate", replica.guest, BY, host=target, role=str(replica.role))
+            details = {"host": target, "role": str(replica.role), "reason": str(cause.reason)}
+            view.add_task("migrate", replica.guest, BY, **details)
         return step
 
     def _show(self, view: View, advice: Advice) -> None:

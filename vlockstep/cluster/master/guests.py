@@ -3,11 +3,14 @@ and none when it is powered off."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from vlockstep.arbiter import ReignCause, cause_text
 from vlockstep.cluster.guestfile import Restart
 from vlockstep.cluster.ha.restarts import Cause
 from vlockstep.cluster.master.view import Seat, View
 from vlockstep.cluster.model import Replica, Role
-from vlockstep.cluster.records import Begin, End, Power
+from vlockstep.cluster.records import TEST, Begin, End, Power
 
 
 def primary_of(seats: list[Seat]) -> Seat | None:
@@ -32,6 +35,27 @@ def _took_over(primary: Seat, before: str | None) -> bool:
         return False
     order = primary.order.record
     return order.begin is Begin.JOIN or order.role is Role.SECONDARY or order.swap > 0
+
+
+def tell_takeover(view: View, name: str, primary: Seat, seats: Sequence[Seat]) -> None:
+    """`primary` was a secondary of the guest, which has these replicas."""
+    assert primary.report is not None
+    host, cause = primary.host, primary.report.cause
+    if cause == ReignCause.SWITCHOVER:
+        text = f"{name} was handed over to {host}, where its secondary was"
+        view.event("guest-switched-over", text, host, name)
+        return
+    why = cause_text(cause)
+    if any(seat is not primary and _drilled(seat) for seat in seats):
+        cause, why = TEST, "its failover is tested"
+    text = f"{name} goes on on {host}, where its secondary was"
+    silent_ms = primary.report.silent_ms
+    told = f"{text}: {why}" if why else text
+    view.event("guest-failed-over", told, host, name, cause=cause, silent_ms=silent_ms)
+
+
+def _drilled(seat: Seat) -> bool:
+    return seat.order is not None and seat.order.record.end is End.DROP
 
 
 def _of_last_start(ended: list[Seat]) -> list[Seat]:
@@ -93,8 +117,7 @@ class Guests:
             if not self._view.set_guest(name, host=primary.host, begun=begun):
                 return
             if name not in self._busy and _took_over(primary, record.host):
-                text = f"{name} goes on on {primary.host}, where its secondary was"
-                self._view.event("guest-failed-over", text, primary.host, name)
+                tell_takeover(self._view, name, primary, seats)
         elif primary.order is None:
             self._view.adopt(primary, name, Begin.BOOT)
         elif _spares(primary):

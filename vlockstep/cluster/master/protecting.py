@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vlockstep.cluster.master.guests import primary_of
+from vlockstep.cluster.master.guests import primary_of, tell_takeover
 from vlockstep.cluster.master.taskround import (
     LEAVE_SECONDS,
     START_SECONDS,
@@ -152,7 +152,7 @@ class Protecting(TaskRound):
         if rules and primary is not None and primary.host == result["to"]:
             hands_over = not gone and report is not None and report.role is Role.PRIMARY
             if late or not hands_over:
-                self._swapped(task, name, gone and moved != "")
+                self._swapped(task, primary, seats, gone and moved != "")
             return
         problem = moved or ""
         if not problem and gone:
@@ -171,13 +171,14 @@ class Protecting(TaskRound):
         if problem:
             raise Refused(problem)
 
-    def _swapped(self, task: Stored[Task], name: str, lost: bool) -> None:
-        """The other one rules, since the primary was `lost` or has handed over."""
-        before, host = task.record.result["from"], task.record.result["to"]
+    def _swapped(
+        self, task: Stored[Task], primary: Seat, seats: Sequence[Seat], lost: bool
+    ) -> None:
+        """`primary` rules now, since the one before was `lost` or has handed over."""
+        name, before, host = task.record.target, task.record.result["from"], primary.host
         self._view.set_guest(name, host=host)
         if lost:
-            text = f"{name} goes on on {host}, where its secondary was"
-            self._view.event("guest-failed-over", text, host, name)
+            tell_takeover(self._view, name, primary, seats)
             raise Refused(f"the primary on {before} was lost before it had handed over")
         text = f"its replicas have swapped roles: the primary is on {host}"
         self._done(task, text)

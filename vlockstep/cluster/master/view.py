@@ -401,11 +401,16 @@ class View:
                     del self.tasks[name]
 
     def event(
-        self, kind: str, text: str, host: str | None = None, guest: str | None = None
+        self,
+        kind: str,
+        text: str,
+        host: str | None = None,
+        guest: str | None = None,
+        **details: Any,
     ) -> None:
         number = self._next_event or self._first_free()
         while True:
-            event = ClusterEvent(number, self.wall, kind, text, host, guest)
+            event = ClusterEvent(number, self.wall, kind, text, host, guest, details)
             number += 1
             with suppress(Conflict):
                 self._store.put(numbered(EVENTS, event.number), to_plain(event), 0)

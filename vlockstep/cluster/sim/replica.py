@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
-from vlockstep.arbiter import rule
+from vlockstep.arbiter import ReignCause, rule
 from vlockstep.arbiter.rule import ArbiterError, Record
 from vlockstep.cluster.model import Role
 from vlockstep.cluster.records import Begin, End, Life, Order, ReplicaReport
@@ -189,6 +189,7 @@ class SimulatedReplica(Process):
             traffic=self._made,
             hold=self.hold,
             holding=self.holding,
+            cause=record.cause if record is not None and self.owns else "",
         )
 
     def end(self, how: End, reason: str) -> None:
@@ -263,7 +264,7 @@ class SimulatedReplica(Process):
             self._finish(problem)
         try:
             generation = self._claimable()
-            self._claim(generation, afresh=True)
+            self._claim(ReignCause.STARTED, generation, afresh=True)
         except ArbiterError as error:
             self._finish(str(error))
         if not self.owns:
@@ -323,7 +324,7 @@ class SimulatedReplica(Process):
         owner = self.record.owner
         self._claiming = True
         try:
-            self._claim(self.record.generation, leave_out=frozenset({owner}))
+            self._claim(ReignCause.SILENCE, self.record.generation, leave_out=frozenset({owner}))
         except ArbiterError:
             return
         finally:
@@ -380,18 +381,19 @@ class SimulatedReplica(Process):
         if silent:
             if target in silent:
                 self._end_move(f"{target} does not answer")
-            self._claim(record.generation, leave_out=silent)
+            self._claim(ReignCause.WITHOUT, record.generation, leave_out=silent)
             return
         for endpoint, peer in list(self._peers.items()):
             if endpoint not in record.members and peer.made >= self._released:
                 peer.needed = True
-                self._claim(record.generation, take_in={endpoint: endpoint})
+                self._claim(ReignCause.JOINED, record.generation, take_in={endpoint: endpoint})
                 return
         if target in record.members and self.role is Role.PRIMARY and self._switching is None:
             self._switching = now
 
     def _claim(
         self,
+        cause: ReignCause,
         generation: int,
         leave_out: frozenset[str] = frozenset(),
         take_in: dict[str, str] | None = None,
@@ -401,7 +403,7 @@ class SimulatedReplica(Process):
         if self._asked[0] != generation + 1:
             self._asked = generation + 1, self.host.clock()
         token = f"{self.endpoint}:{next(self._tokens)}"
-        claimant = Record(generation + 1, self.endpoint, (), self._world.fence, token)
+        claimant = Record(generation + 1, self.endpoint, (), self._world.fence, token, cause=cause)
         found = rule.claim(
             self._register, claimant, leave_out, take_in, afresh=afresh and self.record is None
         )
@@ -557,7 +559,7 @@ class SimulatedReplica(Process):
         try:
             if self.record is record and not self.owns:
                 out = frozenset[str]() if stays else frozenset({record.owner})
-                self._claim(record.generation, leave_out=out)
+                self._claim(ReignCause.SWITCHOVER, record.generation, leave_out=out)
         except ArbiterError:
             return
         if self.owns and self.record is not None and self.record is not record:
@@ -615,7 +617,7 @@ class SimulatedReplica(Process):
         assert record is not None and self._move is not None
         endpoint, _ = self._move
         try:
-            self._claim(record.generation, leave_out=frozenset({endpoint}))
+            self._claim(ReignCause.WITHOUT, record.generation, leave_out=frozenset({endpoint}))
         except ArbiterError:
             return
         if not self.owns:
