@@ -150,6 +150,7 @@ class SimulatedSource:
                     "since": now - 3600 / (number + 1),
                     "ruler": hosts[number % 2],
                     "members": 2,
+                    "cause": "lost" if number else "started",
                     "reason": "it was started" if not number else "its primary was lost",
                 }
                 for number in range(4)

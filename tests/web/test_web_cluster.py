@@ -95,8 +95,9 @@ class Cluster:
         self.report(1.0, 0)
         self.tell()
 
-    def report(self, when: float, sent: int, generation: int = 1) -> None:
+    def report(self, when: float, sent: int, generation: int = 1, **others: Any) -> None:
         usual: dict[str, Any] = {"generation": generation, "members": 2, "channel_bytes": sent}
+        usual |= others
         roles = {"a": (Role.PRIMARY, "protected"), "b": (Role.SECONDARY, "following")}
         for host, (role, state) in roles.items():
             lag = 3.5 if role is Role.PRIMARY else None
@@ -196,16 +197,15 @@ def test_events_come_once(cluster: Cluster, source: ClusterSource) -> None:
 
 
 def test_another_generation_has_its_reason(cluster: Cluster, source: ClusterSource) -> None:
-    event = ClusterEvent(1, time.time(), "guest-failed-over", "books went on on b", "b", "books")
-    cluster.store.put(numbered(EVENTS, 1), to_plain(event), 0)
-    cluster.report(4.0, 0, generation=2)
+    """As who rules tells it, also where no arbiter can be read."""
+    cluster.report(4.0, 0, generation=2, cause="silence", silent_ms=412.4)
     source.look()
-    cluster.report(5.0, 0, generation=3)
+    cluster.report(5.0, 0, generation=3, cause="joined")
     source.look()
     first, second, third = source.details("books")["generations"]
-    assert third["reason"] == "", "an event tells of one"
     assert (first["generation"], first["ruler"], first["reason"]) == (1, "a", "")
-    assert (second["generation"], second["reason"]) == (2, "books went on on b")
+    assert second["reason"] == "the primary was silent; taken over 412 ms after its last word"
+    assert (third["cause"], third["reason"]) == ("joined", "another replica has joined")
 
 
 def test_what_is_wrong(cluster: Cluster, source: ClusterSource) -> None:
@@ -360,7 +360,7 @@ def test_files_of_an_arbiter_are_read_while_others_look(
         seen.append(source.look())
         return []
 
-    monkeypatch.setattr("vlockstep.web.history._reigns", reads)
+    monkeypatch.setattr("vlockstep.web.clusters.reigns_of", reads)
     assert source.details("books")["generations"] and seen
 
 

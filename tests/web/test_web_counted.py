@@ -94,6 +94,13 @@ def test_of_a_pair(tmp_path: Path) -> None:
             assert told["failover_duration_seconds_count"] == 1
             assert told["failover_duration_seconds_sum"] == live["details"]["silent_ms"] / 1000 > 0
             assert told["ft_switchovers_total"] == 2
+        with closing(DirectorySource(directory)) as late:
+            wait_until(lambda: "there" in late.look().guests)
+            generations = late.details("there")["generations"]
+    causes = ["started", "joined", "switchover", "without", "switchover", "lost"]
+    assert [each["cause"] for each in generations] == causes, "also for who did not see it"
+    assert generations[-1]["ruler"] == "there"
+    assert "after its last word" in generations[-1]["reason"]
 
 
 def test_of_a_cluster(tmp_path: Path) -> None:
@@ -121,3 +128,9 @@ def test_of_a_cluster(tmp_path: Path) -> None:
             died = seen.wait_event("guest-failed-over", 2)
             assert died["details"]["cause"] in ("lost", "silence")
             assert seen.metrics()["failover_duration_seconds_count"] == 2
+        with closing(ClusterSource(cluster.store)) as late:
+            late.look()
+            generations = late.details("books")["generations"]
+    first, *others = [each["cause"] for each in generations]
+    assert first == "started" and {"joined", "switchover", "without"} <= {*others}
+    assert "" not in others and others.count("switchover") == 2, "one, and one of the move"

@@ -114,7 +114,7 @@ def test_files_of_an_arbiter_are_read_while_others_look(
         read.append(arbiter)
         return []
 
-    monkeypatch.setattr("vlockstep.web.history._reigns", reads)
+    monkeypatch.setattr("vlockstep.web.directory.reigns_of", reads)
     assert source.details("one")["generations"]
     assert [arbiter is not None for arbiter in read] == [True]
 

@@ -19,10 +19,12 @@ from hypothesis import strategies as st
 from vlockstep.arbiter import DirectoryArbiter
 from vlockstep.errors import HostError, UsageError
 from vlockstep.web import serving
+from vlockstep.web.arbiters import reigns_of
 from vlockstep.web.consoles import MAX_PIECE, read_console
-from vlockstep.web.history import SAMPLES, History, Reigns
+from vlockstep.web.history import SAMPLES, History
 from vlockstep.web.localtasks import AT_A_TIME, KEPT, Came, LocalTasks
 from vlockstep.web.problems import problems_of_guests
+from vlockstep.web.reigns import Reigns
 
 # Consoles
 
@@ -160,15 +162,19 @@ def test_who_ruled_before_somebody_looked(tmp_path: Path) -> None:
     arbiter = DirectoryArbiter(tmp_path, "primary")
     arbiter.start()
     for generation in range(3):
-        arbiter.claim("me", generation, frozenset(), {})
+        cause = ("started", "", "lost")[generation]
+        arbiter.claim("me", generation, frozenset(), {}, cause=cause)
     reigns = Reigns()
     reigns.runs(os.getpid(), "books")
-    reigns.ruled(3, 77.0, "books", 2, "its primary was lost")
-    first, _, last = reigns.all(tmp_path)
-    assert (first["generation"], first["ruler"], first["reason"]) == (1, "books", "")
+    reigns.ruled(3, 77.0, "books", 2, "", 90.4)
+    first, unknown, last = reigns.all(reigns_of(tmp_path))
+    assert (first["generation"], first["ruler"]) == (1, "books")
+    assert (first["cause"], first["reason"]) == ("started", "the guest was started")
     assert first["since"] > 1e9, "when it was claimed"
-    assert (last["members"], last["reason"]) == (2, "its primary was lost")
-    assert [each["generation"] for each in reigns.all(tmp_path / "gone")] == [3]
+    assert unknown["reason"] == "", "an older version claimed it"
+    assert last["members"] == 2
+    assert last["reason"].endswith("was lost; taken over 90 ms after its last word")
+    assert reigns.all(reigns_of(tmp_path / "gone"))[0]["reason"] == ""
 
 
 # Problems

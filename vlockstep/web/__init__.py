@@ -10,6 +10,8 @@ applying    Applying: recommendations, one move after the other
 mirror      Mirror: a cluster's store as it was at the last look
 problems    problems_of_guests, problems_of_cluster: what is wrong, and what to do
 history     History, Rates: what a guest has done lately
+reigns      Reigns: who ruled a guest when, and why that changed
+arbiters    reigns_of: what its arbiter has kept of that
 localtasks  LocalTasks: what was asked of guests that are in no cluster
 consoles    read_console: pieces of a guest's console
 recordings  Recordings: logs in the page

@@ -31,11 +31,13 @@ from vlockstep.errors import UsageError, VlockstepError
 from vlockstep.protocol.states import State
 from vlockstep.web import shapes
 from vlockstep.web.applying import Applying
+from vlockstep.web.arbiters import reigns_of
 from vlockstep.web.consoles import read_console
-from vlockstep.web.history import History, Rates, Reigns
+from vlockstep.web.history import History, Rates
 from vlockstep.web.mirror import Mirror
 from vlockstep.web.model import Picture
 from vlockstep.web.problems import problems_of_cluster
+from vlockstep.web.reigns import Reigns
 from vlockstep.web.source import Absent
 
 WAIT_SECONDS = 0.05
@@ -43,8 +45,6 @@ WAIT_SECONDS = 0.05
 CONSOLE, ARBITER = "console.txt", "arbiter"
 _TAKING = ("master", "connectedToMaster")
 """States of hosts that take guests."""
-_REASON_SECONDS = 30.0
-"""An event tells why a guest has another generation for so long."""
 
 
 class ClusterSource:
@@ -66,10 +66,6 @@ class ClusterSource:
         self._rates = Rates()
         self._told = 0
         """The number of the last event."""
-        self._last_events: dict[str, ClusterEvent] = {}
-        """By guest."""
-        self._explained: dict[str, int] = {}
-        """By guest, the event that told why it has another generation: each tells of one."""
 
     def look(self) -> Picture:
         self._mirror.update(WAIT_SECONDS)
@@ -81,14 +77,10 @@ class ClusterSource:
         with self._lock:
             for event in events:
                 self._told = event.number
-                if event.guest is not None:
-                    self._last_events[event.guest] = event
             facts = look(seen)
             names = {each["name"] for each in facts}
             self._histories = {name: self._histories.get(name) or History() for name in names}
             self._reigns = {name: self._reigns.get(name) or Reigns() for name in names}
-            self._explained = {n: e for n, e in self._explained.items() if n in names}
-            self._last_events = {n: e for n, e in self._last_events.items() if n in names}
             moving = {
                 task["target"]: str(task["details"].get("host", ""))
                 for task in tasks.values()
@@ -145,18 +137,15 @@ class ClusterSource:
     def _saw_primary(
         self, history: History, name: str, facts: Mapping[str, Any], replica: shapes.Replica
     ) -> None:
-        now, event = time.time(), self._last_events.get(name)
+        now = time.time()
         history.sample(now, replica)
         if facts["migration"]:
             history.moves(now, facts["migration"])
         if not replica["generation"]:
             return
-        reason, ruler, members = "", replica["host"], replica["members"]
-        if event is not None and event.time > now - _REASON_SECONDS:
-            reason = event.text if event.number > self._explained.get(name, 0) else ""
-        taken = self._reigns[name].ruled(replica["generation"], now, ruler, members, reason)
-        if event is not None and reason and taken:
-            self._explained[name] = event.number
+        generation, ruler, members = replica["generation"], replica["host"], replica["members"]
+        cause, silent = facts["cause"], facts["silent_ms"]
+        self._reigns[name].ruled(generation, now, ruler, members, cause, silent)
 
     def _replica(
         self, guest: str, facts: Mapping[str, Any], reports: Mapping[str, Report]
@@ -182,7 +171,7 @@ class ClusterSource:
         with self._lock:
             history = self._histories.get(guest) or History()
             reigns, samples = (self._reigns.get(guest) or Reigns()).copy(), history.samples
-        generations = reigns.all(self._arbiter_of(record))
+        generations = reigns.all(reigns_of(self._arbiter_of(record)))
         file = facts["file"]
         return {
             "name": guest,

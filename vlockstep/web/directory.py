@@ -10,23 +10,32 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
+from vlockstep.arbiter import ReignCause
 from vlockstep.errors import UsageError
 from vlockstep.supervise.board import Board, Line
 from vlockstep.supervise.client import GuestClient, Watch, facts
 from vlockstep.supervise.rundir import RunDirectory
 from vlockstep.supervise.texts import text_of
 from vlockstep.web import shapes
+from vlockstep.web.arbiters import reigns_of
 from vlockstep.web.consoles import read_console
-from vlockstep.web.history import History, Reigns
+from vlockstep.web.history import History
 from vlockstep.web.localtasks import Came, LocalTasks, Work
 from vlockstep.web.model import Picture
 from vlockstep.web.problems import problems_of_guests
+from vlockstep.web.reigns import Reigns
 from vlockstep.web.source import Absent
 
 LOOK_SECONDS = 0.8
 """For all guests to answer."""
 _QUIET = ("migrating", "disk-moving")
 """Events that come all the time, and show elsewhere."""
+_REIGNS = {
+    "live": "",
+    "alone": ReignCause.WITHOUT,
+    "joined": ReignCause.JOINED,
+}
+"""Events with which a generation begins, and its cause, where they do not tell that themselves."""
 _LEVELS: Mapping[str, shapes.Level] = {
     "no answer": "bad",
     "ALONE": "bad",
@@ -86,7 +95,8 @@ class DirectorySource:
             history.sample(now, replica)
             if status["role"] == "primary" and status["generation"]:
                 generation, members = status["generation"], status["members"]
-                reigns.ruled(generation, now, line.name, members, "")
+                cause, silent = status["cause"], status["silent_ms"]
+                reigns.ruled(generation, now, line.name, members, cause, silent)
         guest: shapes.Guest = {
             "name": line.name,
             "image": str(about.get("image", "")),
@@ -128,10 +138,11 @@ class DirectorySource:
             text, when = text_of(said, about.get("started_as")), float(said["time"])
             if said["event"] == "migrating":
                 history.moves(when, said)
-            elif said["event"] in ("live", "alone", "joined"):
-                members = said.get("members", 1)
+            elif said["event"] in _REIGNS:
+                members, cause = said.get("members", 1), said.get("cause", _REIGNS[said["event"]])
                 reigns = self._reigns.setdefault(_group(name, about), Reigns())
-                reigns.ruled(said["generation"], when, name, members, text)
+                silent = said.get("silent_ms")
+                reigns.ruled(said["generation"], when, name, members, cause, silent)
             elif said["event"] in ("left", "stopped", "finished"):
                 history.stays()
             if said["event"] not in _QUIET:
@@ -158,7 +169,7 @@ class DirectorySource:
             line, history = self._line(guest), self._histories[guest]
             reigns, samples = self._reigns[_group(guest, line.about)].copy(), history.samples
         arbiter = line.about.get("arbiter")
-        generations = reigns.all(Path(arbiter) if arbiter else None)
+        generations = reigns.all(reigns_of(Path(arbiter) if arbiter else None))
         status = line.status or {}
         return {
             "name": guest,

@@ -1,20 +1,16 @@
-"""What a guest has done lately: samples of its rates, who ruled it, how far it has moved."""
+"""What a guest has done lately: samples of its rates, how far it has moved. Pure."""
 
 from __future__ import annotations
 
 import math
 from array import array
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from vlockstep.arbiter import DirectoryArbiter, Reign
-from vlockstep.errors import VlockstepError
 from vlockstep.web import shapes
 
 SAMPLES = 300
 SAMPLE_SECONDS = 1.0
-GENERATIONS = 200
 _FIELDS = (
     "time",
     "lag_ms",
@@ -52,70 +48,6 @@ class Rates:
         """What was not seen since this was said last."""
         self._seen = {key: self._seen[key] for key in self._looked}
         self._looked = set()
-
-
-class Reigns:
-    """Who has ruled a guest, as far as it was seen; what was before is in its arbiter."""
-
-    def __init__(self) -> None:
-        self._seen: dict[int, shapes.Generation] = {}
-        self._owners: dict[int, str] = {}
-        """By process: what it is called."""
-
-    def runs(self, pid: int, name: str) -> None:
-        """A replica, so that one that rules is known by name."""
-        if pid:
-            self._owners[pid] = name
-            while len(self._owners) > GENERATIONS:
-                del self._owners[next(iter(self._owners))]
-
-    def ruled(self, generation: int, since: float, ruler: str, members: int, reason: str) -> bool:
-        """What is known first of its time and reason is true; of its members, what comes last.
-        Whether the reason is the one that was given."""
-        known = self._seen.get(generation)
-        told = known["reason"] if known else ""
-        self._seen[generation] = {
-            "generation": generation,
-            "since": since if known is None else known["since"],
-            "ruler": ruler,
-            "members": members,
-            "reason": told or reason,
-        }
-        while len(self._seen) > GENERATIONS:
-            del self._seen[min(self._seen)]
-        return not told
-
-    def copy(self) -> Reigns:
-        """As they are now, to be asked without whatever guards these."""
-        copied = Reigns()
-        copied._seen, copied._owners = dict(self._seen), dict(self._owners)
-        return copied
-
-    def all(self, arbiter: Path | None) -> list[shapes.Generation]:
-        """The newest, by generation. The arbiter's files are read."""
-        found = dict(self._seen)
-        for reign in _reigns(arbiter):
-            record = reign.record
-            told = found.get(record.generation)
-            owner = self._owners.get(record.pid, f"{record.name} on {record.host}")
-            found[record.generation] = {
-                "generation": record.generation,
-                "since": reign.since or (told["since"] if told else 0.0),
-                "ruler": told["ruler"] if told else owner,
-                "members": told["members"] if told else len(record.members),
-                "reason": told["reason"] if told else "",
-            }
-        return [found[number] for number in sorted(found)][-GENERATIONS:]
-
-
-def _reigns(arbiter: Path | None) -> list[Reign]:
-    """What cannot be read is left out."""
-    if arbiter is None:
-        return []
-    try:
-        return DirectoryArbiter(arbiter, "view").reigns(GENERATIONS)
-    except VlockstepError:
-        return []
 
 
 class History:

@@ -314,7 +314,10 @@ class Generation(TypedDict):
     ruler: str
     """A host, or a process of a run directory."""
     members: int
+    cause: str
+    """For machines, an `arbiter.ReignCause`; "" if it is not known."""
     reason: str
+    """The same for people."""
 
 
 class Sample(TypedDict):
