@@ -105,6 +105,30 @@ def dashboard(*arguments: object) -> Iterator[str]:
         process.stdout.close()
 
 
+def heard(page: Page, grid: str) -> list[str]:
+    """The names of a grid's rows in the order of a screen reader, by the browser's accessibility
+    tree."""
+    session = page.context.new_cdp_session(page)
+    nodes = {each["nodeId"]: each for each in session.send("Accessibility.getFullAXTree")["nodes"]}
+    session.detach()
+    (root,) = (each for each in nodes.values() if _is(each, "grid", grid))
+
+    def rows(node: dict[str, Any]) -> Iterator[str]:
+        if _is(node, "row"):
+            yield node["name"]["value"]
+        else:
+            for child in node.get("childIds", ()):
+                yield from rows(nodes[child])
+
+    return list(rows(root))
+
+
+def _is(node: dict[str, Any], role: str, name: str | None = None) -> bool:
+    if node["ignored"] or node["role"]["value"] != role:
+        return False
+    return name is None or node["name"]["value"] == name
+
+
 def picture(page: Page, directory: Path | None, name: str) -> None:
     if directory is not None:
         directory.mkdir(parents=True, exist_ok=True)

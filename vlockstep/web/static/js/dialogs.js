@@ -16,7 +16,7 @@ export function open(title, body, footer) {
 export const closer = (text = "Cancel") => h("button", { class: "button", text, on: { click: (event) => event.target.closest("dialog").close() } });
 
 export function help() {
-  const keys = [["/", "filter"], ["↑ ↓", "from guest to guest"], ["Enter", "open it"], ["Esc", "back to the overview"], ["d", "fold tasks and events"], ["+ −", "zoom a recording"], ["← →", "along a recording"], ["?", "this"]];
+  const keys = [["/", "filter"], ["↑ ↓", "from guest to guest, event to event"], ["Enter", "open it"], ["Esc", "back to the overview"], ["d", "fold tasks and events"], ["+ −", "zoom a recording"], ["← →", "along a recording"], ["?", "this"]];
   open("Keys", h("div", { class: "keys" }, keys.flatMap(([key, what]) => [h("kbd", { text: key }), h("span", { text: what })])), closer("Close"));
 }
 

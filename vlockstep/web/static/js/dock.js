@@ -12,6 +12,8 @@ const BAD = /fail|diverg|lost|dead|down|refus|dropped|error|isolat|panic/i;
 const WARN = /alone|silent|unprotect|maintenance|slow|pending|warn|cancel/i;
 const GOOD = /live|protected|done|joined|migrated|moved/i;
 
+const LEVELS = { bad: "trouble", warn: "look at", good: "fine" };
+
 const levelOf = ({ kind, text }) => (BAD.test(kind) ? "bad" : WARN.test(kind) || BAD.test(text) ? "warn" : GOOD.test(kind) ? "good" : "dot");
 
 export class Dock {
@@ -20,8 +22,8 @@ export class Dock {
   constructor(box, app) {
     this.app = app;
     this.box = box;
-    this.tasks = this.#pane("Tasks", () => this.#task(), (node, task) => this.#fillTask(node, task));
-    this.events = this.#pane("Events", () => this.#event(), (node, event) => this.#fillEvent(node, event));
+    this.tasks = this.#pane("Tasks", { make: () => this.#task(), fill: (node, task) => this.#fillTask(node, task), open: (task) => this.#open(task.target) });
+    this.events = this.#pane("Events", { make: () => this.#event(), fill: (node, event) => this.#fillEvent(node, event), open: (event) => this.#open(event.guest) });
     this.folder = h("button", { class: "button quiet small folder", "aria-label": "Fold tasks and events", title: "Fold (d)", on: { click: () => this.fold() } }, icon("fold"));
     // Where there is room for one of them alone.
     this.which = h("div", { class: "which", role: "group", "aria-label": "What is shown" }, [this.tasks, this.events].map((pane) => pane.chooser));
@@ -66,19 +68,23 @@ export class Dock {
     say(pane.count, filter ? `${found.length} of ${plural(items.length, what)}` : plural(items.length, what));
   }
 
-  #pane(title, make, fill) {
+  #open(guest) {
+    if (this.app.view.guests[guest]) location.hash = `#/guests/${part(guest)}`;
+  }
+
+  #pane(title, rows) {
     const field = h("input", { class: "field", type: "search", placeholder: "Filter", "aria-label": `Filter ${title.toLowerCase()}`, on: { input: () => this.draw() } });
     const count = h("span", { class: "count" });
-    const box = h("div", { class: "list", role: "list", "aria-label": title, tabindex: "0" });
+    const box = h("div", { class: "list", role: "grid", "aria-label": title, "aria-description": "Arrow keys choose, Enter opens the guest", tabindex: "0" });
     const node = h("section", { class: "pane", "aria-label": title }, h("header", {}, h("h2", { text: title }), count, field), box);
     const chooser = h("button", { class: "button small quiet", text: title, on: { click: () => this.#choose(pane) } });
-    const pane = { title, node, field, count, chooser, list: new VirtualList(box, ROW, make, fill) };
+    const pane = { title, node, field, count, chooser, list: new VirtualList(box, box, ROW, { ...rows, key: ({ number }) => number }) };
     return pane;
   }
 
   #task() {
-    const cells = ["number", "what", "state", "progress", "by", "act"].map((name) => h("span", { class: name }));
-    return h("div", { class: "task", role: "listitem" }, cells);
+    const cells = ["number", "what", "state", "progress", "by", "act"].map((name) => h("span", { class: name, role: "gridcell" }));
+    return h("div", { class: "task", role: "row" }, cells);
   }
 
   #fillTask(node, task) {
@@ -98,7 +104,8 @@ export class Dock {
   }
 
   #event() {
-    return h("div", { class: "event", role: "listitem" }, h("time"), h("span"), h("span"), h("span"));
+    const cell = (...inside) => h("span", { role: "gridcell" }, ...inside);
+    return h("div", { class: "event", role: "row" }, cell(h("time")), cell(), cell(), cell());
   }
 
   #fillEvent(node, event) {
@@ -106,8 +113,8 @@ export class Dock {
     node.shown = event;
     const [time, sign, about, text] = node.children;
     const level = levelOf(event);
-    say(time, clock(event.time));
-    sign.replaceChildren(icon(level));
+    say(time.firstChild, clock(event.time));
+    sign.replaceChildren(icon(level, LEVELS[level]));
     about.replaceChildren(subject(this.app, event.guest ?? event.host ?? ""));
     say(text, event.text);
     text.title = event.text;
@@ -115,5 +122,5 @@ export class Dock {
 }
 
 function subject(app, name) {
-  return app.view.guests[name] ? h("a", { href: `#/guests/${part(name)}`, text: name }) : name;
+  return app.view.guests[name] ? h("a", { href: `#/guests/${part(name)}`, tabindex: "-1", text: name }) : name;
 }

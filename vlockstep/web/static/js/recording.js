@@ -52,8 +52,8 @@ export class RecordingPage {
     this.timeline = new Timeline((first, last, count) => get(`recordings/${id}/bins?first=${first}&last=${last}&bins=${count}`), (first, last) => this.#moved(first, last), (entry) => this.#near(entry));
     this.count = h("span", { class: "soft", role: "status" });
     this.kinds = h("div", { class: "kinds", role: "group", "aria-label": "What is listed" }, KINDS.map((kind) => h("button", { class: "button small", "aria-pressed": String(kind === "console"), "data-kind": kind, text: kind, on: { click: () => this.#choose(kind) } })));
-    this.box = h("div", { class: "marks", role: "listbox", tabindex: "0", "aria-label": "Marks: arrow keys choose, Enter looks there", on: { keydown: (event) => this.#key(event) } });
-    this.marks = new VirtualList(this.box, ROW, () => this.#row(), (node, mark, index) => this.#fill(node, mark, index));
+    this.box = h("div", { class: "marks", role: "grid", tabindex: "0", "aria-label": "Marks", "aria-description": "Arrow keys choose, Enter looks there" });
+    this.marks = new VirtualList(this.box, this.box, ROW, { make: () => this.#row(), fill: (node, mark) => this.#fill(node, mark), key: (_, index) => `${this.#asked} ${index}`, open: (mark) => this.#pick(mark), chose: (mark) => this.timeline.point(mark.entry) });
     this.look = h("div", { class: "look body", "aria-live": "polite" }, h("p", { class: "soft", text: "Choose a line: its position, the registers there, and how to look there yourself." }));
     app.main.append(h("nav", { class: "crumbs", "aria-label": "Where" }, h("a", { href: "#/recordings", text: "Recordings" })), this.head, this.timeline.node,
       h("div", { class: "halves" }, h("section", { class: "card listing", "aria-label": "Marks" }, h("header", {}, this.kinds, this.count), this.box),
@@ -93,7 +93,6 @@ export class RecordingPage {
     try {
       const { marks, more, problem } = await get(`recordings/${this.id}/marks?kind=${this.#kind}&first=${first}&last=${last}`);
       if (this.#left || asked !== this.#asked) return;
-      this.chosen = null;
       this.marks.items = marks;
       const count = more ? `the first ${plural(marks.length, "mark")}: zoom in for the others` : plural(marks.length, "mark");
       say(this.count, problem ? `${count}; ${problem}` : count);
@@ -103,15 +102,12 @@ export class RecordingPage {
   }
 
   #row() {
-    const node = h("div", { class: "mark", role: "option", on: { click: () => this.#pick(node.index) } }, h("span", { class: "soft mono num" }), h("span", { class: "mono what" }), h("span", { class: "soft mono num" }));
+    const cell = (kind) => h("span", { class: kind, role: "gridcell" });
+    const node = h("div", { class: "mark", role: "row", on: { click: () => (this.marks.choose(node.index), this.#pick(node.mark)) } }, cell("soft mono num"), cell("mono what"), cell("soft mono num"));
     return node;
   }
 
-  #fill(node, mark, index) {
-    node.index = index;
-    node.id = `mark-${index}`;
-    node.classList.toggle("chosen", index === this.chosen);
-    node.setAttribute("aria-selected", String(index === this.chosen));
+  #fill(node, mark) {
     if (node.mark === mark) return;
     node.mark = mark;
     say(node.children[0], whole(mark.entry));
@@ -120,29 +116,14 @@ export class RecordingPage {
     say(node.children[2], mark.kind === "console" ? mark.position : `${mark.bytes ? `${bytes(mark.bytes)} ` : ""}${mark.position}`);
   }
 
-  #key(event) {
-    const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10 }[event.key];
-    if (event.key === "Enter" && this.chosen !== null) this.#pick(this.chosen);
-    else if (step && this.marks.items.length) {
-      this.chosen = Math.min(this.marks.items.length - 1, Math.max(0, (this.chosen ?? -1) + step));
-      this.box.setAttribute("aria-activedescendant", `mark-${this.chosen}`);
-      this.marks.reveal(this.chosen);
-      this.timeline.point(this.marks.items[this.chosen].entry);
-    } else return;
-    event.preventDefault();
-  }
-
   #near(entry) {
     const found = this.marks.items.findIndex((mark) => mark.entry >= entry);
     if (found < 0) return;
-    this.marks.reveal(found);
-    this.#pick(found);
+    this.marks.choose(found);
+    this.#pick(this.marks.items[found]);
   }
 
-  async #pick(index) {
-    const mark = this.marks.items[index];
-    this.chosen = index;
-    this.marks.draw();
+  async #pick(mark) {
     this.timeline.point(mark.entry);
     const wanted = (this.wanted = mark.position);
     this.look.replaceChildren(h("h3", { class: "mono", text: mark.position }), h("p", { class: "soft" }, icon("spin"), " the guest is executed up to there"));

@@ -25,7 +25,6 @@ const LINE = [56, 24];
 
 export class Score {
   #order = "worst first";
-  #chosen = null;
   #shape = "";
   #sorted = { key: "", at: 0 };
 
@@ -35,15 +34,14 @@ export class Score {
     this.sorter = h("select", { class: "field", "aria-label": "Order", on: { change: () => ((this.#order = this.sorter.value), this.draw(true)) } },
       Object.keys(ORDERS).map((name) => h("option", { value: name, text: name })));
     this.count = h("span", { class: "soft", role: "status" });
-    this.head = h("div", { class: "score-head", role: "row" });
-    this.body = h("div", { class: "score-body", role: "rowgroup", tabindex: "0", "aria-label": "Guests: arrow keys choose, Enter opens",
-      on: { keydown: (event) => this.#key(event), focus: () => this.#mark(this.#chosen ?? 0) } });
-    this.grid = h("div", { class: "score-grid", role: "grid", "aria-label": "Guests by host" }, h("div", { role: "rowgroup" }, this.head), this.body);
+    this.head = h("div", { class: "score-head", role: "row", "aria-rowindex": 1 });
+    this.body = h("div", { class: "score-body", role: "rowgroup", tabindex: "-1" });
+    this.grid = h("div", { class: "score-grid", role: "grid", tabindex: "0", "aria-label": "Guests by host", "aria-description": "Arrow keys choose, Enter opens" }, h("div", { role: "rowgroup" }, this.head), this.body);
     this.none = h("p", { class: "empty", hidden: true });
     this.node = h("section", { class: "card score", "aria-label": "Hosts and guests" },
       h("header", {}, h("h2", { text: app.view.kind === "cluster" ? "Hosts and guests" : "Guests of this computer" }), this.count, h("span", { class: "push" }), this.field, this.sorter),
       this.grid, this.none);
-    this.list = new VirtualList(this.body, ROW, () => this.#make(), (node, item, index) => this.#fill(node, item, index));
+    this.list = new VirtualList(this.grid, this.body, ROW, { heads: 1, make: () => this.#make(), fill: (node, item) => this.#fill(node, item), key: ({ guest }) => guest.name, open: (item) => this.#open(item) });
     this.watcher = new ResizeObserver(() => this.columns && this.#fit());
     this.watcher.observe(this.node);
   }
@@ -64,7 +62,6 @@ export class Score {
     const rows = filter ? all.filter(({ guest, cells }) => matches(filter, guest.name, guest.protection, guest.image, ...cells.map((cell) => `${cell.column} ${cell.replica.state_text} ${cell.name}`))) : all;
     rows.sort(ORDERS[this.#order]);
     this.#settle(rows, now);
-    this.grid.setAttribute("aria-rowcount", rows.length + 1);
     say(this.count, filter ? `${whole(rows.length)} of ${plural(all.length, "guest")}` : plural(all.length, "guest"));
     this.none.hidden = rows.length > 0;
     say(this.none, filter ? "No guest is like that." : "No guest runs here. Start one: vlockstep primary hello --arbiter /tmp/arbiter");
@@ -91,9 +88,11 @@ export class Score {
       this.node.style.setProperty("--columns", this.columns.length);
       this.node.style.setProperty("--least", `${this.#least}px`);
       this.node.classList.toggle("dense", this.columns.length > 5);
-      const column = (text, kind) => h("div", { class: kind, role: "columnheader", text });
-      this.hosts = this.columns.map(({ name, about }) => new HostHead(name, about, () => this.show(name)));
-      this.head.replaceChildren(column("Guest", "name"), h("div", { class: "tracks", role: "presentation" }, this.hosts.map((host) => host.node)), column("Lag", "lag"), column("Log", "rate"));
+      const count = this.columns.length;
+      const column = (text, kind, index) => h("div", { class: kind, role: "columnheader", "aria-colindex": index, text });
+      this.hosts = this.columns.map(({ name, about }, index) => new HostHead(name, about, index + 2, () => this.show(name)));
+      this.head.replaceChildren(column("Guest", "name", 1), h("div", { class: "tracks", role: "presentation" }, this.hosts.map((host) => host.node)), column("Lag", "lag", count + 2), column("Log", "rate", count + 3));
+      this.grid.setAttribute("aria-colcount", count + 3);
       this.#fit();
     }
     const bar = this.body.offsetWidth - this.body.clientWidth; // a scroll bar may take room
@@ -129,30 +128,28 @@ export class Score {
     const canvas = h("canvas", { class: "live", "aria-hidden": "true" });
     const lagText = h("span");
     const node = h("div", { class: "row", role: "row", on: { click: (event) => event.target.closest("a") || this.#open(node.item) } },
-      h("div", { class: "name", role: "gridcell" }), h("div", { class: "tracks", role: "gridcell" }),
+      h("div", { class: "name", role: "gridcell", "aria-colindex": 1 }), h("div", { class: "tracks", role: "gridcell", "aria-colindex": 2 }),
       h("div", { class: "lag", role: "gridcell" }, canvas, lagText), h("div", { class: "rate num", role: "gridcell" }));
     Object.assign(node, { canvas, lagText });
     return node;
   }
 
-  #fill(node, item, index) {
+  #fill(node, item) {
     const { guest, cells } = item;
     node.item = item;
-    if (node.index !== index) {
-      node.index = index;
-      node.id = `row-${index}`;
-      node.setAttribute("aria-rowindex", index + 2);
-    }
-    node.classList.toggle("chosen", index === this.#chosen);
-    node.setAttribute("aria-selected", String(index === this.#chosen));
     const key = JSON.stringify([guest.name, guest.level, guest.protection, guest.pending, guest.migration?.phase, this.#shape, cells.map(({ column, name, replica }) => [column, name, replica.role, replica.state_text, replica.life])]);
     if (node.key !== key) {
       node.key = key;
-      node.className = `row ${guest.level}${index === this.#chosen ? " chosen" : ""}`;
+      node.className = `row ${guest.level}`;
       node.setAttribute("aria-label", spoken(item));
       node.children[0].replaceChildren(icon(guest.level), h("a", { href: `#/guests/${part(guest.name)}`, tabindex: "-1", text: guest.name, title: guest.name }),
         h("span", { class: "state", text: guest.migration ? "migrating" : guest.protection, title: guest.pending || guest.protection }));
-      node.children[1].replaceChildren(...this.#tracks(item));
+      const [, tracks, lags, log] = node.children;
+      tracks.replaceChildren(...this.#tracks(item));
+      tracks.setAttribute("aria-label", places(item) || "nowhere");
+      tracks.setAttribute("aria-colspan", this.columns.length);
+      lags.setAttribute("aria-colindex", this.columns.length + 2);
+      log.setAttribute("aria-colindex", this.columns.length + 3);
     }
     const primary = primaryOf(guest);
     const followed = lagOf(guest) !== null;
@@ -191,31 +188,15 @@ export class Score {
     return nodes;
   }
 
-  #key(event) {
-    const count = this.list.items.length;
-    const page = Math.max(1, Math.floor(this.body.clientHeight / this.list.height) - 1);
-    const step = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -count, End: count, j: 1, k: -1 }[event.key];
-    if (event.key === "Enter" && this.#chosen !== null) this.#open(this.list.items[this.#chosen]);
-    else if (step && count) this.#mark(Math.min(count - 1, Math.max(0, (this.#chosen ?? 0) + step)));
-    else return;
-    event.preventDefault();
-  }
-
-  #mark(index) {
-    this.#chosen = index;
-    this.list.reveal(index);
-    this.body.setAttribute("aria-activedescendant", `row-${index}`);
-  }
-
-  #open(item) {
-    if (item) location.hash = `#/guests/${part(item.guest.name)}`;
+  #open({ guest }) {
+    location.hash = `#/guests/${part(guest.name)}`;
   }
 }
 
 /** A host on top of its column: how it is, its load, and each of its guests as a dot. */
 class HostHead {
   /** `about` a column that is no host; otherwise `show()` tells more of it. */
-  constructor(name, about, show) {
+  constructor(name, about, index, show) {
     this.name = name;
     const label = h("b", { text: name, title: name });
     this.sign = h("span");
@@ -223,7 +204,7 @@ class HostHead {
     this.about = h("div", { class: "host-about soft", text: about ?? "" });
     this.meters = about ? [] : ["CPU", "RAM"].map((what) => h("div", { class: "meter", role: "meter", "aria-label": `${what} of ${name}`, "aria-valuemin": 0, "aria-valuemax": 100 }, h("span", { text: what }), h("i", {}, h("b")), h("em")));
     this.dots = h("canvas", { class: "dots", role: "img" });
-    this.node = h("div", { class: "host", role: "columnheader" }, this.title, this.about, this.meters, about ? null : this.dots);
+    this.node = h("div", { class: "host", role: "columnheader", "aria-colindex": index }, this.title, this.about, this.meters, about ? null : this.dots);
   }
 
   draw(host, dots) {
@@ -319,7 +300,10 @@ function dotsOf(view) {
   return found;
 }
 
-function spoken({ guest, cells }) {
-  const where = cells.map(({ column, name, replica }) => `${name === guest.name ? "" : `${name} `}${replica.role ?? replica.state_text} on ${column}`).join(", ");
-  return `${guest.name}: ${guest.protection}${where ? `, ${where}` : ""}`;
+/** Where it has replicas, in words. */
+const places = ({ guest, cells }) => cells.map(({ column, name, replica }) => `${name === guest.name ? "" : `${name} `}${replica.role ?? replica.state_text} on ${column}`).join(", ");
+
+function spoken(item) {
+  const where = places(item);
+  return `${item.guest.name}: ${item.guest.protection}${where ? `, ${where}` : ""}`;
 }
