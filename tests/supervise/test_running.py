@@ -9,8 +9,9 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -352,6 +353,30 @@ def test_a_watch_hears_each_event_once(start: Start, tmp_path: Path) -> None:
     kinds = [kind for _, _, kind in heard]
     assert heard[0] == ("books", "ledger", "started")
     assert len(kinds) == len({*kinds}), kinds
+
+
+def test_who_is_silent_delays_a_watch_once(start: Start, tmp_path: Path) -> None:
+    """And whoever accepts nobody: the others are told at once. Both are seen again later."""
+    directory = RunDirectory(tmp_path / "run")
+    process = start()
+    _, listener = directory.claim("deaf", "ledger")
+    full = []
+    with listener, closing(Watch(directory)) as watch, ExitStack() as stack:
+        with pytest.raises(HostError):
+            while True:  # until nobody is let in any more
+                full.append(stack.enter_context(directory.connect("deaf", 0)))
+        answers = {sight.name: sight.status is not None for sight in watch.look(0.3)}
+        assert answers == {"books": True, "deaf": False}
+        began = time.monotonic()
+        assert [sight.status is not None for sight in watch.look(60)] == [True, False]
+        assert time.monotonic() < began + 30
+        process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
+        assert [sight.status for sight in watch.look(0.1)] == [None, None]
+        assert [sight.status for sight in watch.look(60)] == [None, None]
+        assert time.monotonic() < began + 30
+        process.send_signal(signal.SIGCONT)
+        wait_until(lambda: watch.look()[0].status)
 
 
 def test_nothing_is_imported_that_is_not_needed() -> None:

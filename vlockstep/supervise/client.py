@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import select
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
@@ -18,8 +18,8 @@ ANSWER_SECONDS = 5.0
 SILENCE_SECONDS = 60.0
 _MAX_LINE = 64 << 20
 _CHUNK = 1 << 16
-_LEAST_SECONDS = 0.05
-"""For each guest, though others took all the time."""
+_AGAIN_SECONDS = 0.02
+"""After which a guest that did not accept is tried again."""
 
 
 class Gone(HostError):
@@ -160,7 +160,10 @@ class Sight:
 
 class Watch:
     """Looks at all guests of a run directory, again and again. `heard` is told what happens to each
-    meanwhile, and at first what is still known: the guest's name, its greeting, and an event."""
+    meanwhile, and at first what is still known: the guest's name, its greeting, and an event.
+
+    All are asked at once. Who does not answer in time is waited for once, and then only asked for
+    its answer at each look: it delays nobody."""
 
     def __init__(
         self,
@@ -172,37 +175,76 @@ class Watch:
         self._heard_up_to: dict[str, tuple[object, int]] = {}
         """By name: of which process, and the last revision."""
         self._clients: dict[str, GuestClient] = {}
+        self._owing: set[str] = set()
+        """Those that were asked and have not answered yet."""
+        self._silent: set[str] = set()
+        """Those that did not answer, or accept, at the last look."""
 
     def look(self, seconds: float = 1.0) -> list[Sight]:
         """All there are, by name; those that take longer to answer have no status."""
         deadline = time.monotonic() + seconds
-        silent = self._connect(deadline)
-        statuses: dict[str, Mapping[str, Any]] = {}
-        asked = {}
-        for name, client in [*self._clients.items()]:
-            try:
-                client.send("status")
-                asked[name] = client
-            except HostError:
-                with suppress(HostError):
-                    self._status(client)  # its last words
-                self._drop(name)
-        while asked and (left := deadline - time.monotonic()) > 0:
-            for client in select.select([*asked.values()], [], [], left)[0]:
-                try:
-                    status = self._status(client)
-                except HostError:
-                    self._drop(client.name)
-                    del asked[client.name]
-                    continue
-                if status is not None:
-                    statuses[client.name] = status
-                    del asked[client.name]
+        names = self._directory.names()
+        self._heard_up_to = {n: last for n, last in self._heard_up_to.items() if n in names}
+        closed = self._connect(names)
+        for client in [*self._clients.values()]:
+            self._ask(client)
+        statuses = self._listen(0)
+        while (closed | self._owing) - self._silent:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            statuses |= self._listen(min(left, _AGAIN_SECONDS) if closed else left)
+            closed = self._connect(closed)
+        self._silent = closed | self._owing
         sights = [Sight(n, c.hello, statuses.get(n)) for n, c in self._clients.items()]
-        sights += [Sight(name, {}, None) for name in silent]
-        for name in asked:  # a late answer would be taken for the next one
-            self._drop(name)
+        sights += [Sight(name, {}, None) for name in closed]
         return sorted(sights, key=attrgetter("name"))
+
+    def _connect(self, names: Iterable[str]) -> set[str]:
+        """Those of them that do not accept."""
+        closed = set()
+        for name in names:
+            if name not in self._clients:
+                try:
+                    client = GuestClient(self._directory, name, 0)
+                except UsageError:  # it has gone
+                    continue
+                except HostError:
+                    closed.add(name)
+                    continue
+                self._clients[name] = client
+                self._ask(client, events=self._heard is not None)
+        return closed
+
+    def _ask(self, client: GuestClient, events: bool = False) -> None:
+        """For its status, unless it has been, and for all its `events` from now on."""
+        if client.name in self._owing:
+            return
+        try:
+            if events:
+                client.send("events", after=0)
+            client.send("status")
+        except HostError:
+            with suppress(HostError):
+                self._status(client)  # its last words
+            self._drop(client.name)
+        else:
+            self._owing.add(client.name)
+
+    def _listen(self, seconds: float) -> dict[str, Mapping[str, Any]]:
+        """What those answer that do in this time."""
+        found = {}
+        owing = [self._clients[name] for name in self._owing]
+        for client in select.select(owing, [], [], seconds)[0]:
+            try:
+                status = self._status(client)
+            except HostError:
+                self._drop(client.name)
+                continue
+            if status is not None:
+                found[client.name] = status
+                self._owing.discard(client.name)
+        return found
 
     def _status(self, client: GuestClient) -> Mapping[str, Any] | None:
         """If it has come by now."""
@@ -227,23 +269,7 @@ class Watch:
         for name in [*self._clients]:
             self._drop(name)
 
-    def _connect(self, deadline: float) -> list[str]:
-        """Those that are there and do not accept."""
-        silent = []
-        names = self._directory.names()
-        self._heard_up_to = {n: last for n, last in self._heard_up_to.items() if n in names}
-        for name in names:
-            if name not in self._clients:
-                left = max(_LEAST_SECONDS, deadline - time.monotonic())
-                try:
-                    client = self._clients[name] = GuestClient(self._directory, name, left)
-                    if self._heard is not None:
-                        client.send("events", after=0)
-                except UsageError:  # it has gone
-                    continue
-                except HostError:
-                    silent.append(name)
-        return silent
-
     def _drop(self, name: str) -> None:
         self._clients.pop(name).close()
+        self._owing.discard(name)
+        self._silent.discard(name)
