@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import select
+import selectors
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -106,7 +106,7 @@ class GuestClient:
                     raise HostError(f"{self.name}: {said['error']}")
                 return said
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not select.select([self._socket], [], [], left)[0]:
+            if not _readable([self], left):
                 return None
             self._receive()
 
@@ -235,7 +235,7 @@ class Watch:
         """What those answer that do in this time."""
         found = {}
         owing = [self._clients[name] for name in self._owing]
-        for client in select.select(owing, [], [], seconds)[0]:
+        for client in _readable(owing, seconds):
             try:
                 status = self._status(client)
             except HostError:
@@ -273,3 +273,11 @@ class Watch:
         self._clients.pop(name).close()
         self._owing.discard(name)
         self._silent.discard(name)
+
+
+def _readable(clients: Iterable[GuestClient], seconds: float | None) -> list[GuestClient]:
+    """Those that have said something, as soon as one has, or none after this time."""
+    with selectors.PollSelector() as selector:  # `select` takes no descriptor above 1023
+        for client in clients:
+            selector.register(client, selectors.EVENT_READ, client)
+        return [key.data for key, _ in selector.select(seconds)]
