@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, Playwright, expect
+from playwright.sync_api import Browser, Locator, Page, Playwright, expect
 
 from tests.web.page_source import LivelySource
 from tests.web.simulated import TOKENS
@@ -29,6 +29,12 @@ FLAGS = (
 )
 WIDE = {"width": 1440, "height": 900}
 LOOK_SECONDS = 0.2
+_MOST_STOPS = 60
+"""From one end of a page to the other."""
+_SIGN = """() => {
+    const style = getComputedStyle(document.activeElement);
+    return style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 1;
+}"""
 PATIENCE = 30_000
 """Milliseconds, of a browser on a busy machine."""
 expect.set_options(timeout=PATIENCE)
@@ -103,6 +109,19 @@ def dashboard(*arguments: object) -> Iterator[str]:
         process.wait(20)
         assert process.stdout is not None
         process.stdout.close()
+
+
+def go(page: Page, where: Locator) -> None:
+    """To a control, by Tab alone. All stops on the way are seen."""
+    expect(where).to_be_visible()
+    for _ in range(_MOST_STOPS):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement === document.body"):
+            continue  # the browser's own controls
+        assert page.evaluate(_SIGN), page.evaluate("document.activeElement.outerHTML.slice(0, 100)")
+        if where.evaluate("(node) => node === document.activeElement"):
+            return
+    raise AssertionError(f"Tab does not come to {where}")
 
 
 def heard(page: Page, grid: str) -> list[str]:

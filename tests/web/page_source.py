@@ -75,11 +75,17 @@ class LivelySource(SimulatedSource):
 
     def details(self, guest: str) -> shapes.GuestDetails:
         if self._expect(guest)["replicas"]:
-            return super().details(guest)
+            told = super().details(guest)
+            if not self._guests[guest]["ft"]:
+                told["actions"] |= {"protect": "", "unprotect": "it is not protected"}
+            return told
         with self._lock:
             running = next(name for name, each in self._guests.items() if each["replicas"])
-        told = {"name": guest, "console": "it is powered off", "generations": [], "samples": []}
-        return cast(shapes.GuestDetails, super().details(running) | told)
+        off = "it is powered off"
+        told = super().details(running)
+        told |= {"name": guest, "console": off, "generations": [], "samples": []}
+        told["actions"] = dict.fromkeys(told["actions"], off) | {"start": ""}
+        return told
 
     def _cluster(self) -> shapes.Cluster:
         cluster = super()._cluster()

@@ -27,10 +27,14 @@ TEXT = "".join(f"line {number} of what it says\n" for number in range(5000)).enc
 
 
 class SimulatedSource:
-    """`wild` names are full of markup. Each look moves a few guests' lags and tells an event."""
+    """`wild` names are full of markup. Each look moves a few guests' lags, tells an event, and ends
+    tasks, but those of kinds that are `lasting`, which are ended only by who cancels them."""
 
     kind: shapes.Kind = "cluster"
     name = "a simulated cluster"
+    lasting: frozenset[str] = frozenset()
+    advice = ""
+    """The reason of its recommendations, if it shall be another one."""
 
     def __init__(self, hosts: int = 8, guests: int = 1000, wild: bool = False) -> None:
         self._lock = threading.Lock()
@@ -51,7 +55,7 @@ class SimulatedSource:
             for name in self._random.sample([*self._guests], min(50, len(self._guests))):
                 self._move_lag(name)
             for number, task in self._tasks.items():
-                if task["state"] == "running":
+                if task["state"] == "running" and task["kind"] not in self.lasting:
                     self._tasks[number] = {**task, "state": "done", "progress": "done"}
             some = self._random.choice([*self._guests])
             self._tell("replica-started", f"a replica of {some} runs", some)
@@ -116,7 +120,7 @@ class SimulatedSource:
             {
                 "key": f"{guest}:{hosts[-1]}",
                 "priority": 2 + number,
-                "reason": f"{hosts[0]} is busy",
+                "reason": self.advice or f"{hosts[0]} is busy",
                 "code": "balance",
                 "gain": 0.05,
                 "cost": 0.01,
@@ -148,7 +152,7 @@ class SimulatedSource:
                 {
                     "generation": number + 1,
                     "since": now - 3600 / (number + 1),
-                    "ruler": hosts[number % 2],
+                    "ruler": hosts[number % len(hosts)],
                     "members": 2,
                     "cause": "lost" if number else "started",
                     "reason": "it was started" if not number else "its primary was lost",
@@ -205,7 +209,7 @@ class SimulatedSource:
 
     def act_on_guest(self, guest: str, action: str, given: Mapping[str, Any]) -> shapes.Done:
         self._expect(guest)
-        if action == "protect":
+        if action == "protect" and self._guests[guest]["ft"]:
             raise UsageError(f"{guest} is protected already")
         return self._task(action, guest, given)
 
@@ -226,7 +230,12 @@ class SimulatedSource:
     def cancel(self, task: int) -> shapes.Done:
         if str(task) not in self._tasks:
             raise UsageError(f"there is no task {task}")
-        raise UsageError(f"task {task} is over already")
+        with self._lock:
+            found = self._tasks[str(task)]
+            if found["kind"] not in self.lasting or found["state"] != "running":
+                raise UsageError(f"task {task} is over already")
+            self._tasks[str(task)] = found | {"state": "canceled", "cancel": True}
+            return {"task": self._tasks[str(task)]}
 
     def close(self) -> None: ...
 

@@ -13,7 +13,7 @@ pytest.importorskip("playwright", reason="needs the extra test")
 from playwright.sync_api import Page, expect
 
 from tests.commands import run_command
-from tests.web.browsing import Visit, dashboard, picture
+from tests.web.browsing import Visit, dashboard, go, picture
 
 pytestmark = pytest.mark.external("chromium")
 LINES = 60
@@ -66,6 +66,20 @@ def test_it_is_zoomed_by_keys(page: Page) -> None:
     expect(page.locator(".mark:not([hidden])", has_text="ledger done")).to_be_attached()
     page.get_by_role("button", name="All of it").click()
     expect(marks).to_have_text(f"{LINES + 1} marks")
+
+
+def test_a_position_is_opened_by_keys(page: Page) -> None:
+    go(page, page.get_by_role("button", name="disk", exact=True))
+    page.keyboard.press("Enter")
+    expect(page.locator(".mark:not([hidden])").first).to_contain_text("512 B")
+    go(page, page.get_by_role("grid", name="Marks"))
+    page.keyboard.press("ArrowDown")
+    position = page.locator(".mark.chosen span").last.inner_text().split()[-1]
+    page.keyboard.press("Enter")
+    look = page.get_by_role("region", name="The guest there")
+    expect(look.locator("h3")).to_have_text(position)
+    expect(look.locator(".registers")).to_contain_text("rip")
+    go(page, look.get_by_role("button", name=re.compile("^Copy vlockstep debug")))
 
 
 def test_other_marks_are_listed(page: Page) -> None:

@@ -58,6 +58,7 @@ class App {
     this.store.follow(() => this.#tick());
     addEventListener("hashchange", () => (takeToken(), this.#route()));
     addEventListener("keydown", (event) => this.#key(event));
+    document.querySelector(".skip").addEventListener("click", (event) => (event.preventDefault(), this.main.focus()));
     setInterval(() => this.store.sample(), 1000);
     this.stream.run();
     return null;
@@ -88,7 +89,8 @@ class App {
   #route() {
     if (!this.view) return;
     const told = this.view.kind === "story"; // a demonstration has no other page
-    this.#page?.leave?.();
+    const from = this.#page;
+    from?.leave?.();
     this.main.className = "";
     this.main.replaceChildren();
     const [pattern, make] = ROUTES.find(([each]) => each.test(location.hash));
@@ -101,6 +103,7 @@ class App {
     }
     this.#page.draw();
     this.main.scrollTop = 0;
+    if (from && !this.#page.arrive?.(from)) this.main.focus({ preventScroll: true });
   }
 
   #bar() {

@@ -1,6 +1,6 @@
 // How evenly load is spread, and what would spread it better.
 
-import { h, icon, pill, say } from "./dom.js";
+import { h, icon, pill, redraw, say } from "./dom.js";
 import { act, confirm } from "./dialogs.js";
 import { plural } from "./format.js";
 import { Live } from "./lines.js";
@@ -41,8 +41,8 @@ export class Balance {
     this.#key = key;
     const found = Object.values(recommendations).sort((a, b) => a.priority - b.priority);
     this.all.hidden = found.length < 2 || !this.app.acts;
-    this.list.replaceChildren(...found.map((each) => this.#item(each)));
-    if (!found.length) this.list.append(h("li", { class: "empty", text: cluster.drs ? "Nothing would make it better." : "None." }));
+    const none = h("li", { class: "empty", text: cluster.drs ? "Nothing would make it better." : "None." });
+    redraw(this.list, found.length ? found.map((each) => this.#item(each)) : none);
   }
 
   #drawGauge(now, target, on) {
@@ -71,7 +71,7 @@ export class Balance {
     return h("li", {}, h("div", { class: "urgency" }, pill(URGENCY[each.priority] ?? "plain", `priority ${each.priority}`)),
       h("div", { class: "what" }, moves, h("p", { text: each.reason }),
         h("p", { class: "soft" }, figures.map(([name, value]) => `${name} ${Number(value).toFixed(3)}`).join(" · "), each.prerequisites.length ? ` · after ${each.prerequisites.join(", ")}` : "")),
-      this.app.acts ? h("button", { class: "button small", text: "Apply", "aria-label": `Apply ${each.moves.map((move) => `${move.guest} to ${move.to}`).join(", ")}`, on: { click: () => this.#apply([each.key]) } }) : null);
+      this.app.acts ? h("button", { class: "button small", text: "Apply", "data-action": `apply ${each.key}`, "aria-label": `Apply ${each.moves.map((move) => `${move.guest} to ${move.to}`).join(", ")}`, on: { click: () => this.#apply([each.key]) } }) : null);
   }
 
   #apply(keys) {

@@ -1,16 +1,27 @@
 // Dialogs: keys, questions before something is done, a migration with what was checked for it.
 
 import { get, part, post } from "./api.js";
-import { h, icon, toast } from "./dom.js";
+import { giveBack, h, icon, toast } from "./dom.js";
 
-/** A dialog, which is gone when it is closed. */
+/** A dialog, which keeps the focus while it is open, and is gone when it is closed. */
 export function open(title, body, footer) {
+  const before = document.activeElement;
   const name = `dialog-${Math.random().toString(36).slice(2)}`;
-  const dialog = h("dialog", { "aria-labelledby": name, on: { close: () => dialog.remove() } },
+  const dialog = h("dialog", { "aria-labelledby": name, on: { close: () => (dialog.remove(), document.activeElement === document.body && giveBack(before)), keydown: (event) => event.key === "Tab" && turn(event, dialog) } },
     h("h1", { id: name, text: title }), h("div", { class: "body" }, body), h("footer", {}, footer));
   document.body.append(dialog);
   dialog.showModal();
   return dialog;
+}
+
+/** At its end Tab goes to its beginning, and back. */
+function turn(event, dialog) {
+  const chosen = dialog.querySelector("input[type=radio]:checked");
+  const stops = [...dialog.querySelectorAll("button, input, select, a[href]")].filter((stop) => !chosen || stop.type !== "radio" || stop === chosen);
+  const [from, to] = event.shiftKey ? [stops[0], stops.at(-1)] : [stops.at(-1), stops[0]];
+  if (document.activeElement !== from) return;
+  event.preventDefault();
+  to.focus();
 }
 
 export const closer = (text = "Cancel") => h("button", { class: "button", text, on: { click: (event) => event.target.closest("dialog").close() } });

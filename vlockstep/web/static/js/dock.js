@@ -2,7 +2,7 @@
 
 import { part } from "./api.js";
 import { act } from "./dialogs.js";
-import { h, icon, say } from "./dom.js";
+import { h, icon, redraw, say } from "./dom.js";
 import { clock, matches, plural, whole } from "./format.js";
 import { VirtualList } from "./virtual.js";
 
@@ -100,7 +100,7 @@ export class Dock {
     progress.title = `${task.reason || task.progress}\nasked by ${task.by}`;
     by.replaceChildren(h("time", { text: clock(task.ended ?? task.begun ?? task.created), title: `asked ${clock(task.created)} by ${task.by}` }));
     const over = !["queued", "running"].includes(task.state) || task.cancel;
-    button.replaceChildren(over || !this.app.acts ? "" : h("button", { class: "button small quiet", text: "Cancel", "aria-label": `Cancel task ${task.number}`, on: { click: () => act(`tasks/${part(task.number)}/cancel`, {}, `cancel task ${task.number}`) } }));
+    redraw(button, over || !this.app.acts ? "" : h("button", { class: "button small quiet", text: "Cancel", "data-action": `cancel ${task.number}`, "aria-label": `Cancel task ${task.number}`, on: { click: () => act(`tasks/${part(task.number)}/cancel`, {}, `cancel task ${task.number}`) } }));
   }
 
   #event() {

@@ -70,6 +70,21 @@ export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+const byAction = (action, within = document) => within.querySelector(`[data-action="${CSS.escape(action)}"]`);
+
+/** What is in a node becomes this. A control that has the focus keeps it if it comes again, which its
+ * `data-action` tells; otherwise the page has it. */
+export function redraw(node, ...children) {
+  const held = node.contains(document.activeElement) ? document.activeElement : null;
+  node.replaceChildren(...children.flat());
+  if (held && !held.isConnected) (byAction(held.dataset.action ?? "", node) ?? document.getElementById("main")).focus({ preventScroll: true });
+}
+
+/** Gives the focus to what has come in the place of a control. */
+export function giveBack({ dataset }) {
+  (byAction(dataset.action ?? "") ?? document.getElementById("main")).focus();
+}
+
 export function toast(text, level = "plain") {
   const node = h("div", { class: "toast" }, icon(level), h("span", { text }));
   node.append(h("button", { "aria-label": "Dismiss", on: { click: () => node.remove() } }, icon("close")));

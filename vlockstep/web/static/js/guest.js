@@ -4,7 +4,7 @@ import { get, part } from "./api.js";
 import { Chart } from "./charts.js";
 import { ConsoleText } from "./console.js";
 import { act, confirm, migrate } from "./dialogs.js";
-import { h, icon, pill, say } from "./dom.js";
+import { h, icon, pill, redraw, say } from "./dom.js";
 import { bytes, lag, milliseconds, plural, rate, whole } from "./format.js";
 import { Reigns } from "./reigns.js";
 import { primaryOf } from "./store.js";
@@ -38,7 +38,7 @@ export class GuestPage {
     Object.assign(this, { app, name, title: name, details: null, generations: [] });
     app.main.classList.add("guest");
     this.head = h("div", { class: "guest-head" });
-    this.actions = h("div", { class: "actions", role: "toolbar", "aria-label": `Actions on ${name}` });
+    this.actions = h("div", { class: "actions", role: "group", "aria-label": `Actions on ${name}` });
     this.moving = h("section", { class: "card moving", "aria-label": "Migration", hidden: true });
     this.reigns = new Reigns();
     this.charts = [new Chart("Lag", milliseconds, "k0"), new Chart("Log", rate, "k1"), new Chart("Disks", rate, "k2"), new Chart("Network", (value) => `${value < 10 ? Number(value.toFixed(1)) : whole(value)} frames/s`, "k3")];
@@ -129,11 +129,9 @@ export class GuestPage {
     this.#buttons = key;
     const why = (name) => (!guest ? "it is gone" : !this.app.acts ? "this token may only look" : (refused[name] ?? ""));
     const offered = (name) => name in refused;
-    const kept = document.activeElement?.dataset?.action;
-    this.actions.replaceChildren(...ACTIONS.filter(([name]) => offered(name)).map(([name, label, sign, text]) => this.#button(name, label, sign, text?.(this.name), why(name))));
-    this.drills.replaceChildren(h("p", { class: "soft", text: "Practise what must work on the day. Killing a host is not offered: do that at the host." }),
-      ...DRILLS.filter(([name]) => offered(name)).map(([name, label, text]) => h("div", { class: "drill" }, this.#button(name, label, "drill", text, why(name)), h("span", { class: "soft", text: why(name) || text }))));
-    if (kept) this.app.main.querySelector(`[data-action="${kept}"]`)?.focus();
+    redraw(this.actions, ACTIONS.filter(([name]) => offered(name)).map(([name, label, sign, text]) => this.#button(name, label, sign, text?.(this.name), why(name))));
+    redraw(this.drills, h("p", { class: "soft", text: "Practise what must work on the day. Killing a host is not offered: do that at the host." }),
+      DRILLS.filter(([name]) => offered(name)).map(([name, label, text]) => h("div", { class: "drill" }, this.#button(name, label, "drill", text, why(name)), h("span", { class: "soft", text: why(name) || text }))));
   }
 
   #button(name, label, sign, text, why) {

@@ -1,7 +1,7 @@
 // The first page: what is wrong, how it stands, hosts and guests, the balance of load.
 
 import { Balance } from "./balance.js";
-import { h, icon, say } from "./dom.js";
+import { h, icon, redraw, say } from "./dom.js";
 import { plural, milliseconds } from "./format.js";
 import { Live } from "./lines.js";
 import { rowsOf, Score } from "./score.js";
@@ -26,6 +26,13 @@ export class Overview {
       h("div", { class: "stage" }, this.score.node, this.balance?.node));
   }
 
+  /** From a guest: keys go on where it is. */
+  arrive({ name }) {
+    if (!name) return false;
+    this.score.go(name);
+    return true;
+  }
+
   leave() {
     this.score.leave();
   }
@@ -44,15 +51,14 @@ export class Overview {
     this.#problems = key;
     const shown = this.all ? found : found.slice(0, SHOWN_PROBLEMS);
     this.problems.hidden = !found.length;
-    this.problems.replaceChildren(...shown.map((problem) => this.#problem(problem)));
-    if (found.length > SHOWN_PROBLEMS)
-      this.problems.append(h("button", { class: "button small quiet more", text: this.all ? "Show less" : `Show ${plural(found.length - SHOWN_PROBLEMS, "more problem")}`, on: { click: () => ((this.all = !this.all), this.draw()) } }));
+    const more = found.length <= SHOWN_PROBLEMS ? [] : h("button", { class: "button small quiet more", "data-action": "more problems", text: this.all ? "Show less" : `Show ${plural(found.length - SHOWN_PROBLEMS, "more problem")}`, on: { click: () => ((this.all = !this.all), this.draw()) } });
+    redraw(this.problems, shown.map((problem) => this.#problem(problem)), more);
   }
 
   #problem({ what, cause, target, do: advice }) {
     const [kind, name] = [target.split("/")[0], target.split("/").slice(1).join("/")];
-    const go = kind === "guests" && this.app.view.guests[name] ? h("a", { class: "button small", href: `#/guests/${encodeURIComponent(name)}`, text: `Look at ${name}` })
-      : kind === "hosts" && this.app.view.cluster && this.app.view.hosts[name] ? h("button", { class: "button small", text: `Look at ${name}`, on: { click: () => this.score.show(name) } }) : h("span");
+    const go = kind === "guests" && this.app.view.guests[name] ? h("a", { class: "button small", "data-action": `look at ${target}`, href: `#/guests/${encodeURIComponent(name)}`, text: `Look at ${name}` })
+      : kind === "hosts" && this.app.view.cluster && this.app.view.hosts[name] ? h("button", { class: "button small", "data-action": `look at ${target}`, text: `Look at ${name}`, on: { click: () => this.score.show(name) } }) : h("span");
     return h("div", { class: "problem" }, icon("bad", "problem"),
       h("span", {}, h("b", { text: what }), cause ? ` — ${cause}` : "", advice ? h("span", { class: "do", text: ` ${advice}` }) : null), go);
   }

@@ -188,6 +188,13 @@ export class Score {
     return nodes;
   }
 
+  /** Choose a guest for the keys. */
+  go(name) {
+    const index = this.list.items.findIndex(({ guest }) => guest.name === name);
+    if (index >= 0) this.list.choose(index);
+    this.grid.focus({ preventScroll: true });
+  }
+
   #open({ guest }) {
     location.hash = `#/guests/${part(guest.name)}`;
   }
@@ -200,7 +207,7 @@ class HostHead {
     this.name = name;
     const label = h("b", { text: name, title: name });
     this.sign = h("span");
-    this.title = h("div", { class: "host-name" }, this.sign, about ? label : h("button", { "aria-haspopup": "dialog", on: { click: show } }, label));
+    this.title = h("div", { class: "host-name" }, this.sign, about ? label : h("button", { "aria-haspopup": "dialog", "data-action": `host ${name}`, on: { click: show } }, label));
     this.about = h("div", { class: "host-about soft", text: about ?? "" });
     this.meters = about ? [] : ["CPU", "RAM"].map((what) => h("div", { class: "meter", role: "meter", "aria-label": `${what} of ${name}`, "aria-valuemin": 0, "aria-valuemax": 100 }, h("span", { text: what }), h("i", {}, h("b")), h("em")));
     this.dots = h("canvas", { class: "dots", role: "img" });

@@ -30,7 +30,7 @@ export class Timeline {
     Object.assign(this, { ask, moved, picked });
     const button = (label, text, call) => h("button", { class: "button small", "aria-label": label, title: label, text, on: { click: call } });
     this.range = h("span", { class: "soft", role: "status" });
-    this.canvas = h("canvas", { class: "entries", tabindex: "0", role: "img", "aria-label": "Entries by kind",
+    this.canvas = h("canvas", { class: "entries", tabindex: "0", role: "img", "aria-label": "Entries by kind", "aria-description": "Plus and minus zoom, arrow keys go along",
       on: { wheel: (event) => this.#wheel(event), pointerdown: (event) => this.#grab(event), pointermove: (event) => this.#over(event), pointerleave: () => this.#over(null), keydown: (event) => this.#key(event) } });
     this.all = h("canvas", { class: "whole", "aria-hidden": "true", on: { pointerdown: (event) => this.#jump(event) } });
     this.tip = h("div", { class: "tip", hidden: true });
