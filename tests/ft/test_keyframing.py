@@ -55,6 +55,12 @@ class Following:
         state, position = machine.save(), machine.position
         return Keyframe(sequence, position, state, (0, 0), 0, cadence, machine.registers().digest())
 
+    def keyframe_here(self) -> Keyframe | None:
+        return None
+
+    def wake(self) -> None:
+        pass
+
     def go_on(self) -> None:
         """Take an entry, a second later: the file has all that came before."""
         entry: Entry = (Kind.CYCLES, self._next, 0, 1, b"")

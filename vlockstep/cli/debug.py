@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Thread
+from threading import Thread, Timer
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _MAX_PORT = 65_535
 _LONGEST_REPORT = 1 << 20
+_COMPUTES = 1.0
+"""Seconds for which a guest is followed that makes no entry any more."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -112,7 +114,9 @@ def debug(
         timeline = stack.enter_context(open_recording(log, found))
         if report is not None:
             output.note(examine(timeline, report))
-        elif live is not None or timeline.recording.failed:
+        elif live is not None:
+            output.note(_go_to_now(timeline).rstrip())
+        elif timeline.recording.failed:
             output.note(Commands(timeline).carry_out("why-ended").rstrip())
         if port is None and program is not None:
             status = _with_gdb(program, timeline, batch)
@@ -123,21 +127,45 @@ def debug(
         raise typer.Exit(1)
 
 
+def _go_to_now(timeline: Timeline) -> str:
+    """To where a guest that runs was when it was copied; what there is to see. One that computes
+    has no end: what it does without asking for anything is known."""
+    from vlockstep.debug.commands import Commands
+    from vlockstep.debug.player import Interrupted
+
+    commands, recording = Commands(timeline), timeline.recording
+    with suppress(UsageError):  # it may be made where the recording begins, or before
+        timeline.seek(recording.count - 1)
+    patience = Timer(_COMPUTES, timeline.interrupt)
+    patience.start()
+    try:
+        return commands.carry_out("why-ended")
+    except Interrupted:
+        told = "from here on the guest computes, and asks for nothing: `continue` follows it"
+        return f"{told}\n{commands.carry_out('when')}"
+    finally:
+        patience.cancel()
+        timeline.forget_interrupt()
+
+
 def _copy(name: str, directory: Path | None, folder: Path) -> Path:
     """The last minutes of a guest that runs."""
     from vlockstep.cli.running import connect
+    from vlockstep.program.progress import Progress
     from vlockstep.supervise.liverecording import NOT_KEPT
 
-    path = folder / f"{name}.vlog"
+    path, progress = folder / f"{name}.vlog", Progress()
     with closing(connect(directory, name)) as guest:
         try:
-            guest.request("recording", lambda told: None, path=str(path))
+            guest.request("recording", progress.tell, path=str(path))
         except HostError as error:
             if NOT_KEPT in str(error):
                 raise HostError(
                     f"{error}: ask a secondary, or start it with --on-error record"
                 ) from error
             raise
+        finally:
+            progress.clear()
     return path
 
 

@@ -376,16 +376,26 @@ class Player:
         else:
             self.machine.stop_at_boundary()
         if self._execute():
-            if not len(self.ring):
-                raise LogError(
-                    f"{self.recording.path} ends where its guest cannot be stopped yet: "
-                    f"{self.ending}"
-                )
-            self._return(None)
+            if len(self.ring):
+                self._return(None)
+            else:
+                self._begin_and_end()
         elif self.machine.at_boundary:
             self.now = self._keep()
         else:
             self._advance(None)
+
+    def _begin_and_end(self) -> None:
+        """At the first keyframe, behind which there is nothing, or next to nothing."""
+        recording = self.recording
+        if not recording.count_from_begin():
+            raise LogError(
+                f"{recording.path} ends where its guest cannot be stopped yet: {self.ending}"
+            )
+        self._reopen()
+        keyframe = recording.begin(0, self.machine)
+        self._begin(keyframe.sequence, keyframe.clock)
+        self.now = self._keep()
 
     def _begin(self, sequence: int, clock: tuple[int, int]) -> None:
         self._entries, self._from = Entries(self.recording, sequence), sequence

@@ -63,6 +63,8 @@ class Recording:
                     f"{path} does not hold what its guest read from local disks, which change as "
                     "it is replayed: it cannot be debugged backwards; record without `local`"
                 )
+            self.first = log.first
+            """The number of the first entry; if not 0, the recording does not begin at boot."""
             self._batches: list[_Batch] = []
             self._keys: list[_Key] = []
             self._places: list[int] = []
@@ -74,8 +76,6 @@ class Recording:
                     self._note(found, offset)
                 else:
                     self._batches.append(_Batch(*found, offset))
-            self.first = log.first
-            """The number of the first entry; if not 0, the recording does not begin at boot."""
             if log.truncated is not None:
                 warnings.warn(
                     f"{path} is cut off: the batch at offset {log.truncated} is incomplete, and "
@@ -162,7 +162,8 @@ class Recording:
             state = MachineState.unpack(keyframe.machine)
         except StateError:
             return
-        counted = state.where is Where.BOUNDARY and state.timed
+        begins = bool(self.first) and not self._keys  # where nothing was counted before
+        counted = state.where is Where.BOUNDARY and (state.timed or begins)
         exact = keyframe.position if counted else Position(keyframe.position.exits + 1, 0)
         self._keys.append(_Key(replace(keyframe, memory=(), machine=b""), place, exact))
 
@@ -188,8 +189,27 @@ class Recording:
         machine.memory.clear()
         machine.engine.forget_code()
         keyframe = fill_from(self._reader, self._places[first : place + 1], machine.memory)
-        machine.rewind(MachineState.unpack(keyframe.machine))
+        state = MachineState.unpack(keyframe.machine)
+        if state.where is not Where.BOUNDARY and self._keys[index].exact == _at(state):
+            state = replace(state, where=Where.BOUNDARY, position=_at(state))
+        machine.rewind(state)
         return keyframe
+
+    def count_from_begin(self) -> bool:
+        """Of a recording that does not begin at boot, and ends before there is an exact position:
+        let its first keyframe be one. There an exit is to be made, or a HLT waits for an interrupt,
+        so a block can begin there as well. Whether that can be."""
+        key = self._keys[0]
+        state = MachineState.unpack(self._reader.keyframe_at(self._places[key.place]).machine)
+        if state.where is not Where.BEHIND:
+            self._keys[0] = replace(key, exact=_at(state))
+        return state.where is not Where.BEHIND
+
+
+def _at(state: MachineState) -> Position:
+    """If it is no boundary, that of a block which begins there."""
+    at = state.position
+    return at if state.where is Where.BOUNDARY else Position(at.exits, 0)
 
 
 class Entries:

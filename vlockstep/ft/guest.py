@@ -29,7 +29,7 @@ from vlockstep.machine.report import GuestError
 from vlockstep.machine.world import Outcome, World, WorldChanged
 from vlockstep.replay.entry import Entry, Kind
 from vlockstep.replay.keyframe import Keyframe
-from vlockstep.replay.keyframes import fill, state_before
+from vlockstep.replay.keyframes import fill, state_before, state_here
 from vlockstep.replay.recorder import Cadence, Recorder
 from vlockstep.replay.replayer import Replayer, Source
 
@@ -155,6 +155,15 @@ class Guest:
         clock, printed = self._inputs.clock(), self._queue.printed
         return state_before(entry, self.machine, sequence, Cadence(), clock, printed)
 
+    def keyframe_here(self) -> Keyframe | None:
+        """As `state_here`. In its thread, by who visits its machine."""
+        if self._inputs is not None:
+            sequence, clock = self.outbox.next, self._inputs.clock()
+        else:
+            assert self._replayer is not None
+            sequence, clock = self._replayer.sequence, self._replayer.clock
+        return state_here(self.machine, sequence, clock, self._queue.printed)
+
     def follow(self, next: int) -> None:
         """It is held in a call of the primary's World, and goes on as a secondary's."""
         assert self._inputs is not None
@@ -245,9 +254,12 @@ class Guest:
         return self._replayer is not None and not self.live
 
     def wake(self) -> None:
-        """Let in who is to visit it, see `Machine.visit`, though it waits for entries. From any
-        thread."""
+        """Let in who is to visit it, see `Machine.visit`, though it waits for entries, or for what
+        a poll waits for. From any thread."""
         self._received.wake()
+        inputs = self._inputs
+        if inputs is not None:
+            inputs.wake()
 
     def capture_following(self) -> tuple[GuestState, int]:
         """As `capture`, for who visits it while it follows; and for how many ns it has waited for
@@ -381,7 +393,12 @@ class Guest:
 
     def _live_world(self, start: Continuation) -> World:
         outbox = self.outbox
-        self._inputs = self._host.inputs(self._nics.by_handle, outbox.pause, start)
+
+        def pause() -> None:
+            outbox.pause()
+            self.machine.let_in()
+
+        self._inputs = self._host.inputs(self._nics.by_handle, pause, start)
         local = self._local(lambda: outbox.next)
         world = ProtectedWorld(self._inputs, self._queue, outbox, local)
         append = outbox.append

@@ -16,6 +16,7 @@ from vlockstep.ft.ownreads import OwnReads
 from vlockstep.host.background import Background
 from vlockstep.machine.basis import NOWHERE, Basis
 from vlockstep.machine.config import GuestConfig
+from vlockstep.protocol.actions import NEVER
 from vlockstep.protocol.journal import Batch
 from vlockstep.protocol.timing import MILLISECOND
 from vlockstep.replay import codec
@@ -110,6 +111,15 @@ class KeptLog:
         elif now >= self._flush_at or self._bytes >= _MUCH:
             self._flush_at = now + _FLUSH
             self._hand_over()
+
+    def deadline(self) -> int:
+        """When to `turn` at the latest."""
+        return self._flush_at if self._batches and not self._lost else NEVER
+
+    def turn(self, now: int) -> None:
+        """What waits for company gets to the file, though none comes."""
+        if now >= self.deadline():
+            self.keep(now, ())
 
     def hold(self, held: Callable[[int | None], None]) -> None:
         """Write no entries any more, for a keyframe before one of them, until that is placed, or

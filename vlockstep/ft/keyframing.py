@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -36,6 +37,8 @@ _LITTLE = 4 * MIB
 _TRIES = 3
 _SECONDS = 10.0
 """In which the guest comes to a place where there can be one, and the log to where it belongs."""
+_SOON = 0.5
+"""After so long without a place at an entry it is visited wherever it is, and so often."""
 _OVERHEAD = MIB
 """Bytes of a keyframe besides RAM, at most."""
 
@@ -55,6 +58,12 @@ class Followed(Protocol):
 
     def live_keyframe(self, entry: Entry, sequence: int) -> Keyframe | None:
         """The same, where it is about to make that entry."""
+
+    def keyframe_here(self) -> Keyframe | None:
+        """In its thread, where its machine is visited: as `state_here`."""
+
+    def wake(self) -> None:
+        """Let in who is to visit its machine, though it waits."""
 
 
 class Keyframing:
@@ -136,6 +145,15 @@ class Keyframing:
         wanted = self._wanted
         if wanted is not None and sequence >= wanted:
             self._look(lambda: self._guest.live_keyframe(entry, sequence))
+
+    def _come(self) -> None:
+        """It is visited, between two entries."""
+        self._look(self._here)
+
+    def _here(self) -> Keyframe | None:
+        found, wanted = self._guest.keyframe_here(), self._wanted
+        late = found is not None and wanted is not None and found.sequence >= wanted
+        return found if late else None
 
     def _look(self, find: Callable[[], Keyframe | None]) -> None:
         with self._lock:
@@ -224,7 +242,7 @@ class Keyframing:
         """At the first place before that entry or a later one, with the copy of RAM as of there."""
         for _ in range(_TRIES):
             self._wanted = max(first, 1)  # a log that begins with entry 0 begins at boot
-            found = _get(self._answers)
+            found = self._await()
             with self._lock:
                 self._wanted = None
                 if found is None and not self._answers.empty():  # it came just now
@@ -237,9 +255,22 @@ class Keyframing:
             return found
         return None
 
+    def _await(self) -> Keyframe | Exception | None:
+        """What it finds where it makes or takes an entry; or where it is, if that takes long."""
+        machine, deadline = self._guest.machine, time.monotonic() + _SECONDS
+        found = _get(self._answers, _SOON)
+        try:
+            while found is None and self._following and time.monotonic() < deadline:
+                machine.visit(self._come)
+                self._guest.wake()
+                found = _get(self._answers, _SOON)
+        finally:
+            machine.call_off(self._come)
+        return found
 
-def _get(answers: queue.SimpleQueue[_T]) -> _T | None:
+
+def _get(answers: queue.SimpleQueue[_T], seconds: float = _SECONDS) -> _T | None:
     """None if there is none in time."""
     with suppress(queue.Empty):
-        return answers.get(timeout=_SECONDS)
+        return answers.get(timeout=seconds)
     return None

@@ -29,7 +29,7 @@ from vlockstep.protocol.timing import SECOND
 from vlockstep.replay import codec
 from vlockstep.replay.entry import Entry, data_size
 from vlockstep.replay.keyframe import Keyframe
-from vlockstep.replay.keyframes import Clocked, state_before
+from vlockstep.replay.keyframes import Clocked, state_before, state_here
 from vlockstep.replay.lastlog import next_path
 from vlockstep.replay.recorder import Cadence, Recorder
 
@@ -100,9 +100,10 @@ class LastMinutes:
 
     def deadline(self) -> int:
         """When to `turn` at the latest."""
-        return self._made.deadline()
+        return min(self._made.deadline(), self._log.deadline())
 
     def turn(self, now: int) -> None:
+        self._log.turn(now)
         self._made.turn(now)
 
     def show(self, told: Callable[[Path, int], None]) -> None:
@@ -134,6 +135,9 @@ def has_failed(end: Outcome | GuestError | None) -> bool:
 
 class RecordedWorld(World, Clocked, Protocol):
     """What is recorded."""
+
+    def wake(self) -> None:
+        """Let who is to visit the guest in, though it waits. From any thread."""
 
 
 class LastMinutesAlone:
@@ -183,6 +187,13 @@ class LastMinutesAlone:
         world = self._world
         clock, printed = world.clock(), world.console_offset
         return state_before(entry, self.machine, sequence, Cadence(), clock, printed)
+
+    def keyframe_here(self) -> Keyframe | None:
+        world = self._world
+        return state_here(self.machine, self._next, world.clock(), world.console_offset)
+
+    def wake(self) -> None:
+        self._world.wake()
 
     def _append(self, entry: Entry) -> None:
         """In the guest's thread."""

@@ -193,7 +193,8 @@ class Replica:
             raise UsageError(f"the guest does not follow here: {role.state.value}")
         if self._keyframing is not None:
             raise UsageError("its log has keyframes: what it does is in that")
-        made = self._keep_last(path, guest, role.received_entries, boot=False)
+        next = role.received_entries
+        made = self._keep_last(path, guest, next, boot=not next)
         guest.watch(made.taken, made.made)
         made.begin(self._host.now())
 
@@ -288,6 +289,8 @@ class Replica:
             times.append(self._migration.deadline())
         if self.transfer is not None:
             times.append(self.transfer.deadline())
+        if self._log is not None:
+            times.append(self._log.deadline())
         if self._keyframing is not None:
             times.append(self._keyframing.deadline())
         if self._last is not None:
@@ -483,6 +486,8 @@ class Replica:
         self._see_opened()
         self._go_on_sending()
         self._go_on_loading()
+        if self._log is not None:
+            self._log.turn(self._host.now())
         if self._keyframing is not None:
             self._keyframing.turn(self._host.now())
         if self._last is not None:

@@ -20,7 +20,7 @@ from vlockstep.machine.memory import Memory
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import agree
 from vlockstep.machine.report import disassemble
-from vlockstep.machine.state import MachineState
+from vlockstep.machine.state import MachineState, Where
 from vlockstep.replay.entry import Entry, Kind
 from vlockstep.replay.keyframe import Keyframe
 from vlockstep.replay.logfile import LogReader
@@ -120,6 +120,22 @@ def state_before(
         cadence,
         machine.registers().digest(),
     )
+
+
+def state_here(
+    machine: GuestMachine, sequence: int, clock: tuple[int, int], console: int
+) -> Keyframe | None:
+    """A keyframe without RAM where a guest is that is visited, and makes or takes entry `sequence`
+    next; None where there can be none. Who passes it is elsewhere when it comes to that entry, and
+    does not compare it."""
+    try:
+        packed = machine.save()
+    except StateError:
+        return None
+    state = MachineState.unpack(packed)
+    if state.where is Where.BEHIND:
+        return None
+    return Keyframe(sequence, state.position, packed, clock, console, Cadence())
 
 
 def memory_of(

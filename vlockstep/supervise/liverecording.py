@@ -19,10 +19,13 @@ from vlockstep.files.locks import PRIVATE
 from vlockstep.ft.replica import Replica
 from vlockstep.supervise.control import Answer
 from vlockstep.supervise.files import refuse_overwriting
+from vlockstep.supervise.snapshotfiles import Teller
 
 _PIECE = 1 << 20
 _SECONDS = 20.0
-"""In which a state is taken, and the guest makes some entries behind that."""
+"""In which a state is taken."""
+_MORE = 0.5
+"""Seconds for some entries behind that."""
 _LOOK = 0.1
 NOT_KEPT = "this replica keeps no log of its guest's last minutes"
 
@@ -61,7 +64,7 @@ class LiveRecordings:
     def _work(self, target: Path, own: bool, answer: Answer) -> None:
         try:
             refuse_overwriting(target, "recording", self._files, ())
-            with self._open(more=own) as source:
+            with self._open(Teller(answer), more=own) as source:
                 _copy(source, target)
                 told: dict[str, Any] = {"bytes": source.size}
         except VlockstepError as error:
@@ -73,9 +76,11 @@ class LiveRecordings:
         self._busy.release()
         answer(told)
 
-    def _open(self, more: bool) -> _Source:
-        """The log, as soon as it has a state; and `more` than that, if that is new."""
-        deadline, least = time.monotonic() + _SECONDS, 0
+    def _open(self, tell: Teller, more: bool) -> _Source:
+        """The log, as soon as it has a state; and with `more` than that, if that is new and the
+        guest makes entries."""
+        began = time.monotonic()
+        deadline, least, enough = began + _SECONDS, 0, 0.0
         while (left := deadline - time.monotonic()) > 0:
             found: queue.SimpleQueue[_Source | None] = queue.SimpleQueue()
             self._call(lambda replica, put=found.put: _show(replica, put))  # type: ignore[misc]
@@ -83,14 +88,16 @@ class LiveRecordings:
             with suppress(queue.Empty):
                 source = found.get(timeout=left)
             if source is not None:
-                if source.size > least and (least or not more):
+                if not more or (least and (source.size > least or time.monotonic() > enough)):
                     return source
-                least = least or source.size
+                if not least:
+                    least, enough = source.size, time.monotonic() + _MORE
                 source.close()
+            tell(f"for {time.monotonic() - began:.0f} s there was no place to look at the guest")
             time.sleep(_LOOK)
         raise HostError(
-            f"within {_SECONDS:g} s the guest came to no place where its state can be taken, or "
-            "made no entries behind that"
+            f"within {_SECONDS:g} s the guest came to no place where its state can be taken: it "
+            "computes without asking for anything; try it later"
         )
 
 

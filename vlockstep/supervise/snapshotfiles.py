@@ -65,7 +65,7 @@ def path_of(request: Mapping[str, Any]) -> Path:
 class Teller:
     """Tells how far it is, not too often."""
 
-    def __init__(self, answer: Answer, writing: str) -> None:
+    def __init__(self, answer: Answer, writing: str = "") -> None:
         self._answer = answer
         self._writing = writing
         self._next = time.monotonic() + _TELL_SECONDS
