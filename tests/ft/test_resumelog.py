@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
@@ -15,6 +16,7 @@ from vlockstep.errors import HostError
 from vlockstep.ft.resumedir import LogFile, ResumeDirectory, Unresumable
 from vlockstep.ft.resumelog import History, ResumeLog
 from vlockstep.machine.basis import basis
+from vlockstep.machine.config import MIB
 from vlockstep.machine.kvm import device
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
@@ -305,6 +307,23 @@ def test_who_takes_over_has_all_of_it_in_a_file_of_its_own(tmp_path: Path) -> No
     file.close()
     _, again = files(tmp_path, "c").take_over("b", CONFIG)
     assert (again.next, again.released, again.printed) == (7, 3, 7)
+
+
+def test_a_keyframe_is_written_without_a_copy_of_it(tmp_path: Path) -> None:
+    """For which the guest's thread would wait."""
+    with closing(Machine(sample("hello"), CONFIG)) as machine:
+        state = machine.save()
+    big = replace(keyframe(0, state), memory=tuple(bytes(MIB) for _ in range(32)), whole=True)
+    file = files(tmp_path, "a").begin(CONFIG, 0)
+    tracemalloc.start()
+    file.place(big)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < MIB
+    file.write([batch(0, 2)])
+    file.close()
+    _, history = files(tmp_path, "b").take_over("a", CONFIG)
+    assert history.keyframe == big
 
 
 def test_what_an_owner_writes_late_reaches_nobody(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ class LogFile:
         self._writer.note(_RELEASED, before=released)
 
     def place(self, keyframe: Keyframe) -> None:
-        self._writer.note(_STATE, keyframe=keyframe.pack())
+        self._writer.enclose(_STATE, "keyframe", keyframe.pieces())
 
     def renew(self, keyframe: Keyframe, since: int) -> LogFile:
         path = self.path.with_name(f"{self.path.stem}{_NEXT_SUFFIX}")

@@ -14,6 +14,7 @@ see `codec`; before version 3 none held random bits.
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +35,10 @@ from vlockstep.replay.keyframe import KIND, Keyframe
 MAGIC = b"VLOCKLOG"
 VERSION = 3
 _MAPS = frozenset(bytes([byte]) for byte in (*range(0x80, 0x90), 0xDE, 0xDF))
+_MAP_OF_TWO, _BYTES = b"\x82", b"\xc6"
+"""Of msgpack: how a map of two begins, and bytes whose number is a big-endian u32."""
+_NAMES = 256
+"""Bytes of a note besides what it encloses, at most."""
 _BATCH_ENTRIES = 2048
 _BATCH_BYTES = 1 << 18
 
@@ -138,6 +143,18 @@ class LogWriter:
         """One of this kind, behind all that was appended."""
         self.flush()
         self._write(frame(msgpack.packb({"kind": kind, **fields})))
+
+    def enclose(self, kind: str, name: str, pieces: Iterable[bytes]) -> None:
+        """A note of this kind whose field `name` is these, one behind the other: without a copy of
+        them, for which all threads would wait."""
+        self.flush()
+        pieces = [*pieces]
+        size = sum(map(len, pieces))
+        if size > MAX_CONTENT - _NAMES:
+            raise HostError(f"a {name} of {size >> 20} MiB is too large for a log")
+        words = b"".join(map(msgpack.packb, ("kind", kind, name)))
+        pieces.insert(0, _MAP_OF_TWO + words + _BYTES + struct.pack(">I", size))
+        self._write(head_of(pieces), *pieces)
 
     def sync(self) -> None:
         """What was written outlives the host's death."""
