@@ -31,6 +31,7 @@ from benchmarks import (
     replay,
     sort,
     start,
+    view,
     web,
 )
 from benchmarks.contest import Report
@@ -81,6 +82,7 @@ BENCHMARKS = {
     "kvm-failover": Benchmark(kvm.failover, 5, on_kvm=True),
     "balance": Benchmark(balance.quality, 2),
     "balance-large": Benchmark(balance.speed, 3),
+    "view": Benchmark(view.measure, 3),
     "kv": Benchmark(network.throughput, 3, _NETWORK),
     "kv-latency": Benchmark(network.latency, 3, _NETWORK),
     "kv-cost": Benchmark(network.cost, 3, _NETWORK),

@@ -12,6 +12,8 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from vlockstep.errors import VlockstepError
 
 _T = TypeVar("_T")
+_LARGE = 1 << 63
+"""No count, and no time, comes to that."""
 
 
 class PlainError(VlockstepError):
@@ -73,8 +75,20 @@ def _reader(kind: Any) -> _Read:
     if issubclass(kind, Enum):
         return _reader_of_enum(kind)
     if kind is float:
-        return lambda value: float(value) if type(value) is int else _expect(float, value)
+        return _read_float
+    if kind is int:
+        return _read_int
     return partial(_expect, kind)
+
+
+def _read_float(value: Any) -> float:
+    return float(_read_int(value)) if type(value) is int else _expect(float, value)
+
+
+def _read_int(value: Any) -> int:
+    if abs(_expect(int, value)) >= _LARGE:
+        raise _Wrong(" is too large")
+    return int(value)
 
 
 def _reader_of_items(kind: Any, read: _Read) -> _Read:

@@ -4,11 +4,11 @@ one picture."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from vlockstep.cluster.operator import Operator
 from vlockstep.cluster.plain import to_plain
-from vlockstep.cluster.records import HostRecord, MasterStatus
+from vlockstep.cluster.records import GuestRecord, HostRecord, MasterStatus, ReplicaReport
 
 SILENT = ("hostDown", "fdmUnreachable")
 """States of hosts whose last reports may be true no longer."""
@@ -23,20 +23,41 @@ _HINTS = {
 def look(cluster: Operator) -> list[dict[str, Any]]:
     """All guests, by name: their records, `replicas` as they are reported, why they are `pending`,
     and their `state` in words."""
-    reports, orders = cluster.reports(), cluster.ordered()
-    status = cluster.status()
+    seen = seats(cluster)
+    return [stand(record, seen[name]) for name, record in sorted(cluster.guests().items())]
+
+
+class Seats(NamedTuple):
+    """Where a guest is: each of its replicas with its host and what the master says of that; and
+    why it is `pending`."""
+
+    replicas: tuple[tuple[str, ReplicaReport, str], ...]
+    pending: str
+
+
+def seats(cluster: Operator) -> Mapping[str, Seats]:
+    """Of each guest."""
+    orders, status = cluster.ordered(), cluster.status()
     states = status.hosts if status is not None else {}
-    found = []
-    for name, record in sorted(cluster.guests().items()):
-        replicas = [
-            {"host": host, **to_plain(report.replicas[name]), "host_state": states.get(host, "")}
-            for host, report in sorted(reports.items())
-            if name in report.replicas and (host, name) in orders
-        ]
-        pending = status.pending.get(name, "") if status is not None else ""
-        found.append({**to_plain(record), "replicas": replicas, "pending": pending})
-        found[-1]["state"] = _state(found[-1])
-    return found
+    found: dict[str, list[tuple[str, ReplicaReport, str]]] = {}
+    for host, report in sorted(cluster.reports().items()):
+        for name, replica in report.replicas.items():
+            if (host, name) in orders:
+                found.setdefault(name, []).append((host, replica, states.get(host, "")))
+    pending = status.pending if status is not None else {}
+    return {
+        name: Seats(tuple(found.get(name, ())), pending.get(name, "")) for name in cluster.guests()
+    }
+
+
+def stand(record: GuestRecord, seats: Seats) -> dict[str, Any]:
+    """One of those."""
+    replicas = [
+        {"host": host, **to_plain(replica), "host_state": state}
+        for host, replica, state in seats.replicas
+    ]
+    facts = {**to_plain(record), "replicas": replicas, "pending": seats.pending}
+    return {**facts, "state": _state(facts)}
 
 
 def _state(facts: Mapping[str, Any]) -> str:

@@ -8,7 +8,10 @@ directory   DirectorySource: of the guests that run on this computer
 clusters    ClusterSource: of a cluster
 applying    Applying: recommendations, one move after the other
 mirror      Mirror: a cluster's store as it was at the last look
-problems    problems_of_guests, problems_of_cluster: what is wrong, and what to do
+records     Reader: what stands in that store, read once for each change, and what is broken
+standings   Guests, Tasks: how a cluster's guests stand, worked out again where that changes
+problems    problems_of_guests, problems_of_cluster, problems_of_records: what is wrong, and what
+            to do
 history     History, Rates: what a guest has done lately
 reigns      Reigns: who ruled a guest when, and why that changed
 arbiters    reigns_of: what its arbiter has kept of that

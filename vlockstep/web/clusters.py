@@ -25,20 +25,22 @@ from vlockstep.cluster.records import (
     MasterStatus,
     Report,
 )
-from vlockstep.cluster.standing import alive, hint, host_state, look
-from vlockstep.cluster.store import open_store
+from vlockstep.cluster.standing import Seats, alive, hint, host_state, seats, stand
+from vlockstep.cluster.store import Store, open_store
+from vlockstep.cluster.store.values import entry_or_unreadable
 from vlockstep.errors import UsageError, VlockstepError
-from vlockstep.protocol.states import State
 from vlockstep.web import shapes
 from vlockstep.web.applying import Applying
 from vlockstep.web.arbiters import reigns_of
 from vlockstep.web.consoles import read_console
-from vlockstep.web.history import History, Rates
+from vlockstep.web.history import History
 from vlockstep.web.mirror import Mirror
 from vlockstep.web.model import Picture
-from vlockstep.web.problems import problems_of_cluster
+from vlockstep.web.problems import problems_of_cluster, problems_of_records
+from vlockstep.web.records import Reader
 from vlockstep.web.reigns import Reigns
 from vlockstep.web.source import Absent
+from vlockstep.web.standings import Guests, Tasks
 
 WAIT_SECONDS = 0.05
 """For changes, at each look."""
@@ -52,42 +54,37 @@ class ClusterSource:
 
     kind: shapes.Kind = "cluster"
 
-    def __init__(self, store: str) -> None:
-        opened = open_store(store)
+    def __init__(self, store: str, opened: Store | None = None) -> None:
+        """`opened` is that store, if it has been."""
+        opened = opened or open_store(store, entry=entry_or_unreadable)
         self.name = store
         self._mirror = Mirror(opened)
-        self._seen = Operator(self._mirror)
+        self._seen = Reader(self._mirror)
         self._asked = Operator(opened)
         self._asked.config()
         self._lock = threading.Lock()
         self._applying = Applying(self._asked)
-        self._histories: dict[str, History] = {}
-        self._reigns: dict[str, Reigns] = {}
-        self._rates = Rates()
+        self._guests = Guests()
+        self._tasks = Tasks()
         self._told = 0
         """The number of the last event."""
 
     def look(self) -> Picture:
         self._mirror.update(WAIT_SECONDS)
-        seen = self._seen
+        seen, now = self._seen, time.time()
         config, status, reports = seen.config(), seen.status(), seen.reports()
         events = seen.events(self._told)
         records = seen.hosts()
-        tasks = {str(task.number): to_plain(task) for task in seen.tasks()}
+        tasks = self._tasks.of(seen.tasks())
+        moving = {
+            task["target"]: str(task["details"].get("host", ""))
+            for task in tasks.values()
+            if task["kind"] == "migrate" and task["state"] == "running"
+        }
         with self._lock:
             for event in events:
                 self._told = event.number
-            facts = look(seen)
-            names = {each["name"] for each in facts}
-            self._histories = {name: self._histories.get(name) or History() for name in names}
-            self._reigns = {name: self._reigns.get(name) or Reigns() for name in names}
-            moving = {
-                task["target"]: str(task["details"].get("host", ""))
-                for task in tasks.values()
-                if task["kind"] == "migrate" and task["state"] == "running"
-            }
-            guests = {each["name"]: self._guest(each, reports, moving) for each in facts}
-            self._rates.forget()
+            guests = self._guests.look(seen, moving, now)
         hosts = {name: _host(name, each, status, reports) for name, each in records.items()}
         told = None if status is None else to_plain(status)
         advice = seen.advice()
@@ -100,77 +97,20 @@ class ClusterSource:
             {each["key"]: cast(shapes.Recommendation, dict(each)) for each in advised},
             [
                 *self._applying.problems(),
-                *problems_of_cluster(told, time.time(), hosts, guests.values()),
+                *problems_of_records(seen.broken()),
+                *problems_of_cluster(told, now, hosts, guests.values()),
             ],
             [_event(event) for event in events],
         )
-
-    def _guest(
-        self, facts: dict[str, Any], reports: Mapping[str, Report], moving: Mapping[str, str]
-    ) -> shapes.Guest:
-        name, history = facts["name"], self._histories[facts["name"]]
-        replicas = {each["host"]: self._replica(name, each, reports) for each in facts["replicas"]}
-        there = alive(facts)
-        for each in there:
-            self._reigns[name].runs(each["pid"], each["host"])
-            if each["role"] == "primary":
-                self._saw_primary(history, name, each, replicas[each["host"]])
-        migration = None
-        if name in moving:
-            history.to = moving[name]
-            migration = history.migration
-        guest: shapes.Guest = {
-            "name": name,
-            "image": str(facts["file"].get("image", "")),
-            "power": facts["power"],
-            "host": facts["host"],
-            "ft": bool(facts["file"].get("ft", False)),
-            "protection": facts["state"],
-            "level": _level_of_guest(facts["state"]),
-            "replicas": replicas,
-            "peers": [],
-            "pending": facts["pending"],
-            "migration": migration,
-        }
-        return cast(shapes.Guest, {**facts, **guest})
-
-    def _saw_primary(
-        self, history: History, name: str, facts: Mapping[str, Any], replica: shapes.Replica
-    ) -> None:
-        now = time.time()
-        history.sample(now, replica)
-        if facts["migration"]:
-            history.moves(now, facts["migration"])
-        if not replica["generation"]:
-            return
-        generation, ruler, members = replica["generation"], replica["host"], replica["members"]
-        cause, silent = facts["cause"], facts["silent_ms"]
-        self._reigns[name].ruled(generation, now, ruler, members, cause, silent)
-
-    def _replica(
-        self, guest: str, facts: Mapping[str, Any], reports: Mapping[str, Report]
-    ) -> shapes.Replica:
-        host = facts["host"]
-        counters = (facts["channel_bytes"], facts["disk_bytes"], facts["frames"])
-        key = (guest, host, str(facts["attempt"]))
-        log, disk, frames = self._rates.see(key, reports[host].time, counters)
-        state = State.__members__.get(facts["state"].upper())
-        replica = {
-            **facts,
-            "state_text": facts["life"] if state is None else state.value,
-            "log_bytes_per_s": log,
-            "disk_bytes_per_s": disk,
-            "network_frames_per_s": frames,
-        }
-        return cast(shapes.Replica, replica)
 
     # What a person asks
 
     def details(self, guest: str) -> shapes.GuestDetails:
         facts, record = self._facts(guest), self._seen.guest(guest)
         with self._lock:
-            history = self._histories.get(guest) or History()
-            reigns, samples = (self._reigns.get(guest) or Reigns()).copy(), history.samples
+            history = self._guests.histories.get(guest) or History()
+            reigns = (self._guests.reigns.get(guest) or Reigns()).copy()
+            samples = history.samples
         generations = reigns.all(reigns_of(self._arbiter_of(record)))
         file = facts["file"]
         return {
@@ -252,10 +192,11 @@ class ClusterSource:
         self._mirror.close()
 
     def _facts(self, guest: str) -> dict[str, Any]:
-        for facts in look(self._seen):
-            if facts["name"] == guest:
-                return facts
-        raise Absent(f"there is no guest {guest!r}")
+        records = self._seen.guests()
+        if guest not in records:
+            raise Absent(f"there is no guest {guest!r}")
+        where = seats(self._seen).get(guest, Seats((), ""))
+        return stand(records[guest], where)
 
     def _console_of(self, record: GuestRecord) -> Path:
         return self._seen.datastore(record.datastore) / record.folder / CONSOLE
@@ -350,14 +291,6 @@ def _level_of_host(record: HostRecord, state: str) -> shapes.Level:
     if record.maintenance or record.left:
         return "plain"
     return "good" if state in _TAKING else "bad" if state == "hostDown" else "warn"
-
-
-def _level_of_guest(state: str) -> shapes.Level:
-    if state in ("protected", "runs"):
-        return "good"
-    if state.startswith(("waits", "unknown")) or "outputs wait" in state:
-        return "bad"
-    return "warn" if state == "not protected" else "plain"
 
 
 def _event(event: ClusterEvent) -> shapes.Event:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +17,7 @@ _DURATIONS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _GAPS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)
 """Seconds in which nobody answers for a guest."""
 _PASSES = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0)
+_MOST = 1 << 63
 _UNKNOWN = "unknown"
 _REASONS = (*sorted(FAILOVERS), TEST)
 _MIGRATIONS = {"migrate": "live", "maintenance": "maintenance"}
@@ -131,5 +131,6 @@ class Counts:
 
 def _number(told: object) -> float:
     """What others wrote; 0 if it is none."""
-    known = isinstance(told, int | float) and math.isfinite(told) and told >= 0
-    return float(told) if known else 0.0  # type: ignore[arg-type]
+    if not isinstance(told, int | float) or not 0 <= told < _MOST:
+        return 0.0
+    return float(told)

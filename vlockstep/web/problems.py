@@ -9,6 +9,8 @@ from vlockstep.web import shapes
 
 SILENT_SECONDS = 5.0
 """After which a master that tells nothing counts as silent."""
+MOST_BROKEN = 50
+"""Records, before what else is wrong."""
 MOST = 200
 """The worst, of which the others are mostly consequences."""
 
@@ -81,6 +83,26 @@ def problems_of_cluster(
     if status is not None:
         found += [_problem("a rule does not hold", fault, "", "") for fault in status["faults"]]
     return found[:MOST]
+
+
+def problems_of_records(broken: Iterable[tuple[str, str]]) -> list[shapes.Problem]:
+    """Of a cluster's store: keys, and how what stands there is broken. All act as if it were not
+    there."""
+    return [
+        _problem(
+            f"the record {key} in the store is broken",
+            why,
+            _target_of(key),
+            "run the same version on all hosts, if another has written it; else put it in the "
+            "store again as it was, or delete it there",
+        )
+        for key, why in broken
+    ][:MOST_BROKEN]
+
+
+def _target_of(key: str) -> str:
+    first, _, rest = key.partition("/")
+    return f"{first}/{rest}" if first in ("guests", "hosts") else ""
 
 
 def _of_master(status: Mapping[str, Any] | None, now: float) -> Iterable[shapes.Problem]:

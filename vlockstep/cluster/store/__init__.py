@@ -1,8 +1,8 @@
 """The cluster's store: small JSON objects under keys, changed by compare-and-set, watched, leased.
 
 interface    Store, Entry, Change, Watch, Lease, Conflict, Expired, StoreError: what is promised
-values       Stored, check_key, check_prefix, within, encode, decode, entry_of: which keys and
-             values there are, and how they are written
+values       Stored, check_key, check_prefix, within, encode, decode, entry_of, Unreadable,
+             entry_or_unreadable: which keys and values there are, and how they are written
 polling      PolledWatch, Told, Watchers: watches by looking again and again
 memory       Content, MemoryStore: in memory, for the simulator, that fails when it is told to
 directory    DirectoryStore: in a directory that all hosts share, without any server

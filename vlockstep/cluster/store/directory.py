@@ -30,6 +30,7 @@ from vlockstep.cluster.store.interface import (
 from vlockstep.cluster.store.polling import PolledWatch, Watchers
 from vlockstep.cluster.store.shards import Shard, Shards, shard_of
 from vlockstep.cluster.store.values import (
+    Reading,
     Stored,
     check_key,
     check_prefix,
@@ -57,9 +58,17 @@ class _Beat(NamedTuple):
 class DirectoryStore:
     """The store in the directory `path`, which must be there, on a file system that all hosts
     share; what else is in it is left alone. Calls take at most `limit` seconds; watches look every
-    `interval` seconds."""
+    `interval` seconds. What is written is read by `entry`."""
 
-    def __init__(self, path: Path, *, limit: float = 5.0, interval: float = 0.1) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        limit: float = 5.0,
+        interval: float = 0.1,
+        entry: Reading = entry_of,
+    ) -> None:
+        self._entry = entry
         self._interval = interval
         self._name = f"the store {path}"
         self._shards = Shards(path / HOME)
@@ -77,7 +86,7 @@ class DirectoryStore:
         check_prefix(prefix)
         found = self._call(lambda: self._entries(prefix))
         self._watchers.learn(found)
-        return {key: entry_of(key, stored) for key, stored in found.items()}
+        return {key: self._entry(key, stored) for key, stored in found.items()}
 
     def put(self, key: str, value: Value, expected: int | None, lease: Lease | None = None) -> int:
         check_key(key)
@@ -105,7 +114,7 @@ class DirectoryStore:
         def look() -> dict[str, Stored]:
             return self._call(lambda: self._entries(prefix))
 
-        return PolledWatch(self._watchers, prefix, look, entry_of, self._interval)
+        return PolledWatch(self._watchers, prefix, look, self._entry, self._interval)
 
     def grant(self, ttl: float) -> Lease:
         check_ttl(ttl)
@@ -152,7 +161,7 @@ class DirectoryStore:
 
     def _told(self, key: str, stored: Stored) -> Entry:
         self._watchers.learn([key])
-        return entry_of(key, stored)
+        return self._entry(key, stored)
 
     def _replace(self, shard: Shard, key: str, text: str | None, lease: str = "") -> int | None:
         """The new version; None if somebody else was first."""

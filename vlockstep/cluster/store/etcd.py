@@ -36,6 +36,7 @@ from vlockstep.cluster.store.interface import (
 )
 from vlockstep.cluster.store.polling import Told, Watchers
 from vlockstep.cluster.store.values import (
+    Reading,
     check_key,
     check_prefix,
     encode,
@@ -60,9 +61,11 @@ class _Stored(NamedTuple):
 
 
 class EtcdStore:
-    """The store at an address, as `parse_address` takes it. Calls take at most `limit` seconds."""
+    """The store at an address, as `parse_address` takes it. Calls take at most `limit` seconds.
+    What is written is read by `entry`."""
 
-    def __init__(self, address: str, *, limit: float = 5.0) -> None:
+    def __init__(self, address: str, *, limit: float = 5.0, entry: Reading = entry_of) -> None:
+        self._entry = entry
         self._keys = _Keys(parse_address(address))
         self._gateway = Gateway(self._keys.address)
         self._worker = Worker("etcd", limit)
@@ -79,7 +82,7 @@ class EtcdStore:
         check_prefix(prefix)
         _, found = self._call(lambda give_up: self._keys.list(self._gateway, prefix, give_up))
         self._watchers.learn(found)
-        return {key: entry_of(key, stored) for key, stored in found.items()}
+        return {key: self._entry(key, stored) for key, stored in found.items()}
 
     def put(self, key: str, value: Value, expected: int | None, lease: Lease | None = None) -> int:
         check_key(key)
@@ -105,7 +108,7 @@ class EtcdStore:
         revision, found = self._call(
             lambda give_up: self._keys.list(self._gateway, prefix, give_up)
         )
-        watch = EtcdWatch(self._watchers, self._keys, prefix, revision, found)
+        watch = EtcdWatch(self._watchers, self._keys, prefix, revision, found, self._entry)
         self._watchers.add(watch)
         return watch
 
@@ -156,7 +159,7 @@ class EtcdStore:
         if stored is None:
             return None
         self._watchers.learn([key])
-        return entry_of(key, stored)
+        return self._entry(key, stored)
 
     def _ask(self, method: str, body: Message, *, once: bool = False) -> Message:
         return self._call(lambda give_up: self._gateway.ask(method, body, give_up, once=once))
@@ -174,7 +177,9 @@ class EtcdWatch:
         prefix: str,
         revision: int,
         found: dict[str, _Stored],
+        entry: Reading,
     ) -> None:
+        self._entry = entry
         self._watchers = watchers
         self._keys = keys
         self._prefix = prefix
@@ -192,7 +197,7 @@ class EtcdWatch:
     def poll(self, seconds: float) -> list[Change]:
         with self._changed:
             self._changed.wait_for(lambda: self._news or self._closed, seconds)
-            changes = self._told.news(lambda: self._mirror, entry_of)
+            changes = self._told.news(lambda: self._mirror, self._entry)
             self._news = False
             if not changes and self._error is not None:
                 raise self._error

@@ -18,7 +18,15 @@ from vlockstep.cluster.store.interface import (
     check_ttl,
 )
 from vlockstep.cluster.store.polling import PolledWatch, Watchers
-from vlockstep.cluster.store.values import Stored, check_key, check_prefix, encode, entry_of, within
+from vlockstep.cluster.store.values import (
+    Reading,
+    Stored,
+    check_key,
+    check_prefix,
+    encode,
+    entry_of,
+    within,
+)
 
 _LAST = "\U0010ffff"
 """Above any character of a key."""
@@ -70,9 +78,11 @@ class Content:
 
 
 class MemoryStore:
-    """A handle on the `content`, which calls never wait for, and which knows no threads."""
+    """A handle on the `content`, which calls never wait for, and which knows no threads. What is
+    written is read by `entry`."""
 
-    def __init__(self, content: Content) -> None:
+    def __init__(self, content: Content, entry: Reading = entry_of) -> None:
+        self._entry = entry
         self.reachable = True
         """Else nothing that it is asked is done."""
         self.deaf = False
@@ -99,7 +109,7 @@ class MemoryStore:
 
     def list(self, prefix: str) -> dict[str, Entry]:
         check_prefix(prefix)
-        found = {key: entry_of(key, stored) for key, stored in self._find(prefix).items()}
+        found = {key: self._entry(key, stored) for key, stored in self._find(prefix).items()}
         self._watchers.learn(found)
         return found
 
@@ -131,7 +141,7 @@ class MemoryStore:
     def watch(self, prefix: str) -> Watch:
         """Its polls never wait."""
         check_prefix(prefix)
-        return PolledWatch(self._watchers, prefix, lambda: self._find(prefix), entry_of, None)
+        return PolledWatch(self._watchers, prefix, lambda: self._find(prefix), self._entry, None)
 
     def grant(self, ttl: float) -> Lease:
         check_ttl(ttl)
@@ -174,7 +184,7 @@ class MemoryStore:
         stored = self._content.entries.get(key)
         if expected is not None and expected != (stored.version if stored else 0):
             self._answer(key)
-            raise Conflict(key, entry_of(key, stored) if stored else None)
+            raise Conflict(key, self._entry(key, stored) if stored else None)
 
     def _ask(self) -> None:
         if not self.reachable:

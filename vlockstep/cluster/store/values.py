@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from vlockstep.cluster.store.interface import Entry, StoreError
@@ -86,8 +86,28 @@ def decode(key: str, text: str | bytes) -> dict[str, Any]:
     return value
 
 
+Reading = Callable[[str, Written], Entry]
+"""How what is written at a key is told."""
+
+
 def entry_of(key: str, written: Written) -> Entry:
     return Entry(decode(key, written.text), written.version)
+
+
+class Unreadable(dict[str, Any]):
+    """In the place of a value that is no JSON object, for who looks at all there is. It is empty,
+    and no record of any kind; `problem` says what is there, and what to do."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__()
+        self.problem = problem
+
+
+def entry_or_unreadable(key: str, written: Written) -> Entry:
+    try:
+        return entry_of(key, written)
+    except StoreError as error:
+        return Entry(Unreadable(str(error)), written.version)
 
 
 def _not_ours(key: str, why: str) -> StoreError:
@@ -121,7 +141,14 @@ def _no_number(text: str) -> float:
     raise ValueError(f"{text} is no number of JSON")
 
 
-_JSON = json.JSONDecoder(parse_constant=_no_number)
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:20]} is too large")
+    return value
+
+
+_JSON = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite)
 """One for all, since each that is made costs as much as a small value."""
 
 
