@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from contextlib import closing
 from pathlib import Path
@@ -74,6 +75,20 @@ class House:
         devices = ("--block", f"disk={self.disk}", "--console", self.console)
         arbiter = ("--arbiter", self.directory / "arbiter")
         return self.start(name, role, image, *devices, *arbiter, *PATIENT, *words)
+
+    def start_by(self, given: str) -> subprocess.Popen[str]:
+        """Start what a person was told to."""
+        program, *words = shlex.split(given)
+        assert program == "vlockstep"
+        process = subprocess.Popen(
+            command(*words),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        self.started.append(process)
+        return process
 
     def call(self, *words: object) -> subprocess.CompletedProcess[str]:
         return run_command(*words, "--run-dir", self.run_directory.path)

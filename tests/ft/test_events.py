@@ -134,6 +134,7 @@ EXAMPLES = [
             "endpoint": "",
             "cause": "",
             "silent_ms": None,
+            "arbiter": None,
         },
     ),
     (events.Resuming(7, 3), {"event": "resuming", "entries": 7, "begin": 3}),

@@ -39,6 +39,7 @@ from vlockstep.wire import channel
 from vlockstep.wire.channel import Arrived
 
 OTHER = Record(2, "other", ("other",))
+ALONE = Record(1, "me", ("me",))
 
 
 class Arbiter:
@@ -244,7 +245,7 @@ def test_what_the_guest_makes_while_its_entries_are_taken_is_not_behind_its_visi
 
     outbox = Overtaken(process.wake, process.wake, threading.Condition())
     replica, now = process._replica, process.now()
-    primary = replica.role = replica._roles.alone(GuestConfig(""), 1)
+    primary = replica.role = replica._roles.alone(GuestConfig(""), ALONE)
     primary.received(now, "n", Hello(replica._setting.image.digest, 0, 0, "", "", dict(basis())))
     primary.received(now, "n", Answer(0, 0, 0, 0))
     taken = SimpleNamespace(state=SimpleNamespace(next=2), to="n", precopy=None)
@@ -263,7 +264,7 @@ def test_a_guest_that_hurries_while_a_turn_is_under_way_is_seen_before_the_host_
     process: Process,
 ) -> None:
     replica, output = process._replica, (int(Kind.NET_WRITE), 0, 0, b"digest", b"")
-    primary = replica.role = replica._roles.alone(GuestConfig(""), 1)
+    primary = replica.role = replica._roles.alone(GuestConfig(""), ALONE)
     outbox = EntryOutbox(process.wake, process.hurry, threading.Condition())
     guest = SimpleNamespace(outbox=outbox, failure=None)
     replica._guest = cast(Guest, guest)
@@ -284,7 +285,7 @@ def test_a_role_is_told_of_the_time_when_it_wants_to_be(
 ) -> None:
     ticks: list[int] = []
     replica = process._replica
-    primary = replica.role = replica._roles.alone(GuestConfig(""), 1)
+    primary = replica.role = replica._roles.alone(GuestConfig(""), ALONE)
     monkeypatch.setattr(primary, "tick", lambda now: ticks.append(now) or [])
     monkeypatch.setattr(primary, "deadline", lambda: process.now() + NEVER // 2)
     replica.deadline()

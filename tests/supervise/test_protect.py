@@ -26,7 +26,9 @@ def test_a_guest_that_gets_a_secondary_survives_its_host(house: House) -> None:
     guest = house.run_ledger()
     done = house.protect()
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"replicas can join books at {house.endpoint}" in done.stdout
+    told, started_by = done.stdout.splitlines()
+    assert f"replicas can join books at {house.endpoint}" in told
+    assert started_by.startswith(f"vlockstep secondary ledger --join {house.endpoint} --arbiter ")
     secondary = house.join("heir")
     joined = house.wait_event("books", "joined")
     assert (joined["members"], joined["generation"]) == (2, 2)

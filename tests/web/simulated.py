@@ -148,6 +148,7 @@ class SimulatedSource:
         now = time.time()
         return {
             "name": guest,
+            "secondary": "",
             "generations": [
                 {
                     "generation": number + 1,

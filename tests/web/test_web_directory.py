@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from commands import run_command, wait_until
+from household import House
 from webclient import Client
 
 from vlockstep.arbiter import Reign
@@ -21,6 +22,7 @@ from vlockstep.supervise.rundir import RunDirectory
 from vlockstep.testing.process import command, environment
 from vlockstep.web.directory import DirectorySource
 from vlockstep.web.model import Picture
+from vlockstep.web.protecting import asked_to_protect
 
 ARGUMENTS = ("--", "--lines=3000", "--pause=20")
 
@@ -123,7 +125,8 @@ def test_what_cannot_be_asked(source: DirectorySource) -> None:
     assert source.details("solo")["actions"]["switchover"] == "nobody protects it"
     for guest, action, why in (
         ("solo", "switchover", "nobody protects it"),
-        ("solo", "protect", "vlockstep protect solo"),
+        ("solo", "protect", '"arbiter" is the path, from / on, of a new directory'),
+        ("one", "protect", "it is protected, or lets replicas join already"),
         ("one", "test-failover", "only hosts of a cluster"),
         ("one", "kill", "no such action"),
         ("nobody", "stop", "there is no guest 'nobody'"),
@@ -132,6 +135,42 @@ def test_what_cannot_be_asked(source: DirectorySource) -> None:
         with pytest.raises(UsageError, match=why):
             source.act_on_guest(guest, action, {})
     assert source.look().tasks == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"arbiter": "pair"}, "from / on"),
+        ({"arbiter": 5}, "from / on"),
+        ({"arbiter": "/pair\0"}, "from / on"),
+        ({"listen": 5}, "is the endpoint where replicas join"),
+        ({"listen": "ipc://channel"}, "give the path in ipc://channel from / on"),
+        ({"misses": "5"}, '"misses" is a whole number'),
+        ({"misses": 1}, "1 is not from 2 to"),
+    ],
+)
+def test_what_is_no_way_to_protect_a_guest(given: dict[str, Any], why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        asked_to_protect({"arbiter": "/pair", **given})
+
+
+def test_a_guest_is_protected_without_a_cluster(tmp_path: Path) -> None:
+    """By what is asked over HTTP alone; what its process refuses is the task's reason."""
+    with closing(House(tmp_path)) as house:
+        house.run_ledger()
+        given = {"arbiter": str(tmp_path / "arbiter"), "listen": house.endpoint, "misses": 200}
+        with closing(DirectorySource(house.run_directory)) as source:
+            wait_until(lambda: source.look().guests["books"]["status"])
+            wrong = source.act_on_guest("books", "protect", {**given, "listen": "nowhere"})["task"]
+            assert "nowhere" in ended(source, wrong["number"])["reason"]
+            task = source.act_on_guest("books", "protect", given)["task"]
+            done = ended(source, task["number"])
+            assert done["progress"] == f"replicas can join it at {house.endpoint}"
+            command = done["result"]["secondary"]
+            assert source.details("books")["secondary"] == command
+            house.start_by(command)
+            wait_until(lambda: source.look().guests["books"]["protection"] == "protected")
+            assert source.details("books")["actions"]["protect"].startswith("it is protected")
 
 
 def ended(source: DirectorySource, number: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -51,7 +52,7 @@ def protect(
     migrate`.
     """
     with closing(connect(directory, name)) as guest:
-        guest.ask(
+        told = guest.ask(
             "protect",
             seconds=30,
             arbiter=str(arbiter.resolve()),
@@ -65,6 +66,8 @@ def protect(
             },
         )
     if as_json:
-        output.emit({"name": name, "endpoint": listen, "arbiter": str(arbiter)})
+        facts = {"endpoint": listen, "arbiter": str(arbiter), "secondary": told["secondary"]}
+        output.emit({"name": name, **facts})
     else:
-        print(f"replicas can join {name} at {listen}, with the arbiter {arbiter}")
+        print(f"replicas can join {name} at {listen}, with the arbiter {arbiter}; start one by:")
+        print(shlex.join(told["secondary"]))

@@ -306,7 +306,7 @@ class Status(Event):
     their way, of the replica or a disk, in words. `endpoint` is where others reach the replica.
     `cause` is why the generation began that it rules, "" if it rules none, and `silent_ms` for how
     long the primary before had said nothing when this replica took over, if nobody had asked it
-    to."""
+    to. `arbiter` is the directory of the arbiter, if there is one."""
 
     name = "status"
     role: str
@@ -330,6 +330,7 @@ class Status(Event):
     endpoint: str = ""
     cause: str = ""
     silent_ms: float | None = None
+    arbiter: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return super().to_dict() | {

@@ -147,7 +147,7 @@ class Process:
         )
         if record.owner != self._instance:
             raise HostError("the arbiter let another replica rule")
-        self._replica.start_alone(config, record.generation, machine, world)
+        self._replica.start_alone(config, record, machine, world)
 
     def run_adopted(self) -> Outcome:
         """After `adopt`: to the guest's end. As `run_primary`."""

@@ -258,12 +258,12 @@ class Replica:
         self._do(lambda: secondary.resume(self._host.now()))
 
     def start_alone(
-        self, config: GuestConfig, generation: int, machine: GuestMachine, world: LiveWorld
+        self, config: GuestConfig, record: Record, machine: GuestMachine, world: LiveWorld
     ) -> None:
-        """Own `generation` as the primary, without others, of a guest that runs already: of
+        """Own the `record` as the primary, without others, of a guest that runs already: of
         `machine`, in `world`, in another thread. Who runs it there tells of its end."""
         self._make_guest(config, machine)
-        primary = self.role = self._roles.alone(config, generation)
+        primary = self.role = self._roles.alone(config, record)
         self._begin_log()
         self._host.observe(events.Started())
         self._running.adopt(world)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vlockstep.arbiter.rule import Record
 from vlockstep.errors import LogError
 from vlockstep.ft.resumelog import History
 from vlockstep.ft.runtime import Runtime, Setting
@@ -12,6 +13,7 @@ from vlockstep.machine.config import GuestConfig
 from vlockstep.protocol.actions import Follow, GoLive
 from vlockstep.protocol.primary import Primary
 from vlockstep.protocol.secondary import Secondary
+from vlockstep.protocol.tenure import Tenure
 
 Role = Primary | Secondary
 _PRINTED = "printed"
@@ -48,10 +50,12 @@ class Roles:
         primary.hold = self.hold
         return primary
 
-    def alone(self, config: GuestConfig, generation: int) -> Primary:
-        """A primary that nobody follows, of a guest that runs: as if a secondary had gone live that
-        has received nothing."""
-        return self.live(GoLive(generation, frozenset()), self.joining(awaits=False), config)
+    def alone(self, config: GuestConfig, record: Record) -> Primary:
+        """A primary that nobody follows, the owner of `record`, of a guest that runs: as if a
+        secondary had gone live that has received nothing."""
+        secondary = self.joining(awaits=False)
+        secondary.tenure = Tenure(record, self._host.now())
+        return self.live(GoLive(record.generation, frozenset()), secondary, config)
 
     def joining(self, awaits: bool) -> Secondary:
         """A secondary that looks for its primary, or `awaits` one."""

@@ -16,6 +16,7 @@ followed         FollowedSnapshots: snapshots of a protected one, at its seconda
 liverecording    LiveRecordings: copies of the log of its last minutes
 unprotected      UnprotectedCommands: what can be asked of a guest that nobody protects
 protection       Protection: such a guest gets replicas
+companion        secondary_words: the command that starts one
 replicacommands  ReplicaCommands: what can be asked of a replica
 agreement        Agreement: a primary and the thread that moves a disk which replicas share
 diskmoves        DiskMoves: moves disks of a guest of this process

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +46,7 @@ class ReplicaCommands:
         self._keys = keys
         self._swapping: list[Answer] = []
         self._devices = devices
+        self._arbiter = os.path.abspath(arbiter)  # noqa: PTH100 - `resolve` would follow links
         self._moves = DiskMoves(devices, self._observe_later, self._agreement, arbiter)
 
     def by_name(self) -> dict[str, Command]:
@@ -92,7 +94,8 @@ class ReplicaCommands:
     def _tell_status(self, take: Callable[[Told], None]) -> None:
         def tell(_: ft.Replica) -> None:
             status = self._process.status()
-            take(replace(status, moves=(*status.moves, *self._moves.under_way())))
+            moves = (*status.moves, *self._moves.under_way())
+            take(replace(status, moves=moves, arbiter=self._arbiter))
 
         self._process.call(tell)
 

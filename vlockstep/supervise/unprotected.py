@@ -93,6 +93,7 @@ class UnprotectedCommands:
 
     def _protect(self, request: Mapping[str, Any], answer: Answer) -> None:
         """Let replicas join."""
+        from vlockstep.supervise.companion import secondary_words
         from vlockstep.supervise.protection import Protection, primary_spec
 
         if self._protection is not None:
@@ -110,7 +111,7 @@ class UnprotectedCommands:
             except VlockstepError as error:
                 answer({"error": str(error)})
             else:
-                answer({"endpoint": self._protection.endpoint})
+                answer({"endpoint": spec.endpoint, "secondary": secondary_words(spec)})
 
     def status(self) -> Status:
         from vlockstep.ft.events import Status

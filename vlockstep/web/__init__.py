@@ -15,6 +15,7 @@ problems    problems_of_guests, problems_of_cluster, problems_of_records: what i
 history     History, Rates: what a guest has done lately
 reigns      Reigns: who ruled a guest when, and why that changed
 arbiters    reigns_of: what its arbiter has kept of that
+protecting  asked_to_protect: what a person gives to protect such a guest
 localtasks  LocalTasks: what was asked of guests that are in no cluster
 consoles    read_console: pieces of a guest's console
 recordings  Recordings: logs in the page

@@ -122,6 +122,7 @@ class ClusterSource:
             "arguments": list(file.get("arguments", ())),
             "console": self._no_console(record),
             "actions": self._actions(facts),
+            "secondary": "",
             "hosts": sorted(self._seen.hosts()),
         }
 

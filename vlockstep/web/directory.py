@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +25,7 @@ from vlockstep.web.history import History
 from vlockstep.web.localtasks import Came, LocalTasks, Work
 from vlockstep.web.model import Picture
 from vlockstep.web.problems import problems_of_guests
+from vlockstep.web.protecting import asked_to_protect
 from vlockstep.web.reigns import Reigns
 from vlockstep.web.source import Absent
 
@@ -62,6 +65,10 @@ class DirectorySource:
         self._reigns: dict[str, Reigns] = {}
         """By arbiter, or by name of who has none."""
         self._events: list[shapes.Event] = []
+        self._arbiters: dict[str, str | None] = {}
+        """By guest, as far as they are known."""
+        self._secondaries: dict[str, str] = {}
+        """By guest that was protected here, the command that starts a secondary."""
         self._tasks = LocalTasks(self._ended)
 
     def look(self) -> Picture:
@@ -70,10 +77,11 @@ class DirectorySource:
             self._board.see(sights, time.monotonic())
             lines = {line.name: line for line in self._board.lines}
             self._histories = {name: self._history(name) for name in lines}
-            groups = {_group(line.name, line.about) for line in lines.values()}
+            self._secondaries = {n: words for n, words in self._secondaries.items() if n in lines}
+            self._arbiters = {name: self._arbiter(line) for name, line in lines.items()}
+            groups = {self._group(name) for name in lines}
             self._reigns = {group: self._reigns.get(group) or Reigns() for group in groups}
-            arbiters = {name: line.about.get("arbiter") for name, line in lines.items()}
-            guests = {name: self._guest(line, arbiters) for name, line in lines.items()}
+            guests = {name: self._guest(line) for name, line in lines.items()}
             events = sorted(self._events, key=lambda event: event["time"])
             self._events = []
         problems = problems_of_guests(guests)
@@ -84,10 +92,19 @@ class DirectorySource:
     def _history(self, name: str) -> History:
         return self._histories.get(name) or History()
 
-    def _guest(self, line: Line, arbiters: Mapping[str, object]) -> shapes.Guest:
+    def _arbiter(self, line: Line) -> str | None:
+        """A guest may have got it since it was started."""
+        told = line.status and line.status.get("arbiter")
+        return told or line.about.get("arbiter") or self._arbiters.get(line.name)
+
+    def _group(self, name: str) -> str:
+        """What replicas of one guest have in common."""
+        return self._arbiters.get(name) or name
+
+    def _guest(self, line: Line) -> shapes.Guest:
         history, status, about = self._histories[line.name], line.status, line.about
-        arbiter = arbiters[line.name]
-        reigns = self._reigns[_group(line.name, about)]
+        arbiter = self._arbiters[line.name]
+        reigns = self._reigns[self._group(line.name)]
         reigns.runs(about.get("pid", 0), line.name)
         replica = _replica(self._host, line)
         if status is not None:
@@ -108,15 +125,16 @@ class DirectorySource:
             "replicas": {self._host: replica},
             "peers": [
                 name
-                for name, other in arbiters.items()
+                for name, other in self._arbiters.items()
                 if name != line.name and arbiter is not None and other == arbiter
             ],
             "pending": "",
             "migration": history.migration,
             "status": None if status is None else dict(status),
         }
-        told = {"pid", "arguments", "started_as", "since", "arbiter"} & about.keys()
-        return cast(shapes.Guest, guest | {key: about[key] for key in told})
+        told = {"pid", "arguments", "started_as", "since"} & about.keys()
+        facts = {key: about[key] for key in told} | {"arbiter": arbiter}
+        return cast(shapes.Guest, guest | facts)
 
     def _this_host(self, problems: list[shapes.Problem]) -> shapes.Host:
         return {
@@ -140,7 +158,8 @@ class DirectorySource:
                 history.moves(when, said)
             elif said["event"] in _REIGNS:
                 members, cause = said.get("members", 1), said.get("cause", _REIGNS[said["event"]])
-                reigns = self._reigns.setdefault(_group(name, about), Reigns())
+                self._arbiters.setdefault(name, about.get("arbiter"))
+                reigns = self._reigns.setdefault(self._group(name), Reigns())
                 silent = said.get("silent_ms")
                 reigns.ruled(said["generation"], when, name, members, cause, silent)
             elif said["event"] in ("left", "stopped", "finished"):
@@ -167,8 +186,9 @@ class DirectorySource:
     def details(self, guest: str) -> shapes.GuestDetails:
         with self._lock:
             line, history = self._line(guest), self._histories[guest]
-            reigns, samples = self._reigns[_group(guest, line.about)].copy(), history.samples
-        arbiter = line.about.get("arbiter")
+            reigns, samples = self._reigns[self._group(guest)].copy(), history.samples
+            arbiter = self._arbiters[guest]
+            secondary = self._secondaries.get(guest, "")
         generations = reigns.all(reigns_of(Path(arbiter) if arbiter else None))
         status = line.status or {}
         return {
@@ -180,6 +200,7 @@ class DirectorySource:
             "arguments": list(line.about.get("arguments", ())),
             "console": "" if line.about.get("console") else _NO_CONSOLE,
             "actions": _actions(line),
+            "secondary": secondary,
             "hosts": [],
         }
 
@@ -205,6 +226,10 @@ class DirectorySource:
         work: Work
         details: dict[str, Any] = {}
         match action:
+            case "protect":
+                asked = asked_to_protect(given)
+                details = {name: asked[name] for name in ("arbiter", "listen")}
+                work = self._asks(guest, "protect", partial(self._protected, guest), **asked)
             case "switchover":
                 work = self._asks(guest, "switchover", lambda told: (_RULES.format(**told), {}))
             case "stop":
@@ -229,6 +254,12 @@ class DirectorySource:
                 return outcome(client.request(command, tell, **details))
 
         return work
+
+    def _protected(self, guest: str, told: Mapping[str, Any]) -> Came:
+        command = shlex.join(told["secondary"])
+        with self._lock:
+            self._secondaries[guest] = command
+        return f"replicas can join it at {told['endpoint']}", {"secondary": command}
 
     def _canceller(self, guest: str) -> Callable[[], None]:
         def cancel() -> None:
@@ -265,11 +296,6 @@ class DirectorySource:
         raise Absent(f"there is no guest {guest!r} here")
 
 
-def _group(name: str, about: Mapping[str, Any]) -> str:
-    """What replicas of one guest have in common."""
-    return str(about.get("arbiter") or name)
-
-
 _IN_A_CLUSTER = "only hosts of a cluster do that"
 _NO_CONSOLE = "its text goes where its process was started, not to a file"
 _RULES = "generation {generation} rules"
@@ -289,11 +315,7 @@ def _actions(line: Line) -> dict[str, str]:
     role = status["role"] if status is not None else ""
     alone = "no other replica has it" if role != "secondary" and status and _lonely(status) else ""
     unprotected = "nobody protects it" if role == "unprotected" else ""
-    protect = "it is protected, or lets replicas join already"
-    if unprotected:
-        protect = (
-            f"start `vlockstep protect {line.name}` where it runs, with an arbiter's directory"
-        )
+    protect = "" if unprotected else "it is protected, or lets replicas join already"
     return {
         "switchover": silent or unprotected or alone,
         "protect": silent or protect,

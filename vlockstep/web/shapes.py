@@ -23,8 +23,11 @@ reason), 413 too large, 415 no JSON, 503 what is asked does not answer, or too m
 
 | path | object |
 | --- | --- |
-| `/api/guests/NAME/` `switchover`, `protect`, `unprotect`, `stop`, `test-failover`, | |
+| `/api/guests/NAME/` `switchover`, `unprotect`, `stop`, `test-failover`, | |
 | `test-restart-secondary` | |
+| `/api/guests/NAME/protect` | `{}`, or outside a cluster `{"arbiter": DIR, "listen": ENDPOINT}`, |
+| | of which the second may be missing, and besides `"misses"` and |
+| | `"heartbeat"` in milliseconds |
 | `/api/guests/NAME/start` | `{"host": HOST}` or `{}` |
 | `/api/guests/NAME/migrate` | `{"host": HOST, "role": ROLE}`, or outside `{"to": ENDPOINT}` |
 | `/api/recommendations/apply` | `{"keys": [KEY, ...]}` |
@@ -348,6 +351,8 @@ class GuestDetails(TypedDict):
     """Why its console cannot be shown; "" if it can."""
     actions: dict[str, str]
     """By the last word of their path: why it is refused now, "" if it can be asked for."""
+    secondary: str
+    """The command that starts a secondary of it, once it was protected here; "" elsewhere."""
     hosts: list[str]
     """Where it could be asked to migrate."""
 

@@ -86,4 +86,42 @@ export function migrate(app, name, details) {
   const dialog = open(`Migrate ${name}`, [choices, checks], [closer(), go]);
 }
 
+/** Where its replicas will meet, outside a cluster. `done` is called when it was asked for. */
+export function protect(name, done) {
+  const field = (label, props) => {
+    const input = h("input", { class: "field mono", spellcheck: "false", ...props });
+    return [input, h("label", { class: "asked" }, h("span", { text: label }), input)];
+  };
+  const [arbiter, one] = field("Arbiter: a new directory that all replicas will share", { placeholder: "/srv/pair/arbiter", required: "" });
+  const [listen, two] = field("Endpoint where they join", { placeholder: "tcp://127.0.0.1:7700" });
+  const [misses, three] = field("Heartbeats of 50 ms without which one counts as dead", { placeholder: "5", type: "number", min: "2", step: "1" });
+  const wrong = h("p", { class: "bad", role: "alert" });
+  const go = h("button", { class: "button main", text: "Protect", form: "protect" });
+  const form = h("form", { id: "protect", class: "asks", on: { submit: (event) => (event.preventDefault(), send()) } }, h("p", { class: "soft", text: "It runs on, as a primary that replicas may join. Then a command is told that starts one." }), one, two, three, wrong);
+  const dialog = open(`Protect ${name}`, form, [closer(), go]);
+  arbiter.focus();
+
+  async function send() {
+    const given = { arbiter: arbiter.value, listen: listen.value || null, misses: misses.value ? Number(misses.value) : null };
+    try {
+      const { task } = await post(`guests/${part(name)}/protect`, given);
+      dialog.close();
+      toast(`protect ${name}: task ${task.number}`, "good");
+      done();
+    } catch (error) {
+      wrong.textContent = error.message;
+    }
+  }
+}
+
+/** To the clipboard, which a page has only where its address is secure or its own computer's. */
+export async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    toast("copied", "good");
+  } catch {
+    toast("this browser does not let the page copy: mark it, and copy it by hand", "bad");
+  }
+}
+
 const load = (host) => (host?.report && host.cpu ? `CPU ${Math.round((100 * host.report.cpu) / host.cpu)} %, memory ${Math.round((100 * host.report.memory) / host.memory)} %` : "");

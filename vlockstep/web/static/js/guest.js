@@ -3,7 +3,7 @@
 import { get, part } from "./api.js";
 import { Chart } from "./charts.js";
 import { ConsoleText } from "./console.js";
-import { act, confirm, migrate } from "./dialogs.js";
+import { act, confirm, copy, migrate, protect } from "./dialogs.js";
 import { h, icon, pill, redraw, say } from "./dom.js";
 import { bytes, lag, milliseconds, plural, rate, whole } from "./format.js";
 import { Reigns } from "./reigns.js";
@@ -46,8 +46,11 @@ export class GuestPage {
     this.replicas = h("div", { class: "replicas" });
     this.parts = h("dl", { class: "facts" });
     this.drills = h("div", { class: "drills" });
+    this.secondary = h("code", { class: "command" });
+    this.joining = h("section", { class: "card joining", "aria-label": "A secondary for it", hidden: true }, h("header", {}, icon("shield"), h("h2", { text: "A secondary for it" }), h("span", { class: "soft", text: "start it by this command, here or where its files are shared" })),
+      h("div", { class: "body" }, this.secondary, h("button", { class: "button small", on: { click: () => copy(this.secondary.textContent) } }, "Copy")));
     app.main.append(h("nav", { class: "crumbs", "aria-label": "Where" }, h("a", { href: "#/", text: "Overview" }), " / ", name),
-      this.head, this.actions, this.moving, this.reigns.node,
+      this.head, this.actions, this.joining, this.moving, this.reigns.node,
       h("div", { class: "charts" }, this.charts.map((chart) => chart.node)),
       h("div", { class: "halves" }, this.text.node, h("div", { class: "stack" },
         box("Replicas", this.replicas), box("Disks, networks, arguments", this.parts), box("Drills", this.drills))));
@@ -102,6 +105,8 @@ export class GuestPage {
     this.#drawHead(guest);
     this.#drawActions(guest);
     this.#drawMoving(guest?.migration ?? null);
+    this.joining.hidden = !guest || !this.details?.secondary || guest.protection === "protected";
+    say(this.secondary, this.details?.secondary ?? "");
     if (!guest) return;
     this.reigns.draw(this.generations, guest);
     this.#drawReplicas(guest);
@@ -139,6 +144,7 @@ export class GuestPage {
     const press = (event) => {
       if (event.currentTarget.getAttribute("aria-disabled") === "true") return;
       if (name === "migrate") migrate(this.app, this.name, this.details);
+      else if (name === "protect" && this.app.view.kind === "guests") protect(this.name, () => this.#soon());
       else if (text) confirm(`${label}: ${this.name}`, text, label, go);
       else go();
     };

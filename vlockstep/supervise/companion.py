@@ -1,0 +1,53 @@
+"""The command that starts a secondary of a guest, where its files are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from vlockstep.host.attach import DiskSpec
+from vlockstep.machine.engines import AUTO
+from vlockstep.net.attach import NicSpec
+from vlockstep.supervise.spec import ReplicaSpec, TimingSpec
+
+
+def secondary_words(spec: ReplicaSpec) -> list[str]:
+    """Of the primary of `spec`, word by word. It can be given in any directory. On another host
+    files, a tap device or a switch may be called otherwise; memory, CPU and the guest's command
+    line come from the primary."""
+    is_file = "/" in spec.image or spec.image.endswith(".hvt")
+    words = ["vlockstep", "secondary", _absolute(spec.image) if is_file else spec.image]
+    words += ["--join", spec.endpoint]
+    for option, path in (
+        ("--arbiter", spec.arbiter),
+        ("--console", spec.console),
+        ("--keys", spec.keys),
+        ("--run-dir", spec.run_directory),
+    ):
+        if path is not None:
+            words += [option, _absolute(path)]
+    for disk in spec.disks:
+        words += ["--block", _disk(disk)]
+    for nic in spec.nics:
+        words += ["--net", _nic(nic)]
+    usual = TimingSpec()
+    if spec.timing.heartbeat != usual.heartbeat:
+        words += ["--heartbeat", str(spec.timing.heartbeat)]
+    if spec.timing.misses != usual.misses:
+        words += ["--misses", str(spec.timing.misses)]
+    if spec.engine != AUTO:
+        words += ["--engine", spec.engine]
+    return words
+
+
+def _disk(disk: DiskSpec) -> str:
+    return f"{disk.name}={_absolute(disk.path)}{',local' if disk.local else ''}"
+
+
+def _nic(nic: NicSpec) -> str:
+    group = f",group={nic.group}" if nic.group else ""
+    return f"{nic.name}={nic.backend}{group}"
+
+
+def _absolute(path: str | Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - `resolve` would follow links
