@@ -1,7 +1,7 @@
 """The management view: a page, a JSON API and metrics, in a process of their own. The
 page itself is in static/.
 
-shapes      what the server and the page say to each other
+shapes      what the server and the page say to each other, a module for each noun
 model       Model, Picture: the view as it changes, in revisions
 source      Source: what the view is of
 directory   DirectorySource: of the guests that run on this computer
