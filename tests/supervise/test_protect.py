@@ -9,10 +9,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from commands import run_command
+from commands import run_command, wait_until
 from household import PATIENT, House
-from support import halt, make_image
+from support import FAILING_SECTOR, failing_image, halt, make_image
 
+from vlockstep.debug.timeline import open_recording
 from vlockstep.testing.process import TIMEOUT
 
 
@@ -175,3 +176,35 @@ def test_it_has_no_replicas_before(house: House) -> None:
         refused = house.call(*asked)
         assert refused.returncode == 1
         assert "protect it" in refused.stderr
+
+
+def test_the_last_minutes_of_a_guest_that_was_protected_go_on(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it did before is there, too, as long as its primary's log does not go back far."""
+    monkeypatch.chdir(house.directory)
+    image = house.directory / "fails.hvt"
+    image.write_bytes(failing_image().content)
+    guest = house.start(
+        "books", "run", image, "--block", f"disk={house.disk}", "--on-error", "record"
+    )
+    assert house.protect().returncode == 0
+    kept = lambda: [*house.directory.glob("books-protected-*.vlog")]  # noqa: E731
+    wait_until(lambda: bool(kept()) and kept()[0].stat().st_size > 4096)
+    with house.disk.open("r+b") as disk:
+        disk.write(b"\1")
+    assert guest.wait(timeout=TIMEOUT) == 1
+    said = guest.communicate()[1]
+    (after,), (before,) = kept(), house.directory.glob("books-2*.vlog")
+    assert f"what led to this was recorded: vlockstep debug {after.name}" in said
+    assert (
+        f"what it did before it was protected was recorded: vlockstep debug {before.name}" in said
+    )
+    with open_recording(after) as timeline:
+        assert timeline.recording.failed and timeline.recording.first > 0
+        timeline.to_end()
+        assert timeline.read(FAILING_SECTOR, 1) == b"\1"
+    with open_recording(before) as timeline:
+        timeline.to_end()
+        assert timeline.ending == "the log ends here; the guest had not ended"
+        assert timeline.recording.first == 0 and timeline.read(FAILING_SECTOR, 1) == b"\0"

@@ -125,16 +125,24 @@ def run_guest(
         recorded = spec.on_error is not None
         last = _last_log(control.name, machine, world, 0 if booted else 1) if recorded else None
         through = world if last is None else last.recorder
-        tick = (lambda: None) if last is None else last.flush
+
+        def tick() -> None:
+            if last is not None:
+                if commands.protected_for and machine.world is not through:
+                    last.leave()
+                last.flush()
+
         ending: Ending | None = None
         try:
             try:
                 ending = execute(machine, through, tick, events)
             finally:
                 if last is not None:
+                    tick()
                     end = machine.outcome if ending is None else ending.error or machine.outcome
-                    # not if it has got replicas meanwhile
-                    last.end(machine.world is through and has_failed(end))
+                    # that of a primary goes back far enough by then
+                    recent = commands.protected_for < last.seconds
+                    last.end(recent and has_failed(end))
         except Left as error:
             why = str(error)
             control.observe(Later("left", lambda told: told.Left(why)))

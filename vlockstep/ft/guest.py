@@ -156,12 +156,13 @@ class Guest:
         return state_before(entry, self.machine, sequence, Cadence(), clock, printed)
 
     def keyframe_here(self) -> Keyframe | None:
-        """As `state_here`. In its thread, by who visits its machine."""
+        """As `state_here`; none before it is adopted. In its thread, by who visits its machine."""
         if self._inputs is not None:
             sequence, clock = self.outbox.next, self._inputs.clock()
-        else:
-            assert self._replayer is not None
+        elif self._replayer is not None:
             sequence, clock = self._replayer.sequence, self._replayer.clock
+        else:
+            return None
         return state_here(self.machine, sequence, clock, self._queue.printed)
 
     def follow(self, next: int) -> None:

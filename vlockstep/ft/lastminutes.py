@@ -110,7 +110,11 @@ class LastMinutes:
         """As `KeptLog.show`."""
         self._log.show(told)
 
-    def end(self, failed: bool) -> None:
+    def stop(self) -> None:
+        """There is no more use for later states."""
+        self._made.stop()
+
+    def end(self, failed: bool, what: str = "what led to this") -> None:
         """The guest has ended: keep the log if it has `failed`, and there is one."""
         self._made.stop()
         self._log.close()
@@ -121,9 +125,9 @@ class LastMinutes:
                     path.unlink()
         if failed:
             self._tell(
-                f"what led to this was recorded: vlockstep debug {self.path}"
+                f"{what} was recorded: vlockstep debug {self.path}"
                 if kept
-                else "what led to this was not recorded"
+                else f"{what} was not recorded"
             )
 
 
@@ -142,7 +146,7 @@ class RecordedWorld(World, Clocked, Protocol):
 
 class LastMinutesAlone:
     """The same of a guest that no replica executes: its World is `recorder`, which passes on to
-    `world`."""
+    `world`. When it gets another World, and has to `leave`, the log is of what was before."""
 
     def __init__(
         self,
@@ -158,6 +162,9 @@ class LastMinutesAlone:
         size: int = SIZE,
     ) -> None:
         self.machine: GuestMachine = machine
+        self.seconds = span / SECOND
+        """For which the log goes back at least, once the guest has run for so long."""
+        self._left = False
         self.recorder = Recorder(world, machine, self._append)
         self._world = world
         self._next = next
@@ -218,12 +225,20 @@ class LastMinutesAlone:
             self._minutes.keep(now, _batches(first, entries))
             self._minutes.turn(now)
 
+    def leave(self) -> None:
+        """The guest has another World. From time to time, in any thread."""
+        with self._lock:
+            if not (self._left or self._over):
+                self._left = True
+                self._minutes.stop()
+
     def end(self, failed: bool) -> None:
         """It makes no more entries that count."""
         self.flush()
         with self._lock:
             self._over = True
-        self._minutes.end(failed)
+        before = "what it did before it was protected"
+        self._minutes.end(failed, *([before] if self._left else []))
 
 
 def _batches(first: int, entries: list[Entry]) -> list[Batch]:

@@ -265,6 +265,7 @@ class Replica:
         self._make_guest(config, machine)
         primary = self.role = self._roles.alone(config, record)
         self._begin_log()
+        self._begin_last(boot=False)
         self._host.observe(events.Started())
         self._running.adopt(world)
         self._do(lambda: primary.begin(self._host.now()))

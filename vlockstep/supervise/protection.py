@@ -16,6 +16,7 @@ from typing import Any
 from vlockstep.arbiter import DirectoryArbiter
 from vlockstep.errors import HostError, UsageError, VlockstepError
 from vlockstep.ft.events import Event
+from vlockstep.ft.lastminutes import new_path
 from vlockstep.ft.process import Process
 from vlockstep.machine.report import GuestError
 from vlockstep.machine.world import Outcome
@@ -80,7 +81,9 @@ class Protection:
             raise UsageError(
                 f"the arbiter {spec.arbiter} serves another guest: give this one a new directory"
             )
+        last = None if spec.on_error is None else new_path(f"{live.name}-protected")
         setting = setting_of(spec, guest, live.console, live.identity)
+        setting = replace(setting, last=last)
         channels = channels_of(spec, keys)
         self._process = Process(setting, channels, register, self._observed)
         snapshots = FollowedSnapshots(live.name, live.files, guest.devices)
