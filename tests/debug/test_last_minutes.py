@@ -189,6 +189,26 @@ def test_a_guest_with_a_disk_of_its_own_and_one_that_goes_on_leave_one(tmp_path:
     assert check() > 0
 
 
+def test_guests_of_one_name_in_one_second_leave_each_its_own(tmp_path: Path) -> None:
+    def run(name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        words = ["fault", "--name", "it", "--run-dir", name, "--on-error", "record", "--"]
+        return subprocess.Popen(
+            [sys.executable, "-m", "vlockstep", "run", *words, *arguments],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    runs = [run("a", "--kind=pf"), run("b", "--kind=de"), run("c", "--kind=resume")]
+    assert [each.wait() for each in runs] == [255, 255, 0]
+    ends = set()
+    for path in tmp_path.glob("it-*.vlog"):
+        with open_recording(path) as timeline:
+            timeline.to_end()
+            ends.add(timeline.console().splitlines()[-1])
+    assert len(ends) == 2, ends
+
+
 @pytest.mark.external("gdb")
 def test_a_guest_that_fails_leaves_a_recording_that_opens_there(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "vlockstep"]

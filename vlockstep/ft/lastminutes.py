@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -42,8 +43,9 @@ _MANY, _MUCH = 2048, 1 << 18
 
 
 def new_path(name: str) -> Path:
-    """Of the log of a guest of that name, in the working directory."""
-    return Path(f"{name}-{time.strftime('%Y%m%dT%H%M%S')}.vlog")
+    """Of the log of a guest of that name, in the working directory: another one for each run,
+    however soon it follows."""
+    return Path(f"{name}-{datetime.now():%Y%m%dT%H%M%S.%f}.vlog")
 
 
 class LastMinutes:
