@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -129,10 +130,26 @@ def test_a_guest_that_ends_by_itself_is_powered_off(tmp_path: Path) -> None:
         cluster.create("g", "ledger", ["--lines=50", "--pause=20"], DISK, ft=True)
         cluster.do("start", "g")
         cluster.wait(lambda: cluster.events("guest-ended"), "its end")
-        assert cluster.operator.guest("g").power == "off"
+        record = cluster.operator.guest("g")
+        assert (record.power, record.ended) == ("off", "it has ended with status 0")
         text = cluster.console("g")
         disk = (cluster.folder("g") / "disk.img").read_bytes()
         check_ledger(text, disk, lines=50)
+
+
+def test_why_a_guest_is_off_is_known_until_it_is_stopped(tmp_path: Path) -> None:
+    """Its disk is too small: it ends at once, or soon."""
+    with HostCluster(tmp_path, ["a"]) as cluster:
+        cluster.create("g", "ledger", LEDGER, {"disk": 4096})
+        with suppress(HostError):
+            cluster.do("start", "g")
+        cluster.wait(lambda: cluster.operator.guest("g").power == "off", "its end")
+        assert "with status 2" in cluster.operator.guest("g").ended
+        (cluster.folder("g") / "disk.img").write_bytes(bytes(64 << 20))
+        cluster.do("start", "g")
+        assert cluster.operator.guest("g").ended == ""
+        cluster.do("stop", "g")
+        assert cluster.operator.guest("g").ended == "", "as somebody has asked for"
 
 
 def test_hosts_in_maintenance_are_left_by_all(tmp_path: Path) -> None:

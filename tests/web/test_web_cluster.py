@@ -107,6 +107,20 @@ def test_rates_forget_who_has_gone() -> None:
     assert rates.see(("a",), 4.0, [20]) == [0.0], "counters that began anew"
 
 
+@pytest.mark.parametrize(("status", "level"), [(0, "plain"), (1, "warn")])
+def test_why_a_guest_is_off(
+    cluster: Cluster, source: ClusterSource, status: int, level: str
+) -> None:
+    why = f"it has ended with status {status}"
+    record = replace(cluster.operator.guest("idle"), ended=why)
+    cluster.store.put("guests/idle", to_plain(record), None)
+    picture = source.look()
+    guest = picture.guests["idle"]
+    assert (guest["protection"], guest["level"]) == (f"off: {why}", level)
+    told = [problem["do"] for problem in picture.problems if problem["target"] == "guests/idle"]
+    assert bool(told) == (status != 0) and all("console" in do for do in told)
+
+
 def test_events_come_once(cluster: Cluster, source: ClusterSource) -> None:
     event = ClusterEvent(1, 5.0, "host-lost", "b is lost", "b")
     cluster.store.put(numbered(EVENTS, 1), to_plain(event), 0)

@@ -107,7 +107,8 @@ class Power(StrEnum):
 class GuestRecord:
     """`file` is what its `guest.toml` said when it was registered or set. `power` is what is
     wanted, `host` where it is or was last, and `attempt` counts the orders to run it. It has
-    `begun`, if that matters: since it was powered on, or reset, its log tells what it did."""
+    `begun`, if that matters: since it was powered on, or reset, its log tells what it did. `ended`
+    is why it is powered off, if nobody has asked for that."""
 
     name: str
     datastore: str
@@ -117,6 +118,7 @@ class GuestRecord:
     host: str | None = None
     attempt: int = 0
     begun: bool = False
+    ended: str = ""
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,9 @@ def _state(facts: Mapping[str, Any]) -> str:
     if silent and all(replica["state"] == "following" for replica in there):
         return "unknown: " + ", ".join(f"{host} is {state}" for host, state in silent.items())
     if facts["power"] == "off":
-        return "off" if not there else "is being ended"
+        if there:
+            return "is being ended"
+        return f"off: {facts['ended']}" if facts["ended"] else "off"
     return f"waits: {facts['pending']}" if facts["pending"] else "is being started"
 
 

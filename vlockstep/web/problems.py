@@ -79,7 +79,8 @@ def problems_of_cluster(
         protection = guest["protection"]
         unknown = "what its host told last may be true no longer" if "unknown" in protection else ""
         cause = guest["pending"] or _CAUSES.get(protection, unknown)
-        found.append(_problem(f"{name}: {guest['protection']}", cause, f"guests/{name}", ""))
+        do = _RESTART if protection.startswith("off: ") else ""
+        found.append(_problem(f"{name}: {protection}", cause, f"guests/{name}", do))
     if status is not None:
         found += [_problem("a rule does not hold", fault, "", "") for fault in status["faults"]]
     return found[:MOST]
@@ -119,6 +120,7 @@ def _of_master(status: Mapping[str, Any] | None, now: float) -> Iterable[shapes.
         )
 
 
+_RESTART = "read what it wrote on its console, mend that, and start it again"
 _CURES = {
     "hostDown": "start that computer and its agent; its guests are started elsewhere",
     "fdmUnreachable": "start its agent again",

@@ -154,4 +154,5 @@ def _level_of_guest(state: str) -> shapes.Level:
         return "good"
     if state.startswith(("waits", "unknown")) or "outputs wait" in state:
         return "bad"
-    return "warn" if state == "not protected" else "plain"
+    failed = state.startswith("off: ") and not state.endswith("with status 0")
+    return "warn" if failed or state == "not protected" else "plain"

@@ -179,9 +179,11 @@ class Guests:
     def _ended(self, name: str, last: Seat, seats: list[Seat]) -> None:
         """The guest itself has come to its end: it is not to run any more."""
         assert last.report is not None
-        if not self._view.set_guest(name, power=Power.OFF):
+        status = last.report.status
+        ended = f"it has ended with status {status}"
+        if not self._view.set_guest(name, power=Power.OFF, ended=ended):
             return
-        text = f"{name} has ended with status {last.report.status}, and is powered off"
+        text = f"{name} has ended with status {status}, and is powered off"
         self._view.event("guest-ended", text, last.host, name)
         for seat in seats:
             if seat.order is not None:

@@ -89,7 +89,7 @@ class Tasks(TaskRound):
             attempt = record.attempt + 1
             if not self._go(task, f"starts on {host}", host=host, attempt=attempt):
                 return
-            if self._view.set_guest(name, power=Power.ON):
+            if self._view.set_guest(name, power=Power.ON, ended=""):
                 self._view.order(host, name, Begin.BOOT)
             return
         host, attempt = task.record.result["host"], task.record.result["attempt"]
@@ -104,10 +104,11 @@ class Tasks(TaskRound):
         if task.record.cancel and self._view.set_guest(name, power=Power.OFF):
             self._end(task, TaskState.CANCELED, reason="called off")
         elif seat is not None and seat.over and seat.report is not None:
-            self._view.set_guest(name, power=Power.OFF)
             status = seat.report.status
             ended = f"it ended at once, with status {status}: see console.txt in its folder"
-            raise Refused(f"{name} did not start on {host}: {seat.report.problem or ended}")
+            ended = seat.report.problem or ended
+            self._view.set_guest(name, power=Power.OFF, ended=ended)
+            raise Refused(f"{name} did not start on {host}: {ended}")
         elif self._late(task, START_SECONDS) and self._view.set_guest(name, power=Power.OFF):
             raise Refused(f"{name} did not start on {host} within {START_SECONDS:g} s")
 
@@ -116,7 +117,7 @@ class Tasks(TaskRound):
         if task.record.state is TaskState.QUEUED:
             if self._view.guests[name].record.power is Power.OFF:
                 raise Refused(f"{name} is powered off already")
-            if self._view.set_guest(name, power=Power.OFF):
+            if self._view.set_guest(name, power=Power.OFF, ended=""):
                 self._go(task, "is powered off")
             return
         if self._view.guests[name].record.power is Power.ON:
