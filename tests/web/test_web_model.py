@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from webclient import applied
@@ -87,3 +88,31 @@ def test_the_newest_events_stay_and_numbers_rise() -> None:
         model.see(Picture(events=[event() for _ in range(EVENTS // 2)]))
     numbers = [each["number"] for each in model.view()["events"]]
     assert numbers == list(range(EVENTS // 2 + 1, EVENTS // 2 * 3 + 1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "details", "level"),
+    [
+        ("live", "live as generation 2: the primary was silent", {"cause": "silence"}, "warn"),
+        ("live", "live as generation 2", {"cause": "switchover"}, "good"),
+        ("live", "live as generation 2", {"cause": "resumed"}, "good"),
+        ("guest-failed-over", "books goes on on b", {"cause": "lost"}, "warn"),
+        ("guest-failed-over", "books goes on on b", {}, "warn"),
+        ("guest-failed-over", "books goes on on b", {"cause": "test"}, "good"),
+        ("guest-failed-over", "books goes on on b", {"cause": ["?"]}, "good"),
+        ("guest-switched-over", "the primary is on b", {}, "good"),
+        ("guest-moved", "books has moved", {}, "good"),
+        ("following", "following the new primary, generation 2", {}, "plain"),
+        ("host-lost", "b has failed", {}, "bad"),
+        ("notice", "the connection to the primary was lost", {}, "warn"),
+        ("alone", "going on alone", {}, "warn"),
+    ],
+)
+def test_events_that_a_person_should_look_at(
+    kind: str, text: str, details: dict[str, Any], level: str
+) -> None:
+    """Planned takeovers are none of them."""
+    model = Model("cluster", 0)
+    event: Any = {"number": 0, "kind": kind, "text": text, "details": details}
+    model.see(Picture(events=[event]))
+    assert model.view()["events"][0]["level"] == level  # type: ignore[typeddict-item]

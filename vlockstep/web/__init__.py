@@ -10,6 +10,7 @@ applying    Applying: recommendations, one move after the other
 mirror      Mirror: a cluster's store as it was at the last look
 records     Reader: what stands in that store, read once for each change, and what is broken
 standings   Guests, Tasks: how a cluster's guests stand, worked out again where that changes
+levels      level_of_event: whether a person should look at it
 problems    problems_of_guests, problems_of_cluster, problems_of_records: what is wrong, and what
             to do
 history     History, Rates: what a guest has done lately

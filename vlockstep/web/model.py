@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from vlockstep.web import shapes
+from vlockstep.web.levels import level_of_event
 
 CHANGES = 300
 """So many of the newest are kept: some minutes."""
@@ -93,7 +94,7 @@ class Model:
 
     def _numbered(self, event: shapes.Event) -> shapes.Event:
         self._told += 1
-        return {**event, "number": self._told}
+        return {**event, "number": self._told, "level": level_of_event(event)}
 
 
 def _compare(

@@ -7,7 +7,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 from vlockstep.web.shapes.cluster import Cluster, Host, Recommendation
 from vlockstep.web.shapes.guests import Guest
 from vlockstep.web.shapes.story import Story
-from vlockstep.web.shapes.words import Kind, Path
+from vlockstep.web.shapes.words import Kind, Level, Path
 
 
 class Event(TypedDict):
@@ -21,6 +21,8 @@ class Event(TypedDict):
     guest: str | None
     details: NotRequired[dict[str, Any]]
     """What its kind has besides."""
+    level: NotRequired[Level]
+    """In the view, and in the stream."""
 
 
 class Problem(TypedDict):

@@ -8,13 +8,7 @@ import { VirtualList } from "./virtual.js";
 
 const ROW = 26;
 const SIGNS = { queued: "clock", running: "spin", done: "good", failed: "bad", canceled: "plain" };
-const BAD = /fail|diverg|lost|dead|down|refus|dropped|error|isolat|panic/i;
-const WARN = /alone|silent|unprotect|maintenance|slow|pending|warn|cancel/i;
-const GOOD = /live|protected|done|joined|migrated|moved/i;
-
 const LEVELS = { bad: "trouble", warn: "look at", good: "fine" };
-
-const levelOf = ({ kind, text }) => (BAD.test(kind) ? "bad" : WARN.test(kind) || BAD.test(text) ? "warn" : GOOD.test(kind) ? "good" : "dot");
 
 export class Dock {
   #shown = "";
@@ -112,7 +106,7 @@ export class Dock {
     if (node.shown === event) return;
     node.shown = event;
     const [time, sign, about, text] = node.children;
-    const level = levelOf(event);
+    const level = event.level === "plain" ? "dot" : event.level;
     say(time.firstChild, clock(event.time));
     sign.replaceChildren(icon(level, LEVELS[level]));
     about.replaceChildren(subject(this.app, event.guest ?? event.host ?? ""));
