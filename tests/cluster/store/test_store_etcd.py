@@ -25,6 +25,7 @@ from vlockstep.cluster.store import etcd as etcd_module
 from vlockstep.cluster.store.etcd import EtcdStore
 from vlockstep.cluster.store.etcdaddress import parse_address
 from vlockstep.cluster.store.interface import elapsed
+from vlockstep.cluster.store.values import Unreadable, entry_or_unreadable
 from vlockstep.errors import UsageError
 
 real = pytest.mark.external("etcd")
@@ -246,6 +247,25 @@ def test_what_is_foreign_in_etcd(etcd: Backend, one_etcd: Etcd) -> None:
     version = store.put("k", {}, None)
     wait_until(lambda: watch_tells(watch) == [Change("k", Entry({}, version))])
     watch.close()
+
+
+@real
+def test_who_looks_at_all_there_is_is_told_what_cannot_be_read(
+    etcd: Backend, one_etcd: Etcd
+) -> None:
+    """Beside what can."""
+    with contextlib.closing(open_store(etcd.address, entry=entry_or_unreadable)) as store:
+        prefix = etcd.address.rpartition("/")[2]
+        version = store.put("a", {"n": 1}, 0)
+        watch = store.watch("")
+        ask(one_etcd, "kv/put", key=encode(f"{prefix}/k"), value=encode("no JSON"))
+        (change,) = watch.poll(60)
+        found = store.list("")
+        assert found["a"] == Entry({"n": 1}, version) and found.keys() == {"a", "k"}
+        for entry in (change.entry, found["k"], store.get("k")):
+            assert entry is not None and isinstance(entry.value, Unreadable)
+            assert "no JSON object at k" in entry.value.problem
+        watch.close()
 
 
 def watch_tells(watch) -> list[Change]:  # type: ignore[no-untyped-def]
