@@ -33,7 +33,7 @@ EXAMPLES = [
     (events.Protected(), {"event": "protected"}),
     (events.Loading(), {"event": "loading"}),
     (
-        events.Migrating("memory", "sending", 4096, 1, 7, 20, 2.5),
+        events.Migrating("memory", "sending", 4096, 1, 7, 20, 2.5, 8192),
         {
             "event": "migrating",
             "phase": "memory",
@@ -43,6 +43,7 @@ EXAMPLES = [
             "lag_entries": 7,
             "throttle": 20,
             "pause_ms": 2.5,
+            "left": 8192,
         },
     ),
     (

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from vlockstep.arbiter.rule import Record
+from vlockstep.ft import events
 from vlockstep.ft.migration import Migration, Phase, Report
 from vlockstep.ft.rounds import Precopy
 from vlockstep.protocol.actions import Resume
@@ -61,7 +62,7 @@ def transfer(**changed: object) -> SimpleNamespace:
     begun = {
         "to": "n", "bytes": 0, "rounds": 0, "disk_bytes": 0, "pause": 0, "throttle": 0,
         "stands_since": None, "state": None, "sent": False, "copies_disks": False,
-        "expected_pause": None,
+        "expected_pause": None, "left": 0,
     }  # fmt: skip
     return SimpleNamespace(**begun | changed)
 
@@ -82,6 +83,17 @@ def test_a_replica_of_the_guest_is_no_destination(migration: Migration, answers:
     migration.reached("a")
     (problem,) = answers
     assert migration.over and "already" in problem
+
+
+def test_that_it_was_called_off_is_told_once(replica: Replica) -> None:
+    told: list[events.Event] = []
+    migration = Migration(replica, "there", 0, told.append, lambda problem, report: None)
+    migration.look(0)
+    assert migration.cancel("called off")
+    migration.look(1)
+    migration.look(2)
+    phases = [each.phase for each in told if isinstance(each, events.Migrating)]
+    assert phases == ["failed"]
 
 
 # By precopy

@@ -129,15 +129,17 @@ def _state(number: int, replicas: dict[str, Any]) -> dict[str, Any]:
         return {"replicas": only, "ft": False, "protection": "unprotected", "level": "plain"}
     if number == 20:
         moving: shapes.Migration = {
-            "phase": "copying",
-            "text": "round 3: 41 MB are left",
+            "phase": "memory",
+            "text": "sending the memory",
             "bytes": 187_000_000,
             "bytes_per_s": 61_000_000,
-            "rounds": 3,
+            "rounds": 2,
             "lag_entries": 18,
             "throttle": 0,
             "pause_ms": 12.0,
+            "left": 41_000_000,
             "to": "host-4",
+            "role": "primary",
         }
         return {"migration": moving}
     return {}

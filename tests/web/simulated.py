@@ -201,7 +201,7 @@ class SimulatedSource:
             "text": piece.decode(),
         }
 
-    def compatibility(self, guest: str, host: str) -> shapes.Compatibility:
+    def compatibility(self, guest: str, host: str, role: str) -> shapes.Compatibility:
         self._expect(guest)
         here = host in self._guests[guest]["replicas"]
         problem = "one of its replicas is there" if here else ""

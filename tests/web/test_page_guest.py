@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 pytest.importorskip("playwright", reason="needs the extra test")
 
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.web.browsing import Visit, acting, dashboard, picture, simulated
 from tests.web.page_source import LivelySource
@@ -33,7 +34,9 @@ def test_all_of_a_guest(address: str, visit: Opens, pictures: Path | None) -> No
     page.goto(f"{address}#/guests/ledger-02")
     moving = page.get_by_role("region", name="Migration", exact=True)
     expect(moving.locator("[aria-current=step]")).to_have_text("pass 3")
-    for text in ("187 MB", "61.0 MB/s", "18 entries", "12 ms", "to host-4"):
+    steps = ["reach it", "check", "pass 1", "pass 2", "pass 3", "catch up", "hand over", "leave"]
+    expect(moving.locator(".passes li")).to_have_text([re.compile(f"{each}$") for each in steps])
+    for text in ("187 MB", "61.0 MB/s", "41.0 MB, 672 ms", "18 entries", "12 ms", "to host-4"):
         expect(moving).to_contain_text(text)
     reigns = page.get_by_role("region", name="Generations")
     expect(reigns.locator(".reign")).to_have_count(4)
@@ -64,10 +67,15 @@ def test_a_migration_is_checked_before(address: str, visit: Opens) -> None:
     dialog = page.get_by_role("dialog", name="Migrate ledger-01")
     go = dialog.get_by_role("button", name="Migrate")
     expect(go).to_have_attribute("aria-disabled", "true")
-    dialog.get_by_role("radio").first.check()
+    dialog.get_by_role("radio", name="host-3").check()
     expect(dialog.locator(".checks")).to_contain_text("its datastore is there")
     expect(go).to_have_attribute("aria-disabled", "false")
-    go.click()
+    with page.expect_request("**/migrate?host=host-3&role=secondary"):
+        dialog.get_by_role("radio", name="the secondary").check()
+    expect(go).to_have_attribute("aria-disabled", "false")
+    with page.expect_request("**/guests/ledger-01/migrate") as asked:
+        go.click()
+    assert asked.value.post_data_json == {"host": "host-3", "role": "secondary"}
     expect(page.locator(".task", has_text="ledger-01").first).to_contain_text("migrate")
 
 
@@ -133,6 +141,42 @@ def test_real_replicas_swap_roles(tmp_path: Path, visit: Opens, pictures: Path |
             expect(page.locator(".reign")).to_have_count(2)
             expect(page.locator(".reign.last")).to_contain_text("secondary")
             picture(page, pictures, "guest")
+
+
+def test_a_real_guest_moves(tmp_path: Path, visit: Opens) -> None:
+    """How far it is is told; called off it stays, and the next time it goes."""
+    arguments = ["--lines=1500", "--pause=80"]
+    with Pair("ledger", arguments, directory=tmp_path, misses=PATIENT) as pair:
+        run = pair.specs["primary"].run_directory
+        with dashboard("--run-dir", run) as address:
+            opened = visit(address)
+            page = opened.page
+            page.locator(".row:not([hidden]) a").click()
+            expect(page.locator(".guest-head .pill")).to_have_text("protected")
+            pair.receive("slow", "--pause-at", "state:ready")
+            _migrate(page, pair.endpoint_of("slow"))
+            moving = page.get_by_role("region", name="Migration", exact=True)
+            expect(moving.locator("[aria-current=step]")).to_have_text("catch up")
+            expect(moving.locator(".passes")).to_contain_text("pass 1")
+            expect(moving.locator("dd").first).to_have_text(re.compile(r"^[\d.]+ [kM]B$"))
+            page.get_by_role("button", name="Cancel task").click()
+            expect(page.locator(".task:not([hidden])").first).to_contain_text("canceled")
+            expect(moving).to_be_hidden()
+            pair.resume("slow")
+            pair.receive("there")
+            _migrate(page, pair.endpoint_of("there"))
+            expect(page.locator(".task:not([hidden])").first).to_contain_text("done")
+            page.goto(f"{address.partition('#')[0]}#/guests/there")
+            expect(page.locator(".guest-head .pill")).to_have_text("protected")
+            assert all("404" in fault for fault in opened.faults)  # what has moved away is asked
+            opened.faults.clear()
+
+
+def _migrate(page: Page, endpoint: str) -> None:
+    page.get_by_role("button", name="Migrate").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("textbox").fill(endpoint)
+    dialog.get_by_role("button", name="Migrate").click()
 
 
 def _next(line: str) -> str:

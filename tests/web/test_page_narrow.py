@@ -111,7 +111,7 @@ def test_a_guest_fits(page: Page, address: str) -> None:
     all_is_reached(page)
     page.get_by_role("button", name="Migrate").click()
     dialog = page.get_by_role("dialog")
-    dialog.get_by_role("radio").first.check()
+    dialog.get_by_role("radio", name="host-3").check()
     expect(dialog.locator(".checks")).to_contain_text("its datastore is there")
     expect(dialog.get_by_role("button", name="Migrate")).to_be_in_viewport(ratio=1)
 

@@ -153,8 +153,8 @@ def test_what_is_wrong(cluster: Cluster, source: ClusterSource) -> None:
 
 
 def test_whether_a_guest_could_run_elsewhere(cluster: Cluster, source: ClusterSource) -> None:
-    def reasons(host: str) -> list[str]:
-        told = source.compatibility("books", host)
+    def reasons(host: str, role: str = "primary") -> list[str]:
+        told = source.compatibility("books", host, role)
         found = [why for _, why in told["checks"] if why]
         assert told["possible"] == (not found)
         return found
@@ -162,11 +162,16 @@ def test_whether_a_guest_could_run_elsewhere(cluster: Cluster, source: ClusterSo
     assert reasons("c") == []
     assert reasons("a") == ["books runs on a already"]
     assert reasons("b") == ["host b has the guest's secondary"]
+    assert reasons("a", "secondary") == ["host a has the guest's primary"]
+    assert reasons("b", "secondary") == ["books has its secondary on b already"]
+    assert reasons("c", "secondary") == []
     cluster.tell(hosts={"a": "master", "c": "hostDown"})
     source.look()
     assert reasons("c") == ["c is hostDown"]
     with pytest.raises(UsageError, match="no host 'z'"):
-        source.compatibility("books", "z")
+        source.compatibility("books", "z", "primary")
+    with pytest.raises(UsageError, match="primary or secondary"):
+        source.compatibility("books", "c", "king")
 
 
 def test_actions_are_tasks(cluster: Cluster, source: ClusterSource) -> None:

@@ -175,7 +175,7 @@ class Migrating(Event):
     """How far a migration is: its phase, in words, too, the bytes that were sent, of RAM in so many
     rounds, by how many entries the destination's execution is behind, by how many percent the
     guest is slowed, and for how many milliseconds it would be held by what is left, if that is
-    known."""
+    known; and the bytes that this round has still to bring."""
 
     name = "migrating"
     phase: str
@@ -185,6 +185,7 @@ class Migrating(Event):
     lag_entries: int
     throttle: int
     pause_ms: float | None = None
+    left: int | None = None
 
 
 @dataclass(frozen=True)

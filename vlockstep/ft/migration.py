@@ -117,6 +117,7 @@ class Migration:
         self.report = Report(role, LOG if precopy is None else PRECOPY)
         self._precopy = precopy
         self._expected_pause: int | None = None
+        self._left: int | None = None
         self._replica = replica
         self._target = ""
         """The replica there."""
@@ -181,8 +182,10 @@ class Migration:
         return True
 
     def look(self, now: int) -> None:
-        """Do what is next."""
+        """Do what is next, and tell of it; also, once, that it has failed meanwhile."""
         if self.over:
+            if self.phase is Phase.FAILED:
+                self._tell(now)
             return
         self.report.total = now - self._began
         role, transfer = self._replica.role, self._replica.transfer
@@ -190,7 +193,7 @@ class Migration:
             self.report.bytes, self.report.rounds = transfer.bytes, transfer.rounds
             self.report.disk_bytes = transfer.disk_bytes
             self.report.pause, self.report.throttle = transfer.pause, transfer.throttle
-            self._expected_pause = transfer.expected_pause
+            self._expected_pause, self._left = transfer.expected_pause, transfer.left
             self._held = transfer.stands_since
             if transfer.state is not None:
                 self._first = transfer.state.next
@@ -278,6 +281,7 @@ class Migration:
             lag,
             self.report.throttle,
             None if self._expected_pause is None else self._expected_pause / MILLISECOND,
+            self._left,
         )
         if told != self._last:
             self._last = told

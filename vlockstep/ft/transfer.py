@@ -206,6 +206,11 @@ class Transfer:
         return min(free, self._rounds.throttle.next(now) if self.state is None else NEVER)
 
     @property
+    def left(self) -> int:
+        """Bytes of RAM that this round has still to bring, and what of disks is on its way."""
+        return size_of([*self._ranges]) + self._flying
+
+    @property
     def throttle(self) -> int:
         """By how many percent the guest was slowed."""
         return self._rounds.throttle.percent

@@ -174,8 +174,12 @@ GUESTS = (
         "/api/guests/{name}/migrate",
         "Whether it could run on another host",
         shapes.Compatibility,
-        _source(lambda source, asked: source.compatibility(asked.path["name"], asked.text("host"))),
-        query={"host": "which one"},
+        _source(
+            lambda source, asked: source.compatibility(
+                asked.path["name"], asked.text("host"), asked.query.get("role", "primary")
+            )
+        ),
+        query={"host": "which one", "role": "of the replica that would move; without it primary"},
     ),
     _action("switchover", "Let its replicas swap roles"),
     _action(
@@ -187,7 +191,13 @@ GUESTS = (
         misses="elsewhere: after how many that were missed a replica counts as dead",
     ),
     _action("unprotect", "Take its secondary away"),
-    _action("migrate", "Move it", host="where to, in a cluster", to="the endpoint, elsewhere"),
+    _action(
+        "migrate",
+        "Move it",
+        host="where to, in a cluster",
+        role="primary or secondary, there",
+        to="the endpoint, elsewhere",
+    ),
     _action("start", "Power it on", host="where; without it where it suits best"),
     _action("stop", "Power it off"),
     _action("test-failover", "A drill: its primary is killed"),

@@ -13,7 +13,7 @@ from vlockstep.cluster.drs.balance import aim_of
 from vlockstep.cluster.master.protecting import out_of_step
 from vlockstep.cluster.master.view import Beliefs
 from vlockstep.cluster.master.view import View as MasterView
-from vlockstep.cluster.model import Replica
+from vlockstep.cluster.model import Replica, Role
 from vlockstep.cluster.operator import Operator
 from vlockstep.cluster.placement import fits
 from vlockstep.cluster.plain import to_plain
@@ -77,7 +77,7 @@ class ClusterSource:
         records = seen.hosts()
         tasks = self._tasks.of(seen.tasks())
         moving = {
-            task["target"]: str(task["details"].get("host", ""))
+            task["target"]: task["result"]
             for task in tasks.values()
             if task["kind"] == "migrate" and task["state"] == "running"
         }
@@ -132,8 +132,8 @@ class ClusterSource:
             raise UsageError(problem)
         return read_console(guest, self._console_of(record), after)
 
-    def compatibility(self, guest: str, host: str) -> shapes.Compatibility:
-        facts = self._facts(guest)
+    def compatibility(self, guest: str, host: str, role: str) -> shapes.Compatibility:
+        facts, moved = self._facts(guest), _role(role)
         record = self._seen.hosts().get(host)
         if record is None:
             raise Absent(f"there is no host {host!r}")
@@ -142,19 +142,21 @@ class ClusterSource:
         view = MasterView(self._mirror, time.time())
         taking = frozenset(name for name, state in states.items() if state in _TAKING)
         view.beliefs = Beliefs(states, usable=taking, trusted=taking)
-        primaries = [each["host"] for each in alive(facts) if each["role"] == "primary"]
-        here = f"{guest} runs on {host} already" if host in primaries else ""
+        there = {each["host"]: each["role"] for each in alive(facts)}
+        runs = moved in there.values()
+        what = "runs" if moved is Role.PRIMARY else "has its secondary"
+        here = f"{guest} {what} on {host} already" if there.get(host) == moved else ""
         state = host_state(host, record, status)
         connected = "" if state in _TAKING else f"{host} is {state}"
         checks = [
-            ("the guest runs", "" if primaries else f"{guest} does not run"),
+            (f"its {moved} runs", "" if runs else f"{guest} has no {moved} that runs"),
             ("it is another host", here),
             ("the host takes guests", connected),
         ]
         if guest in view.damaged:
             checks.append((_SUITS, view.damaged[guest]))
         elif not connected and not here:
-            reasons = fits(view.cluster(), Replica(guest), host)
+            reasons = fits(view.cluster(), Replica(guest, moved), host)
             checks += [(_SUITS, reason) for reason in reasons or ("",)]
         return {"host": host, "possible": not any(why for _, why in checks), "checks": checks}
 
@@ -169,10 +171,7 @@ class ClusterSource:
         if action in ("migrate", "start") and host is not None:
             details["host"] = host
         if action == "migrate":
-            role = given.get("role", "primary")
-            if role not in ("primary", "secondary"):
-                raise UsageError('"role" is primary or secondary')
-            details["role"] = role
+            details["role"] = str(_role(given.get("role", "primary")))
         if action in ("protect", "unprotect"):
             self._asked.want_protection(guest, action == "protect")
         return {"task": to_plain(self._asked.submit(action, guest, **details))}
@@ -233,6 +232,13 @@ class ClusterSource:
             "test-failover": off or unprotected,
             "test-restart-secondary": off or unprotected,
         }
+
+
+def _role(told: object) -> Role:
+    """Raises `UsageError` for what is none."""
+    if told not in [*Role]:
+        raise UsageError('"role" is primary or secondary')
+    return Role(str(told))
 
 
 _SUITS = "datastores, networks, CPU, room and rules suit"

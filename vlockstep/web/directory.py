@@ -211,7 +211,7 @@ class DirectorySource:
             raise UsageError(_NO_CONSOLE)
         return read_console(guest, Path(path), after)
 
-    def compatibility(self, guest: str, host: str) -> shapes.Compatibility:
+    def compatibility(self, guest: str, host: str, role: str) -> shapes.Compatibility:
         with self._lock:
             problem = _actions(self._line(guest))["migrate"]
         checks = [("a replica of it may move", problem)]

@@ -58,6 +58,9 @@ class History:
         self.migration: shapes.Migration | None = None
         self.to = ""
         """Where it moves, if that is known."""
+        self.role = ""
+        """Which replica moves, if that is known."""
+        self._moving: Mapping[str, Any] = {}
         self._moved_at = 0.0
 
     def sample(self, time: float, replica: shapes.Replica) -> None:
@@ -71,7 +74,10 @@ class History:
         del self._samples[: -SAMPLES * len(_FIELDS)]
 
     def moves(self, time: float, told: Mapping[str, Any]) -> None:
-        """How far a migration is, as the event `migrating` tells it."""
+        """How far a migration is, as the event `migrating` tells it; what is known says nothing."""
+        if told == self._moving:
+            return
+        self._moving = told
         if told["phase"] in _OVER:
             self.migration = None
             return
@@ -90,7 +96,9 @@ class History:
             "lag_entries": told["lag_entries"],
             "throttle": told["throttle"],
             "pause_ms": told.get("pause_ms"),
+            "left": told.get("left"),
             "to": self.to,
+            "role": self.role,
         }
 
     def stays(self) -> None:

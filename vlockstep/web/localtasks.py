@@ -83,15 +83,24 @@ class LocalTasks:
             raise UsageError(f"task {number} is over already")
         if cancel is None:
             raise UsageError(f"a {task['kind']} cannot be called off")
-        cancel()
-        return self._change(number, cancel=True)
+        self._change(number, cancel=True)
+        try:
+            cancel()
+        except VlockstepError:
+            self._change(number, cancel=False)
+            raise
+        with self._lock:
+            return self._tasks[number]
 
     def _run(self, number: int, work: Work) -> None:
         ended: dict[str, Any]
         try:
             outcome, result = work(lambda text: self._tell(number, text))
         except VlockstepError as error:
-            ended = {"state": "failed", "reason": str(error)}
+            with self._lock:
+                called_off = self._tasks[number]["cancel"]
+            state = "canceled" if called_off else "failed"
+            ended = {"state": state, "reason": str(error)}
         except Exception as error:  # a fault of ours: the task must not go on for ever
             ended = {"state": "failed", "reason": f"{type(error).__name__}: {error}"}
         else:

@@ -209,6 +209,7 @@ class _Migrating:
     lag_entries: int
     throttle: int
     pause_ms: float | None = None
+    left: int | None = None
 
 
 _KINDS: Mapping[str, type[Any]] = {

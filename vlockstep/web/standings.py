@@ -32,9 +32,10 @@ class Guests:
         self._shown: dict[str, tuple[tuple[object, ...], shapes.Guest]] = {}
 
     def look(
-        self, cluster: Operator, moving: Mapping[str, str], now: float
+        self, cluster: Operator, moving: Mapping[str, Mapping[str, Any]], now: float
     ) -> dict[str, shapes.Guest]:
-        """`moving` are those that migrate, and where to; `now` is since the epoch."""
+        """`moving` are those that migrate, and what their tasks have told: from, to, role; `now` is
+        since the epoch."""
         records, where, reports = cluster.guests(), seats(cluster), cluster.reports()
         self.histories = {name: self.histories.get(name) or History() for name in records}
         self.reigns = {name: self.reigns.get(name) or Reigns() for name in records}
@@ -83,7 +84,11 @@ class Guests:
         return report, host_state, rates, cast(shapes.Replica, replica)
 
     def _guest(
-        self, name: str, facts: dict[str, Any], moving: Mapping[str, str], now: float
+        self,
+        name: str,
+        facts: dict[str, Any],
+        moving: Mapping[str, Mapping[str, Any]],
+        now: float,
     ) -> tuple[tuple[object, ...], shapes.Guest]:
         history, reigns = self.histories[name], self.reigns[name]
         replicas = {
@@ -95,7 +100,10 @@ class Guests:
                 _saw_primary(history, reigns, each, replicas[each["host"]], now)
         migration = None
         if name in moving:
-            history.to = moving[name]
+            history.to, history.role = moving[name].get("to", ""), moving[name].get("role", "")
+            for each in alive(facts):
+                if each["role"] == history.role and each["migration"]:
+                    history.moves(now, each["migration"])
             migration = history.migration
         basis = (facts, migration, *replicas.values())
         known = self._shown.get(name)
@@ -142,8 +150,6 @@ def _saw_primary(
     now: float,
 ) -> None:
     history.sample(now, replica)
-    if facts["migration"]:
-        history.moves(now, facts["migration"])
     if replica["generation"]:
         generation, ruler, members = replica["generation"], replica["host"], replica["members"]
         reigns.ruled(generation, now, ruler, members, facts["cause"], facts["silent_ms"])

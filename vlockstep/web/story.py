@@ -34,7 +34,7 @@ class StorySource:
     def console(self, guest: str, after: int | None) -> NoReturn:
         _refuse()
 
-    def compatibility(self, guest: str, host: str) -> NoReturn:
+    def compatibility(self, guest: str, host: str, role: str) -> NoReturn:
         _refuse()
 
     def act_on_guest(self, guest: str, action: str, given: Mapping[str, Any]) -> NoReturn:

@@ -45,12 +45,17 @@ class Migration(TypedDict):
     bytes: int
     bytes_per_s: float
     rounds: int
+    """Those that are over; one goes on."""
     lag_entries: int
     throttle: int
     pause_ms: float | None
     """For how long the guest would be held now, by what is left; None if that is not known."""
+    left: int | None
+    """Bytes that this round has still to bring; None if that is not known."""
     to: str
     """A host or an endpoint; "" if it is not known."""
+    role: str
+    """Of the replica that moves; "" if it is not known."""
 
 
 class Guest(TypedDict):
@@ -139,7 +144,8 @@ class Console(TypedDict):
 
 
 class Compatibility(TypedDict):
-    """`GET /api/guests/NAME/migrate?host=HOST`: whether the guest could run there."""
+    """`GET /api/guests/NAME/migrate?host=HOST&role=ROLE`: whether its replica in that role, the
+    primary unless told otherwise, could run there."""
 
     host: str
     possible: bool

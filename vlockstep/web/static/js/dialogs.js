@@ -16,8 +16,8 @@ export function open(title, body, footer) {
 
 /** At its end Tab goes to its beginning, and back. */
 function turn(event, dialog) {
-  const chosen = dialog.querySelector("input[type=radio]:checked");
-  const stops = [...dialog.querySelectorAll("button, input, select, a[href]")].filter((stop) => !chosen || stop.type !== "radio" || stop === chosen);
+  const passed = (stop) => stop.type === "radio" && !stop.checked && dialog.querySelector(`input[name="${stop.name}"]:checked`);
+  const stops = [...dialog.querySelectorAll("button, input, select, a[href]")].filter((stop) => !passed(stop));
   const [from, to] = event.shiftKey ? [stops[0], stops.at(-1)] : [stops.at(-1), stops[0]];
   if (document.activeElement !== from) return;
   event.preventDefault();
@@ -56,23 +56,29 @@ export function migrate(app, name, details) {
   const cluster = app.view.kind === "cluster";
   const checks = h("ul", { class: "checks", "aria-live": "polite" });
   const go = h("button", { class: "button main", text: "Migrate", "aria-disabled": "true" });
-  let wanted = null;
+  let [wanted, role] = [null, "primary"];
   const allow = (yes) => go.setAttribute("aria-disabled", String(!yes));
   const choose = async (host) => {
     wanted = host;
+    const asked = role;
     allow(false);
     checks.replaceChildren(h("li", {}, icon("spin"), `${host} is looked at`));
     try {
-      const found = await get(`guests/${part(name)}/migrate?host=${part(host)}`);
-      if (wanted !== host) return;
+      const found = await get(`guests/${part(name)}/migrate?host=${part(host)}&role=${role}`);
+      if (wanted !== host || asked !== role) return;
       checks.replaceChildren(...found.checks.map(([what, why]) => h("li", {},
         icon(why ? "bad" : "good", why ? "in the way" : "fine"), h("span", {}, what, why ? h("b", { class: "bad", text: `: ${why}` }) : null))));
       allow(found.possible);
     } catch (error) {
-      if (wanted === host) checks.replaceChildren(h("li", {}, icon("bad"), error.message));
+      if (wanted === host && asked === role) checks.replaceChildren(h("li", {}, icon("bad"), error.message));
     }
   };
   const endpoint = h("input", { class: "field mono", placeholder: "tcp://host:7702", "aria-label": "Endpoint where vlockstep receive waits", on: { input: () => ((wanted = endpoint.value), allow(wanted.includes("://"))) } });
+  const replicas = Object.values(app.view.guests[name]?.replicas ?? {});
+  const there = ["primary", "secondary"].map((each) => replicas.find((replica) => replica.role === each && replica.life === "running"));
+  const which = cluster && there.every(Boolean) ? [h("h2", { text: "What moves" }), h("div", { class: "choices", role: "radiogroup", "aria-label": "Which replica" }, there.map((replica) => h("label", { class: "choice" },
+    h("input", { type: "radio", name: "role", value: replica.role, checked: replica.role === role, on: { change: () => ((role = replica.role), wanted && choose(wanted)) } }), `the ${replica.role}`,
+    h("span", { class: "soft", text: `from ${replica.host}` })))), h("h2", { text: "To which host" })] : [];
   const choices = cluster
     ? h("div", { class: "choices", role: "radiogroup", "aria-label": "To host" }, details.hosts.map((host) => h("label", { class: "choice" },
         h("input", { type: "radio", name: "host", value: host, on: { change: () => choose(host) } }), host,
@@ -81,9 +87,9 @@ export function migrate(app, name, details) {
   go.addEventListener("click", async () => {
     if (go.getAttribute("aria-disabled") === "true") return;
     dialog.close();
-    await act(`guests/${part(name)}/migrate`, cluster ? { host: wanted } : { to: wanted }, `migrate ${name} to ${wanted}`);
+    await act(`guests/${part(name)}/migrate`, cluster ? { host: wanted, role } : { to: wanted }, `migrate ${name} to ${wanted}`);
   });
-  const dialog = open(`Migrate ${name}`, [choices, checks], [closer(), go]);
+  const dialog = open(`Migrate ${name}`, [...which, choices, checks], [closer(), go]);
 }
 
 /** Where its replicas will meet, outside a cluster. `done` is called when it was asked for. */

@@ -5,7 +5,8 @@ import { Chart } from "./charts.js";
 import { ConsoleText } from "./console.js";
 import { act, confirm, copy, migrate, protect } from "./dialogs.js";
 import { h, icon, pill, redraw, say } from "./dom.js";
-import { bytes, lag, milliseconds, plural, rate, whole } from "./format.js";
+import { bytes, lag, milliseconds, rate, whole } from "./format.js";
+import { Moving } from "./moving.js";
 import { Reigns } from "./reigns.js";
 import { primaryOf } from "./store.js";
 
@@ -39,7 +40,7 @@ export class GuestPage {
     app.main.classList.add("guest");
     this.head = h("div", { class: "guest-head" });
     this.actions = h("div", { class: "actions", role: "group", "aria-label": `Actions on ${name}` });
-    this.moving = h("section", { class: "card moving", "aria-label": "Migration", hidden: true });
+    this.moving = new Moving();
     this.reigns = new Reigns();
     this.charts = [new Chart("Lag", milliseconds, "k0"), new Chart("Log", rate, "k1"), new Chart("Disks", rate, "k2"), new Chart("Network", (value) => `${value < 10 ? Number(value.toFixed(1)) : whole(value)} frames/s`, "k3")];
     this.text = new ConsoleText(app, name);
@@ -50,7 +51,7 @@ export class GuestPage {
     this.joining = h("section", { class: "card joining", "aria-label": "A secondary for it", hidden: true }, h("header", {}, icon("shield"), h("h2", { text: "A secondary for it" }), h("span", { class: "soft", text: "start it by this command, here or where its files are shared" })),
       h("div", { class: "body" }, this.secondary, h("button", { class: "button small", on: { click: () => copy(this.secondary.textContent) } }, "Copy")));
     app.main.append(h("nav", { class: "crumbs", "aria-label": "Where" }, h("a", { href: "#/", text: "Overview" }), " / ", name),
-      this.head, this.actions, this.joining, this.moving, this.reigns.node,
+      this.head, this.actions, this.joining, this.moving.node, this.reigns.node,
       h("div", { class: "charts" }, this.charts.map((chart) => chart.node)),
       h("div", { class: "halves" }, this.text.node, h("div", { class: "stack" },
         box("Replicas", this.replicas), box("Disks, networks, arguments", this.parts), box("Drills", this.drills))));
@@ -104,7 +105,7 @@ export class GuestPage {
     const guest = this.app.view.guests[this.name];
     this.#drawHead(guest);
     this.#drawActions(guest);
-    this.#drawMoving(guest?.migration ?? null);
+    this.moving.draw(guest?.migration ?? null);
     this.joining.hidden = !guest || !this.details?.secondary || guest.protection === "protected";
     say(this.secondary, this.details?.secondary ?? "");
     if (!guest) return;
@@ -154,28 +155,6 @@ export class GuestPage {
   #soon() {
     clearTimeout(this.timer);
     this.#ask();
-  }
-
-  #drawMoving(moving) {
-    this.moving.hidden = !moving;
-    if (!moving) return;
-    if (!this.passes) {
-      this.passes = h("ol", { class: "passes", "aria-label": "Passes" });
-      this.told = h("dl", { class: "moves" });
-      this.phase = h("span", { class: "soft" });
-      this.moving.replaceChildren(h("header", {}, icon("arrow"), h("h2", { text: "Migration" }), this.phase), h("div", { class: "body" }, this.passes, this.told));
-    }
-    say(this.phase, `${moving.to ? `to ${moving.to}: ` : ""}${moving.text || moving.phase}`);
-    const facts = [["pass", String(moving.rounds || 1)], ["sent", bytes(moving.bytes)], ["rate", rate(moving.bytes_per_s)], ["behind", plural(moving.lag_entries, "entry", "entries")], ["slowed by", `${moving.throttle} %`], ["expected pause", milliseconds(moving.pause_ms)]];
-    if (this.told.children.length !== facts.length) this.told.replaceChildren(...facts.map(([name]) => h("div", {}, h("dt", { text: name }), h("dd"))));
-    facts.forEach(([, value], index) => say(this.told.children[index].lastChild, value));
-    const names = Array.from({ length: Math.max(3, moving.rounds || 1) }, (_, index) => `pass ${index + 1}`).concat("switch over").slice(-5);
-    const at = moving.phase.includes("switch") ? "switch over" : `pass ${moving.rounds || 1}`;
-    const key = names.join() + at;
-    if (this.passes.key === key) return;
-    this.passes.key = key;
-    const now = names.indexOf(at);
-    this.passes.replaceChildren(...names.map((name, index) => h("li", { class: index < now ? "over" : index === now ? "now" : "", "aria-current": index === now ? "step" : null }, index < now ? icon("good", "done") : icon(index === now ? "spin" : "plain"), name)));
   }
 
   #drawReplicas(guest) {
