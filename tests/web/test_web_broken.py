@@ -95,7 +95,7 @@ def all_of(source: ClusterSource) -> Picture:
             json.dumps(source.details(guest), allow_nan=False)
         for host in picture.hosts:
             with suppress(VlockstepError):
-                source.compatibility(guest, host)
+                source.compatibility(guest, host, "primary")
     return picture
 
 

@@ -106,8 +106,10 @@ class Transfer:
         self._dirty: DirtyPages = guest.machine.track()
         self._ranges: deque[tuple[int, int]] = deque()
         """What is to be sent, as it is by then."""
+        self._to_send = 0
+        """Bytes in these."""
         try:
-            self._ranges.extend(self._dirty.scan())
+            self._want(self._dirty.scan())
         except VlockstepError:
             self._dirty.close()
             raise
@@ -123,7 +125,7 @@ class Transfer:
         """Why the state cannot be taken."""
         self.precopy = precopy
         self._rounds: Rounds = (
-            CopiedRest(limits.pause, limits.rounds, size_of(self._ranges))
+            CopiedRest(limits.pause, limits.rounds, self._to_send)
             if precopy is None
             else SentRest(precopy, limits.rounds)
         )
@@ -208,7 +210,7 @@ class Transfer:
     @property
     def left(self) -> int:
         """Bytes of RAM that this round has still to bring, and what of disks is on its way."""
-        return size_of([*self._ranges]) + self._flying
+        return self._to_send + self._flying
 
     @property
     def throttle(self) -> int:
@@ -264,6 +266,7 @@ class Transfer:
         else:
             self._ranges[0] = middle, end
         before = self._now()
+        self._to_send -= middle - start
         content = self._dirty.read(start, middle)
         self._rounds.copied(middle - start, self._now() - before)
         return start, content
@@ -314,10 +317,14 @@ class Transfer:
         blocks = self._disks.waiting if self._disks is not None and self._rounds.stays else 0
         return size_of(ranges) + blocks
 
+    def _want(self, ranges: Ranges) -> None:
+        self._ranges.extend(ranges)
+        self._to_send += size_of(ranges)
+
     def _begin_round(self, ranges: Ranges) -> None:
         self.rounds += 1
         self._began, self._got = self._now(), 0
-        self._ranges.extend(ranges)
+        self._want(ranges)
         self.pump()
 
     @property
@@ -357,7 +364,7 @@ class Transfer:
         if self._disks is not None:
             self._disks.complete()
         if self._rounds.stays:
-            self._ranges.extend(ranges)
+            self._want(ranges)
             self.stands_since = before
         else:
             self._copy(ranges)
