@@ -231,6 +231,16 @@ def failing_image(counts: bool = False) -> Image:
     return make_image(code, data, disks[: 2 if counts else 1])
 
 
+def computing_image(
+    between: bytes = b"", end: bytes | None = None, rounds: int = 30_000_000
+) -> Image:
+    """Reads the wall-clock time twice, computes so many rounds of two blocks each, all that twice
+    with something `between`; reads it once more, and ends."""
+    compute = b"\xb9" + struct.pack("<I", rounds) + b"\x48\xff\xc0\xff\xc9\x75\xf9"
+    read = hypercall(1, DATA + 0x100)
+    return make_image(2 * (2 * read + between + compute) + read + (end or halt()), {})
+
+
 LOAD_TABLES = (  # lgdt [POINTERS]; lidt [POINTERS + 16]
     b"\x0f\x01\x14\x25" + struct.pack("<I", POINTERS)
     + b"\x0f\x01\x1c\x25" + struct.pack("<I", POINTERS + 16)

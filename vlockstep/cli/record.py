@@ -16,8 +16,13 @@ from vlockstep.errors import UsageError
 
 if TYPE_CHECKING:
     from vlockstep.replay.entry import Entry
-    from vlockstep.replay.keyframes import KeyframeMaker
+    from vlockstep.replay.keyframe import Keyframe
+    from vlockstep.replay.keyframes import Counting, KeyframeMaker
     from vlockstep.replay.logfile import LogWriter
+
+_SOON, _LATE = 0.5, 5.0
+"""Seconds after which a keyframe that is due is made wherever the guest is visited, and after which
+it is seen to it that it can be."""
 
 
 class LogInProgress:
@@ -33,6 +38,7 @@ class LogInProgress:
         self._interval = interval
         self._next = time.monotonic() + (interval or 0)
         self._due = False
+        self._counting: Counting | None = None
 
     @property
     def bytes(self) -> int:
@@ -49,16 +55,40 @@ class LogInProgress:
     def flush(self) -> None:
         with self._lock:
             self._writer.flush()
-        self._due = self._interval is not None and time.monotonic() >= self._next
+        late = time.monotonic() - self._next
+        self._due = self._interval is not None and late >= 0
+        if self._due and self.maker is not None:
+            if late >= _SOON:
+                self.maker.machine.visit(self._come)
+            if late >= _LATE:
+                self._counted.missed()
+
+    @property
+    def _counted(self) -> Counting:
+        from vlockstep.replay.keyframes import Counting
+
+        assert self.maker is not None
+        self._counting = self._counting or Counting(self.maker.machine)
+        return self._counting
+
+    def _come(self) -> None:
+        """The guest is visited, between two entries."""
+        with self._lock:
+            if self._due and self.maker is not None:
+                self._keep(self.maker.here(self.entries), at_entry=False)
 
     def _keep_state(self, entry: Entry) -> None:
-        assert self.maker is not None and self._interval is not None
-        keyframe = self.maker.before(entry, self.entries)
+        assert self.maker is not None
+        self._keep(self.maker.before(entry, self.entries), at_entry=True)
+
+    def _keep(self, keyframe: Keyframe | None, at_entry: bool) -> None:
         if keyframe is not None:
+            assert self._interval is not None
             self._writer.keyframe(keyframe)
             self.keyframes += 1
             self._due = False
             self._next = time.monotonic() + self._interval
+            self._counted.found(at_entry)
 
     def seal(self) -> None:
         """Complete the file. A guest that still executes gets no further than its next entry."""

@@ -163,7 +163,8 @@ class Recording:
         except StateError:
             return
         begins = bool(self.first) and not self._keys  # where nothing was counted before
-        counted = state.where is Where.BOUNDARY and (state.timed or begins)
+        known = state.timed or begins or state.position.blocks > 0
+        counted = state.where is Where.BOUNDARY and known
         exact = keyframe.position if counted else Position(keyframe.position.exits + 1, 0)
         self._keys.append(_Key(replace(keyframe, memory=(), machine=b""), place, exact))
 

@@ -28,7 +28,7 @@ from vlockstep.protocol.actions import NEVER
 from vlockstep.replay.entry import Entry
 from vlockstep.replay.frames import MAX_CONTENT
 from vlockstep.replay.keyframe import Keyframe
-from vlockstep.replay.keyframes import Wholes, memory_of
+from vlockstep.replay.keyframes import Counting, Wholes, memory_of
 from vlockstep.replay.recorder import Cadence
 
 _T = TypeVar("_T")
@@ -101,6 +101,7 @@ class Keyframing:
         """The first entry before which there may be one."""
         self._answers: queue.SimpleQueue[Keyframe | Exception | None] = queue.SimpleQueue()
         self._copy: RamCopy | None = None
+        self._counting = Counting(guest.machine)
 
     def follow(self, now: int) -> None:
         """The guest executes what a primary's does, from now on."""
@@ -115,6 +116,7 @@ class Keyframing:
         """It does not any more, and pays nothing for keyframes."""
         if self._following:
             self._following, self._at = False, NEVER
+            self._counting.stop()
             self._answers.put(None)
             self._background.submit(self._drop)
 
@@ -259,6 +261,9 @@ class Keyframing:
         """What it finds where it makes or takes an entry; or where it is, if that takes long."""
         machine, deadline = self._guest.machine, time.monotonic() + _SECONDS
         found = _get(self._answers, _SOON)
+        if found is not None:
+            self._counting.found(at_entry=True)
+            return found
         try:
             while found is None and self._following and time.monotonic() < deadline:
                 machine.visit(self._come)
@@ -266,6 +271,10 @@ class Keyframing:
                 found = _get(self._answers, _SOON)
         finally:
             machine.call_off(self._come)
+        if found is not None:
+            self._counting.found(at_entry=False)
+        elif self._following:
+            self._counting.missed()
         return found
 
 

@@ -126,6 +126,9 @@ class Execution:
         self._timer: tuple[int, int] = (0, 0)
         self._stopping = False
         self._timed = self._aimed = False
+        self._count_wanted = self._counts = False
+        """Blocks are to be counted though there is no timer: from the next exit on, and from the
+        last one on. Anywhere else the count would be that of another place."""
         self._invalid_at: int | None = None
         self._raised: int | None = None
         self._repair: Repair | None = None
@@ -184,6 +187,11 @@ class Execution:
     def counting(self) -> bool:
         """Whether blocks are counted now."""
         return self.engine.counting
+
+    @property
+    def timed(self) -> bool:
+        """Blocks are counted for a timer, or for breakpoints: its exact states lie between them."""
+        return self._timed or self._always_count
 
     @property
     def stops_anywhere(self) -> bool:
@@ -322,6 +330,12 @@ class Execution:
         if self._timer[0]:
             world.timer(self.exits, *self._timer, self.kick)
 
+    def count(self, wanted: bool) -> None:
+        """Count blocks from the next exit on, or not any more, so that a visit need not wait for an
+        exit; nothing else depends on it. From any thread."""
+        if not self.stops_anywhere:
+            self._count_wanted, self._attentive = wanted, True
+
     def kick(self) -> None:
         """Stop at the next block boundary if blocks are counted; soon if it `stops_anywhere`. From
         any thread."""
@@ -343,7 +357,7 @@ class Execution:
         """From a boundary to where the engine stops."""
         timed, counting = self._timed, self.engine.counting
         self._timed = self._timer[0] > 0
-        counted = self._always_count or self._timed
+        counted = self._always_count or self._timed or self._counts
         if counted != counting:
             self.engine.counting = counted
         if (self._timed, counted) != (timed, counting):
@@ -522,11 +536,13 @@ class Execution:
             return
         if counting:
             self._aim()
-        if self._timed != (self._timer[0] > 0):
+        timed = self._timer[0] > 0
+        switches, self._counts = self._timed != timed, self._count_wanted
+        if switches or counting != (self._always_count or timed or self._counts):
             rip = self.engine["rip"]
             if not self._stopping and block_ends_without_exit(rip, self.read_virtual):
                 self._stopping = True
-                self.switched_behind = self.exits
+                self.switched_behind = self.exits if switches else self.switched_behind
                 self.engine.stop_after_block()
         elif not counting and not self._breakpoints:
             self._attentive = False

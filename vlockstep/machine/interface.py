@@ -66,7 +66,7 @@ class GuestMachine(Probe, Protocol):
     fallback: str
 
     @property
-    def counting(self) -> bool: ...
+    def timed(self) -> bool: ...
 
     @property
     def stops_anywhere(self) -> bool: ...
@@ -91,6 +91,8 @@ class GuestMachine(Probe, Protocol):
 
     def become(self, state: bytes) -> None:
         """In the state that `save` told, with the RAM that it has. Raises `StateError`."""
+
+    def count(self, wanted: bool) -> None: ...
 
     def kick(self) -> None: ...
 

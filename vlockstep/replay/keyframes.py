@@ -29,6 +29,7 @@ from vlockstep.replay.recorder import Cadence, Recorder
 from vlockstep.replay.replayer import Divergence
 from vlockstep.replay.script import Goal, Script
 
+_ENOUGH = 3
 _FEW = 1 << 20
 """Bytes of keyframes that are read in no time."""
 _INTERRUPT, _END = int(Kind.INTERRUPT), int(Kind.END)
@@ -46,7 +47,7 @@ class KeyframeMaker:
     """Makes keyframes of a guest that `recorder` records, in the guest's thread."""
 
     def __init__(self, machine: Machine, world: Clocked, recorder: Recorder) -> None:
-        self._machine = machine
+        self.machine = machine
         self._world = world
         self._recorder = recorder
         self._pages = machine.track()
@@ -59,17 +60,50 @@ class KeyframeMaker:
         left, *others = self._recorder.cadence  # behind the entry
         cadence = Cadence(left + 1, *others)
         found = state_before(
-            entry, self._machine, sequence, cadence, world.clock(), world.console_offset
+            entry, self.machine, sequence, cadence, world.clock(), world.console_offset
         )
+        return self._with_memory(found)
+
+    def here(self, sequence: int) -> Keyframe | None:
+        """By who visits the machine: as `state_here`."""
+        world = self._world
+        found = state_here(self.machine, sequence, world.clock(), world.console_offset)
+        if found is not None:
+            found = replace(found, cadence=self._recorder.cadence)
+        return self._with_memory(found)
+
+    def _with_memory(self, found: Keyframe | None) -> Keyframe | None:
         if found is None:
             return None
         ranges = self._pages.scan()
         if self._wholes.due:
-            ram = self._machine.memory
+            ram = self.machine.memory
             memory = memory_of(ram.extents(), lambda start, end: ram.peek(start, end - start))
         else:
             memory = memory_of(ranges, self._pages.read)
         return self._wholes.note(replace(found, memory=memory))
+
+
+class Counting:
+    """Has the blocks of a guest counted that comes to no place for a keyframe in time, so that it
+    can be visited where it computes, from its next exit on; and no more when it comes to places at
+    entries again. It costs a tenth of the speed."""
+
+    def __init__(self, machine: GuestMachine) -> None:
+        self._machine = machine
+        self._entries = 0
+
+    def missed(self) -> None:
+        self._entries = 0
+        self._machine.count(True)
+
+    def found(self, at_entry: bool) -> None:
+        self._entries = self._entries + 1 if at_entry else 0
+        if self._entries == _ENOUGH:
+            self._machine.count(False)
+
+    def stop(self) -> None:
+        self._machine.count(False)
 
 
 class Wholes:
@@ -103,9 +137,9 @@ def state_before(
     console: int,
 ) -> Keyframe | None:
     """A keyframe without RAM before an entry that the guest makes, or is fed; None where there can
-    be none. A guest that counts blocks has exact states between them."""
+    be none. A guest with a timer has exact states between blocks."""
     kind, *_, checkpoint = entry
-    if kind == _END or checkpoint or (machine.counting and kind != _INTERRUPT):
+    if kind == _END or checkpoint or (machine.timed and kind != _INTERRUPT):
         return None
     try:
         state = machine.save()
@@ -186,9 +220,9 @@ def fill_from(log: LogReader, places: Iterable[int], memory: Memory) -> Keyframe
 
 def _lies_before(keyframe: Keyframe, goal: Goal) -> bool:
     """A position alone does not tell where between two exits the guest is, unless it counts."""
-    timed = MachineState.unpack(keyframe.machine).timed
+    counted = MachineState.unpack(keyframe.machine).timed or keyframe.position.blocks
     if isinstance(goal, Position):
-        return keyframe.position.exits < goal.exits or (timed and keyframe.position < goal)
+        return keyframe.position.exits < goal.exits or bool(counted and keyframe.position < goal)
     return goal is not None and keyframe.sequence <= goal
 
 

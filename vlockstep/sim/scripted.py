@@ -88,7 +88,7 @@ class ScriptedMachine:
         return False
 
     @property
-    def counting(self) -> bool:
+    def timed(self) -> bool:
         return self._timer[0] > 0
 
     def registers(self) -> Registers:
@@ -107,6 +107,9 @@ class ScriptedMachine:
 
     def read_virtual(self, address: int, length: int) -> bytes:
         return b""
+
+    def count(self, wanted: bool) -> None:
+        pass
 
     def kick(self) -> None:
         pass
