@@ -239,6 +239,38 @@ def test_a_log_is_served_as_long_as_gdb_wants(tmp_path: Path, timeline: Timeline
     assert stub.feed(framed(b"g")) == b""
 
 
+@pytest.mark.parametrize("resumed", [b"vCont;s:1", b"s", b"vCont;c", b"bs", b"bc"])
+def test_an_interrupt_that_comes_between_two_steps_ends_the_next(
+    stub: Stub, timeline: Timeline, resumed: bytes
+) -> None:
+    """Once, wherever it goes, and however many there were."""
+    assert ask(stub, b"Z0,%x,1" % symbol(timeline, "guest_main")) == "OK"
+    assert ask(stub, b"vCont;s:1") == "T05thread:1;"
+    stepped = timeline.mark
+    assert stub.feed(b"\x03") == stub.feed(b"\x03") == b""
+    assert len(ask(stub, b"g")) == 2 * SIZE
+    assert ask(stub, resumed) == "T02thread:1;" and timeline.mark == stepped
+    assert ask(stub, b"s").startswith("T05") and timeline.mark > stepped
+
+
+@pytest.mark.parametrize("asked", [b"?", b"qRcmd," + b"when".hex().encode()])
+def test_an_interrupt_is_forgotten_where_somebody_looks(
+    stub: Stub, timeline: Timeline, asked: bytes
+) -> None:
+    assert stub.feed(b"\x03") == b""
+    ask(stub, asked)
+    assert ask(stub, b"s") == "T05thread:1;"
+
+
+def test_an_interrupt_of_a_run_is_told_once(stub: Stub, timeline: Timeline) -> None:
+    """The byte comes behind the packet, of which the timeline hears before."""
+    assert ask(stub, b"Z0,1,1") == "OK"
+    timeline.interrupt()
+    assert ask(stub, b"c") == "T02thread:1;"
+    assert stub.feed(b"\x03") == b""
+    assert ask(stub, b"s") == "T05thread:1;"
+
+
 INTERRUPTED = {
     b"c": b"T02thread:1;",
     b"bc": b"T02thread:1;",

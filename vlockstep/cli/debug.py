@@ -24,6 +24,8 @@ _MAX_PORT = 65_535
 _LONGEST_REPORT = 1 << 20
 _COMPUTES = 1.0
 """Seconds for which a guest is followed that makes no entry any more."""
+_PATIENCE = 5.0
+"""Seconds for gdb to end when it has nothing to talk to any more."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -178,7 +180,7 @@ def _read(path: Path) -> str:
 
 
 def _with_gdb(program: str, timeline: Timeline, batch: Path | None) -> int:
-    """gdb's exit status. It gets Ctrl-C itself."""
+    """gdb's exit status. It gets Ctrl-C itself, but in a batch, which a signal ends."""
     from vlockstep.debug import gdb
     from vlockstep.debug.server import Server
 
@@ -190,16 +192,20 @@ def _with_gdb(program: str, timeline: Timeline, batch: Path | None) -> int:
         image = directory / f"{Path(timeline.image.name).stem}.hvt"
         image.write_bytes(timeline.image.content)
         words = gdb.command_line(program, image, server.address, directory, batch)
-        before = {each: signal.signal(each, lambda *_: None) for each in _SIGNALS}
-        signal.signal(signal.SIGINT, lambda *_: server.interrupt_command())
+        before = {each: signal.signal(each, lambda *_: server.stop()) for each in _SIGNALS}
         try:
-            process = subprocess.Popen(words)
-            signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+            process = subprocess.Popen(words, start_new_session=batch is not None)
+            if batch is None:
+                signal.signal(signal.SIGINT, lambda *_: server.interrupt_command())
+                signal.signal(signal.SIGTERM, lambda *_: process.terminate())
             watcher = Thread(target=_stop_behind, args=(process, server), daemon=True)
             watcher.start()
             while server.serve(timeline):
                 pass
-            watcher.join()
+            watcher.join(_PATIENCE)
+            if watcher.is_alive():
+                process.kill()
+                watcher.join()
         finally:
             _restore(before)
     return process.returncode

@@ -47,15 +47,19 @@ class Stub:
         self._last = b""
         self._stops: dict[tuple[int, int, int], Stop] = {}
         self._stopped = _TRAP
+        self._queued = False
+        """An interrupt came while the guest stood; it ends what resumes it next."""
+        self._spent = False
+        """One that comes before the next packet was for what has ended."""
         self._by_letter: dict[str, Callable[[str], str]] = {
-            "?": lambda _: self._stopped,
+            "?": self._why_stopped,
             "g": lambda _: target.encode_all(self._timeline.registers()).hex(),
             "p": self._register,
             "m": self._read,
-            "c": lambda _: self._continue(),
-            "C": lambda _: self._continue(),
-            "s": lambda _: self._step(),
-            "S": lambda _: self._step(),
+            "c": lambda _: self._resume(self._continue),
+            "C": lambda _: self._resume(self._continue),
+            "s": lambda _: self._resume(self._step),
+            "S": lambda _: self._resume(self._step),
             "b": self._backwards,
             "Z": self._insert,
             "z": self._remove,
@@ -88,12 +92,14 @@ class Stub:
             if isinstance(part, bytes):
                 if self._acknowledges:
                     answer += b"+"
+                self._spent = False
                 self._last = framed(self._answer(part).encode("latin-1"))
                 answer += self._last
             elif part is Signal.DAMAGED and self._acknowledges:
                 answer += b"-"
             elif part is Signal.INTERRUPT:
                 self._timeline.forget_interrupt()
+                self._queued = not self._spent
             elif part is Signal.RESEND:
                 answer += self._last
         return bytes(answer)
@@ -129,21 +135,29 @@ class Stub:
 
     # Going
 
-    def _continue(self) -> str:
-        return self._tell(self._timeline.run(self._stops.values()))
+    def _resume(self, go: Callable[[], Run]) -> str:
+        if self._queued:
+            self._queued = False
+            return self._tell(Run(Why.INTERRUPTED))
+        run = go()
+        self._spent = run.why is Why.INTERRUPTED
+        return self._tell(run)
 
-    def _step(self) -> str:
-        if self._timeline.step():
-            return self._tell(Run(Why.GOAL))
-        return self._tell(Run(Why.END))
+    def _continue(self) -> Run:
+        return self._timeline.run(self._stops.values())
+
+    def _step(self) -> Run:
+        return Run(Why.GOAL if self._timeline.step() else Why.END)
+
+    def _step_back(self) -> Run:
+        return Run(Why.GOAL if self._timeline.step_back() else Why.BEGIN)
+
+    def _continue_back(self) -> Run:
+        return self._timeline.run_back(self._stops.values())
 
     def _backwards(self, text: str) -> str:
-        if text == "s":
-            gone = self._timeline.step_back()
-            return self._tell(Run(Why.GOAL if gone else Why.BEGIN))
-        if text == "c":
-            return self._tell(self._timeline.run_back(self._stops.values()))
-        return ""
+        go = {"s": self._step_back, "c": self._continue_back}.get(text)
+        return "" if go is None else self._resume(go)
 
     def _tell(self, run: Run) -> str:
         self._stopped = _TRAP
@@ -188,6 +202,10 @@ class Stub:
 
     # Asking
 
+    def _why_stopped(self, _text: str) -> str:
+        self._queued = False
+        return self._stopped
+
     def _query(self, text: str) -> str:
         name, _, rest = text.partition(":")
         if name == "Supported":
@@ -211,7 +229,8 @@ class Stub:
         except VlockstepError as error:
             told = f"error: {error}\n"
         finally:
-            self._commanded = False
+            self._commanded = self._queued = False
+            self._spent = True
             self._timeline.forget_interrupt()
         content = told.encode(errors="replace").hex()
         return content[: LONGEST // 2] or "OK"
@@ -222,9 +241,9 @@ class Stub:
         if text.startswith("Cont;"):
             action = text.removeprefix("Cont;")[:1]
             if action in ("c", "C"):
-                return self._continue()
+                return self._resume(self._continue)
             if action in ("s", "S"):
-                return self._step()
+                return self._resume(self._step)
             return _BAD
         if text.startswith("Kill"):
             self.over = True
