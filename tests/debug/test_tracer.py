@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from recordings import Interrupting, write_recording
-from support import sample
+from support import ScriptedWorld, sample
 
 from vlockstep.debug.calls import Calls, functions
 from vlockstep.debug.recording import Recording
@@ -76,6 +76,47 @@ def test_interrupts_and_their_handlers_are_told(preempt: Path) -> None:
     assert all(events[n + 1].what is What.CALL for n in interrupts)
     times = [event.time for event in events]
     assert times == sorted(times)
+
+
+@pytest.mark.parametrize(
+    ("kind", "vector", "code", "address"),
+    [
+        ("pf", 14, 0, 0x18),
+        ("gp", 13, 0x78, None),
+        ("ud", 6, None, None),
+        ("bp", 3, None, None),
+        ("df", 8, 0, None),
+        ("int", 128, None, None),
+    ],
+)
+def test_exceptions_are_told_before_their_handler(
+    tmp_path: Path, kind: str, vector: int, code: int | None, address: int | None
+) -> None:
+    world = ScriptedWorld()
+    path = write_recording(tmp_path / "fault.vlog", "fault", f"--kind={kind}", world=world)
+    events = traced(path)
+    at = next(n for n, event in enumerate(events) if event.what is What.EXCEPTION)
+    told = events[at]
+    rip = int(world.text.split("rip=")[1].split()[0], 16)
+    expected = {"vector": vector, "error": code, "address": address, "rip": rip}
+    assert told.details == {name: each for name, each in expected.items() if each is not None}
+    assert (events[at + 1].what, events[at + 1].name) == (What.CALL, "trap_common")
+    assert told.position < events[at + 1].position
+    assert sum(event.what is What.EXCEPTION for event in events) == 1
+
+
+def test_an_exception_is_told_people_programs_and_perfetto(tmp_path: Path) -> None:
+    path = write_recording(tmp_path / "fault.vlog", "fault", "--kind=pf")
+    assert "exception page fault (#14): error 0x0, address 0x18, rip 0x" in run(str(path)).stdout
+    told = next(
+        each for each in lines(run(str(path), "--json").stdout) if each["kind"] == "exception"
+    )
+    assert (told["name"], told["vector"], told["address"]) == ("page fault (#14)", 14, 0x18)
+    chrome = tmp_path / "fault.json"
+    assert run(str(path), "--chrome", str(chrome)).returncode == 0
+    records = json.loads(chrome.read_text())["traceEvents"]
+    shown = next(record for record in records if record.get("cat") == "exception")
+    assert (shown["ph"], shown["args"]["vector"], shown["args"]["address"]) == ("i", 14, "0x18")
 
 
 def test_what_comes_before_a_divergence_is_told(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def trace(
         bool, typer.Option("--json", rich_help_panel=OTHER, help="Print lines of JSON.")
     ] = False,
 ) -> None:
-    """Show what a recorded guest does: calls, hypercalls, interrupts.
+    """Show what a recorded guest does: calls, hypercalls, interrupts, CPU exceptions.
 
     Calls are those of the functions that the image has symbols for, with the six registers that
     hold arguments, and what they return. Times are those of the guest's own clock since it first
@@ -159,6 +159,10 @@ def _print(events: list[Event]) -> None:
         elif event.what is What.RETURN:
             value = details.get("value")
             text = f"{event.name} = {value:#x}" if value is not None else f"{event.name} is left"
+        elif event.what is What.EXCEPTION:
+            _, *others = details.items()
+            facts = [f"{name} {value:#x}" for name, value in others]
+            text = f"exception {event.name}: {', '.join(facts)}"
         else:
             shown = [f"{k} {v!r}" if k == "text" else f"{k} {v}" for k, v in details.items()]
             text = f"{event.name}: {', '.join(shown)}"

@@ -50,6 +50,8 @@ def _details(event: Event) -> dict[str, Any]:
     """Numbers of 64 bits are no numbers of JavaScript."""
     if event.what in _PHASES:
         return {name: f"{value:#x}" for name, value in event.details.items()}
+    if event.what is What.EXCEPTION:
+        return {n: value if n == "vector" else f"{value:#x}" for n, value in event.details.items()}
     return {
         name: value[:_MOST_TEXT] if isinstance(value, str) else value
         for name, value in event.details.items()

@@ -13,6 +13,7 @@ from vlockstep.debug.recording import CLOCKS, Entries, Recording
 from vlockstep.debug.ticker import Ticker
 from vlockstep.debug.timeline import Timeline
 from vlockstep.errors import UsageError, VlockstepError
+from vlockstep.machine import exceptions
 from vlockstep.machine.engines import UNICORN
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import BOOT, Position
@@ -32,6 +33,7 @@ class What(Enum):
     RETURN = "return"
     EXIT = "exit"
     INTERRUPT = "interrupt"
+    EXCEPTION = "exception"
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Event:
     """`time` is what the guest's clock shows, in ns since it was first read; between two readings
     it goes on by a nanosecond a block and event. `depth` counts the functions around it. A call is
     at the boundary of its block; its details are the registers that hold arguments. A return's are
-    its value, unless it was left by other means. An exit is named by the kind of its entry."""
+    its value, unless it was left by other means. An exit is named by the kind of its entry.
+    An exception is at the boundary of the block that raised it."""
 
     what: What
     name: str
@@ -127,6 +130,7 @@ class Tracer:
         except BaseException:
             self.machine.close()
             raise
+        self.machine.on_exception = self._exception
         self._ticker = Ticker(_INTERVAL, self.machine.stop_at_boundary)
 
     def close(self) -> None:
@@ -235,6 +239,13 @@ class Tracer:
         for above, left in calls.leave(stack):
             details = {} if above else {"value": engine["rax"]}
             self._tell(What.RETURN, left, self.machine.begun, calls.depth, details)
+
+    def _exception(self, position: Position, taken: exceptions.Taken) -> None:
+        if self._on and not self._reached and self._within(taken.rip):
+            found = {"error": taken.code, "address": taken.address, "rip": taken.rip}
+            details = {name: value for name, value in found.items() if value is not None}
+            name, depth = exceptions.name(taken.vector), self._calls.depth
+            self._tell(What.EXCEPTION, name, position, depth, {"vector": taken.vector, **details})
 
     def _exit(
         self, kind: Kind, position: Position, value: int | None, details: dict[str, Any]

@@ -43,7 +43,7 @@ Its execution
     ramcopy         RamCopy: a copy of RAM, most of which is made while the guest runs
     paging          build, translate, read: page tables
     registers       Registers: all that a guest can set, with a readable difference
-    exceptions      deliver, TripleFault: exceptions and interrupts, through the guest's IDT
+    exceptions      deliver, Taken, TripleFault: exceptions and interrupts, through the guest's IDT
     randomness      RandomRead, decode: RDRAND and RDSEED
     hypercalls      Hypercalls: those of Solo5, and our own
 

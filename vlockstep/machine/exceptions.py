@@ -52,6 +52,21 @@ class _Raised(Exception):
         self.code = code
 
 
+class Taken(NamedTuple):
+    """An exception that a handler of the guest takes: raised by the instruction at `rip`, or, if by
+    an INT, `software`, or another trap, before that. `code` is its error code, if it has one,
+    and `address` that of a page fault."""
+
+    vector: int
+    code: int | None
+    rip: int
+    address: int | None
+    software: bool
+
+    def __str__(self) -> str:
+        return described(self.vector, self.code, self.address)
+
+
 class _Gate(NamedTuple):
     offset: int
     selector: int
@@ -64,19 +79,28 @@ def name(vector: int) -> str:
     return f"{_NAMES[vector]} (#{vector})" if vector in _NAMES else f"interrupt {vector}"
 
 
+def described(vector: int, code: int | None, address: int | None) -> str:
+    """With its error code and the address of a page fault, where it has them."""
+    at = "" if address is None else f" at address {address:#x}"
+    return f"{name(vector)}{at}" + ("" if code is None else f", error code {code:#x}")
+
+
 def deliver(
     engine: Engine, memory: Memory, vector: int, code: int | None = None, software: bool = False
-) -> None:
-    """Make the guest's handler of `vector` the next thing to execute.
+) -> Taken:
+    """Make the guest's handler of `vector` the next thing to execute, or that of what its delivery
+    raises. Which it is.
 
     `code` is the error code, or None for vectors and interrupts without one. `software`: raised
     by an INT instruction, so that the gate's privilege is checked. Raises `TripleFault`.
     """
     first = vector
     while True:
+        rip = engine["rip"]
         try:
             _enter(engine, memory, vector, code, software)
-            return
+            address = engine["cr2"] if vector == PAGE_FAULT and not software else None
+            return Taken(vector, code, rip, address, software)
         except _Raised as raised:
             if vector == DOUBLE_FAULT:
                 raise TripleFault(f"{name(first)} could not be delivered") from None

@@ -104,6 +104,9 @@ class Execution:
         self.on_touch: Callable[[Position], None] | None = None
         """Called whenever something else than the CPU may have written to RAM, with the boundary of
         the block in which, or before which, that was."""
+        self.on_exception: Callable[[Position, exceptions.Taken], None] | None = None
+        """Called on Unicorn when a handler of the guest's is to take an exception, with the
+        boundary of the block in which it was raised."""
         self._always_count = count_blocks
         self._prepare()
 
@@ -161,7 +164,7 @@ class Execution:
             if segment.executable:
                 for match in islice(_SELF_LOOP.finditer(segment.data), _MAX_SELF_LOOPS):
                     self.engine.watch_block(segment.address + match.start(), self._spinning)
-        self._delivery = Delivery(self.engine, self.memory)
+        self._delivery = Delivery(self.engine, self.memory, self._taken)
         self._repairs = Repairs(self.engine, MODELS[model], self._read_as_guest)
 
     # State
@@ -702,6 +705,10 @@ class Execution:
 
     def _deliver(self, vector: int) -> None:
         self._fail_if(self._delivery.deliver(vector))
+
+    def _taken(self, taken: exceptions.Taken) -> None:
+        if self.on_exception is not None:
+            self.on_exception(self.begun, taken)
 
     def _fail_if(self, reason: str) -> None:
         if reason:
