@@ -57,11 +57,12 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
     cluster.report(1.0, 0, migration=MIGRATING, cause="lost", silent_ms=3.0)
     details = {"host": "b", "role": str(Role.PRIMARY), "reason": "balance"}
     over = {"state": TaskState.DONE, "begun": 2.0, "ended": 3.0, "result": {"took": TOOK}}
+    runs = {"state": TaskState.RUNNING, "result": {"from": "a", "to": "b", "role": "primary"}}
     moved = {"cause": "lost", "silent_ms": 3.0}
     added = {
         key(RULES, "r"): RuleRecord("r", "apart", 1, ("books", "idle")),
         numbered(TASKS, 1): Task(1, "migrate", "books", "me", 1.0, details, **over),
-        numbered(TASKS, 2): Task(2, "migrate", "books", "me", 1.0, details, TaskState.RUNNING),
+        numbered(TASKS, 2): Task(2, "migrate", "books", "me", 1.0, details, **runs),
         numbered(EVENTS, 1): ClusterEvent(1, 1.0, "guest-failed-over", "", "a", "books", moved),
         ADVICE: Advice(1.0, (ADVISED,)),
         RETIRED: Retired(3),

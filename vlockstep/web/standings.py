@@ -100,7 +100,8 @@ class Guests:
                 _saw_primary(history, reigns, each, replicas[each["host"]], now)
         migration = None
         if name in moving:
-            history.to, history.role = moving[name].get("to", ""), moving[name].get("role", "")
+            told = moving[name]
+            history.to, history.role = str(told.get("to", "")), str(told.get("role", ""))
             for each in alive(facts):
                 if each["role"] == history.role and each["migration"]:
                     history.moves(now, each["migration"])
