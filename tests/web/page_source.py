@@ -171,6 +171,8 @@ def told_story() -> StorySource:
         ],
         "lines": ["ledger 000599 of all that it has written so far, digest 0123456789abcdef"],
         "checks": [{"name": "end state", "ok": True, "text": "all of its memory is the same"}],
+        "hosts": [],
+        "spans": [],
         "verdict": {"ok": True, "text": "the guest did not notice", "notes": ["log: 9 bytes"]},
     }
     for player in story["players"].values():  # type: ignore[attr-defined]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,23 +18,36 @@ from tests.web.browsing import Visit, picture
 from vlockstep.testing.process import command, environment
 
 pytestmark = pytest.mark.external("chromium")
+STEP = 120_000
+"""Milliseconds, for each step of a cluster."""
 
 
-def test_the_demonstration_is_seen(visit: Callable[..., Visit], pictures: Path | None) -> None:
-    """The log's flow, the kill, the takeover, and the proof; it ends when the page is closed."""
+@contextmanager
+def demonstration(*options: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """It, and the address of its page."""
     demo = subprocess.Popen(
-        command("demo", "--web", "--lines", 200, "--seed", 7),
-        stdout=subprocess.PIPE,
+        command("demo", *options, "--web"),
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         env={key: value for key, value in environment().items() if "DISPLAY" not in key},
     )
-    assert demo.stdout is not None and demo.stderr is not None
+    assert demo.stderr is not None
     try:
         said = demo.stderr.readline()
         found = re.search(r"http://\S+", said)
         assert found, said
-        opened = visit(found[0])
+        yield demo, found[0]
+    finally:
+        demo.kill()
+        demo.wait()
+        demo.stderr.close()
+
+
+def test_the_demonstration_is_seen(visit: Callable[..., Visit], pictures: Path | None) -> None:
+    """The log's flow, the kill, the takeover, and the proof; it ends when the page is closed."""
+    with demonstration("--lines", 200, "--seed", 7) as (demo, address):
+        opened = visit(address)
         page = opened.page
         expect(page.locator(".flow.flows")).to_be_visible()
         expect(page.get_by_role("article", name="Replica A")).to_contain_text("primary")
@@ -47,8 +61,32 @@ def test_the_demonstration_is_seen(visit: Callable[..., Visit], pictures: Path |
         picture(page, pictures, "story")
         opened.close()
         assert demo.wait(30) == 0
-    finally:
-        demo.kill()
-        demo.wait()
-        demo.stdout.close()
-        demo.stderr.close()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+def test_a_cluster_is_seen(visit: Callable[..., Visit], pictures: Path | None) -> None:
+    """Its master dies: the guests of that host go on elsewhere, clients are answered, and in the
+    end it is proved."""
+    with demonstration("figure1") as (demo, address):
+        opened = visit(address)
+        page = opened.page
+        hosts = {name: page.get_by_role("article", name=f"Host {name}") for name in "ABCD"}
+        expect(hosts["A"]).to_contain_text("master", timeout=STEP)
+        expect(hosts["A"].locator(".block.primary")).to_have_text(["A1", "A2", "A3"], timeout=STEP)
+        expect(hosts["C"].locator(".block.secondary")).to_have_text("A1", timeout=STEP)
+        expect(page.locator(".story-head")).to_contain_text("host A will be killed", timeout=STEP)
+        world = page.get_by_role("region", name="What the world sees")
+        expect(world.locator(".lane-names li").first).to_be_visible()
+        expect(hosts["A"]).to_contain_text("killed", timeout=STEP)
+        expect(hosts["A"]).to_contain_text("runs nothing")
+        expect(hosts["C"].locator(".block.primary")).to_contain_text(["A1"], timeout=STEP)
+        expect(hosts["B"]).to_contain_text("master", timeout=STEP)
+        expect(page.locator(".verdict.ok")).to_contain_text("all of it held", timeout=STEP)
+        for name in ("master", "guests", "clients", "protection", "one live", "consoles"):
+            expect(page.get_by_role("region", name="Proof")).to_contain_text(name)
+        lanes = page.get_by_role("region", name="Where guests run")
+        expect(lanes.get_by_role("img")).to_have_accessible_name(re.compile("A1: primary on C"))
+        picture(page, pictures, "cluster-story")
+        opened.close()
+        assert demo.wait(30) == 0

@@ -33,6 +33,14 @@ KeepOption = Annotated[
         show_default=False,
     ),
 ]
+WebOption = Annotated[
+    bool,
+    typer.Option(
+        "--web",
+        rich_help_panel=OTHER,
+        help="Show it in a browser, too; begins when its page is open.",
+    ),
+]
 
 DEFAULT_LINES = 600
 _MAX_LINES = 999_999
@@ -93,14 +101,7 @@ def demo(
     ] = None,
     memory: options.MemoryOption = DEFAULT_MEMORY_MB,
     keep: KeepOption = None,
-    web: Annotated[
-        bool,
-        typer.Option(
-            "--web",
-            rich_help_panel=OTHER,
-            help="Show it in a browser, too; begins when its page is open.",
-        ),
-    ] = False,
+    web: WebOption = False,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -115,6 +116,8 @@ def demo(
     guest go on over their connections, if passt is installed. The exit status is 0 if all of it
     held.
     """
+    from vlockstep.cli.storypage import on_page
+    from vlockstep.demo.onpage import Told
     from vlockstep.demo.plan import make_plan
     from vlockstep.demo.screens import Quiet, choose
 
@@ -127,7 +130,7 @@ def demo(
         pause=pause,
         seed=random.randrange(_SEEDS) if seed is None else seed,
     )
-    with signals_end_us(), _on_page(web, Quiet() if as_json else choose()) as screen:
+    with signals_end_us(), on_page(web, Quiet() if as_json else choose(), Told) as screen:
         directory = empty_directory(keep)
         kept = keep is not None
         try:
@@ -142,19 +145,6 @@ def demo(
         if as_json:
             output.emit(facts.to_dict() | {"directory": str(directory) if kept else None})
     raise typer.Exit(0 if facts.ok else 1)
-
-
-@contextmanager
-def _on_page(web: bool, beside: Quiet) -> Iterator[Quiet]:
-    """The screen, and that of a browser."""
-    if not web:
-        yield beside
-        return
-    from vlockstep.cli.storypage import story_page
-    from vlockstep.demo.onpage import Told
-
-    with story_page() as tell:
-        yield Told(tell, beside)
 
 
 def _show(plan: Plan, directory: Path, screen: Quiet) -> Facts:

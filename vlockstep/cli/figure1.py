@@ -6,13 +6,18 @@ import shutil
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vlockstep.cli import output
 from vlockstep.cli.command import FAULT, OTHER
-from vlockstep.cli.demo import KeepOption, empty_directory, signals_end_us
+from vlockstep.cli.demo import KeepOption, WebOption, empty_directory, signals_end_us
+
+if TYPE_CHECKING:
+    from vlockstep.demo.hosts.plan import HostsPlan
+    from vlockstep.demo.hosts.screens import Quiet
+    from vlockstep.demo.proof import Check
 
 HOSTS = "Hosts"
 
@@ -58,6 +63,7 @@ def figure1(
         ),
     ] = None,
     keep: KeepOption = None,
+    web: WebOption = False,
     picture: Annotated[
         Path | None,
         typer.Option(
@@ -80,18 +86,35 @@ def figure1(
     The host that is killed is the master. One of its guests is protected and has clients: they
     notice nothing. The others are started again elsewhere. The exit status is 0 if all of it held.
     """
-    from vlockstep.demo.guard import Guard
+    from vlockstep.cli.storypage import on_page
+    from vlockstep.demo.hosts.onpage import Told
     from vlockstep.demo.hosts.plan import make_plan
-    from vlockstep.demo.hosts.proof import prove
     from vlockstep.demo.hosts.screens import Quiet, choose
+
+    plan = make_plan(hosts, kill, isolate, maintenance, load)
+    with signals_end_us(), on_page(web, Quiet() if as_json else choose(), Told) as screen:
+        checks, path = _show(plan, screen, keep, picture)
+        ok = all(check.ok for check in checks)
+        held = "all of it held" if ok else "not all of it held"
+        screen.verdict(f"{held}; the timeline is in {path}")
+        if as_json:
+            found = {c.name: {"ok": c.ok, "text": c.text} for c in checks}
+            output.emit({"ok": ok, "checks": found, "timeline": str(path)})
+    raise typer.Exit(0 if ok else 1)
+
+
+def _show(
+    plan: HostsPlan, screen: Quiet, keep: Path | None, picture: Path | None
+) -> tuple[list[Check], Path]:
+    """What was proved, and where its timeline is."""
+    from vlockstep.demo.guard import Guard
+    from vlockstep.demo.hosts.proof import prove
     from vlockstep.demo.hosts.stage import options, perform
     from vlockstep.demo.hosts.timeline import draw
     from vlockstep.demo.network import Network
     from vlockstep.testing import HostCluster
 
-    plan = make_plan(hosts, kill, isolate, maintenance, load)
-    screen = Quiet() if as_json else choose()
-    with signals_end_us(), ExitStack() as stack:
+    with ExitStack() as stack:
         directory = empty_directory(keep)
         if keep is None:
             stack.callback(shutil.rmtree, directory, ignore_errors=True)
@@ -116,11 +139,4 @@ def figure1(
         path = picture or (keep or Path(tempfile.mkdtemp(prefix="vlockstep-"))) / "timeline.svg"
         answers = [time for visitor in network.visitors for time in visitor.answered]
         path.write_text(draw(story, answers))
-    ok = all(check.ok for check in checks)
-    if as_json:
-        found = {c.name: {"ok": c.ok, "text": c.text} for c in checks}
-        output.emit({"ok": ok, "checks": found, "timeline": str(path)})
-    else:
-        held = "all of it held" if ok else "not all of it held"
-        screen.verdict(f"{held}; the timeline is in {path}")
-    raise typer.Exit(0 if ok else 1)
+    return checks, path

@@ -11,7 +11,7 @@ import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vlockstep.cli import output
 from vlockstep.errors import UsageError
@@ -27,8 +27,22 @@ _POLL = 0.1
 _LOOPBACK = "127.0.0.1"
 
 
+Screen = TypeVar("Screen")
+Tell = Callable[[Any], None]
+
+
 @contextmanager
-def story_page() -> Iterator[Callable[[Any], None]]:
+def on_page(web: bool, beside: Screen, told: Callable[[Tell, Screen], Screen]) -> Iterator[Screen]:
+    """A screen, and if it is wanted that of a browser, too: `told` of what tells it there."""
+    if not web:
+        yield beside
+        return
+    with story_page() as tell:
+        yield told(tell, beside)
+
+
+@contextmanager
+def story_page() -> Iterator[Tell]:
     """What is to be called with the story; begins when a browser follows it, and ends when none
     does any more."""
     try:

@@ -17,7 +17,7 @@ KEPT = 500
 """Answers of each client that are told."""
 _LINES = 12
 _UNKNOWN = ("lag_entries", "lag_ms", "struck", "live", "failover_ms", "verdict")
-_EMPTY = ("moments", "answers", "lines", "checks")
+_EMPTY = ("moments", "answers", "lines", "checks", "hosts", "spans")
 """At first."""
 
 

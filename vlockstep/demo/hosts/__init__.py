@@ -6,4 +6,5 @@ story       HostsStory, Span: what was seen, and when
 proof       prove: judges what came of it
 timeline    draw: a picture of it (SVG)
 screens     choose: shows it
+onpage      Told: tells it to a page
 """

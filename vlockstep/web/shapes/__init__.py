@@ -56,7 +56,17 @@ from vlockstep.web.shapes.guests import (
     Sample,
 )
 from vlockstep.web.shapes.recordings import Bin, Bins, Look, Mark, Marks, Recording
-from vlockstep.web.shapes.story import Answers, Moment, Player, Story, StoryCheck, Verdict
+from vlockstep.web.shapes.story import (
+    Answers,
+    Moment,
+    Player,
+    Story,
+    StoryCheck,
+    StoryHost,
+    StoryReplica,
+    StorySpan,
+    Verdict,
+)
 from vlockstep.web.shapes.view import Change, Done, Event, Failure, Problem, Session, View
 from vlockstep.web.shapes.words import Kind, Level, Path
 
@@ -93,6 +103,9 @@ __all__ = [
     "Session",
     "Story",
     "StoryCheck",
+    "StoryHost",
+    "StoryReplica",
+    "StorySpan",
     "Verdict",
     "View",
 ]

@@ -35,7 +35,7 @@ class StoryCheck(TypedDict):
 
 class Answers(TypedDict):
     """What somebody saw of the guest: `times` in seconds since it started, the newest 500 of
-    `count`."""
+    `count`, or of a cluster those that one can tell apart."""
 
     name: str
     count: int
@@ -49,12 +49,40 @@ class Verdict(TypedDict):
     notes: list[str]
 
 
+class StoryReplica(TypedDict):
+    guest: str
+    role: str
+
+
+class StoryHost(TypedDict):
+    """A host of a demonstration of a cluster, and what runs there."""
+
+    name: str
+    state: str
+    """As the master says."""
+    master: bool
+    struck: bool
+    """It is this one that something was done to."""
+    replicas: list[StoryReplica]
+
+
+class StorySpan(TypedDict):
+    """A replica on a host in one role; `end` is None while it runs, or all its time was before."""
+
+    guest: str
+    host: str
+    role: str
+    begin: float
+    end: float | None
+
+
 class Story(TypedDict):
-    """A demonstration as it is now; times are in seconds since its guest started."""
+    """A demonstration as it is now; times are in seconds since its guest started, or, of a cluster,
+    since clients came."""
 
     title: list[str]
     deed: str
-    """What is done to the primary: killed or paused."""
+    """What is done to the primary, or to a host."""
     seconds: float
     ahead: str
     """How far it is to that."""
@@ -72,3 +100,6 @@ class Story(TypedDict):
     """What the guest said last."""
     checks: list[StoryCheck]
     verdict: Verdict | None
+    hosts: list[StoryHost]
+    """Of a cluster; there are no players then."""
+    spans: list[StorySpan]

@@ -1,8 +1,11 @@
-// The demonstration: two replicas, the log between them, what clients see, and the proof.
+// The demonstration: two replicas and the log between them, or hosts; what clients see, and the proof.
 
 import { colour, h, icon, pill, say, sheet, svg } from "./dom.js";
+import { HostStory } from "./hoststory.js";
 import { milliseconds, plural, rate, whole } from "./format.js";
 
+const SECONDS = 20; // that are shown of what the world sees
+const SECONDS_OF_HOSTS = 40;
 const ROLES = { primary: "speaks to the world", secondary: "executes the same, unheard" };
 
 export class StoryPage {
@@ -20,6 +23,9 @@ export class StoryPage {
     this.a = new Player("A");
     this.b = new Player("B");
     this.flow = new Flow();
+    this.pair = h("section", { class: "pair", "aria-label": "The two replicas" }, this.a.node, this.flow.node, this.b.node);
+    this.hosts = new HostStory();
+    this.pair.hidden = this.hosts.node.hidden = true;
     this.lanes = h("canvas", { class: "answers", role: "img" });
     this.legend = h("ul", { class: "lane-names" });
     this.lines = h("pre", { class: "said", "aria-label": "What the guest said last" });
@@ -28,7 +34,7 @@ export class StoryPage {
     this.verdict = h("div", { class: "verdict", role: "status", hidden: true });
     app.main.append(
       h("header", { class: "story-head" }, h("div", {}, this.title1, this.sub), this.act), this.verdict,
-      h("section", { class: "pair", "aria-label": "The two replicas" }, this.a.node, this.flow.node, this.b.node),
+      this.pair, this.hosts.node,
       h("section", { class: "card", "aria-label": "What the world sees" }, h("header", {}, h("h2", { text: "What the world sees" }), this.hint = h("span", { class: "soft" })), h("div", { class: "strip" }, this.legend, this.lanes)),
       h("div", { class: "thirds" },
         h("section", { class: "card", "aria-label": "Guest" }, h("header", {}, h("h2", { text: "The guest" })), this.lines),
@@ -50,9 +56,15 @@ export class StoryPage {
     say(this.title1, story.title[0] ?? "");
     say(this.sub, story.title.slice(1).join(" "));
     this.#drawAhead(story);
-    this.a.draw(story.players.A, story);
-    this.b.draw(story.players.B, story);
-    this.flow.draw(story);
+    const hosts = story.hosts.length > 0;
+    this.hosts.node.hidden = !hosts;
+    this.pair.hidden = !story.players.A;
+    if (hosts) this.hosts.draw(story);
+    else {
+      this.a.draw(story.players.A, story);
+      this.b.draw(story.players.B, story);
+      this.flow.draw(story);
+    }
     this.#drawLanes(story);
     say(this.lines, story.lines.join("\n"));
     this.#drawMoments(story.moments);
@@ -60,14 +72,16 @@ export class StoryPage {
   }
 
   #drawAhead(story) {
-    const text = story.struck !== null ? (story.failover_ms !== null ? `B took over ${milliseconds(story.failover_ms)} later` : `A was ${story.deed}`) : story.ahead || "it begins";
+    const taken = story.failover_ms !== null ? `B took over ${milliseconds(story.failover_ms)} later` : story.hosts.length && story.live !== null ? "its guest with clients goes on elsewhere" : "";
+    const text = story.struck !== null ? taken || `${struckOne(story)} was ${story.deed}` : story.ahead || "it begins";
     const level = story.live !== null ? "good" : story.struck !== null ? "bad" : "warn";
     if (this.act.key === text) return;
     this.act.key = text;
     this.act.replaceChildren(pill(level, text));
   }
 
-  #drawLanes({ answers, seconds, struck, live, deed }) {
+  #drawLanes(story) {
+    const { answers, seconds, struck, live, deed } = story;
     const key = answers.map((each) => `${each.name}${each.count}${each.trouble}`).join();
     if (this.legend.key !== key) {
       this.legend.key = key;
@@ -77,7 +91,7 @@ export class StoryPage {
     }
     this.lanes.setAttribute("aria-label", answers.map((each) => `${each.name}: ${each.count}`).join(", "));
     const { context, width, height } = sheet(this.lanes);
-    const from = Math.max(0, seconds - 20);
+    const from = Math.max(0, seconds - (story.hosts.length ? SECONDS_OF_HOSTS : SECONDS));
     const x = (time) => ((time - from) / Math.max(4, seconds - from)) * (width - 12) + 4;
     context.font = "11px sans-serif";
     if (struck !== null && live !== null) {
@@ -101,8 +115,8 @@ export class StoryPage {
       context.textAlign = right ? "right" : "left";
       context.fillText(text, x(time) + (right ? 3 : -3), height - 4);
     };
-    mark(struck, "bad", `✕ A is ${deed}`);
-    mark(live, "good", "✓ B is live");
+    mark(struck, "bad", `✕ ${struckOne(story)} is ${deed}`);
+    mark(live, "good", story.hosts.length ? "✓ a secondary is live" : "✓ B is live");
   }
 
   #drawMoments(moments) {
@@ -124,6 +138,9 @@ export class StoryPage {
     this.verdict.replaceChildren(icon(verdict.ok ? "good" : "bad"), h("div", {}, h("b", { text: verdict.text }), ...verdict.notes.map((note) => h("p", { class: "soft", text: note }))));
   }
 }
+
+/** Who it happens to. */
+const struckOne = ({ hosts }) => (hosts.length ? `host ${hosts.find(({ struck }) => struck)?.name ?? ""}` : "A");
 
 class Player {
   constructor(name) {
