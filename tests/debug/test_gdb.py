@@ -75,6 +75,17 @@ def test_gdb_meets_interrupts_and_the_beginning(tmp_path: Path) -> None:
     assert "No more reverse-execution history" in told
 
 
+@pytest.mark.external("gdb")
+def test_gdb_steps_over_a_loop_without_lines(tmp_path: Path) -> None:
+    """Hundreds of thousands of instructions, in some tens of packets."""
+    log = tmp_path / "sort.vlog"
+    words = ["record", "sort", "-o", log, "--", "--n=20000", "--rounds=1"]
+    subprocess.run([sys.executable, "-m", "vlockstep", *words], check=True)
+    told = gdb(log, "break guest_main\ncontinue\nnext\nnext\nnext\nconsole\n")
+    assert told.count("Single stepping until exit from function") == 3, told
+    assert "in runtime_start ()\nsort n=20000 rounds=1 hash=" in told, told
+
+
 def test_what_cannot_be_debugged_is_refused(tmp_path: Path) -> None:
     log = write_recording(tmp_path / "hello.vlog", "hello")
     both = ["--port", "0", "--batch", str(log)]

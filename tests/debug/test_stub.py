@@ -195,6 +195,7 @@ HOSTILE = [
     b"m0,ffffffffffffffff", b"mffffffffffffffff,10", b"p", b"pffffffffffffffff", b"qRcmd,zz",
     b"qRcmd,ff", b"qXfer:features:read:target.xml:0", b"vCont;x", b"vCont", b"vCont;", b"b", b"bx",
     b"H", b"\xff\xff", b"qXfer:features:read:target.xml:ffffff,ffffffffffff", b"Z0,0,1;X1,g0",
+    b"vCont;r", b"vCont;r1", b"vCont;r1,", b"vCont;r1,g:1", b"vCont;r9,1:1",
 ]  # fmt: skip
 
 
@@ -253,6 +254,37 @@ def test_an_interrupt_that_comes_between_two_steps_ends_the_next(
     assert ask(stub, b"s").startswith("T05") and timeline.mark > stepped
 
 
+def test_steps_lead_through_a_range(stub: Stub, timeline: Timeline) -> None:
+    """To the first instruction that is not in it, or to what else stops."""
+    main = symbol(timeline, "guest_main")
+    behind = min(address for address, _ in timeline.image.symbols if address > main)
+    through = b"vCont;r%x,%x:1;c" % (main, behind)
+    assert "r" in ask(stub, b"vCont?").split(";")
+    ask(stub, b"Z0,%x,1" % main)
+    ask(stub, b"c")
+    begun = timeline.mark
+    assert ask(stub, through) == "T05thread:1;"  # where the breakpoint is one stands
+    left = timeline.mark
+    timeline.seek(begun)
+    passed = []
+    while timeline.mark < left:
+        passed.append(timeline.registers().rip)
+        timeline.step()
+    assert timeline.mark == left and not main <= timeline.registers().rip < behind
+    assert all(main <= address < behind for address in passed)
+    timeline.seek(begun)
+    ask(stub, b"Z0,%x,1" % passed[2])
+    assert ask(stub, through) == "T05thread:1;swbreak:;"
+    assert ask(stub, b"z0,%x,1" % passed[2]) == "OK"
+    stub.feed(b"\x03")
+    assert ask(stub, through) == "T02thread:1;"
+    assert ask(stub, b"vCont;r0,ffffffffffffffff:1") == "T05thread:1;replaylog:end;"
+    timeline.seek(begun)
+    for empty in (b"vCont;r0,0:1", b"vCont;r%x,%x:1" % (main, main)):
+        assert ask(stub, empty) == "T05thread:1;"
+    assert timeline.registers().rip == passed[2]
+
+
 @pytest.mark.parametrize("asked", [b"?", b"qRcmd," + b"when".hex().encode()])
 def test_an_interrupt_is_forgotten_where_somebody_looks(
     stub: Stub, timeline: Timeline, asked: bytes
@@ -273,6 +305,7 @@ def test_an_interrupt_of_a_run_is_told_once(stub: Stub, timeline: Timeline) -> N
 
 INTERRUPTED = {
     b"c": b"T02thread:1;",
+    b"vCont;r0,ffffffff:1": b"T02thread:1;",
     b"bc": b"T02thread:1;",
     b"qRcmd," + b"seek end".hex().encode(): b"error: interrupted\n".hex().encode(),
     b"qRcmd," + b"why-ended".hex().encode(): b"error: interrupted\n".hex().encode(),

@@ -41,7 +41,7 @@ from support import (
 from vlockstep.debug import player, timeline
 from vlockstep.debug.mark import Mark
 from vlockstep.debug.places import parse_place
-from vlockstep.debug.stops import Access, Breakpoint, Stop, Watchpoint, Why
+from vlockstep.debug.stops import Access, Breakpoint, Outside, Stop, Watchpoint, Why
 from vlockstep.debug.timeline import Timeline, open_recording
 from vlockstep.errors import UsageError, VlockstepWarning
 from vlockstep.machine.basis import basis
@@ -82,6 +82,9 @@ class Place:
         if isinstance(stop, Breakpoint):
             places = enumerate(self.straight.addresses)
             return [at for at, address in places if address == stop.address]
+        if isinstance(stop, Outside):
+            places = enumerate(self.straight.addresses)
+            return [at for at, address in places if not stop.start <= address < stop.end]
         kinds = _KINDS[stop.access]
         return sorted({at for kind in kinds for at in self.straight.accesses[kind]})
 
@@ -138,7 +141,11 @@ def walk(place: Place, chance: random.Random, moves: int) -> None:
     addresses = place.straight.addresses
     for _ in range(moves):
         stop: Stop = Breakpoint(chance.choice(addresses))
-        if chance.random() < 0.3:
+        kind = chance.random()
+        if kind > 0.8:
+            start = addresses[place.at] - chance.choice([0, 0, 7, 300])
+            stop = Outside(start, start + chance.choice([1, 16, 301, 5000]))
+        elif kind < 0.3:
             access = chance.choice(list(Access))
             stop = Watchpoint(place.straight.watched, WATCHED, access)
         match chance.randrange(6):

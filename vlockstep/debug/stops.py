@@ -43,7 +43,15 @@ class Watchpoint:
         return address < self.address + self.length and self.address < address + size
 
 
-Stop = Breakpoint | Watchpoint
+@dataclass(frozen=True)
+class Outside:
+    """Before an instruction that is not at `start`, nor at an address from there up to `end`."""
+
+    start: int
+    end: int
+
+
+Stop = Breakpoint | Watchpoint | Outside
 
 
 class Why(Enum):

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from vlockstep.debug import agent, target
 from vlockstep.debug.commands import Commands
 from vlockstep.debug.packets import LONGEST, Deframer, Signal, framed
-from vlockstep.debug.stops import Access, Breakpoint, Stop, Watchpoint, Why
+from vlockstep.debug.stops import Access, Breakpoint, Outside, Stop, Watchpoint, Why
 from vlockstep.debug.timeline import Run, Timeline
 from vlockstep.errors import VlockstepError
 
@@ -33,6 +33,7 @@ _HEX = r"([0-9a-fA-F]{1,16})"
 _READ = re.compile(rf"{_HEX},{_HEX}")
 _STOP = re.compile(rf"([0-4]),{_HEX},{_HEX}")
 _CONDITION = re.compile(r"X([0-9a-f]{1,4}),([0-9a-f]*)")
+_STEPPED = re.compile(rf"r{_HEX},{_HEX}(?::.*)?", re.S)
 _RANGE = re.compile(rf"target\.xml:{_HEX},{_HEX}")
 
 
@@ -149,6 +150,12 @@ class Stub:
     def _step(self) -> Run:
         return Run(Why.GOAL if self._timeline.step() else Why.END)
 
+    def _step_through(self, start: int, end: int) -> Run:
+        """One step, and on as long as the guest is in a range of addresses."""
+        if start >= end:
+            return self._step()
+        return self._timeline.run([*self._stops.values(), Outside(start, end)])
+
     def _step_back(self) -> Run:
         return Run(Why.GOAL if self._timeline.step_back() else Why.BEGIN)
 
@@ -237,18 +244,24 @@ class Stub:
 
     def _verbose(self, text: str) -> str:
         if text == "Cont?":
-            return "vCont;c;C;s;S"
+            return "vCont;c;C;s;S;r"
         if text.startswith("Cont;"):
-            action = text.removeprefix("Cont;")[:1]
-            if action in ("c", "C"):
-                return self._resume(self._continue)
-            if action in ("s", "S"):
-                return self._resume(self._step)
-            return _BAD
+            return self._act(text.removeprefix("Cont;").split(";")[0])
         if text.startswith("Kill"):
             self.over = True
             return "OK"
         return ""
+
+    def _act(self, action: str) -> str:
+        if action[:1] in ("c", "C"):
+            return self._resume(self._continue)
+        if action[:1] in ("s", "S"):
+            return self._resume(self._step)
+        found = _STEPPED.fullmatch(action)
+        if found is None:
+            return _BAD
+        start, end = (int(each, 16) for each in found.groups())
+        return self._resume(lambda: self._step_through(start, end))
 
     def _leave(self, _text: str) -> str:
         self.over = True

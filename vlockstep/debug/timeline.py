@@ -95,6 +95,9 @@ class Timeline(View):
         to behind an access; or to `until`, or the end."""
         stops, player, start = list(stops), self._player, self.mark
         began = player.now.boundary
+        near = None if player.interrupted else self._first_hit(stops, start, until)
+        if near is not None:
+            return self._pass(*near)
         while True:
             goal = None if until is None else until.boundary
             for boundary in player.run(goal, stops, interruptible=True):

@@ -205,9 +205,9 @@ class Tracer:
 
     def _hooks(self) -> Iterator[Watch]:
         for function in self._functions:
-            yield self._engine.watch_code(self._entering(function.name), function.address)
+            yield self._engine.watch_code(self._entering(function.name), *2 * (function.address,))
             for address in function.returns:
-                yield self._engine.watch_code(self._leave, address)
+                yield self._engine.watch_code(self._leave, address, address)
 
     def _entering(self, name: str) -> Callable[[int, int], None]:
         def enter(address: int, _size: int) -> None:

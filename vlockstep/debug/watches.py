@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from vlockstep.debug.stops import Access, Breakpoint, Stop, Watchpoint
+from vlockstep.debug.stops import Access, Breakpoint, Outside, Stop, Watchpoint
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import Position
 from vlockstep.machine.unicornengine import READS, WRITES, UnicornEngine, Watch
@@ -31,11 +31,17 @@ class Watches:
         engine = self._engine
         for stop in self._stops:
             if isinstance(stop, Breakpoint):
-                self._hooks.append(engine.watch_code(self._at(stop), stop.address))
+                action = self._at(stop)
+                self._hooks.append(engine.watch_code(action, stop.address, stop.address))
+                continue
+            if isinstance(stop, Outside):
+                self._hooks.append(engine.watch_code(self._left(stop), stop.end))
+                if stop.start:
+                    self._hooks.append(engine.watch_code(self._left(stop), 0, stop.start - 1))
                 continue
             end = stop.address + stop.length
-            action, kinds = self._accessed(stop), _KINDS[stop.access]
-            self._hooks.append(engine.watch_memory(action, stop.address, end, kinds))
+            accessed, kinds = self._accessed(stop), _KINDS[stop.access]
+            self._hooks.append(engine.watch_memory(accessed, stop.address, end, kinds))
             if stop.access is not Access.READ:
                 self._known[stop] = self._read(stop)
         if self._known:
@@ -59,6 +65,9 @@ class Watches:
                 self._hit(stop, machine.begun)
 
         return action
+
+    def _left(self, stop: Outside) -> Callable[[int, int], None]:
+        return lambda _address, _size: self._hit(stop, self._machine.begun)
 
     def _accessed(self, stop: Watchpoint) -> Callable[[int, int, int | None], None]:
         def action(address: int, size: int, value: int | None) -> None:

@@ -254,16 +254,14 @@ class UnicornEngine:
         self._callbacks.append(callback)
         self._hook(uc_const.UC_HOOK_BLOCK, callback, first=address, last=address)
 
-    def watch_code(self, action: CodeAction, address: int | None = None) -> Watch:
-        """Call `action` with address and size of each instruction, or of that at `address`, before
-        it is executed. Not while the guest runs, as all that watches and lets be."""
+    def watch_code(self, action: CodeAction, first: int = 0, last: int = _WORD) -> Watch:
+        """Call `action` with address and size of each instruction from `first` to `last` before it
+        is executed. Not while the guest runs, as all that watches and lets be."""
 
         def on_code(_engine: int, at: int, size: int, _data: int) -> None:
             action(at, size)
 
         callback = HOOK(on_code)
-        everywhere = (1, 0)
-        first, last = everywhere if address is None else (address, address)
         hook = self._hook(uc_const.UC_HOOK_CODE, callback, first=first, last=last)
         self._errata.forget()  # whose hooks, which stop, are to come behind
         return Watch(hook, callback)
