@@ -46,6 +46,7 @@ class Machine(Execution):
                 f"{image.name} is not the image the configuration names "
                 f"({image.digest[:12]}, expected {config.image_digest[:12]})"
             )
+        self._guest = guest_digest(config)
         chosen = engines.choose(engine, config, count_blocks)
         self._adapts = engine == engines.AUTO
         self.fallback = ""
@@ -83,7 +84,7 @@ class Machine(Execution):
                 "the guest is overwriting the code that it executes; try it at another block"
             )
         return MachineState(
-            guest_digest(self.config),
+            self._guest,
             self._where,
             self.position,
             self._timed,
@@ -153,7 +154,7 @@ class Machine(Execution):
         """Before its first run, make the guest one in `state`, but for its RAM, which is left as it
         is. Raises `StateError` if the state is not one of this guest."""
         assert self.world is NO_WORLD, "a guest that has run goes on as itself"
-        if state.guest != guest_digest(self.config):
+        if state.guest != self._guest:
             raise StateError(
                 f"the state is one of another guest than {self.image.name} as configured"
             )

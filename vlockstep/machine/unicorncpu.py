@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import Any
 
@@ -104,6 +105,25 @@ class RegisterBatch:
         result.update((n, m.value) for n, m in self.msrs.items())
         result.update((n, v[0] | v[1] << 64) for n, v in self.wide.items())
         return Registers(result)
+
+
+class MsrBatch:
+    """Buffers to read model-specific registers, by their numbers, in one call."""
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        count = self._count = len(numbers)
+        msrs = (Msr * count)(*map(Msr, numbers))
+        self._words = (ctypes.c_uint64 * (2 * count)).from_buffer(msrs)
+        first, size = ctypes.addressof(msrs), ctypes.sizeof(Msr)
+        self._numbers = (ctypes.c_int * count)(*[x86.UC_X86_REG_MSR] * count)
+        self._values = (ctypes.c_void_p * count)(*(first + n * size for n in range(count)))
+
+    def read(self, handle: Any) -> tuple[int, ...]:
+        check(
+            uclib.uc_reg_read_batch(handle, self._numbers, self._values, self._count),
+            "read model-specific registers",
+        )
+        return tuple(self._words[1::2])
 
 
 def open_cpu(model: str) -> tuple[Any, Any]:

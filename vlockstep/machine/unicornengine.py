@@ -50,6 +50,7 @@ from vlockstep.machine.state import UNSAVED_MSRS, CpuState, PlainState
 from vlockstep.machine.unicorncpu import (
     FEATURES,
     Msr,
+    MsrBatch,
     RegisterBatch,
     Segment,
     Table,
@@ -134,7 +135,7 @@ class UnicornEngine:
             ),
             "map guest memory",
         )
-        self._buffers = RegisterBatch()
+        self._buffers, self._unsaved = RegisterBatch(), MsrBatch(UNSAVED_MSRS)
         self._context_pointer = ctypes.c_void_p()
         self.counter = BlockCounter(exits.boundary, uclib.uc_emu_stop, native)
         self.words: Words = self.counter.words
@@ -350,8 +351,7 @@ class UnicornEngine:
     def save(self) -> CpuState:
         """The CPU's state: within the hook of an exit, with RIP at its instruction."""
         context = ctypes.string_at(self._save_context(), uclib.uc_context_size(self.handle))
-        msrs = tuple(self.msr(number) for number in UNSAVED_MSRS)
-        return CpuState(context, self["rip"], self["rflags"], msrs)
+        return CpuState(context, self["rip"], self["rflags"], self._unsaved.read(self.handle))
 
     def load(self, state: CpuState | PlainState) -> None:
         """Not within a hook. Empties the TLB, which restoring a context does not."""
@@ -360,8 +360,9 @@ class UnicornEngine:
             return
         ctypes.memmove(self._save_context(), state.context, len(state.context))
         check(uclib.uc_context_restore(self.handle, self._context_pointer), "restore its context")
-        for number, value in zip(UNSAVED_MSRS, state.msrs, strict=True):
-            if self.msr(number) != value:
+        present = self._unsaved.read(self.handle)
+        for number, value, was in zip(UNSAVED_MSRS, state.msrs, present, strict=True):
+            if was != value:
                 msr = Msr(number, value)
                 uclib.uc_reg_write(self.handle, x86.UC_X86_REG_MSR, ctypes.byref(msr))
         self["rflags"], self["rip"] = state.rflags, state.rip
