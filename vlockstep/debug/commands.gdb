@@ -16,7 +16,8 @@ DOCUMENTS = {
     "forward": "Undo a `back`.",
     "who-wrote": "Go back to the last write to an address: who-wrote EXPRESSION [LENGTH].\n"
     "Of a variable, name it: who-wrote &counter",
-    "why-ended": "Tell how the recording ends, and go there.",
+    "why-ended": "Tell how the recording ends, what was printed last, and where the last exception of the\n"
+    "CPU was taken, if that was shortly before; and go there.",
 }
 
 FAILED = "error: "

@@ -15,6 +15,9 @@ from vlockstep.replay.entry import describe, position
 
 _MOST_MARKS = 1000
 _ENTRIES, _MOST_ENTRIES = 10, 1000
+_LAST_LINES = 5
+_SHORTLY = 64
+"""Exits before the end within which a handler that gives up is likely to."""
 
 
 class Commands:
@@ -153,8 +156,22 @@ class Commands:
 
     def _why_ended(self, words: list[str]) -> str:
         _expect(words, 0, 0)
-        told = self._go(self._timeline.to_end)
-        return f"{self._timeline.ending}\n{told}{self._code()}"
+        timeline = self._timeline
+        told = self._go(timeline.to_end)
+        console = "".join(f"  {line}\n" for line in timeline.last_lines(_LAST_LINES))
+        if console:
+            console = f"the last lines of its console:\n{console}"
+        return f"{timeline.ending}\n{console}{self._last_exception()}{told}{self._code()}"
+
+    def _last_exception(self) -> str:
+        """That may be why it ended: one that was taken shortly before."""
+        timeline, found = self._timeline, self._timeline.exception()
+        if found is None or found[0].exits < timeline.exits - _SHORTLY:
+            return ""
+        mark, taken = found
+        inside = timeline.image.symbol(taken.rip)
+        where = f" in {inside[1]}" if inside else ""
+        return f"its last exception: {taken}, at {taken.rip:#x}{where}; `seek {mark}` goes there\n"
 
     def _code(self) -> str:
         timeline = self._timeline

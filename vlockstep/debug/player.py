@@ -20,6 +20,7 @@ from vlockstep.debug.ticker import Ticker
 from vlockstep.debug.watches import Watches
 from vlockstep.errors import LogError, StateError, UsageError, VlockstepError
 from vlockstep.machine.engines import UNICORN
+from vlockstep.machine.exceptions import Taken
 from vlockstep.machine.machine import Machine
 from vlockstep.machine.position import BOOT, Position
 from vlockstep.machine.report import GuestError
@@ -52,6 +53,8 @@ class Player:
         """The boundary of the last block, once that is known."""
         self.ending = ""
         """How the recording ends, once that is known."""
+        self.taken: tuple[Position, Taken] | None = None
+        """The last exception of the CPU that was replayed, with the boundary of its block."""
         self.text: dict[int, bytes] = {}
         """Console text by the entry that is its output, of all that was replayed."""
         self.untold: int | None = None
@@ -81,6 +84,7 @@ class Player:
     def _open(self) -> None:
         recording = self.recording
         self.machine = Machine(recording.image, recording.config, count_blocks=True, engine=UNICORN)
+        self.machine.on_exception = self._take_exception
         self.pages = Pages(self.machine.memory)
         self._begin(0, (0, 0))
 
@@ -296,6 +300,10 @@ class Player:
             self.ending = "the log ends here; the guest had not ended"
             return True
         return False
+
+    def _take_exception(self, boundary: Position, taken: Taken) -> None:
+        if self.taken is None or boundary >= self.taken[0]:
+            self.taken = boundary, taken
 
     def _stop(self) -> None:
         if self.machine.at_boundary:

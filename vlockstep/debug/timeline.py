@@ -15,6 +15,7 @@ from vlockstep.debug.stops import Access, Stop, Watchpoint, Why
 from vlockstep.debug.view import View, translated
 from vlockstep.errors import UsageError
 from vlockstep.machine import paging
+from vlockstep.machine.exceptions import Taken
 from vlockstep.machine.image import Image
 from vlockstep.machine.position import MAX_COUNT, Position
 from vlockstep.replay.entry import Kind
@@ -89,6 +90,21 @@ class Timeline(View):
         with self._seeking():
             self._player.go(self._player.last or Position(MAX_COUNT, 0))
             self._to_last_step()
+
+    def exception(self) -> tuple[Mark, Taken] | None:
+        """The last exception of the CPU that is known, and the mark before what raised it. Those
+        that were replayed are known: behind `to_end`, all from the last keyframe on."""
+        found, before = self._player.taken, self.mark
+        if found is None:
+            return None
+        boundary, taken = found
+        with self._seeking():
+            self._player.hold(boundary)
+            steps = self._walk().steps
+            last = max((n for n, step in enumerate(steps) if step.boundary == boundary), default=0)
+            mark = self._walked.mark(last)
+        self._seek_mark(before)
+        return mark, taken
 
     def run(self, stops: Iterable[Stop] = (), until: Mark | None = None) -> Run:
         """Forwards to the first stop, to before the instruction of a breakpoint behind the mark or

@@ -19,8 +19,10 @@ from vlockstep.machine.machine import Machine
 from vlockstep.machine.memory import Memory
 from vlockstep.machine.position import Position
 from vlockstep.machine.registers import Registers
+from vlockstep.replay.entry import Kind
 
 _MOST_ENDS = 4096
+_MOST_LOOKED_AT, _WIDEST = 1000, 200
 _NEWLINE = ord("\n")
 
 
@@ -145,6 +147,22 @@ class View:
             self._seek_mark(before)
         ends = sequence if player.untold is None else min(sequence, player.untold)
         return b"".join(player.text[at] for at in sorted(player.text) if at < ends)
+
+    def last_lines(self, most: int) -> list[str]:
+        """The console's at the end of the recording, as far as that was replayed, and not long ago:
+        at most so many, each of at most 200 characters."""
+        recording, found, count = self.recording, list[bytes](), 0
+        for number in range(recording.count - 1, recording.count - 1 - _MOST_LOOKED_AT, -1):
+            entry = recording.entry(number)
+            if entry is None or count > most:
+                break
+            if entry[0] == Kind.CONSOLE:
+                if number not in self._player.text:
+                    break
+                found.append(self._player.text[number])
+                count += found[-1].count(_NEWLINE)
+        lines = b"".join(reversed(found)).decode(errors="replace").splitlines()[-most:]
+        return ["".join(c if c.isprintable() else "?" for c in line[:_WIDEST]) for line in lines]
 
     @property
     def text_ends(self) -> int | None:

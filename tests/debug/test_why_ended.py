@@ -1,0 +1,63 @@
+"""What is told of the end of a recording."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from recordings import write_recording
+from support import ScriptedWorld
+
+from vlockstep.debug.commands import Commands
+from vlockstep.debug.timeline import open_recording
+
+FAULTS = {"pf": "page fault (#14) at address 0x18, error code 0x0", "ud": "invalid opcode (#6)"}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_the_instruction_at_fault_is_told_and_found(tmp_path: Path, kind: str) -> None:
+    world = ScriptedWorld()
+    path = write_recording(tmp_path / "fault.vlog", "fault", f"--kind={kind}", world=world)
+    with open_recording(path) as timeline:
+        commands = Commands(timeline)
+        told = commands.carry_out("why-ended")
+        end = timeline.mark
+        assert told.startswith("the guest ended with status 255\n")
+        assert f"the last lines of its console:\n  {world.text}" in told
+        assert f"its last exception: {FAULTS[kind]}, at 0x" in told and f" in raise_{kind};" in told
+        place = told.split("`seek ")[1].split("`")[0]
+        commands.carry_out(f"seek {place}")
+        assert timeline.registers().rip == int(world.text.split("rip=")[1].split()[0], 16)
+        assert str(timeline.mark) == place
+        assert timeline.step() and timeline.step_back() and timeline.mark < end
+        assert commands.carry_out("why-ended") == told and timeline.mark == end
+
+
+def test_an_interrupt_by_an_instruction_is_found_at_that(tmp_path: Path) -> None:
+    path = write_recording(tmp_path / "fault.vlog", "fault", "--kind=bp")
+    with open_recording(path) as timeline:
+        timeline.to_end()
+        found = timeline.exception()
+        assert found is not None
+        timeline.seek(found[0])
+        assert timeline.read(timeline.registers().rip, 1) == b"\xcc"
+        assert found[1].rip == timeline.registers().rip + 1
+
+
+def test_of_much_text_the_last_lines_are_told(tmp_path: Path) -> None:
+    world = ScriptedWorld()
+    path = write_recording(tmp_path / "clock.vlog", "clock", "--puts=9", world=world)
+    with open_recording(path) as timeline:
+        told = Commands(timeline).carry_out("why-ended")
+    lines = world.text.splitlines()
+    assert len(lines) > 5
+    shown = "".join(f"  {line}\n" for line in lines[-5:])
+    assert f"the last lines of its console:\n{shown}exits:" in told
+    assert "exception" not in told
+
+
+def test_of_no_text_nothing_is_told(tmp_path: Path) -> None:
+    path = write_recording(tmp_path / "fault.vlog", "fault", "--kind=stack")
+    with open_recording(path) as timeline:
+        told = Commands(timeline).carry_out("why-ended")
+    assert "no handler that can take it" in told and "console" not in told
