@@ -84,6 +84,29 @@ def test_lines_and_variables_are_there_in_both_directions(
     assert _lines(parts["chain"]) == [66, 65]
 
 
+@pytest.mark.external("gcc", "make")
+@pytest.mark.external("gdb")
+def test_a_guest_made_for_gdb_shows_its_sources_from_anywhere(tmp_path: Path) -> None:
+    words = ["make", "-s", "-C", str(GUESTS), "DEBUG=1", f"OUT={tmp_path}"]
+    subprocess.run([*words, str(tmp_path / "tally.hvt")], check=True)
+    log = record(tmp_path / "tally.vlog", "tally", load(tmp_path / "tally.hvt"))
+    batch = tmp_path / "batch"
+    batch.write_text("break turn_round\ncontinue\nprint *frame\nup\n")
+    words = [sys.executable, "-m", "vlockstep", "debug", str(log), "--batch", str(batch)]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    sources = (GUESTS / "tally.c").read_text().splitlines()
+    assert done.returncode == 0 and "$1 = {" in done.stdout, done
+    calling = _lines(done.stdout)[-1]
+    assert "turn_round(" in sources[calling - 1] and sources[calling - 1].strip() in done.stdout
+
+
+@pytest.mark.external("make")
+def test_bundled_images_are_not_made_for_gdb() -> None:
+    words = ["make", "-n", "-C", str(GUESTS), "DEBUG=1"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 2 and "name another folder" in done.stderr
+
+
 def _parts(told: str) -> dict[str, str]:
     """What was told behind each name that stands alone in a line."""
     found, name = {"": ""}, ""
