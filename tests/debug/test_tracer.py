@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -211,6 +212,24 @@ def test_the_command_tells_people_programs_and_perfetto(preempt: Path, tmp_path:
     assert head["args"] == {"name": "preempt.hvt"} and len(records) == len(told)
     assert {record["ph"] for record in records} == {"B", "E", "i"}
     assert [record["ts"] * 1000 for record in records] == [each["time_ns"] for each in told]
+
+
+def test_time_of_a_guest_that_never_reads_its_clock(tmp_path: Path) -> None:
+    log = str(write_recording(tmp_path / "hello.vlog", "hello"))
+    whole, part = run(log), run(log, "--from", "time:0")
+    assert whole.returncode == part.returncode == 0 and whole.stdout == part.stdout != ""
+    assert "never reads its clock: each block and event counts as a nanosecond" in whole.stderr
+    for place in ("time:1", "time:0.000000001"):
+        done = run(log, "--from", place)
+        assert done.returncode == 2 and "only time:0 is a place" in done.stderr
+
+
+def test_a_time_that_the_clock_never_shows_is_told(tmp_path: Path) -> None:
+    log = str(write_recording(tmp_path / "clock.vlog", "clock", "--reads=9"))
+    done = run(log, "--from", "time:1000")
+    assert done.returncode == 2 and "never shows 1000.000000000 s" in done.stderr
+    assert re.search(r"but at most \d+\.\d{9} s", done.stderr)
+    assert "never reads" not in run(log, "--function", "print").stderr
 
 
 def test_what_cannot_be_traced_is_refused(preempt: Path, tmp_path: Path) -> None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _BILLION = 1_000_000_000
 _DEEPEST = 40
 """That is shown as such."""
+_NO_CLOCK = (
+    "the guest never reads its clock: each block and event counts as a nanosecond of its times"
+)
 
 
 def trace(
@@ -74,7 +77,8 @@ def trace(
 
     Calls are those of the functions that the image has symbols for, with the six registers that
     hold arguments, and what they return. Times are those of the guest's own clock since it first
-    read that; between two readings each block counts as a nanosecond.
+    read that; between two readings each block and event counts as a nanosecond, and so does each
+    of a guest that never reads it.
     """
     from vlockstep.debug.calls import functions as find
     from vlockstep.debug.places import parse_place
@@ -103,6 +107,8 @@ def trace(
         stack.callback(recording.close)
         tracer = stack.enter_context(Tracer(recording, wanted, begin, end))
         if chrome is None:
+            if not as_json and recording.first_reading() is None:
+                output.note(_NO_CLOCK)
             _follow(tracer, _print_json if as_json else _print)
             if not as_json:
                 output.note(tracer.ending)

@@ -22,7 +22,8 @@ Move = Callable[[Timeline], object]
 
 def parse_place(text: str) -> Move:
     """`exits:N`, `exits:N+BLOCKS`, a mark, `entry:N`, `time:S` (where the guest first read that its
-    clock is S seconds on), `console:N` (where line N is printed, from 1 on), `begin`, `end`."""
+    clock is S seconds on; `time:0` is the beginning), `console:N` (where line N is printed, from 1
+    on), `begin`, `end`."""
     if text == "begin":
         return Timeline.to_begin
     if text == "end":
@@ -47,8 +48,16 @@ def parse_place(text: str) -> Move:
 def _to_time(timeline: Timeline, moment: int) -> None:
     """Both of a guest's clocks go on together, and neither goes back: which it reads first is where
     it begins, and what that shows at a keyframe tells whether the moment comes later."""
+    if not moment:
+        timeline.to_begin()
+        return
     recording = timeline.recording
-    first = next(recording.readings(recording.first, recording.count), None)
+    first = recording.first_reading()
+    if first is None:
+        raise UsageError(
+            f"the guest never reads its clock in {recording.path}: of times, only time:0 is a "
+            "place there, the beginning"
+        )
     sequence = recording.first
     for keyframe in recording.keyframes:
         if first is None or first[0] >= keyframe.sequence:
@@ -56,9 +65,17 @@ def _to_time(timeline: Timeline, moment: int) -> None:
         if keyframe.clock[CLOCKS.index(first[1])] - first[2] >= moment:
             break
         sequence = keyframe.sequence
-    begins = recording.first_readings(sequence)
+    begins, latest = recording.first_readings(sequence), 0
     for at, kind, value in recording.readings(sequence, recording.count):
-        if value - begins.setdefault(kind, value) >= moment:
+        latest = max(latest, value - begins.setdefault(kind, value))
+        if latest >= moment:
             timeline.seek(at)
             return
-    raise UsageError(f"the guest's clock never shows {moment / _BILLION} s in {recording.path}")
+    raise UsageError(
+        f"the guest's clock never shows {_shown(moment)} s in {recording.path}, but at most "
+        f"{_shown(latest)} s"
+    )
+
+
+def _shown(moment: int) -> str:
+    return f"{moment // _BILLION}.{moment % _BILLION:09}"

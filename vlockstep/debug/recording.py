@@ -144,6 +144,10 @@ class Recording:
                     yield start, kind, value
                 start += 1
 
+    def first_reading(self) -> tuple[int, int, int] | None:
+        """Of any clock; None if the guest never reads one."""
+        return next(self.readings(self.first, self.count), None)
+
     def first_readings(self, end: int) -> dict[int, int]:
         """What each of the guest's clocks showed first, if that was before entry number `end`."""
         found: dict[int, int] = {}
