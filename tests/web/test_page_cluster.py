@@ -13,6 +13,8 @@ pytest.importorskip("playwright", reason="needs the extra test")
 from playwright.sync_api import Locator, Page, expect
 
 from tests.web.browsing import Visit, dashboard
+from vlockstep.cluster.model import Automation
+from vlockstep.cluster.records import RuleRecord
 from vlockstep.testing import HostCluster
 
 pytestmark = pytest.mark.external("chromium")
@@ -42,6 +44,109 @@ def test_all_that_is_done_with_a_guest(cluster: HostCluster, visit: Callable[...
         expect(task(other, "migrate books")).to_contain_text("done")
         leaves_and_comes_back(other, cluster)
         host_dies(one, other, cluster)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+def test_every_other_action(cluster: HostCluster, visit: Callable[..., Visit]) -> None:
+    """Each by the page alone, and each is true of the real guest."""
+    with dashboard("--cluster", cluster.store) as address:
+        page = visit(address).page
+        page.get_by_role("link", name="books").first.click()
+        starts(page)
+        replicas_change(page, cluster)
+        loses_its_secondary(page, cluster)
+        is_recommended_to_move(page, cluster)
+        is_called_off(page, cluster)
+        gets_a_secondary_and_stops(page, cluster)
+
+
+def asks(page: Page, label: str, *, confirmed: bool = True) -> None:
+    page.get_by_role("button", name=label, exact=True).click()
+    if confirmed:
+        page.get_by_role("dialog").get_by_role("button", name=label).click()
+
+
+def replicas_change(page: Page, cluster: HostCluster) -> None:
+    """They swap roles; a primary and a secondary are made to fail; a secondary moves."""
+    first, second = roles(cluster)
+    asks(page, "Switch over")
+    expect(task(page, "switchover books")).to_contain_text("done")
+    assert roles(cluster) == (second, first)
+    is_protected_by(page, cluster, second)
+    asks(page, "Test failover")
+    expect(task(page, "test-failover books")).to_contain_text("done")
+    is_protected_by(page, cluster, first)
+    asks(page, "Test restart of the secondary")
+    expect(task(page, "test-restart-secondary books")).to_contain_text("done")
+    is_protected_by(page, cluster, first)
+    where = spare(cluster)
+    page.get_by_role("button", name="Migrate").click()
+    dialog = page.get_by_role("dialog", name="Migrate books")
+    dialog.get_by_role("radio", name="the secondary").check()
+    dialog.locator(f"input[value={where}]").check()
+    go = dialog.get_by_role("button", name="Migrate")
+    expect(go).to_have_attribute("aria-disabled", "false")
+    go.click()
+    expect(task(page, "migrate books")).to_contain_text(f"to {where}")
+    expect(task(page, "migrate books")).to_contain_text("done")
+    assert roles(cluster) == (first, where)
+
+
+def roles(cluster: HostCluster) -> tuple[str, str]:
+    """Where the primary is, and the secondary."""
+    found = {str(each.role): host for host, each in cluster.replicas("books").items()}
+    return found["primary"], found["secondary"]
+
+
+def is_protected_by(page: Page, cluster: HostCluster, primary: str) -> None:
+    expect(page.locator(".guest-head")).to_contain_text(f"on{primary}")
+    expect(page.locator(".guest-head .pill")).to_have_text("protected")
+    cluster.wait(lambda: len(cluster.replicas("books")) == 2, "a secondary")
+    assert cluster.primary("books") == primary
+
+
+def loses_its_secondary(page: Page, cluster: HostCluster) -> None:
+    asks(page, "Unprotect")
+    expect(task(page, "unprotect books")).to_contain_text("done")
+    expect(page.locator(".replica")).to_have_count(1)
+    cluster.wait(lambda: cluster.members("books") == 1, "a guest alone")
+
+
+def is_recommended_to_move(page: Page, cluster: HostCluster) -> None:
+    """By a rule; nobody but a person lets it."""
+    cluster.operator.set_config(automation=Automation.MANUAL)
+    here = cluster.primary("books")
+    where = min(HOSTS - {here})
+    cluster.operator.add_rule(RuleRecord("place", "hosts", 0, ("books",), (where,)))
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name=f"Apply books to {where}").click()
+    page.get_by_role("dialog").get_by_role("button", name="Apply").click()
+    expect(task(page, "migrate books")).to_contain_text(f"moved from {here} to {where}")
+    assert cluster.primary("books") == where
+    cluster.operator.remove_rule("place")
+
+
+def is_called_off(page: Page, cluster: HostCluster) -> None:
+    """A host's maintenance, for which its guest would have to move."""
+    name = cluster.primary("books")
+    host(page, name).get_by_role("button").click()
+    page.get_by_role("dialog").get_by_role("button", name="Begin maintenance").click()
+    expect(task(page, f"maintenance {name}")).to_contain_text("running")
+    page.get_by_role("button", name="Cancel task").click()
+    expect(task(page, f"maintenance {name}")).to_contain_text("canceled")
+    assert cluster.primary("books") == name
+
+
+def gets_a_secondary_and_stops(page: Page, cluster: HostCluster) -> None:
+    row(page).locator("a").click()
+    asks(page, "Protect", confirmed=False)
+    expect(task(page, "protect books")).to_contain_text("done")
+    expect(page.locator(".guest-head .pill")).to_have_text("protected")
+    asks(page, "Stop")
+    expect(task(page, "stop books")).to_contain_text("done")
+    expect(page.locator(".guest-head .pill")).to_have_text("off")
+    assert not cluster.replicas("books")
 
 
 def row(page: Page) -> Locator:
