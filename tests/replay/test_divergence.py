@@ -242,6 +242,14 @@ def test_interrupts_logged_elsewhere_are_divergences(change: dict[str, object]) 
         replay(TICKED, config, changed(recording.entries, 0, **change))
 
 
+def test_an_interrupt_logged_before_the_last_one_is_a_divergence_at_once() -> None:
+    """The guest could go on for ever, and ask at each block."""
+    config = config_for(TICKED)
+    entries = record(TICKED, config, ScriptedWorld([Position(1, 40), Position(1, 60)])).entries
+    with pytest.raises(Divergence, match=r"an interrupt was logged at exits:1\+20, before this"):
+        replay(TICKED, config, changed(entries, 1, blocks=20))
+
+
 def test_an_interrupt_logged_where_the_guest_has_them_off_is_a_divergence() -> None:
     config = config_for(TICKED)
     entries = record(TICKED, config, ScriptedWorld([Position(1, 40)])).entries

@@ -40,7 +40,7 @@ def parse_report(text: str) -> Report:
         if line.startswith("{") and "divergence at entry" in line:
             try:
                 told = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(told, dict) and isinstance(told.get("report"), str):
                 text = told["report"]

@@ -61,6 +61,8 @@ class Player:
         """The first entry whose text is not kept, since there is so much."""
         self._noted = recording.first
         """Up to that entry all were replayed, and their text noted."""
+        self._useless: set[int] = set()
+        """Keyframes that cannot be begun from, or behind which there is no boundary any more."""
         self._from = 0
         self.seeking = False
         """An interrupt ends whatever run there is, by `Interrupted`."""
@@ -122,7 +124,7 @@ class Player:
         known = found.boundary
         if self.now.boundary <= boundary:
             known = max(known, self.now.boundary)
-        key = self.recording.nearest(boundary)
+        key = self._nearest(boundary)
         if key is not None and self.recording.exact(key) > known:
             self._begin_at(key)
         if not known <= self.now.boundary <= boundary:
@@ -177,7 +179,7 @@ class Player:
         found = self.ring.before(boundary, strictly=True)
         if found is None:
             return None
-        key = self.recording.nearest(boundary, strictly=True)
+        key = self._nearest(boundary, strictly=True)
         if key is not None and self.recording.exact(key) > found.boundary:
             self._begin_at(key)
             if self.now.boundary < boundary:
@@ -376,7 +378,14 @@ class Player:
         """At the first boundary of a keyframe from which on positions are exact."""
         self._reopen()
         exact = self.recording.exact(key)
-        keyframe = self.recording.begin(key, self.machine)
+        try:
+            keyframe = self.recording.begin(key, self.machine)
+        except (LogError, StateError):
+            if not len(self.ring):
+                raise
+            self._useless.add(key)
+            self._restore(self.now)
+            return
         self._begin(keyframe.sequence, keyframe.clock)
         self._age, self._apart = key * _KEYFRAME, True
         if keyframe.position < exact:
@@ -384,6 +393,7 @@ class Player:
         else:
             self.machine.stop_at_boundary()
         if self._execute():
+            self._useless.add(key)
             if len(self.ring):
                 self._return(None)
             else:
@@ -392,6 +402,13 @@ class Player:
             self.now = self._keep()
         else:
             self._advance(None)
+
+    def _nearest(self, boundary: Position, strictly: bool = False) -> int | None:
+        """The last keyframe of use from which that can be found."""
+        key = self.recording.nearest(boundary, strictly)
+        while key is not None and key in self._useless:
+            key = key - 1 if key else None
+        return key
 
     def _begin_and_end(self) -> None:
         """At the first keyframe, behind which there is nothing, or next to nothing."""

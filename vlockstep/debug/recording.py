@@ -122,8 +122,9 @@ class Recording:
             return found
         batch = self._batches[index]
         self._reader.read_at(batch.first, batch.offset)
-        first, found = next(self._reader.batches())
-        assert first == batch.first
+        first, found = next(self._reader.batches(), (None, []))
+        if first is None or not found:
+            raise LogError(f"{self.path} has changed while it was read")
         self._decoded[index] = found
         if len(self._decoded) > _DECODED:
             self._decoded.popitem(last=False)
@@ -166,6 +167,11 @@ class Recording:
             state = MachineState.unpack(keyframe.machine)
         except StateError:
             return
+        if state.position != keyframe.position:
+            raise LogError(
+                f"{self.path}: malformed keyframe before entry {keyframe.sequence} (of "
+                f"{state.position}, at {keyframe.position})"
+            )
         begins = bool(self.first) and not self._keys  # where nothing was counted before
         known = state.timed or begins or state.position.blocks > 0
         counted = state.where is Where.BOUNDARY and known

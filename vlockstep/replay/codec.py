@@ -131,18 +131,20 @@ def outline(data: bytes) -> tuple[int, int, list[tuple[int, int]]]:
         raise LogError(f"malformed batch of entries ({error})") from error
 
 
-def beginning(data: bytes) -> tuple[int, int]:
-    """Of a batch, at no cost: number and exits of its first entry. Nothing else is looked at."""
+def beginning(data: bytes) -> tuple[int, int, int]:
+    """Of a batch, at no cost: number and exits of its first entry, and the number after its last
+    one. Nothing else is looked at."""
     unpacker = msgpack.Unpacker()
     unpacker.feed(data[:_BEGINNING])
     try:
         unpacker.read_array_header()
         first, exits = unpacker.unpack(), unpacker.unpack()
+        count = unpacker.read_array_header()
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise LogError(f"malformed batch of entries ({error!r})") from error
     if type(first) is not int or type(exits) is not int or min(first, exits) < 0:
         raise LogError("malformed batch of entries (bad header)")
-    return first, exits
+    return first, exits, first + count
 
 
 def _net_read(value: tuple[object, ...]) -> NetRead:

@@ -334,15 +334,37 @@ class LogReader:
     def places(self) -> Iterator[tuple[int, tuple[int, int] | Keyframe]]:
         """The offset of each batch, with number and exits of its first entry, and of each keyframe,
         with that. Entries are not looked into."""
+        expected, reached = self._first, 0
         while True:
             offset = self._frames.offset
             content = self._frames.next()
             if content is None:
                 return
-            if self.version == 1 or not _is_map(content):
-                yield offset, codec.beginning(content)
-            elif isinstance(found := self._decode(content), Keyframe):
-                yield offset, found
+            try:
+                found, end = self._place(content)
+            except LogError as error:
+                raise LogError(f"{self.path}: at offset {offset}: {error}") from error
+            if found is None:
+                continue
+            if isinstance(found, Keyframe):
+                first, exits = found.sequence, found.position.exits
+            else:
+                first, exits = found
+            if first != expected or exits < reached:
+                raise LogError(
+                    f"{self.path}: at offset {offset}: entry {first} at exits:{exits} where "
+                    f"{expected} should be, behind exits:{reached}"
+                )
+            expected, reached = end, exits
+            yield offset, found
+
+    def _place(self, content: bytes) -> tuple[tuple[int, int] | Keyframe | None, int]:
+        """What it is, as `places` tells, and the number of the entry that follows."""
+        if self.version == 1 or not _is_map(content):
+            first, exits, end = codec.beginning(content)
+            return (first, exits), end
+        found = self._decode(content)
+        return (found, found.sequence) if isinstance(found, Keyframe) else (None, 0)
 
     def read_at(self, sequence: int, offset: int) -> None:
         """Read on from an offset, where what follows is before or of entry `sequence`."""

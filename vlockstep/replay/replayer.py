@@ -226,6 +226,8 @@ class Replayer:
     def interrupt(self, at: Position, enabled: bool) -> int | None:
         entry = self._source.peek()
         if entry[0] != _INTERRUPT or position(entry) != at:
+            if entry[0] == _INTERRUPT and position(entry) < at:
+                raise self._divergence(f"an interrupt was logged at {position(entry)}, before this")
             return None
         if not enabled:
             raise self._divergence("an interrupt was logged where the guest has them off")
