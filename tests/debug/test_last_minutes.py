@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from contextlib import closing, suppress
@@ -22,6 +23,7 @@ from vlockstep.machine.basis import basis
 from vlockstep.machine.position import Position
 from vlockstep.replay.logfile import LogReader, LogWriter
 from vlockstep.replay.recorder import Recorder
+from vlockstep.supervise.rundir import RunDirectory
 from vlockstep.testing import replay
 
 
@@ -225,3 +227,30 @@ def test_a_guest_that_fails_leaves_a_recording_that_opens_there(tmp_path: Path) 
     done = subprocess.run(words, capture_output=True, text=True)
     assert "the guest ended with status 255" in done.stderr and "out dx, eax" in done.stderr
     assert "exits:" in done.stdout and "in trap_dispatch" in done.stdout, done
+
+
+@pytest.mark.external("gdb")
+def test_a_guest_that_runs_alone_is_looked_at(tmp_path: Path) -> None:
+    """If it keeps its last minutes. It goes on, and fails later."""
+    command = [sys.executable, "-m", "vlockstep"]
+    (tmp_path / "fails.hvt").write_bytes(failing_image().content)
+    (tmp_path / "batch").write_text("when\nreverse-stepi\nstepi\nwhen\n")
+    names = ("kept", "not")
+    running = []
+    for name, words in zip(names, (["--on-error", "record"], []), strict=True):
+        run = [*command, "run", "fails.hvt", *words, "--run-dir", "run", "--name", name]
+        (tmp_path / name).write_bytes(bytes(1 << 20))
+        running.append(subprocess.Popen([*run, "--block", f"disk={name}"], cwd=tmp_path))
+    run_directory = RunDirectory(tmp_path / "run")
+    wait_until(lambda: {*names} <= {*run_directory.names()})
+    look = [*command, "debug", "--run-dir", "run", "--batch", "batch", "--live"]
+    done = subprocess.run([*look, "kept"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and "the guest had not ended" in done.stderr, done
+    first, second = re.findall(r"^exits:\S+, before entry (\d+)", done.stdout, re.M)
+    assert first == second
+    done = subprocess.run([*look, "not"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and "start it with --on-error record" in done.stderr, done
+    for process in running:
+        assert process.poll() is None
+        process.terminate()
+        process.wait()

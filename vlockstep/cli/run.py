@@ -116,14 +116,14 @@ def run_guest(
             origin.identity,
         )
         events = Interruptions()
-        commands = UnprotectedCommands(live, spec, _teller(control.observe), events.put)
+        recorded = spec.on_error is not None
+        last = _last_log(control.name, machine, world, 0 if booted else 1) if recorded else None
+        commands = UnprotectedCommands(live, spec, _teller(control.observe), events.put, last)
         control.serve(commands.by_name(), commands.close)
         control.observe(Later("started", lambda told: told.Started()))
         if origin.generation:
             for nic in guest.nics.values():
                 nic.announce()
-        recorded = spec.on_error is not None
-        last = _last_log(control.name, machine, world, 0 if booted else 1) if recorded else None
         through = world if last is None else last.recorder
 
         def tick() -> None:

@@ -227,6 +227,13 @@ class LastMinutesAlone:
             self._minutes.keep(now, _batches(first, entries))
             self._minutes.turn(now)
 
+    def show(self, told: Callable[[Path, int], None]) -> None:
+        """As `KeptLog.show`."""
+        self.flush()
+        with self._lock:
+            if not self._over:
+                self._minutes.show(told)
+
     def leave(self) -> None:
         """The guest has another World. From time to time, in any thread."""
         with self._lock:

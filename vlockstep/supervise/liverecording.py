@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from vlockstep.errors import HostError, UsageError, VlockstepError
 from vlockstep.files.atomicfile import AtomicFile
 from vlockstep.files.locks import PRIVATE
-from vlockstep.ft.replica import Replica
+from vlockstep.ft.lastminutes import LastMinutes
 from vlockstep.supervise.control import Answer
 from vlockstep.supervise.files import refuse_overwriting
 from vlockstep.supervise.snapshotfiles import Teller
@@ -29,19 +29,50 @@ _MORE = 0.5
 _LOOK = 0.1
 NOT_KEPT = "this replica keeps no log of its guest's last minutes"
 
-Call = Callable[[Callable[[Replica], None]], None]
+
+class Kept(Protocol):
+    """A log of last minutes: as a `LastMinutes`."""
+
+    def show(self, told: Callable[[Path, int], None]) -> None: ...
+
+
+class Keeper(Protocol):
+    """Who runs the guest: a `Replica` is one."""
+
+    @property
+    def last_minutes(self) -> Kept | None: ...
+
+    def begin_last_minutes(self, path: Path) -> None: ...
+
+    def leave_last_minutes(self) -> LastMinutes | None: ...
+
+
+class Alone:
+    """A guest that no replica executes, and its `last_minutes`, if they are kept."""
+
+    def __init__(self, last_minutes: Kept | None) -> None:
+        self.last_minutes = last_minutes
+
+    def begin_last_minutes(self, path: Path) -> None:
+        raise UsageError("the guest runs here alone")
+
+    def leave_last_minutes(self) -> LastMinutes | None:
+        return None
+
+
+Call = Callable[[Callable[[Keeper], None]], None]
 """Lets something happen in a turn of the replica's. From any thread."""
 
 
 class LiveRecordings:
-    """Of a replica whose guest is read from and writes to `files`."""
+    """Of who runs a guest that is read from and writes to `files`."""
 
     def __init__(self, files: tuple[Path, ...], call: Call) -> None:
         self._files = files
         self._call = call
         self._busy = threading.Lock()
 
-    def take(self, replica: Replica, request: Mapping[str, Any], answer: Answer) -> None:
+    def take(self, replica: Keeper, request: Mapping[str, Any], answer: Answer) -> None:
         """In a turn."""
         path = request.get("path")
         if type(path) is not str or not path.startswith("/"):
@@ -121,7 +152,7 @@ class _Source:
         self.close()
 
 
-def _show(replica: Replica, put: Callable[[_Source | None], None]) -> None:
+def _show(replica: Keeper, put: Callable[[_Source | None], None]) -> None:
     """In a turn. What is put comes from where the log is written: it is open before it is
     replaced."""
 
@@ -137,7 +168,7 @@ def _show(replica: Replica, put: Callable[[_Source | None], None]) -> None:
         replica.last_minutes.show(look)
 
 
-def _leave(replica: Replica) -> None:
+def _leave(replica: Keeper) -> None:
     last = replica.leave_last_minutes()
     if last is not None:  # that may wait for a file
         threading.Thread(target=last.end, args=(False,), name="recording", daemon=True).start()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from vlockstep.ft.events import Status
+    from vlockstep.supervise.liverecording import Kept, LiveRecordings
     from vlockstep.supervise.protection import Protection
     from vlockstep.supervise.snapshots import SnapshotCommand
 
@@ -46,6 +47,7 @@ class Later:
 class UnprotectedCommands:
     """What can be asked of it: of a guest that nobody protects, and once replicas may join it, of
     their primary. `observe` gets what happens then; `raise_` ends this process by an error, soon.
+    `last` are its last minutes, if they are kept.
     """
 
     def __init__(
@@ -54,7 +56,10 @@ class UnprotectedCommands:
         spec: ReplicaSpec,
         observe: Callable[[Told], None],
         raise_: Callable[[BaseException], None],
+        last: Kept | None = None,
     ) -> None:
+        self._last = last
+        self._recordings: LiveRecordings | None = None
         self._live = live
         self._spec = spec
         self._observe = observe
@@ -75,10 +80,11 @@ class UnprotectedCommands:
             "stop": self._stop,
             "snapshot": self._snapshot,
             "protect": self._protect,
+            "recording": self._record,
             **self._moves.by_name(),
         }
         later = ("switchover", "migrate", "cancel-migration")
-        either = ("status", "stop", "snapshot", *self._moves.by_name())
+        either = ("status", "stop", "snapshot", "recording", *self._moves.by_name())
         return (
             own
             | {name: partial(self._as_primary, name) for name in later}
@@ -155,6 +161,14 @@ class UnprotectedCommands:
         if self._snapshots is None:
             self._snapshots = SnapshotCommand(self._live, self._end)
         self._snapshots(request, answer)
+
+    def _record(self, request: Mapping[str, Any], answer: Answer) -> None:
+        from vlockstep.supervise.liverecording import Alone, LiveRecordings
+
+        alone = Alone(self._last)
+        if self._recordings is None:
+            self._recordings = LiveRecordings(self._live.files, lambda what: what(alone))
+        self._recordings.take(alone, request, answer)
 
     def close(self) -> None:
         """Nobody asks any more."""
