@@ -121,7 +121,7 @@ def test_the_description_comes_in_parts(stub: Stub) -> None:
 def test_history_is_read_only(stub: Stub, timeline: Timeline) -> None:
     before = ask(stub, b"g"), ask(stub, b"m100000,10")
     for packet in (b"G" + b"0" * 2 * SIZE, b"P0=00", b"M100000,1:00", b"X100000,1:a"):
-        assert ask(stub, packet)[:1] == "E"
+        assert ask(stub, packet) == "E.a recording cannot be changed"
     assert (ask(stub, b"g"), ask(stub, b"m100000,10")) == before
 
 
@@ -301,6 +301,12 @@ def test_an_interrupt_of_a_run_is_told_once(stub: Stub, timeline: Timeline) -> N
     assert ask(stub, b"c") == "T02thread:1;"
     assert stub.feed(b"\x03") == b""
     assert ask(stub, b"s") == "T05thread:1;"
+
+
+def test_who_kills_gets_no_answer(timeline: Timeline) -> None:
+    stub = Stub(timeline)
+    assert stub.feed(framed(b"k")) == b"+" and stub.over
+    assert ask(Stub(timeline), b"vKill;1", acknowledged=True) == "OK"
 
 
 INTERRUPTED = {

@@ -52,7 +52,7 @@ class Stub:
         """An interrupt came while the guest stood; it ends what resumes it next."""
         self._spent = False
         """One that comes before the next packet was for what has ended."""
-        self._by_letter: dict[str, Callable[[str], str]] = {
+        self._by_letter: dict[str, Callable[[str], str | None]] = {
             "?": self._why_stopped,
             "g": lambda _: target.encode_all(self._timeline.registers()).hex(),
             "p": self._register,
@@ -68,12 +68,12 @@ class Stub:
             "v": self._verbose,
             "G": lambda _: _READ_ONLY,
             "P": lambda _: _READ_ONLY,
-            "M": lambda _: _REFUSED,
-            "X": lambda _: _REFUSED,
+            "M": lambda _: _READ_ONLY,
+            "X": lambda _: _READ_ONLY,
             "H": lambda _: "OK",
             "T": lambda _: "OK",
             "D": self._leave,
-            "k": self._leave,
+            "k": self._kill,
         }
         self.over = False
         self._commanded = False
@@ -94,8 +94,10 @@ class Stub:
                 if self._acknowledges:
                     answer += b"+"
                 self._spent = False
-                self._last = framed(self._answer(part).encode("latin-1"))
-                answer += self._last
+                told = self._answer(part)
+                if told is not None:
+                    self._last = framed(told.encode("latin-1"))
+                    answer += self._last
             elif part is Signal.DAMAGED and self._acknowledges:
                 answer += b"-"
             elif part is Signal.INTERRUPT:
@@ -105,7 +107,7 @@ class Stub:
                 answer += self._last
         return bytes(answer)
 
-    def _answer(self, packet: bytes) -> str:
+    def _answer(self, packet: bytes) -> str | None:
         text = packet.decode("latin-1")
         if text == "QStartNoAckMode":
             self._acknowledges = False
@@ -266,6 +268,10 @@ class Stub:
     def _leave(self, _text: str) -> str:
         self.over = True
         return "OK"
+
+    def _kill(self, _text: str) -> None:
+        """Which gdb expects no answer to."""
+        self.over = True
 
 
 def _codes(text: str) -> list[bytes] | None:
