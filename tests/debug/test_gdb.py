@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -44,6 +47,31 @@ reverse-continue
 """
 
 
+AGAIN = """\
+why-ended
+start
+checkpoint
+info checkpoints
+break print
+echo run\\n
+run
+who-wrote $rsp
+who-wrote (char*)$rsp
+starti
+when
+echo refused\\n
+"""
+REFUSED = {
+    "print $rax = 5": "a recording cannot be changed",
+    "print *(long *) $rsp = 0": "Writing to memory is not allowed",
+    "run --lines=3": "the guest's arguments are in the recording",
+    "seek": "a word is missing; seek PLACE: go to exits:N",
+}
+
+
+LEFT = "[Inferior 1 (Remote target) detached]\n"
+
+
 def gdb(log: Path, commands: str) -> str:
     batch = log.with_suffix(".gdb")
     batch.write_text(commands)
@@ -73,6 +101,46 @@ def test_gdb_meets_interrupts_and_the_beginning(tmp_path: Path) -> None:
     assert told.count("Breakpoint 1, 0x") == 3, told
     assert "Thread 1" in told and "Hardware watchpoint 2: " in told and "Old value = " in told
     assert "No more reverse-execution history" in told
+
+
+@pytest.mark.external("gdb")
+def test_a_run_begins_again(tmp_path: Path) -> None:
+    told = gdb(write_recording(tmp_path / "hello.vlog", "hello"), AGAIN)
+    before, _, behind = told.partition("run\n")
+    assert "Temporary breakpoint 1, " in before and "in guest_main ()" in before, told
+    assert before.count("checkpoint:1 is exits:0+") == 2, told
+    assert "Breakpoint 2, " in behind and "in print ()" in behind, told
+    written = re.findall("^(?:Old|New) value = (.*)$", behind, re.M)
+    assert len(written) == 4 and len(written[1]) > len(written[3]) == 4, told
+    assert behind.endswith("exits:0+0.0, before entry 0\nrefused\n" + LEFT), told
+
+
+@pytest.mark.external("gdb")
+@pytest.mark.parametrize("command", REFUSED)
+def test_what_cannot_be_done_is_told(command: str, tmp_path: Path) -> None:
+    told = gdb(write_recording(tmp_path / "hello.vlog", "hello"), command + "\n")
+    assert REFUSED[command] in told
+
+
+@pytest.mark.external("gdb")
+def test_who_quits_is_not_asked(tmp_path: Path) -> None:
+    log = write_recording(tmp_path / "hello.vlog", "hello")
+    words = [sys.executable, "-m", "vlockstep", "debug", str(log)]
+    told = bytearray()
+    ours, theirs = os.openpty()
+    with os.fdopen(ours, "r+b", buffering=0) as terminal:
+        process = subprocess.Popen(
+            words, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        )
+        os.close(theirs)
+        while b"(gdb) " not in told:
+            told += terminal.read(4096)
+        terminal.write(b"q\n")
+        with suppress(OSError):  # there is no terminal when they have left
+            while part := terminal.read(4096):
+                told += part
+                assert b"anyway" not in told
+        assert process.wait(timeout=60) == 0
 
 
 @pytest.mark.external("gdb")

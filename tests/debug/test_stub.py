@@ -172,6 +172,23 @@ def test_watchpoints_tell_what_was_accessed(stub: Stub, timeline: Timeline) -> N
     assert ask(stub, b"bc") == ask(stub, b"bc") == f"T05thread:1;awatch:{stack:x};"
 
 
+@pytest.mark.parametrize("length", [1, 8, 64])
+def test_who_wrote_tells_what_was_there(stub: Stub, timeline: Timeline, length: int) -> None:
+    ask(stub, b"Z0,%x,1" % symbol(timeline, "print"))
+    ask(stub, b"c")
+    stack, after = timeline.registers().rsp, timeline.mark
+    new = timeline.read(stack, length)
+    told = Commands(timeline).carry_out(f"who-wrote {stack:#x} {length}")
+    assert timeline.mark < after
+    old = timeline.read(stack, length)
+    if length == 64:
+        values = [f"{each[:32].hex(' ')} ..." for each in (old, new)]
+    else:
+        values = [f"{int.from_bytes(each, 'little'):#x}" for each in (old, new)]
+    assert told.endswith(f"Old value = {values[0]}\nNew value = {values[1]}\n")
+    assert old != new
+
+
 def test_monitor_commands_are_answered_in_hex(stub: Stub) -> None:
     def monitor(line: str) -> str:
         answer = ask(stub, b"qRcmd," + line.encode().hex().encode())
@@ -180,10 +197,16 @@ def test_monitor_commands_are_answered_in_hex(stub: Stub) -> None:
     assert monitor("when").startswith("exits:0+0.0, before entry 0")
     assert "status 0" in monitor("why-ended") and "Hello" in monitor("console")
     assert monitor("back").startswith("exits:0+0.0") and monitor("forward") > "exits:1"
+    assert monitor("checkpoints").startswith("there are none")
     assert monitor("checkpoint").startswith("checkpoint:1 is exits:")
+    assert monitor("checkpoints") == "checkpoint:1 is " + monitor("when").split(",")[0] + "\n"
     assert monitor("seek console:1") < "exits:1" < monitor("seek checkpoint:1")
     assert "=> " in monitor("entries")
     assert "no command 'frobnicate'" in monitor("frobnicate")
+    assert "no command 'frobnicate'" in monitor("help frobnicate")
+    assert monitor("help seek") in monitor("help") and "console:N" in monitor("help seek")
+    assert monitor("seek").startswith("error: a word is missing; seek PLACE: go to exits:N,")
+    assert monitor("seek begin now").startswith("error: 'now' is one word too many; seek PLACE: ")
     assert "no checkpoint" in monitor("seek checkpoint:2" + 5000 * "0")
     assert monitor("seek nowhere").startswith(
         "error: 'nowhere' is no place"

@@ -87,8 +87,9 @@ def debug(
     gdb comes with the image's symbols, at the beginning of the recording, or where it ends if that
     is an error of the guest. All that goes forwards
     there has a counterpart: reverse-step, reverse-next, reverse-finish, reverse-continue. Further
-    commands: when, seek, entries, console, checkpoint, back, forward, who-wrote, why-ended; `help
-    seek` tells more. Nothing can be changed. The exit status is 1 if that of gdb is not 0.
+    commands: when, seek, entries, console, checkpoint, checkpoints, back, forward, who-wrote,
+    why-ended; `help seek` tells more. Nothing can be changed. The exit status is 1 if that of gdb
+    is not 0.
     """
     from vlockstep.debug import gdb
     from vlockstep.debug.commands import Commands

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 
 from vlockstep.debug.mark import Mark
@@ -18,6 +19,26 @@ _ENTRIES, _MOST_ENTRIES = 10, 1000
 _LAST_LINES = 5
 _SHORTLY = 64
 """Exits before the end within which a handler that gives up is likely to."""
+_MOST_SHOWN = 32
+"""Bytes of a value."""
+_WIDTH, _INDENT = 100, 28
+_USAGE = {
+    "when": ("", "where this is"),
+    "seek": (
+        "PLACE",
+        "go to exits:N, exits:N+BLOCKS, a mark that `when` told, entry:N, time:S (seconds of the "
+        "guest's clock), console:N (line N), checkpoint:N, begin or end",
+    ),
+    "entries": ("[N]", "N entries around this place"),
+    "console": ("", "the text so far"),
+    "checkpoint": ("", "give this place a number"),
+    "checkpoints": ("", "the places that have one"),
+    "back": ("", "where one was before the last seek"),
+    "forward": ("", "undo a `back`"),
+    "who-wrote": ("ADDRESS [LENGTH]", "go back to the last write there; what was there, and then"),
+    "why-ended": ("", "how the recording ends, what came last, and go there"),
+    "help": ("[COMMAND]", "what there is, or one of these"),
+}
 
 
 class Commands:
@@ -35,6 +56,7 @@ class Commands:
             "entries": self._entries,
             "console": self._console,
             "checkpoint": self._checkpoint,
+            "checkpoints": self._list,
             "back": self._back,
             "forward": self._forward,
             "who-wrote": self._who_wrote,
@@ -47,30 +69,23 @@ class Commands:
         name, *words = line.split() or ["help"]
         command = self._by_name.get(name)
         if command is None:
-            raise UsageError(f"no command {shown(name)}; there are {', '.join(self._by_name)}")
+            raise _no_command(name)
         return command(words)
 
-    def _help(self, _words: list[str]) -> str:
-        return (
-            "when                where this is\n"
-            "seek PLACE          exits:N, exits:N+BLOCKS, a mark that `when` told, entry:N,\n"
-            "                    time:S (seconds of the guest's clock), console:N (line N),\n"
-            "                    checkpoint:N, begin or end\n"
-            "entries [N]         N entries around this place\n"
-            "console             the text so far\n"
-            "checkpoint          give this place a number\n"
-            "back, forward       between places that were left by a seek\n"
-            "who-wrote ADDRESS [LENGTH]  back to the last write there\n"
-            "why-ended           how the recording ends, and go there\n"
-        )
+    def _help(self, words: list[str]) -> str:
+        _expect("help", words, 0, 1)
+        for name in words:
+            if name not in _USAGE:
+                raise _no_command(name)
+        return "".join(_help(name) + "\n" for name in words or _USAGE)
 
     def _when(self, words: list[str]) -> str:
-        _expect(words, 0, 0)
+        _expect("when", words, 0, 0)
         timeline = self._timeline
         return f"{timeline.mark}, before entry {timeline.sequence}\n"
 
     def _seek(self, words: list[str]) -> str:
-        _expect(words, 1, 1)
+        _expect("seek", words, 1, 1)
         return self._go(lambda: self._to(words[0]))
 
     def _to(self, place: str) -> None:
@@ -92,11 +107,11 @@ class Commands:
         return self._when([])
 
     def _back(self, words: list[str]) -> str:
-        _expect(words, 0, 0)
+        _expect("back", words, 0, 0)
         return self._turn(self._visited, self._left)
 
     def _forward(self, words: list[str]) -> str:
-        _expect(words, 0, 0)
+        _expect("forward", words, 0, 0)
         return self._turn(self._left, self._visited)
 
     def _turn(self, source: list[Mark], target: list[Mark]) -> str:
@@ -107,7 +122,7 @@ class Commands:
         return self._when([])
 
     def _entries(self, words: list[str]) -> str:
-        _expect(words, 0, 1)
+        _expect("entries", words, 0, 1)
         count = _ENTRIES
         if words:
             count = int(words[0]) if words[0].isdecimal() and len(words[0]) < 5 else 0
@@ -123,7 +138,7 @@ class Commands:
         return "".join(lines) or "there are no entries here\n"
 
     def _console(self, words: list[str]) -> str:
-        _expect(words, 0, 0)
+        _expect("console", words, 0, 0)
         timeline = self._timeline
         text = timeline.console().decode(errors="replace")
         ends = timeline.text_ends
@@ -132,15 +147,20 @@ class Commands:
         return f"{text}\n(what was printed from entry {ends} on is too much, and is not kept)\n"
 
     def _checkpoint(self, words: list[str]) -> str:
-        _expect(words, 0, 0)
+        _expect("checkpoint", words, 0, 0)
         if len(self._checkpoints) >= _MOST_MARKS:
             raise UsageError(f"there are {_MOST_MARKS} checkpoints; no more are kept")
         self._numbered += 1
         self._checkpoints[self._numbered] = self._timeline.mark
         return f"checkpoint:{self._numbered} is {self._timeline.mark}\n"
 
+    def _list(self, words: list[str]) -> str:
+        _expect("checkpoints", words, 0, 0)
+        lines = (f"checkpoint:{number} is {mark}\n" for number, mark in self._checkpoints.items())
+        return "".join(lines) or "there are none; `checkpoint` makes one\n"
+
     def _who_wrote(self, words: list[str]) -> str:
-        _expect(words, 1, 2)
+        _expect("who-wrote", words, 1, 2)
         address, length = _number(words[0]), _number(words[1]) if words[1:] else 8
         if not 0 < length <= 4096:
             raise UsageError("a length is 1 to 4096 bytes")
@@ -152,10 +172,19 @@ class Commands:
                 raise UsageError("interrupted")
             return f"nothing has written to {address:#x} before\n"
         self._visited = [*self._visited, before][-_MOST_MARKS:]
-        return self._when([]) + self._code()
+        return self._when([]) + self._code() + self._change(address, length)
+
+    def _change(self, address: int, length: int) -> str:
+        """What the instruction to come does to some bytes."""
+        timeline = self._timeline
+        told = f"Old value = {_value(timeline.read(address, length))}\n"
+        if timeline.step():
+            told += f"New value = {_value(timeline.read(address, length))}\n"
+            timeline.step_back()
+        return told
 
     def _why_ended(self, words: list[str]) -> str:
-        _expect(words, 0, 0)
+        _expect("why-ended", words, 0, 0)
         timeline = self._timeline
         told = self._go(timeline.to_end)
         console = "".join(f"  {line}\n" for line in timeline.last_lines(_LAST_LINES))
@@ -179,9 +208,37 @@ class Commands:
         return disassemble(rip, timeline.read, timeline.image.symbol) + "\n"
 
 
-def _expect(words: list[str], least: int, most: int) -> None:
-    if not least <= len(words) <= most:
-        raise UsageError(f"{len(words)} words where {least} to {most} belong; see `help`")
+def _usage(name: str) -> str:
+    return f"{name} {_USAGE[name][0]}".rstrip()
+
+
+def _help(name: str) -> str:
+    return textwrap.fill(
+        _USAGE[name][1],
+        _WIDTH,
+        initial_indent=f"{_usage(name):<{_INDENT}}",
+        subsequent_indent=" " * _INDENT,
+    )
+
+
+def _no_command(name: str) -> UsageError:
+    return UsageError(f"no command {shown(name)}; there are {', '.join(_USAGE)}")
+
+
+def _expect(name: str, words: list[str], least: int, most: int) -> None:
+    how = f"{_usage(name)}: {_USAGE[name][1]}"
+    if len(words) < least:
+        raise UsageError(f"a word is missing; {how}")
+    if len(words) > most:
+        raise UsageError(f"{shown(words[most])} is one word too many; {how}")
+
+
+def _value(content: bytes) -> str:
+    """Of up to 8 bytes as a number, of more byte by byte."""
+    if 0 < len(content) <= 8:
+        return f"{int.from_bytes(content, 'little'):#x}"
+    more = " ..." if len(content) > _MOST_SHOWN else ""
+    return content[:_MOST_SHOWN].hex(" ") + more
 
 
 def _number(text: str) -> int:
