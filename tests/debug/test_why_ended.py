@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,8 @@ from support import ScriptedWorld
 
 from vlockstep.debug.commands import Commands
 from vlockstep.debug.timeline import open_recording
+from vlockstep.replay.entry import Kind
+from vlockstep.replay.logfile import LogReader, LogWriter
 
 FAULTS = {"pf": "page fault (#14) at address 0x18, error code 0x0", "ud": "invalid opcode (#6)"}
 
@@ -61,3 +66,20 @@ def test_of_no_text_nothing_is_told(tmp_path: Path) -> None:
     with open_recording(path) as timeline:
         told = Commands(timeline).carry_out("why-ended")
     assert "no handler that can take it" in told and "console" not in told
+
+
+def test_a_divergence_has_the_position_that_a_replay_tells(tmp_path: Path) -> None:
+    """Whether or not blocks are counted."""
+    path, other = tmp_path / "clock.vlog", tmp_path / "other.vlog"
+    write_recording(path, "clock", "--reads=3", "--puts=2")
+    with closing(LogReader(path)) as log, LogWriter(other, log.config, basis=log.basis) as written:
+        for kind, exits, blocks, value, check in log.entries():
+            text = kind == Kind.CONSOLE
+            written.append((kind, exits, blocks, bytes(8) if text else value, check))
+    words = [sys.executable, "-m", "vlockstep", "replay", str(other)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    with open_recording(other) as timeline:
+        told = Commands(timeline).carry_out("why-ended").splitlines()
+    assert told[0].startswith("divergence at entry ")
+    assert told[0] in done.stderr
+    assert told[1].endswith(told[0].split(",")[0].removeprefix("divergence at"))

@@ -230,7 +230,8 @@ class Replayer:
                 raise self._divergence(f"an interrupt was logged at {position(entry)}, before this")
             return None
         if not enabled:
-            raise self._divergence("an interrupt was logged where the guest has them off")
+            off = "an interrupt was logged where the guest has them off"
+            raise self._divergence(off, blocks=at.blocks)
         return self._interrupt(at)
 
     def wait_interrupt(self, at: Position) -> int:
@@ -270,7 +271,8 @@ class Replayer:
         assert isinstance(value, bytes)
         if differences := End.unpack(value).differences(End.of(outcome)):
             differing = ", ".join(differences)
-            raise self._divergence(f"the guest ended here with other {differing} than logged")
+            told = f"the guest ended here with other {differing} than logged"
+            raise self._divergence(told, blocks=at.blocks)
         self._suppress(_END, 0, 0, b"")
 
     # Comparing
@@ -279,16 +281,17 @@ class Replayer:
         entry = self._source.take()
         found, at, at_blocks, value, checkpoint = entry
         if found != kind or at != exits or at_blocks != blocks:
-            raise self._unexpected(kind, entry)
+            raise self._unexpected(kind, entry, blocks)
         if checkpoint:
-            self._check(checkpoint)
+            self._check(checkpoint, blocks)
         return value
 
-    def _unexpected(self, kind: Kind, entry: Entry) -> Divergence:
-        return self._divergence(
+    def _unexpected(self, kind: Kind, entry: Entry, blocks: int = 0) -> Divergence:
+        told = (
             f"the guest asks for {kind.name.lower()} where the log has, "
             f"at {position(entry)}: {describe(entry)}"
         )
+        return self._divergence(told, blocks=blocks)
 
     def _compare(self, kind: Kind, at: int, digest: bytes, what: str) -> None:
         if self._take(kind, at) != digest:
@@ -299,19 +302,22 @@ class Replayer:
             self._suppressed(self.sequence, kind, handle, offset, data)
         self.sequence += 1
 
-    def _check(self, packed: bytes) -> None:
+    def _check(self, packed: bytes, blocks: int = 0) -> None:
         registers = self._machine.registers()
         logged = Checkpoint.unpack(packed, registers)
         if logged.registers != registers:
-            raise self._divergence("the registers differ", logged.registers)
+            raise self._divergence("the registers differ", logged.registers, blocks)
         memory = self._machine.memory
         if logged.memory_digest and (slice_digest(memory, logged.address) != logged.memory_digest):
-            raise self._divergence(
-                f"the memory from {logged.address:#x} on differs", logged.registers
-            )
+            told = f"the memory from {logged.address:#x} on differs"
+            raise self._divergence(told, logged.registers, blocks)
         self._verified = self.sequence
 
-    def _divergence(self, what: str, logged: Registers | None = None) -> Divergence:
+    def _divergence(
+        self, what: str, logged: Registers | None = None, blocks: int = 0
+    ) -> Divergence:
+        """At the position that the guest's own entry would have: behind so many blocks, which is 0
+        in an exit, counted or not."""
         machine = self._machine
         registers = machine.registers()
         code = disassemble(registers["rip"], machine.read_virtual, machine.image.symbol)
@@ -320,4 +326,5 @@ class Replayer:
             if self._verified is None
             else f"the registers were still equal at entry {self._verified}"
         )
-        return Divergence(what, self.sequence, machine.position, registers, logged, code, verified)
+        at = Position(machine.position.exits, blocks)
+        return Divergence(what, self.sequence, at, registers, logged, code, verified)
