@@ -6,7 +6,7 @@ import random
 import struct
 import subprocess
 import sys
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -49,6 +49,7 @@ from vlockstep.machine.image import load
 from vlockstep.machine.position import Position
 from vlockstep.machine.report import GuestError
 from vlockstep.replay import keyframes
+from vlockstep.replay.entry import Kind
 from vlockstep.replay.logfile import LogReader, LogWriter
 from vlockstep.replay.recorder import Recorder
 
@@ -165,6 +166,42 @@ def walk(place: Place, chance: random.Random, moves: int) -> None:
 def test_a_random_walk_agrees_with_a_straight_replay(place: Place) -> None:
     place.seek(place.end // 2)
     walk(place, random.Random(1), WALK)
+
+
+def test_steps_through_a_range_lead_past_interrupts(place: Place) -> None:
+    """As long as the guest is in one function, and what interrupts it is not counted."""
+    addresses, marks = place.straight.addresses, place.straight.marks
+    recording, chance = place.timeline.recording, random.Random(3)
+    entries = [recording.entry(number) for number in range(recording.count)]
+    interrupts = {Mark(e[1], e[2], 0) for e in entries if e is not None and e[0] == Kind.INTERRUPT}
+    functions = sorted({address for address, _ in recording.image.symbols})
+    begins = [chance.randrange(place.end) for _ in range(WALK // 2)]
+    begins += [marks.index(mark) - before for mark in interrupts for before in range(1, 10)]
+    passed = 0
+    for begin in begins:
+        place.seek(begin)
+        index = bisect_right(functions, addresses[place.at]) - 1
+        start, end = [*functions, recording.image.end][index : index + 2]
+        at: int | None = place.at + 1
+        while at is not None and (marks[at] in interrupts or start <= addresses[at] < end):
+            if marks[at] in interrupts:
+                rip, _, _, rsp = struct.unpack_from("<4Q", place.straight.stacks[at])
+                at, passed = returned(place.straight, at, rip, rsp), passed + 1
+            else:
+                at = at + 1 if at < place.end else None
+        ended = place.timeline.step_through(start, end)
+        assert ended.why is (Why.END if at is None else Why.GOAL)
+        place.at = place.end if at is None else at
+        place.check()
+    assert passed or not interrupts
+
+
+def returned(replay: Straight, at: int, rip: int, rsp: int) -> int | None:
+    """The first place behind, if there is one, with that address and stack."""
+    for behind in range(at + 1, len(replay.marks)):
+        if replay.addresses[behind] == rip and replay.registers[behind][1] == rsp:
+            return behind
+    return None
 
 
 @pytest.mark.long

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from vlockstep.debug import agent, target
 from vlockstep.debug.commands import Commands
 from vlockstep.debug.packets import LONGEST, Deframer, Signal, framed
-from vlockstep.debug.stops import Access, Breakpoint, Outside, Stop, Watchpoint, Why
+from vlockstep.debug.stops import Access, Breakpoint, Stop, Watchpoint, Why
 from vlockstep.debug.timeline import Run, Timeline
 from vlockstep.errors import VlockstepError
 
@@ -156,7 +156,7 @@ class Stub:
         """One step, and on as long as the guest is in a range of addresses."""
         if start >= end:
             return self._step()
-        return self._timeline.run([*self._stops.values(), Outside(start, end)])
+        return self._timeline.step_through(start, end, self._stops.values())
 
     def _step_back(self) -> Run:
         return Run(Why.GOAL if self._timeline.step_back() else Why.BEGIN)

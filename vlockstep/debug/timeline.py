@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from vlockstep.debug.pages import different
 from vlockstep.debug.player import INTERVAL
 from vlockstep.debug.recording import Recording
 from vlockstep.debug.ring import Moment
-from vlockstep.debug.stops import Access, Stop, Watchpoint, Why
+from vlockstep.debug.stops import Access, Breakpoint, Outside, Stop, Watchpoint, Why
 from vlockstep.debug.view import View, translated
 from vlockstep.errors import UsageError
 from vlockstep.machine import paging
@@ -22,6 +23,8 @@ from vlockstep.replay.entry import Kind
 
 _NEAR = 0.5
 """Seconds of execution that are searched backwards in one piece, at most."""
+_FRAME = struct.Struct("<Q16xQ")
+"""RIP and RSP in what an interrupt pushes."""
 
 
 class Run(NamedTuple):
@@ -136,6 +139,32 @@ class Timeline(View):
                     return self._pass(*found)
                 self._to_last_step()
                 return Run(Why.END)
+
+    def step_through(self, start: int, end: int, stops: Iterable[Stop] = ()) -> Run:
+        """Over the next instruction, and over all that follow from address `start` up to `end`.
+        Interrupts that come meanwhile are no reason to end, but stops in their handlers are."""
+        stops, outside = list(stops), Outside(start, end)
+        while True:
+            ended = self.run([*stops, outside])
+            if ended.stop is not outside:
+                return ended
+            while (behind := self._behind_interrupt()) is not None:
+                ended = self.run([*stops, behind])
+                if ended.stop is not behind:
+                    return ended
+            if not start <= self.registers().rip < end:
+                return Run(Why.GOAL)
+
+    def _behind_interrupt(self) -> Breakpoint | None:
+        """Where its handler returns to, if one begins here."""
+        entry = self.recording.entry(self.sequence - 1)
+        if entry is None or entry[0] != Kind.INTERRUPT or self.mark != (entry[1], entry[2], 0):
+            return None
+        frame = self.read(self.registers().rsp, _FRAME.size)
+        if len(frame) < _FRAME.size:
+            return None
+        rip, rsp = _FRAME.unpack(frame)
+        return Breakpoint(rip, lambda registers, _read: registers().rsp == rsp)
 
     def run_back(self, stops: Iterable[Stop] = (), until: Mark | None = None) -> Run:
         """Backwards to the last stop before the mark, to before the instruction of a breakpoint or
