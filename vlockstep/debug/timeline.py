@@ -23,6 +23,8 @@ from vlockstep.replay.entry import Kind
 
 _NEAR = 0.5
 """Seconds of execution that are searched backwards in one piece, at most."""
+_NEAR_BLOCKS = 4
+"""That are looked at one by one before the player is set up to run with stops."""
 _FRAME = struct.Struct("<Q16xQ")
 """RIP and RSP in what an interrupt pushes."""
 
@@ -114,9 +116,14 @@ class Timeline(View):
         to behind an access; or to `until`, or the end."""
         stops, player, start = list(stops), self._player, self.mark
         began = player.now.boundary
-        near = None if player.interrupted else self._first_hit(stops, start, until)
-        if near is not None:
-            return self._pass(*near)
+        for _ in range(_NEAR_BLOCKS if stops else 0):
+            if player.interrupted or (until is not None and player.now.boundary >= until.boundary):
+                break
+            found = self._first_hit(stops, start, until)
+            if found is not None:
+                return self._pass(*found)
+            if player.following() is None:
+                break
         while True:
             goal = None if until is None else until.boundary
             for boundary in player.run(goal, stops, interruptible=True):
