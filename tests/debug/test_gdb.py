@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -120,27 +118,6 @@ def test_a_run_begins_again(tmp_path: Path) -> None:
 def test_what_cannot_be_done_is_told(command: str, tmp_path: Path) -> None:
     told = gdb(write_recording(tmp_path / "hello.vlog", "hello"), command + "\n")
     assert REFUSED[command] in told
-
-
-@pytest.mark.external("gdb")
-def test_who_quits_is_not_asked(tmp_path: Path) -> None:
-    log = write_recording(tmp_path / "hello.vlog", "hello")
-    words = [sys.executable, "-m", "vlockstep", "debug", str(log)]
-    told = bytearray()
-    ours, theirs = os.openpty()
-    with os.fdopen(ours, "r+b", buffering=0) as terminal:
-        process = subprocess.Popen(
-            words, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
-        )
-        os.close(theirs)
-        while b"(gdb) " not in told:
-            told += terminal.read(4096)
-        terminal.write(b"q\n")
-        with suppress(OSError):  # there is no terminal when they have left
-            while part := terminal.read(4096):
-                told += part
-                assert b"anyway" not in told
-        assert process.wait(timeout=60) == 0
 
 
 @pytest.mark.external("gdb")

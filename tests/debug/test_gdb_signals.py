@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -65,3 +65,28 @@ def test_a_signal_ends_a_batch(number: signal.Signals, tmp_path: Path) -> None:
         told = process.communicate(timeout=60)[0].decode()
     assert process.returncode == 1 and "Traceback" not in told, told
     assert "Exception ignored" not in told
+
+
+@pytest.mark.external("gdb")
+@pytest.mark.parametrize("typed", [b"q", b"stepi 100000000"])
+def test_who_leaves_is_not_asked(typed: bytes, tmp_path: Path) -> None:
+    """At a terminal, by a command or by a signal."""
+    log = write_recording(tmp_path / "hello.vlog", "hello")
+    words = [sys.executable, "-m", "vlockstep", "debug", str(log)]
+    told = bytearray()
+    ours, theirs = os.openpty()
+    with os.fdopen(ours, "r+b", buffering=0) as terminal:
+        process = subprocess.Popen(
+            words, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        )
+        os.close(theirs)
+        while b"(gdb) " not in told:
+            told += terminal.read(4096)
+        terminal.write(typed + b"\n")
+        if typed != b"q":
+            process.terminate()
+        with suppress(OSError):  # there is no terminal when they have left
+            while part := terminal.read(4096):
+                told += part
+                assert b"anyway" not in told and b"Traceback" not in told
+        assert process.wait(timeout=60) == 0

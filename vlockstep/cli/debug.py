@@ -198,11 +198,12 @@ def _with_gdb(program: str, timeline: Timeline, batch: Path | None) -> int:
             process = subprocess.Popen(words, start_new_session=batch is not None)
             if batch is None:
                 signal.signal(signal.SIGINT, lambda *_: server.interrupt_command())
-                signal.signal(signal.SIGTERM, lambda *_: process.terminate())
             watcher = Thread(target=_stop_behind, args=(process, server), daemon=True)
             watcher.start()
             while server.serve(timeline):
                 pass
+            if batch is None:  # it would stay at its prompt; of SIGTERM its Python complains
+                process.send_signal(signal.SIGHUP)
             watcher.join(_PATIENCE)
             if watcher.is_alive():
                 process.kill()
