@@ -17,6 +17,7 @@ _PACKAGES = {
     "redis-benchmark": "redis-tools",
     "ab": "apache2-utils",
     "ip": "iproute2",
+    "chromium": "chromium",
 }
 
 
