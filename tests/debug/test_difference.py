@@ -73,8 +73,18 @@ def test_a_log_that_is_cut_off_has_not_just_ended(tmp_path: Path) -> None:
     b.write_bytes(a.read_bytes()[:-10])
     command = [sys.executable, "-m", "vlockstep", "log", "diff", str(a), str(b)]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1 and "b.vlog is cut off: the batch at offset" in done.stderr
-    assert "the log has ended" in done.stdout and "registers" not in done.stdout
+    assert done.returncode == 3 and "b.vlog is cut off: the batch at offset" in done.stderr
+    with closing(LogReader(b)) as log:
+        count = len(list(log.entries()))
+    told = done.stdout.splitlines()
+    assert told[0] == f"{b} is the first {count} entries of {a}, which goes on:"
+    assert len(told) == 2 and told[1].startswith("  exits:")
+    for words in ([a, b], [b, a]):
+        command = [sys.executable, "-m", "vlockstep", "log", "diff", *map(str, words), "--json"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        told = json.loads(done.stdout)
+        assert done.returncode == 3 and (told["differ"], told["shorter"]) == (False, str(b))
+        assert told["entries"] == count and told["following"].startswith("exits:")
 
 
 def test_recordings_of_two_guests_are_not_compared(tmp_path: Path) -> None:
@@ -163,6 +173,7 @@ def test_logs_that_do_not_begin_at_boot_are_compared_where_both_are(
     told = diff(whole, first)
     assert told.returncode == 1 and f"entry {begin} differs" in told.stdout, told
     cut = diff(part, write("cut.vlog", False, read[0]))
-    assert cut.returncode == 1 and "the log has ended" in cut.stdout
+    assert cut.returncode == 3, cut
+    assert f"cut.vlog has entries {begin} to {read[0] - 1} of {part}, which goes on" in cut.stdout
     apart = diff(write("begin.vlog", True, begin), part)
     assert apart.returncode == 2 and "no entry is in both logs" in apart.stderr
