@@ -14,7 +14,7 @@ A recording is debugged by `vlockstep debug`, or a program, forwards and backwar
 
     with open_recording("clock.vlog") as timeline:
         timeline.to_end()
-        timeline.run_back([Watchpoint(address, 8)])
+        timeline.run_back([Watchpoint(timeline.image.find("line_used").address, 8)])
 
 Names are imported when they are first used: `vlockstep --help` needs no CPU.
 """

@@ -32,6 +32,7 @@ from support import (
 from vlockstep.errors import ImageError
 from vlockstep.machine import image as images
 from vlockstep.machine.image import DeviceKind
+from vlockstep.machine.symbols import Symbol
 
 BLOCK, NET = DeviceKind.BLOCK, DeviceKind.NET
 TEXT_SEGMENT = Segment(TEXT, b"\xf4", RX)
@@ -202,6 +203,7 @@ def test_names_without_an_end_are_cut() -> None:
     image = images.parse("names.hvt", bytes(content) + symbols + names + table)
     assert image.symbols == [(TEXT, "x" * 256)] * 1000
     assert image.symbol(TEXT + 1) == (TEXT, "x" * 256)
+    assert image.find("x" * 256) == Symbol(TEXT, "x" * 256, 0, True)
 
 
 def test_missing_file_and_directory_are_image_errors(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from vlockstep.replay.entry import describe, position
 _MOST_MARKS = 1000
 _ENTRIES, _MOST_ENTRIES = 10, 1000
 _LAST_LINES = 5
+_WORD = 8
 _SHORTLY = 64
 """Exits before the end within which a handler that gives up is likely to."""
 _MOST_SHOWN = 32
@@ -35,7 +36,7 @@ _USAGE = {
     "checkpoints": ("", "the places that have one"),
     "back": ("", "where one was before the last seek"),
     "forward": ("", "undo a `back`"),
-    "who-wrote": ("ADDRESS [LENGTH]", "go back to the last write there; what was there, and then"),
+    "who-wrote": ("ADDRESS|NAME [LENGTH]", "go back to the last write there; what was there, and then"),
     "why-ended": ("", "how the recording ends, what came last, and go there"),
     "help": ("[COMMAND]", "what there is, or one of these"),
 }
@@ -161,9 +162,11 @@ class Commands:
 
     def _who_wrote(self, words: list[str]) -> str:
         _expect("who-wrote", words, 1, 2)
-        address, length = _number(words[0]), _number(words[1]) if words[1:] else 8
+        address, length = self._addressed(words[0])
+        if words[1:]:
+            length = _number(words[1])
         if not 0 < length <= 4096:
-            raise UsageError("a length is 1 to 4096 bytes")
+            raise UsageError(f"a length is 1 to 4096 bytes, not {length}")
         timeline, before = self._timeline, self._timeline.mark
         ended = timeline.run_back([Watchpoint(address, length)])
         if ended.why is not Why.STOP:
@@ -182,6 +185,13 @@ class Commands:
             told += f"New value = {_value(timeline.read(address, length))}\n"
             timeline.step_back()
         return told
+
+    def _addressed(self, word: str) -> tuple[int, int]:
+        """An address, and how many bytes there are meant: of a variable, all of them."""
+        if word[0].isdecimal():
+            return _number(word), _WORD
+        found = self._timeline.image.find(word)
+        return found.address, found.size or _WORD
 
     def _why_ended(self, words: list[str]) -> str:
         _expect("why-ended", words, 0, 0)

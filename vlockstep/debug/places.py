@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from vlockstep.debug.mark import Mark
 from vlockstep.debug.recording import CLOCKS
-from vlockstep.debug.timeline import Timeline
 from vlockstep.errors import UsageError
 from vlockstep.machine.position import Position, shown
 from vlockstep.replay.script import parse_goal
+
+if TYPE_CHECKING:
+    from vlockstep.debug.timeline import Timeline
 
 _SECONDS = re.compile(r"time:([0-9]{1,10}(?:\.[0-9]{1,9})?)")
 _LINE = re.compile(r"console:([0-9]{1,9})")
 _BILLION = 1_000_000_000
 
-Move = Callable[[Timeline], object]
+Move = Callable[["Timeline"], object]
 """Raises `UsageError` if there is no such place."""
 
 
@@ -25,9 +28,9 @@ def parse_place(text: str) -> Move:
     clock is S seconds on; `time:0` is the beginning), `console:N` (where line N is printed, from 1
     on), `begin`, `end`."""
     if text == "begin":
-        return Timeline.to_begin
+        return lambda timeline: timeline.to_begin()
     if text == "end":
-        return Timeline.to_end
+        return lambda timeline: timeline.to_end()
     if found := _SECONDS.fullmatch(text):
         seconds, _, fraction = found[1].partition(".")
         moment = int(seconds) * _BILLION + int(fraction.ljust(9, "0"))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from vlockstep.debug.mark import Mark
 from vlockstep.debug.pages import different
+from vlockstep.debug.places import parse_place
 from vlockstep.debug.player import INTERVAL
 from vlockstep.debug.recording import Recording
 from vlockstep.debug.ring import Moment
@@ -53,10 +54,13 @@ class Timeline(View):
         """What was to be interrupted has ended."""
         self._player.take_interrupt()
 
-    def seek(self, target: Mark | Position | int) -> Mark:
+    def seek(self, target: Mark | Position | int | str) -> Mark:
         """Go to a mark, to right behind an exit or to a block boundary, or to where the entry of
-        that number is made. Raises `UsageError`, and stays, if there is no such place, or
-        `Interrupted`."""
+        that number is made; or to a place as text, such as "entry:2" or "time:0.5" (`parse_place`).
+        Raises `UsageError`, and stays, if there is no such place, or `Interrupted`."""
+        if isinstance(target, str):
+            parse_place(target)(self)
+            return self.mark
         with self._seeking():
             if isinstance(target, Mark):
                 self._seek_mark(target)
@@ -316,13 +320,14 @@ def open_recording(path: str | Path, image: Image | None = None) -> Timeline:
     """The execution that is recorded in the log at `path`, to walk in. `image` is the guest's, if
     the log does not tell where that is.
 
-    Who wrote there last?
+    Who wrote to a variable last, in what `vlockstep record clock -o clock.vlog` has recorded?
 
         from vlockstep import Watchpoint, open_recording
 
         with open_recording("clock.vlog") as timeline:
             timeline.to_end()
-            timeline.run_back([Watchpoint(address, 8)])
+            variable = timeline.image.find("line_used")
+            timeline.run_back([Watchpoint(variable.address, variable.size)])
             print(timeline.mark, hex(timeline.registers().rip))
 
     Raises `LogError` or `UsageError`.

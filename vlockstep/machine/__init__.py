@@ -3,7 +3,7 @@
 What a guest starts from
 
     image           Image, load, parse: a Solo5 hvt image, its manifest and segments
-    symbols         functions: the names in an image, for reports only
+    symbols         Symbol, named: the names in an image, for people only
     bundled         open_image, names: the guests that come with vlockstep
     samples         Sample: what there is to know of each of them
     basis           Basis, basis, disagreement: what results depend on besides inputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import io
 import stat
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from elftools.common.exceptions import ELFError
 from elftools.common.utils import struct_parse
 from elftools.elf.elffile import ELFFile
 
-from vlockstep.errors import ImageError
+from vlockstep.errors import ImageError, UsageError
 from vlockstep.machine import symbols
+from vlockstep.machine.position import shown
+from vlockstep.machine.symbols import Symbol
 
 LOAD_FLOOR = 0x100000
 _NOTE_ABI, _NOTE_MANIFEST = 0x31494241, 0x3154464D
@@ -88,7 +91,24 @@ class Image:
     @cached_property
     def symbols(self) -> list[tuple[int, str]]:
         """Addresses and names of functions, sorted by address; none if the table is damaged."""
-        return sorted(symbols.functions(self.content))
+        return [(each.address, each.name) for each in self._named if each.function]
+
+    @cached_property
+    def _named(self) -> list[Symbol]:
+        return sorted(symbols.named(self.content))
+
+    def find(self, name: str) -> Symbol:
+        """The function or variable of that name. Raises `UsageError` if there is none, or more than
+        one."""
+        found = {each.address: each for each in self._named if each.name == name}
+        if len(found) == 1:
+            return next(iter(found.values()))
+        if found:
+            places = ", ".join(f"{address:#x}" for address in islice(found, _SHOWN))
+            raise UsageError(f"{self.name} has more than one {shown(name)}: at {places}")
+        close = difflib.get_close_matches(name, {each.name for each in self._named})
+        guess = f": did you mean {' or '.join(close)}?" if close else ""
+        raise UsageError(f"{self.name} has no function or variable {shown(name)}{guess}")
 
     def symbol(self, address: int) -> tuple[int, str] | None:
         """Start and name of the function that holds `address`."""

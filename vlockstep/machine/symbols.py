@@ -1,20 +1,32 @@
-"""The names of an image's functions. They are for reports only, and come from a hostile file: what
-is damaged costs names and nothing else, and no more memory than a few times the file's size."""
+"""The names of an image's functions and variables. They are for people only, and come from a
+hostile file: what is damaged costs names and nothing else, and no more memory than a few times the
+file's size."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 _HEADER = struct.Struct("<40xQ10xHH2x")
 _SECTION = struct.Struct("<4xI16xQQI20x")
-_SYMBOL = struct.Struct("<IB3xQ8x")
-_SYMBOL_TABLE, _FUNCTION = 2, 2
+_SYMBOL = struct.Struct("<IB3xQQ")
+_SYMBOL_TABLE = 2
+_VARIABLE, _FUNCTION = 1, 2
 _LONGEST_NAME = 256
 
 
-def functions(content: bytes) -> Iterator[tuple[int, str]]:
-    """Address and name of each function in the symbol table of this ELF file."""
+class Symbol(NamedTuple):
+    """Of a function, or a variable of some bytes."""
+
+    address: int
+    name: str
+    size: int
+    function: bool
+
+
+def named(content: bytes) -> Iterator[Symbol]:
+    """The functions and variables in the symbol table of this ELF file."""
     start, size, count = _HEADER.unpack_from(content)
     if size != _SECTION.size:
         return
@@ -23,9 +35,9 @@ def functions(content: bytes) -> Iterator[tuple[int, str]]:
         if kind == _SYMBOL_TABLE and link < len(sections):
             _, names_start, names_size, _ = sections[link]
             names = content[names_start : names_start + names_size]
-            for name, info, address in _rows(_SYMBOL, content, start, size):
-                if info & 0xF == _FUNCTION:
-                    yield address, _text(names, name)
+            for name, info, address, length in _rows(_SYMBOL, content, start, size):
+                if info & 0xF in (_VARIABLE, _FUNCTION):
+                    yield Symbol(address, _text(names, name), length, info & 0xF == _FUNCTION)
 
 
 def _rows(
