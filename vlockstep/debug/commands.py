@@ -36,7 +36,10 @@ _USAGE = {
     "checkpoints": ("", "the places that have one"),
     "back": ("", "where one was before the last seek"),
     "forward": ("", "undo a `back`"),
-    "who-wrote": ("ADDRESS|NAME [LENGTH]", "go back to the last write there; what was there, and then"),
+    "who-wrote": (
+        "ADDRESS|NAME [LENGTH]",
+        "go back to the last write there; what was there, and then",
+    ),
     "why-ended": ("", "how the recording ends, what came last, and go there"),
     "help": ("[COMMAND]", "what there is, or one of these"),
 }
