@@ -76,3 +76,18 @@ def test_a_guest_that_reads_too_much_costs_its_log(tmp_path: Path) -> None:
     assert not told
     log.keep(0, [])
     assert told == [f"{path} takes less than the guest gives; the log file ends here"] and log.lost
+
+
+def test_who_wants_none_any_more_keeps_none(tmp_path: Path) -> None:
+    """Such as a log that cannot be written."""
+    reads, told = OwnReads(lambda: None, 1 << 20), list[str]()
+    background = BackgroundThread("log")
+    nowhere = tmp_path / "none" / "a.vlog"
+    config = config_for(sample("hello"))
+    log = KeptLog(nowhere, config, background, told.append, last=0, reads=reads)
+    reads.note(0, DATA[0])
+    log.keep(LATER, [batch(0, READS[:1])])
+    assert background.drain(10) and log.lost and told
+    reads.note(1, DATA[1])
+    assert reads.put_in(batch(0, READS[:2])) == [batch(0, READS[:2])]
+    log.close()

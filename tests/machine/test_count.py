@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
-import threading
 from collections.abc import Callable
 from contextlib import closing
 
 import pytest
-from support import DATA, computing_image, config_for, halt, hypercall, make_image
+from support import DATA, TEXT, computing_image, config_for, halt, hypercall, make_image
 
 from vlockstep.host.devices import ConsoleStream
 from vlockstep.host.live import LiveWorld
@@ -20,6 +20,7 @@ from vlockstep.machine.state import MachineState, Where
 from vlockstep.machine.world import Outcome
 
 _WALLTIME = DATA + 0x100
+_ROUNDS = b"\xb9" + bytes(4)  # mov ecx, how many
 
 
 class World(LiveWorld):
@@ -34,8 +35,18 @@ class World(LiveWorld):
         return 1000 + at
 
 
-def run(image: Image, read: Callable[[Machine, int], None], always: bool = False) -> Outcome:
-    with closing(Machine(image, config_for(image), count_blocks=always, engine="unicorn")) as made:
+def run(
+    image: Image,
+    read: Callable[[Machine, int], None] = lambda machine, at: None,
+    loop: int = 0,
+    amid: Callable[[Machine], None] = lambda machine: None,
+) -> Outcome:
+    """`amid` is called at the thousandth round of the first loop, at this offset of the code."""
+    rounds = itertools.count(1)
+    with closing(Machine(image, config_for(image), engine="unicorn")) as made:
+        if loop:
+            in_time = lambda _: next(rounds) == 1000 and amid(made)  # noqa: E731
+            made.engine.watch_block(TEXT + loop, in_time)
         end = made.run(World(lambda at: read(made, at)))
         assert isinstance(end, Outcome)
         return end
@@ -48,20 +59,22 @@ def run(image: Image, read: Callable[[Machine, int], None], always: bool = False
 )
 def test_a_guest_is_visited_where_it_computes(between: bytes) -> None:
     """At an exact position: whoever goes there finds the state that the visitor saw."""
-    image, seen = computing_image(between), list[tuple[MachineState, Registers]]()
+    image, seen = computing_image(between, rounds=5000), list[tuple[MachineState, Registers]]()
 
     def read(machine: Machine, at: int) -> None:
         if at == 1:
             machine.count(True)
-            look = lambda: seen.append((machine.capture(), machine.registers()))  # noqa: E731
-            threading.Timer(0.05, lambda: machine.visit(look)).start()
         elif at == 3 + bool(between.startswith(b"\xba")):
             machine.count(False)
 
-    end = run(image, read)
+    def amid(machine: Machine) -> None:
+        machine.visit(lambda: seen.append((machine.capture(), machine.registers())))
+
+    loop = 2 * len(hypercall(1, _WALLTIME)) + len(between) + len(_ROUNDS)
+    end = run(image, read, loop, amid)
     ((state, registers),) = seen
-    assert state.where is Where.BOUNDARY and not state.timed and state.position.blocks > 1000
-    assert end == run(image, lambda machine, at: None), "it is the same in the end"
+    assert state.where is Where.BOUNDARY and not state.timed and state.position.blocks >= 999
+    assert end == run(image), "it is the same in the end"
 
     config = config_for(image)
     with closing(Machine(image, config, count_blocks=True, engine="unicorn")) as there:
@@ -77,22 +90,12 @@ def test_who_wants_it_in_the_midst_has_no_wrong_count() -> None:
     """It stops for other reasons than exits, too, and counts from the next one on alone."""
     faulting = b"\x0f\xae\xe8" + b"\xd9\xfe"  # lfence; fsin, which is done at a stop
     loop = faulting + b"\xff\xc9\x75" + struct.pack("b", -len(faulting) - 4)
-    code = hypercall(1, _WALLTIME) + b"\xb9" + struct.pack("<I", 20_000) + loop
-    code += hypercall(1, _WALLTIME) + b"\xb9" + struct.pack("<I", 20_000) + loop
-    image, seen = make_image(code + hypercall(1, _WALLTIME) + halt(), {}), list[Position]()
-    begun = threading.Event()
+    read, rounds = hypercall(1, _WALLTIME), b"\xb9" + struct.pack("<I", 5000)
+    image, seen = make_image(2 * (read + rounds + loop) + read + halt(), {}), list[Position]()
 
-    def read(machine: Machine, at: int) -> None:
-        if at == 0:
-            look = lambda: seen.append(machine.position)  # noqa: E731
+    def amid(machine: Machine) -> None:
+        machine.count(True)
+        machine.visit(lambda: seen.append(machine.position))
 
-            def want() -> None:
-                machine.count(True)
-                machine.visit(look)
-                begun.set()
-
-            threading.Timer(0.05, want).start()
-
-    run(image, read)
-    assert begun.is_set()
-    assert seen and all(at == Position(at.exits, 0) for at in seen if at.exits < 2)
+    run(image, loop=len(read) + len(rounds), amid=amid)
+    assert seen == [Position(2, 0)], "behind the next exit, where counting begins"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
+
+import pytest
 
 from vlockstep.host.attach import DiskSpec
 from vlockstep.net.attach import NicSpec
@@ -31,6 +34,22 @@ def test_all_that_it_cannot_learn_from_its_primary_is_said() -> None:
         *("--run-dir", "/run", "--block", f"disk={here}/a b.img", "--block", "own=/own.img,local"),
         *("--net", "net=switch:tcp://127.0.0.1:7710,group=front", "--misses", "40"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("listens", "joins"),
+    [
+        ("ipc://pair.sock", f"ipc://{Path.cwd()}/pair.sock"),
+        ("tcp://0.0.0.0:7700", f"tcp://{socket.gethostname()}:7700"),
+        ("tcp://*:7700", f"tcp://{socket.gethostname()}:7700"),
+        ("tcp://[::]:7700", f"tcp://{socket.gethostname()}:7700"),
+        ("tcp://[::1]:7700", "tcp://[::1]:7700"),
+    ],
+)
+def test_where_it_listens_is_told_as_others_reach_it(listens: str, joins: str) -> None:
+    spec = ReplicaSpec("ledger", role="primary", arbiter=Path("/pair"), endpoint=listens)
+    words = secondary_words(spec)
+    assert words[words.index("--join") + 1] == joins
 
 
 def test_a_bundled_guest_is_named() -> None:

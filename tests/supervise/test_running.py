@@ -26,6 +26,7 @@ from vlockstep.sim.sides import SIDES, Side
 from vlockstep.supervise.board import Board
 from vlockstep.supervise.client import GuestClient, Sight, Watch
 from vlockstep.supervise.rundir import RunDirectory
+from vlockstep.supervise.texts import text_of
 from vlockstep.testing.plugin import MakePair
 from vlockstep.testing.process import command, environment
 
@@ -282,6 +283,13 @@ def sight(name: str = "a", **status: Any) -> Sight:
         "nics": {},
     }
     return Sight(name, {}, usual | status)
+
+
+def test_events_of_an_older_version_have_a_text() -> None:
+    live = {"event": "live", "generation": 3, "protected": True}
+    assert text_of(live, "secondary") == "live as generation 3"
+    why = {"cause": "silence", "cause_text": "the primary was silent"}
+    assert text_of(live | why, "secondary") == "live as generation 3: the primary was silent"
 
 
 def test_rates_are_between_two_looks() -> None:

@@ -177,6 +177,17 @@ def test_who_ruled_before_somebody_looked(tmp_path: Path) -> None:
     assert reigns.all(reigns_of(tmp_path / "gone"))[0]["reason"] == ""
 
 
+def test_silence_is_told_of_the_takeover_alone() -> None:
+    """Who took over tells for how long the primary had been silent as long as it rules."""
+    reigns = Reigns()
+    reigns.ruled(2, 5.0, "b", 1, "silence", 320.0)
+    reigns.ruled(3, 6.0, "b", 2, "joined", 320.0)
+    assert [each["reason"] for each in reigns.all([])] == [
+        "the primary was silent; taken over 320 ms after its last word",
+        "another replica has joined",
+    ]
+
+
 # Problems
 
 

@@ -142,13 +142,18 @@ def _go_to_now(timeline: Timeline) -> str:
     patience = Timer(_COMPUTES, timeline.interrupt)
     patience.start()
     try:
-        return commands.carry_out("why-ended")
+        timeline.to_end()
+        ends = True
     except Interrupted:
-        told = "from here on the guest computes, and asks for nothing: `continue` follows it"
-        return f"{told}\n{commands.carry_out('when')}"
+        ends = False
     finally:
         patience.cancel()
+        patience.join()
         timeline.forget_interrupt()
+    if ends:
+        return commands.carry_out("why-ended")
+    told = "from here on the guest computes, and asks for nothing: `continue` follows it"
+    return f"{told}\n{commands.carry_out('when')}"
 
 
 def _copy(name: str, directory: Path | None, folder: Path) -> Path:

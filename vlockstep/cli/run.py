@@ -128,7 +128,7 @@ def run_guest(
 
         def tick() -> None:
             if last is not None:
-                if commands.protected_for and machine.world is not through:
+                if commands.protected and machine.world is not through:
                     last.leave()
                 last.flush()
 
@@ -140,9 +140,7 @@ def run_guest(
                 if last is not None:
                     tick()
                     end = machine.outcome if ending is None else ending.error or machine.outcome
-                    # that of a primary goes back far enough by then
-                    recent = commands.protected_for < last.seconds
-                    last.end(recent and has_failed(end))
+                    last.end(has_failed(end))
         except Left as error:
             why = str(error)
             control.observe(Later("left", lambda told: told.Left(why)))

@@ -273,6 +273,8 @@ class KeptLog:
                 return
             self._lost = True
         self._held = self._keyframe = None
+        if self._reads is not None:
+            self._reads.lose()
         self._tell_loss(f"{why}; the log file ends here")
 
 

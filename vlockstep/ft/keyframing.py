@@ -197,6 +197,7 @@ class Keyframing:
         self._log.release()
         self._drop()
         self._following, self._at = False, NEVER
+        self._counting.stop()
         self._tell(f"the log gets no keyframes any more: {why}")
 
     def _drop(self) -> None:
@@ -273,8 +274,10 @@ class Keyframing:
             machine.call_off(self._come)
         if found is not None:
             self._counting.found(at_entry=False)
-        elif self._following:
+        else:
             self._counting.missed()
+            if not self._following:  # `stop` came first
+                self._counting.stop()
         return found
 
 

@@ -164,9 +164,9 @@ class LastMinutesAlone:
         size: int = SIZE,
     ) -> None:
         self.machine: GuestMachine = machine
-        self.seconds = span / SECOND
-        """For which the log goes back at least, once the guest has run for so long."""
-        self._left = False
+        self._machine = machine
+        self._span = span
+        self._left_at: int | None = None
         self.recorder = Recorder(world, machine, self._append)
         self._world = world
         self._next = next
@@ -198,6 +198,8 @@ class LastMinutesAlone:
         return state_before(entry, self.machine, sequence, Cadence(), clock, printed)
 
     def keyframe_here(self) -> Keyframe | None:
+        if self._machine.world is not self.recorder:
+            return None
         world = self._world
         return state_here(self.machine, self._next, world.clock(), world.console_offset)
 
@@ -237,17 +239,22 @@ class LastMinutesAlone:
     def leave(self) -> None:
         """The guest has another World. From time to time, in any thread."""
         with self._lock:
-            if not (self._left or self._over):
-                self._left = True
+            if self._left_at is None and not self._over:
+                self._left_at = time.monotonic_ns()
                 self._minutes.stop()
 
     def end(self, failed: bool) -> None:
-        """It makes no more entries that count."""
+        """It makes no more entries that count. If it has left long ago, the log of where it is goes
+        back far enough, and this one is dropped."""
         self.flush()
         with self._lock:
             self._over = True
-        before = "what it did before it was protected"
-        self._minutes.end(failed, *([before] if self._left else []))
+        left = self._left_at
+        if left is None:
+            self._minutes.end(failed)
+        else:
+            recent = time.monotonic_ns() - left < self._span
+            self._minutes.end(failed and recent, "what it did before it was protected")
 
 
 def _batches(first: int, entries: list[Entry]) -> list[Batch]:

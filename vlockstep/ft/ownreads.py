@@ -32,7 +32,7 @@ class OwnReads:
         self._noted = self._taken = 0
         """Bytes; each is changed in one thread."""
         self.lost = False
-        """They were more than the limit, and are gone."""
+        """Nobody wants them any more, or they were more than the limit; they are gone."""
 
     @property
     def waiting(self) -> int:
@@ -43,10 +43,14 @@ class OwnReads:
         """It makes that entry, or takes it, and has read this."""
         size = len(data) + _OVERHEAD
         if self.lost or self.waiting + size > self._limit:
-            self.lost = True
+            self.lose()
             return
         self._reads.append((sequence, data))
         self._noted += size
+
+    def lose(self) -> None:
+        """Keep none from now on. In any thread."""
+        self.lost, self._reads = True, deque()
 
     def known(self, batches: Sequence[Batch]) -> int:
         """Of how many of these, from the first on, it has executed all."""
@@ -77,8 +81,9 @@ class OwnReads:
     def put_in(self, batch: Batch) -> list[Batch]:
         """That with what was read, which is forgotten then; one after the other."""
         found: dict[int, bytes] = {}
-        while self._reads and self._reads[0][0] < batch.end:
-            sequence, data = self._reads.popleft()
+        reads = self._reads
+        while reads and reads[0][0] < batch.end:
+            sequence, data = reads.popleft()
             self._taken += len(data) + _OVERHEAD
             found[sequence] = data
         if not found:

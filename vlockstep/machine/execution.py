@@ -187,11 +187,6 @@ class Execution:
         return Position(self.exits, count - 1) if count else self._begun
 
     @property
-    def counting(self) -> bool:
-        """Whether blocks are counted now."""
-        return self.engine.counting
-
-    @property
     def timed(self) -> bool:
         """Blocks are counted for a timer, or for breakpoints: its exact states lie between them."""
         return self._timed or self._always_count
@@ -549,7 +544,7 @@ class Execution:
                 self.engine.stop_after_block()
         elif not counting and not self._breakpoints:
             self._attentive = False
-            if self._visitors:  # who came meanwhile
+            if self._visitors or self._count_wanted:  # who came meanwhile
                 self._attentive = True
 
     # Stops

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 from vlockstep.host.attach import DiskSpec
 from vlockstep.machine.engines import AUTO
 from vlockstep.net.attach import NicSpec
 from vlockstep.supervise.spec import ReplicaSpec, TimingSpec
+from vlockstep.wire.endpoint import is_anywhere
+
+_IPC = "ipc://"
 
 
 def secondary_words(spec: ReplicaSpec) -> list[str]:
@@ -17,7 +21,7 @@ def secondary_words(spec: ReplicaSpec) -> list[str]:
     line come from the primary."""
     is_file = "/" in spec.image or spec.image.endswith(".hvt")
     words = ["vlockstep", "secondary", _absolute(spec.image) if is_file else spec.image]
-    words += ["--join", spec.endpoint]
+    words += ["--join", _reached(spec.endpoint)]
     for option, path in (
         ("--arbiter", spec.arbiter),
         ("--console", spec.console),
@@ -38,6 +42,14 @@ def secondary_words(spec: ReplicaSpec) -> list[str]:
     if spec.engine != AUTO:
         words += ["--engine", spec.engine]
     return words
+
+
+def _reached(endpoint: str) -> str:
+    if endpoint.startswith(_IPC):
+        return f"{_IPC}{_absolute(endpoint.removeprefix(_IPC))}"
+    if is_anywhere(endpoint):
+        return f"tcp://{socket.gethostname()}:{endpoint.rpartition(':')[2]}"
+    return endpoint
 
 
 def _disk(disk: DiskSpec) -> str:

@@ -58,4 +58,6 @@ def text_of(event: Mapping[str, Any], started_as: object) -> str:
     if (name, started_as) == ("started", "unprotected"):
         return "the guest runs"
     texts = OF_A_SECONDARY if started_as == "secondary" else EVENTS
+    if name == "live" and not event.get("cause_text"):  # of an older version
+        return f"live as generation {event['generation']}"
     return {**texts, **_ELSEWHERE}.get(name, name).format(**event).rstrip()

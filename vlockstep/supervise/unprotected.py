@@ -6,7 +6,6 @@ made when somebody wants them.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -66,13 +65,12 @@ class UnprotectedCommands:
         self._raise = raise_
         self._snapshots: SnapshotCommand | None = None
         self._protection: Protection | None = None
-        self._protected_at: float | None = None
         self._moves = DiskMoves(live.guest.devices, observe)
 
     @property
-    def protected_for(self) -> float:
-        """Seconds since replicas may join; 0 if none may."""
-        return 0.0 if self._protected_at is None else time.monotonic() - self._protected_at
+    def protected(self) -> bool:
+        """Whether replicas may join."""
+        return self._protection is not None
 
     def by_name(self) -> dict[str, Command]:
         own: dict[str, Command] = {
@@ -124,7 +122,6 @@ class UnprotectedCommands:
             except VlockstepError as error:
                 answer({"error": str(error)})
             else:
-                self._protected_at = time.monotonic()
                 answer({"endpoint": spec.endpoint, "secondary": secondary_words(spec)})
 
     def status(self) -> Status:

@@ -1,4 +1,5 @@
-"""What happened since the server began to look, counted for the metrics. Pure."""
+"""What happened since the server began to look, and what it found then, counted for the metrics.
+Pure."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class DirectorySource:
             history.sample(now, replica)
             if status["role"] == "primary" and status["generation"]:
                 generation, members = status["generation"], status["members"]
-                cause, silent = status["cause"], status["silent_ms"]
+                cause, silent = status.get("cause", ""), status.get("silent_ms")
                 reigns.ruled(generation, now, line.name, members, cause, silent)
         guest: shapes.Guest = {
             "name": line.name,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from vlockstep.arbiter import Reign, cause_text
+from vlockstep.arbiter.causes import FAILOVERS
 from vlockstep.web import shapes
 
 GENERATIONS = 200
@@ -87,6 +88,6 @@ class Reigns:
 
     def _reason(self, generation: int, cause: str) -> str:
         text, silent = cause_text(cause), self._silences.get(generation)
-        if text and silent is not None:
+        if cause in FAILOVERS and silent is not None:  # a replica tells it as long as it rules
             text += f"; taken over {silent:.0f} ms after its last word"
         return text
