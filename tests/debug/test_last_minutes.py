@@ -254,3 +254,14 @@ def test_a_guest_that_runs_alone_is_looked_at(tmp_path: Path) -> None:
         assert process.poll() is None
         process.terminate()
         process.wait()
+
+
+@pytest.mark.parametrize(("status", "left"), [(0, 0), (2, 0), (3, 0), (255, 1)])
+def test_only_an_abort_is_a_failure_among_the_statuses(
+    tmp_path: Path, status: int, left: int
+) -> None:
+    words = [sys.executable, "-m", "vlockstep", "run", "hello", "--on-error", "record"]
+    command = [*words, "--", f"--status={status}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == status, done
+    assert len([*tmp_path.glob("*.vlog")]) == left

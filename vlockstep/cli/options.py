@@ -252,8 +252,10 @@ OnErrorOption = Annotated[
         "--on-error",
         metavar="record",
         rich_help_panel=FILES,
-        help="If the guest fails or aborts, leave a recording of its last minutes here, "
-        "NAME-TIME.vlog, for `vlockstep debug`. Once a minute its memory is copied meanwhile.",
+        help="If the guest fails, leave a recording of its last minutes here, NAME-TIME.vlog, for "
+        "`vlockstep debug`: if it ends by a guest error, or with status 255, with which Solo5 "
+        "guests abort; any other status is a result, and leaves none. Once a minute its memory is "
+        "copied meanwhile.",
         show_default=False,
     ),
 ]
