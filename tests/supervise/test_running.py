@@ -155,6 +155,23 @@ def test_a_name_that_there_is_not(start: Start, call: Call, command: str) -> Non
     assert "no guest 'nope' runs here (running: books, in /" in refused.stderr
 
 
+def test_a_name_that_replicas_have_with_a_number(
+    make_pair: MakePair, tmp_path: Path, call: Call
+) -> None:
+    named = {
+        f"{role}_options": ["--name", f"books-{number}", "--run-dir", tmp_path / "run"]
+        for number, role in enumerate(SIDES, 1)
+    }
+    make_pair("ledger", LONG, **named)
+    for asked in ("books", "book"):
+        refused = call("status", asked)
+        guess = ": did you mean books-1 (primary) or books-2 (secondary)?" in refused.stderr
+        assert (refused.returncode, guess) == (2, asked == "books"), refused
+    wanted = command("debug", "--live", "books", "--run-dir", str(tmp_path / "run"))
+    refused = subprocess.run(wanted, capture_output=True, text=True)
+    assert "did you mean books-1 (primary) or books-2 (secondary)?" in refused.stderr
+
+
 def test_a_guest_that_does_not_answer(start: Start, call: Call) -> None:
     """It is still there, and the others are told of."""
     stopped = start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import select
 import time
 from collections.abc import Callable, Mapping
@@ -204,9 +205,29 @@ def run_directory(path: Path | None) -> RunDirectory:
 
 
 def connect(directory: Path | None, name: str) -> GuestClient:
+    """Raises `UsageError` if there is none of that name, and tells which might be meant."""
     from vlockstep.supervise.client import GuestClient
 
-    return GuestClient(run_directory(directory), name)
+    found = run_directory(directory)
+    try:
+        return GuestClient(found, name)
+    except UsageError as error:
+        meant = [] if name in found.names() else _replicas(found, name)
+        if not meant:
+            raise
+        raise UsageError(f"{error}: did you mean {' or '.join(meant)}?") from error
+
+
+def _replicas(directory: RunDirectory, name: str) -> list[str]:
+    """Those that were given a number behind that name, each with its role."""
+    from vlockstep.supervise.client import Watch
+
+    numbered = re.compile(re.escape(name) + r"-[0-9]+")
+    with closing(Watch(directory)) as watch:
+        sights = [sight for sight in watch.look() if numbered.fullmatch(sight.name)]
+    return [
+        f"{each.name} ({each.status['role'] if each.status else each.state})" for each in sights
+    ]
 
 
 @dataclass(frozen=True)
