@@ -85,7 +85,7 @@ export class StoryPage {
     const key = answers.map((each) => `${each.name}${each.count}${each.trouble}`).join();
     if (this.legend.key !== key) {
       this.legend.key = key;
-      say(this.hint, answers.some((each) => each.name !== "console") ? "a tick for each answer that a client had" : "a tick whenever its text was seen to grow");
+      say(this.hint, story.hosts.length ? "a tick whenever clients had answers" : answers.some((each) => each.name !== "console") ? "a tick for each answer that a client had" : "a tick whenever its text was seen to grow");
       this.legend.replaceChildren(...answers.map((each) => h("li", {}, h("b", { text: each.name }), h("span", { class: each.trouble ? "bad" : "soft", text: each.trouble || (each.name === "console" ? `${whole(each.count)} bytes` : plural(each.count, "answer")) }))));
       this.lanes.style.height = `${Math.max(1, answers.length) * 30 + 22}px`;
     }
