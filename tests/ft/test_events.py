@@ -134,6 +134,7 @@ EXAMPLES = [
             "moves": [],
             "endpoint": "",
             "cause": "",
+            "took_over": "",
             "silent_ms": None,
             "arbiter": None,
         },

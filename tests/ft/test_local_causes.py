@@ -25,7 +25,8 @@ def test_a_takeover_tells_for_how_long_the_primary_was_silent(silently: bool, ca
         assert live["cause"] == cause and "primary" in live["cause_text"]
         assert took <= live["silent_ms"] < took + 100, "from its last word on"
         status = pair.secondary.replica.status()
-        assert (status.cause, status.silent_ms) == (cause, live["silent_ms"])
+        assert (status.cause, status.took_over) == (cause, cause)
+        assert status.silent_ms == live["silent_ms"]
 
 
 def test_a_planned_takeover_has_no_silence() -> None:
@@ -37,9 +38,24 @@ def test_a_planned_takeover_has_no_silence() -> None:
         pair.run(lambda: pair.secondary.happened("live"))
         assert causes(pair) == ["started", "switchover"]
         status = pair.secondary.replica.status()
-        assert (status.cause, status.silent_ms) == ("switchover", None)
+        assert (status.took_over, status.silent_ms) == ("switchover", None)
         pair.run(lambda: pair.primary.happened("following"))
-        assert pair.primary.replica.status().cause == ""
+        pair.crash("primary")
+        pair.run(lambda: pair.secondary.happened("alone"))
+        status = pair.secondary.replica.status()
+        assert (status.cause, status.took_over) == ("without", "switchover"), "which stays"
+
+
+def test_who_follows_again_rules_no_generation() -> None:
+    with LocalPair() as pair:
+        pair.run_to_entry(12)
+        pair.switchover()
+        pair.run(lambda: pair.primary.happened("following"))
+        pair.switchover("secondary")
+        pair.run(lambda: pair.secondary.happened("following"))
+        status = pair.secondary.replica.status()
+        assert (status.cause, status.took_over, status.silent_ms) == ("", "", None)
+        assert pair.primary.replica.status().took_over == "switchover"
 
 
 def test_who_goes_on_alone_says_so() -> None:

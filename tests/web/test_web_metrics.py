@@ -131,11 +131,13 @@ def test_takeovers_are_counted_by_reason_and_apart_from_those_that_were_asked_fo
             event("live", cause="switchover", silent_ms=None),
             event("live", cause="resumed", silent_ms=None),
             {"kind": "live"},
+            event("guest-failed-over", cause="without"),
+            event("guest-failed-over", cause=["?"]),
             event("guest-switched-over"),
         ]
     )
     told = {labels["reason"]: n for labels, n in found["vlockstep_ft_failovers_total"]}
-    assert told == {"silence": 1, "lost": 1, "left": 0, "test": 1, "unknown": 1}
+    assert told == {"silence": 1, "lost": 1, "left": 0, "test": 1, "unknown": 3}
     assert found["vlockstep_ft_switchovers_total"] == [({}, 2)]
     assert found["vlockstep_failover_duration_seconds_sum"] == [({}, 2.0)]
     bounds = {labels["le"]: n for labels, n in found["vlockstep_failover_duration_seconds_bucket"]}

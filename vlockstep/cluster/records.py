@@ -273,9 +273,10 @@ class ReplicaReport:
     """What its last event `migrating` told."""
     cause: str = ""
     """Why the generation began that it rules, as the arbiter's record has it."""
+    took_over: str = ""
+    """Why the one began with which it went live, as long as it rules; "" if it was booted here."""
     silent_ms: float | None = None
-    """For how long the primary before had said nothing when this replica took over, unless it was
-    asked to."""
+    """For how long the primary before had said nothing then, unless it was asked to."""
 
     @property
     def begun(self) -> bool:

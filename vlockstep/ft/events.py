@@ -305,9 +305,10 @@ class Status(Event):
     `hold` they wait for another member, too, where there is none, and do if it is `holding` them.
     `network` tells whether a NIC has one; None if there are no NICs. `moves` are those that are on
     their way, of the replica or a disk, in words. `endpoint` is where others reach the replica.
-    `cause` is why the generation began that it rules, "" if it rules none, and `silent_ms` for how
-    long the primary before had said nothing when this replica took over, if nobody had asked it
-    to. `arbiter` is the directory of the arbiter, if there is one."""
+    `cause` is why the generation began that it rules, "" if it rules none. Since it went live
+    it may have claimed other ones: `took_over` stays why it did that, as long as it rules, and
+    `silent_ms` for how long the primary before had said nothing then, if nobody had asked it to.
+    `arbiter` is the directory of the arbiter, if there is one."""
 
     name = "status"
     role: str
@@ -330,6 +331,7 @@ class Status(Event):
     moves: tuple[str, ...] = ()
     endpoint: str = ""
     cause: str = ""
+    took_over: str = ""
     silent_ms: float | None = None
     arbiter: str | None = None
 

@@ -141,8 +141,10 @@ class Replica:
         self._acting = False
         self._operators: list[bytes] = []
         self._going_live: actions.GoLive | None = None
+        self._took_over = ""
+        """Why this replica went live, as long as it rules."""
         self._silent_ms: float | None = None
-        """For how long the primary had been silent that this replica took over from."""
+        """For how long the primary had been silent that it took over from."""
         self._finishing = False
         self._flush_at = NEVER
         self._tick_at = 0
@@ -545,6 +547,7 @@ class Replica:
             network=not role.isolated if self._setting.nics else None,
             moves=() if self._migration is None else (f"the replica {self._migration}",),
             cause=role.tenure.record.cause,
+            took_over=self._took_over,
             silent_ms=self._silent_ms,
             nics={
                 device.name: replace(self._setting.nics[device.handle].counters)
@@ -1244,7 +1247,7 @@ class Replica:
         kept = self._kept_to = None if self._resumable is None else self._resumable.kept
         self._know_basis()
         primary = self.role = self._roles.live(action, secondary, self._config, kept)
-        cause = secondary.tenure.record.cause
+        cause = self._took_over = secondary.tenure.record.cause
         silent = (now - secondary.silent_since) / MILLISECOND
         self._silent_ms = silent if cause in FAILOVERS else None
         live = events.Live(action.generation, bool(action.members), cause, self._silent_ms)
@@ -1266,7 +1269,7 @@ class Replica:
         if self._points is not None:
             self._points.stop()
         self.role = self._roles.following(action, self.role)
-        self._silent_ms = None
+        self._took_over, self._silent_ms = "", None
         if self._keyframing is not None:
             self._keyframing.follow(self._host.now())
         self._running.follow(action.next)

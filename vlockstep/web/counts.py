@@ -58,7 +58,7 @@ class Counts:
 
     def _happened(self, event: shapes.Event) -> None:
         details = event.get("details", {})
-        cause = str(details.get("cause") or _UNKNOWN)
+        cause = details.get("cause")
         match event["kind"]:
             case "guest-switched-over":
                 self._switchovers += 1
@@ -67,7 +67,7 @@ class Counts:
             case "live" if cause == ReignCause.RESUMED:
                 pass  # nobody took over: it was started again
             case "guest-failed-over" | "live":
-                self._failovers[cause] += 1
+                self._failovers[cause if cause in _REASONS else _UNKNOWN] += 1
                 if silent := _number(details.get("silent_ms")):
                     self._silences.observe(silent / 1000)
             case "master-elected":

@@ -434,6 +434,7 @@ class LocalGuests:
             frames=sum(c["received"] + c["sent"] for c in nics.values()),
             migration=child.migration,
             cause=status.get("cause", ""),
+            took_over=status.get("took_over", ""),
             silent_ms=status.get("silent_ms"),
         )
 

@@ -40,7 +40,7 @@ def _took_over(primary: Seat, before: str | None) -> bool:
 def tell_takeover(view: View, name: str, primary: Seat, seats: Sequence[Seat]) -> None:
     """`primary` was a secondary of the guest, which has these replicas."""
     assert primary.report is not None
-    host, cause = primary.host, primary.report.cause
+    host, cause = primary.host, primary.report.took_over
     if cause == ReignCause.SWITCHOVER:
         text = f"{name} was handed over to {host}, where its secondary was"
         view.event("guest-switched-over", text, host, name)

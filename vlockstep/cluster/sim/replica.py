@@ -159,6 +159,8 @@ class SimulatedReplica(Process):
         """It follows whoever goes on with the guest, instead of leaving."""
         self._reigns = 0
         """How often it has begun to own the guest."""
+        self._took_over = ""
+        """Why it did last, if it was a secondary."""
 
     # As its host sees it
 
@@ -190,6 +192,7 @@ class SimulatedReplica(Process):
             hold=self.hold,
             holding=self.holding,
             cause=record.cause if record is not None and self.owns else "",
+            took_over=self._took_over if self.owns else "",
         )
 
     def end(self, how: End, reason: str) -> None:
@@ -422,6 +425,8 @@ class SimulatedReplica(Process):
         if record is self.record:
             return
         first = not self.owns
+        if first:
+            self._took_over = record.cause if self.role is Role.SECONDARY else ""
         if self.record is None:
             self.life = record.generation
         self.record, self._token = record, 0
