@@ -21,6 +21,7 @@ from vlockstep.cluster.records import (
     Begin,
     ClusterEvent,
     ClusterRecord,
+    End,
     GuestRecord,
     HostRecord,
     Life,
@@ -106,3 +107,23 @@ def test_of_a_replica_that_does_not_tell_the_cause_is_not_known() -> None:
     cluster.reports("b", Role.PRIMARY, 2, cause="joined")
     event = cluster.look()
     assert event.kind == "guest-failed-over" and event.details["cause"] == ""
+
+
+def test_a_failover_is_tested_if_its_primary_was_to_be_killed() -> None:
+    cluster = Cluster()
+    cluster.order("a", Begin.BOOT, end=End.DROP)
+    cluster.reports("a", Role.PRIMARY, 1, life=Life.ENDED, problem="it was killed")
+    cluster.reports("b", Role.PRIMARY, 2, took_over="lost", silent_ms=50.0)
+    event = cluster.look()
+    assert event.text == "g goes on on b, where its secondary was: its failover is tested"
+    assert event.details == {"cause": "test", "silent_ms": 50.0}
+
+
+def test_it_is_not_if_that_was_another_secondary() -> None:
+    """The primary's host dies while the restart of a secondary is tested."""
+    cluster = Cluster()
+    cluster.order("c", Begin.JOIN, end=End.DROP)
+    cluster.dies("a")
+    cluster.reports("b", Role.PRIMARY, 2, took_over="silence", silent_ms=400.0)
+    cluster.reports("c", Role.SECONDARY, 1, life=Life.ENDED, problem="it was killed")
+    assert cluster.look().details["cause"] == "silence"

@@ -3,8 +3,6 @@ and none when it is powered off."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from vlockstep.arbiter import ReignCause, cause_text
 from vlockstep.cluster.guestfile import Restart
 from vlockstep.cluster.ha.restarts import Cause
@@ -28,17 +26,17 @@ def _spares(primary: Seat) -> bool:
     return end is End.LEAVE or (end is End.DROP and primary.report.members == 1)
 
 
-def _took_over(primary: Seat, before: str | None) -> bool:
+def _took_over(primary: Seat, before: str) -> bool:
     """It was a secondary, from its beginning or since roles were swapped, and the guest was on
     another host."""
-    if primary.order is None or before in (None, primary.host):
+    if primary.order is None or before == primary.host:
         return False
     order = primary.order.record
     return order.begin is Begin.JOIN or order.role is Role.SECONDARY or order.swap > 0
 
 
-def tell_takeover(view: View, name: str, primary: Seat, seats: Sequence[Seat]) -> None:
-    """`primary` was a secondary of the guest, which has these replicas."""
+def tell_takeover(view: View, name: str, primary: Seat, before: str) -> None:
+    """`primary` was a secondary of the guest, whose primary was on the host `before`."""
     assert primary.report is not None
     host, cause = primary.host, primary.report.took_over
     if cause == ReignCause.SWITCHOVER:
@@ -46,7 +44,7 @@ def tell_takeover(view: View, name: str, primary: Seat, seats: Sequence[Seat]) -
         view.event("guest-switched-over", text, host, name)
         return
     why = cause_text(cause)
-    if any(seat is not primary and _drilled(seat) for seat in seats):
+    if _drilled(view, name, before):
         cause, why = TEST, "its failover is tested"
     text = f"{name} goes on on {host}, where its secondary was"
     silent_ms = primary.report.silent_ms
@@ -54,8 +52,10 @@ def tell_takeover(view: View, name: str, primary: Seat, seats: Sequence[Seat]) -
     view.event("guest-failed-over", told, host, name, cause=cause, silent_ms=silent_ms)
 
 
-def _drilled(seat: Seat) -> bool:
-    return seat.order is not None and seat.order.record.end is End.DROP
+def _drilled(view: View, name: str, host: str) -> bool:
+    """The replica there was to be killed."""
+    order = view.orders.get((host, name))
+    return order is not None and order.record.end is End.DROP
 
 
 def _of_last_start(ended: list[Seat]) -> list[Seat]:
@@ -113,11 +113,12 @@ class Guests:
         assert primary.report is not None
         record = self._view.guests[name].record
         begun = record.begun or self._view.file(name).restart is Restart.RESUME
-        if (record.host, record.begun) != (primary.host, begun):
+        before = record.host
+        if (before, record.begun) != (primary.host, begun):
             if not self._view.set_guest(name, host=primary.host, begun=begun):
                 return
-            if name not in self._busy and _took_over(primary, record.host):
-                tell_takeover(self._view, name, primary, seats)
+            if name not in self._busy and before is not None and _took_over(primary, before):
+                tell_takeover(self._view, name, primary, before)
         elif primary.order is None:
             self._view.adopt(primary, name, Begin.BOOT)
         elif _spares(primary):

@@ -152,7 +152,7 @@ class Protecting(TaskRound):
         if rules and primary is not None and primary.host == result["to"]:
             hands_over = not gone and report is not None and report.role is Role.PRIMARY
             if late or not hands_over:
-                self._swapped(task, primary, seats, gone and moved != "")
+                self._swapped(task, primary, gone and moved != "")
             return
         problem = moved or ""
         if not problem and gone:
@@ -171,14 +171,12 @@ class Protecting(TaskRound):
         if problem:
             raise Refused(problem)
 
-    def _swapped(
-        self, task: Stored[Task], primary: Seat, seats: Sequence[Seat], lost: bool
-    ) -> None:
+    def _swapped(self, task: Stored[Task], primary: Seat, lost: bool) -> None:
         """`primary` rules now, since the one before was `lost` or has handed over."""
         name, before, host = task.record.target, task.record.result["from"], primary.host
         self._view.set_guest(name, host=host)
         if lost:
-            tell_takeover(self._view, name, primary, seats)
+            tell_takeover(self._view, name, primary, before)
             raise Refused(f"the primary on {before} was lost before it had handed over")
         text = f"its replicas have swapped roles: the primary is on {host}"
         self._done(task, text)
