@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from vlockstep.cluster.master.guests import Guests
+from vlockstep.cluster.master.protecting import Protecting
+from vlockstep.cluster.master.taskround import Refused
 from vlockstep.cluster.master.view import Beliefs, View
 from vlockstep.cluster.model import Role
 from vlockstep.cluster.plain import from_plain, to_plain
@@ -18,6 +20,7 @@ from vlockstep.cluster.records import (
     HOSTS,
     ORDERS,
     REPORTS,
+    TASKS,
     Begin,
     ClusterEvent,
     ClusterRecord,
@@ -29,7 +32,10 @@ from vlockstep.cluster.records import (
     Power,
     ReplicaReport,
     Report,
+    Task,
+    TaskState,
     key,
+    numbered,
 )
 from vlockstep.cluster.store import Content, MemoryStore
 
@@ -127,3 +133,38 @@ def test_it_is_not_if_that_was_another_secondary() -> None:
     cluster.reports("b", Role.PRIMARY, 2, took_over="silence", silent_ms=400.0)
     cluster.reports("c", Role.SECONDARY, 1, life=Life.ENDED, problem="it was killed")
     assert cluster.look().details["cause"] == "silence"
+
+
+def switch_over(cluster: Cluster) -> Task:
+    """A round in which a switchover is under way, and `a` is lost, which has not said what came of
+    it."""
+    told = {"from": "a", "to": "b", "generation": 1}
+    task = Task(1, "switchover", "g", "me", 0.0, state=TaskState.RUNNING, result=told)
+    cluster.put(numbered(TASKS, 1), task)
+    cluster.order("a", Begin.BOOT, swap=1, mover=1)
+    cluster.reports("a", Role.PRIMARY, 1, mover=1)
+    cluster.dies("a")
+    view = cluster.view()
+    (stored,) = view.tasks.values()
+    Protecting(view, 0.0, {}).switch_over(stored)
+    entry = cluster.store.get(numbered(TASKS, 1))
+    assert entry is not None
+    return from_plain(Task, entry.value)
+
+
+def test_a_switchover_is_done_if_its_source_is_lost_when_it_has_handed_over() -> None:
+    cluster = Cluster()
+    cluster.reports("b", Role.PRIMARY, 3, cause="without", took_over="switchover")
+    task = switch_over(cluster)
+    assert task.state is TaskState.DONE
+    assert task.progress == "the primary on a handed over to b, and was lost then"
+    assert cluster.event().kind == "guest-switched-over"
+
+
+def test_it_has_failed_if_its_source_is_lost_before() -> None:
+    cluster = Cluster()
+    cluster.reports("b", Role.PRIMARY, 3, cause="without", took_over="silence", silent_ms=400.0)
+    with pytest.raises(Refused, match="lost before it had handed over"):
+        switch_over(cluster)
+    event = cluster.event()
+    assert (event.kind, event.details["cause"]) == ("guest-failed-over", "silence")

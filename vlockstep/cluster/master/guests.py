@@ -35,11 +35,16 @@ def _took_over(primary: Seat, before: str) -> bool:
     return order.begin is Begin.JOIN or order.role is Role.SECONDARY or order.swap > 0
 
 
+def handed_over(primary: Seat) -> bool:
+    """To this one, which was a secondary."""
+    return primary.report is not None and primary.report.took_over == ReignCause.SWITCHOVER
+
+
 def tell_takeover(view: View, name: str, primary: Seat, before: str) -> None:
     """`primary` was a secondary of the guest, whose primary was on the host `before`."""
     assert primary.report is not None
     host, cause = primary.host, primary.report.took_over
-    if cause == ReignCause.SWITCHOVER:
+    if handed_over(primary):
         text = f"{name} was handed over to {host}, where its secondary was"
         view.event("guest-switched-over", text, host, name)
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vlockstep.cluster.master.guests import primary_of, tell_takeover
+from vlockstep.cluster.master.guests import handed_over, primary_of, tell_takeover
 from vlockstep.cluster.master.taskround import (
     LEAVE_SECONDS,
     START_SECONDS,
@@ -172,12 +172,15 @@ class Protecting(TaskRound):
             raise Refused(problem)
 
     def _swapped(self, task: Stored[Task], primary: Seat, lost: bool) -> None:
-        """`primary` rules now, since the one before was `lost` or has handed over."""
+        """`primary` rules now, since the one before was `lost` or has handed over; or both, and
+        could not say so any more."""
         name, before, host = task.record.target, task.record.result["from"], primary.host
         self._view.set_guest(name, host=host)
-        if lost:
+        if lost and not handed_over(primary):
             tell_takeover(self._view, name, primary, before)
             raise Refused(f"the primary on {before} was lost before it had handed over")
         text = f"its replicas have swapped roles: the primary is on {host}"
+        if lost:
+            text = f"the primary on {before} handed over to {host}, and was lost then"
         self._done(task, text)
         self._view.event("guest-switched-over", f"{name}: {text}", host, name)
