@@ -8,8 +8,10 @@ import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -73,6 +75,36 @@ def call(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@contextlib.contextmanager
+def listening(listener: socket.socket, tell: Callable[[socket.socket], None]) -> Iterator[None]:
+    """Whoever connects is told this, each by a thread."""
+    threads = []
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            tell(connection)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                threads.append(threading.Thread(target=serve, args=(connection,)))
+                threads[-1].start()
+
+    listener.setblocking(True)
+    with listener:
+        accepting = threading.Thread(target=accept)
+        accepting.start()
+        try:
+            yield
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            accepting.join()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def lines_of(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
@@ -212,6 +244,55 @@ def test_what_is_no_guest(tmp_path: Path, call: Call) -> None:
             connection.sendall(b"SSH-2.0\n")
             with pytest.raises(Exception, match="what listens as books is no guest"):
                 client.ask("status")
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity", "1" * 301])
+def test_a_status_with_what_is_no_number(number: str, tmp_path: Path) -> None:
+    """Which nobody could tell on, in JSON. The guest is there, without an answer."""
+    directory = RunDirectory(tmp_path / "run")
+    _, listener = directory.claim("books", "x")
+    status = f'{{"answer": "status", "disks": {{"d": [1, {number}]}}}}\n'.encode()
+
+    def tell(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            connection.sendall(b'{"hello": 1, "image": "x"}\n' + status)
+            connection.recv(1)
+
+    with listening(listener, tell), closing(Watch(directory)) as watch:
+        client = GuestClient(directory, "books")
+        with closing(client), pytest.raises(HostError, match="what listens as books is no guest"):
+            client.ask("status")
+        for _ in range(3):
+            (seen,) = watch.look(0.5)
+            assert (seen.name, seen.state) == ("books", "no answer")
+
+
+@pytest.mark.parametrize("text", [b"x" * 4096, b"{}\n" * 2048, b'{"hello": 1}\n' * 512])
+def test_who_talks_without_end_delays_nobody(text: bytes, start: Start, tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    start()
+
+    def talk(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection.sendall(text)
+
+    with ExitStack() as stack:
+        for number in range(4):
+            _, listener = directory.claim(f"talker-{number}", "x")
+            stack.enter_context(listening(listener, talk))
+        watch = stack.enter_context(closing(Watch(directory)))
+        wait_until(lambda: watch.look(0.5)[0].status)
+        for _ in range(5):
+            began = time.monotonic()
+            seen = watch.look(0.5)
+            assert time.monotonic() < began + 5
+            assert [sight.name for sight in seen] == ["books", *(f"talker-{n}" for n in range(4))]
+            assert [sight.state for sight in seen[1:]] == ["no answer"] * 4
+        client = stack.enter_context(closing(GuestClient(directory, "talker-0")))
+        assert client.read(0) in (None, {})
+        with pytest.raises(HostError, match=r"talker-0 (does not answer|is no guest)"):
+            client.ask("status", 0.2)
 
 
 def test_top(start: Start, call: Call) -> None:

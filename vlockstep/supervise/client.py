@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import selectors
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +20,11 @@ ANSWER_SECONDS = 5.0
 SILENCE_SECONDS = 60.0
 _MAX_LINE = 64 << 20
 _CHUNK = 1 << 16
+_MOST_DIGITS = 300
+"""Of an integer: longer ones are no `float`."""
+_MOST_BYTES = 4 << 20
+_MOST_LINES = 4000
+"""Who says more than that without the answer that it owes to a `Watch` is no longer heard."""
 _AGAIN_SECONDS = 0.02
 """After which a guest that did not accept is tried again."""
 
@@ -34,7 +41,10 @@ class GuestClient:
         self, directory: RunDirectory, name: str, seconds: float = CONNECT_SECONDS
     ) -> None:
         self.name = name
-        self._received = b""
+        self._lines: deque[bytes] = deque()
+        self._begun = bytearray()
+        """A line of which the end is yet to come."""
+        self._said_bytes = self._said_lines = 0
         self._socket = directory.connect(name, seconds)
         self._socket.setblocking(False)
         self.hello: Mapping[str, Any] = {}
@@ -44,12 +54,11 @@ class GuestClient:
         """What it answers, in this time."""
         self.send(command, **details)
         deadline = time.monotonic() + seconds
-        while True:
-            said = self.read(deadline - time.monotonic())
-            if said is None:
-                raise HostError(f"{self.name} does not answer within {seconds:g} s")
-            if "answer" in said:
+        while (left := deadline - time.monotonic()) > 0:
+            said = self.read(left)
+            if said is not None and "answer" in said:
                 return said
+        raise HostError(f"{self.name} does not answer within {seconds:g} s")
 
     def request(self, command: str, tell: Callable[[str], None], **details: Any) -> dict[str, Any]:
         """What it answers when it has done what takes a while; `tell` is told how far it is. Waits
@@ -74,7 +83,13 @@ class GuestClient:
             return True
         return False
 
+    @property
+    def says_too_much(self) -> bool:
+        """Since it was asked last."""
+        return self._said_bytes > _MOST_BYTES or self._said_lines > _MOST_LINES
+
     def send(self, command: str, **details: Any) -> None:
+        self._said_bytes = self._said_lines = 0
         try:
             self._socket.sendall(json.dumps({"ask": command, **details}).encode() + b"\n")
         except OSError as error:
@@ -92,23 +107,24 @@ class GuestClient:
             return
 
     def read(self, seconds: float | None) -> dict[str, Any] | None:
-        """What it says next but for the greeting; None if not in this time."""
+        """What it says next but for the greeting; None if not in this time. Without time it is what
+        has come by now, of which at most a piece is taken."""
         deadline = None if seconds is None else time.monotonic() + seconds
+        left = seconds
         while True:
-            line, found, rest = self._received.partition(b"\n")
-            if found:
-                self._received = rest
-                said = self._decode(line)
-                if "hello" in said:
-                    self.hello = said
-                    continue
+            while self._lines:
+                said = self._decode(self._lines.popleft())
                 if "error" in said:
                     raise HostError(f"{self.name}: {said['error']}")
-                return said
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                if "hello" not in said:
+                    return said
+                self.hello = said
+            if left is not None and left < 0:
+                return None
             if not _readable([self], left):
                 return None
             self._receive()
+            left = None if deadline is None else deadline - time.monotonic()
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -121,18 +137,41 @@ class GuestClient:
             data = self._socket.recv(_CHUNK)
         except OSError as error:
             raise Gone(f"{self.name} has gone") from error
-        if not data or len(self._received) > _MAX_LINE:
+        if not data:
             raise Gone(f"{self.name} has gone")
-        self._received += data
+        first, *others = data.split(b"\n")
+        self._begun += first
+        if len(self._begun) > _MAX_LINE:
+            raise HostError(f"what listens as {self.name} is no guest: its line has no end")
+        if others:
+            self._lines += (bytes(self._begun), *others[:-1])
+            self._begun = bytearray(others[-1])
+        self._said_bytes += len(data)
+        self._said_lines += len(others)
 
     def _decode(self, line: bytes) -> dict[str, Any]:
         try:
-            said = json.loads(line)
+            said = json.loads(line, parse_constant=_float, parse_float=_float, parse_int=_integer)
             if isinstance(said, dict):
                 return said
-        except (ValueError, RecursionError):
-            pass
-        raise HostError(f"what listens as {self.name} is no guest: it says {line[:40]!r}")
+            why = "no object"
+        except (ValueError, RecursionError) as error:
+            why = str(error)
+        raise HostError(f"what listens as {self.name} is no guest: it says {line[:40]!r} ({why})")
+
+
+def _float(text: str) -> float:
+    """What is not finite is no JSON, and nobody can tell it on."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is not finite")
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"a number has more than {_MOST_DIGITS} digits")
+    return int(text)
 
 
 def facts(said: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,7 +202,8 @@ class Watch:
     meanwhile, and at first what is still known: the guest's name, its greeting, and an event.
 
     All are asked at once. Who does not answer in time is waited for once, and then only asked for
-    its answer at each look: it delays nobody."""
+    its answer at each look: it delays nobody. Who says what no guest says, or too much, is asked
+    anew at the next look, and is not waited for either."""
 
     def __init__(
         self,
@@ -178,7 +218,7 @@ class Watch:
         self._owing: set[str] = set()
         """Those that were asked and have not answered yet."""
         self._silent: set[str] = set()
-        """Those that did not answer, or accept, at the last look."""
+        """Those that did not answer, or accept, or were refused, at the last look."""
 
     def look(self, seconds: float = 1.0) -> list[Sight]:
         """All there are, by name; those that take longer to answer have no status."""
@@ -188,17 +228,18 @@ class Watch:
         closed = self._connect(names)
         for client in [*self._clients.values()]:
             self._ask(client)
-        statuses = self._listen(0)
+        seen = self._listen(0, deadline)
         while (closed | self._owing) - self._silent:
             left = deadline - time.monotonic()
             if left <= 0:
                 break
-            statuses |= self._listen(min(left, _AGAIN_SECONDS) if closed else left)
+            seen |= self._listen(min(left, _AGAIN_SECONDS) if closed else left, deadline)
             closed = self._connect(closed)
-        self._silent = closed | self._owing
-        sights = [Sight(n, c.hello, statuses.get(n)) for n, c in self._clients.items()]
-        sights += [Sight(name, {}, None) for name in closed]
-        return sorted(sights, key=attrgetter("name"))
+        refused = seen.keys() - self._clients.keys()
+        self._silent = closed | self._owing | refused
+        unseen = {name: Sight(name, {}, None) for name in closed}
+        unseen |= {name: Sight(name, c.hello, None) for name, c in self._clients.items()}
+        return sorted((unseen | seen).values(), key=attrgetter("name"))
 
     def _connect(self, names: Iterable[str]) -> set[str]:
         """Those of them that do not accept."""
@@ -226,24 +267,30 @@ class Watch:
             client.send("status")
         except HostError:
             with suppress(HostError):
-                self._status(client)  # its last words
+                while _readable([client], 0):
+                    self._status(client)  # its last words
             self._drop(client.name)
         else:
             self._owing.add(client.name)
 
-    def _listen(self, seconds: float) -> dict[str, Mapping[str, Any]]:
-        """What those answer that do in this time."""
+    def _listen(self, seconds: float, deadline: float) -> dict[str, Sight]:
+        """Those that answer in this time, and without a status those that are refused."""
         found = {}
         owing = [self._clients[name] for name in self._owing]
         for client in _readable(owing, seconds):
             try:
                 status = self._status(client)
-            except HostError:
+            except Gone:
                 self._drop(client.name)
-                continue
-            if status is not None:
-                found[client.name] = status
-                self._owing.discard(client.name)
+            except HostError:
+                found[client.name] = Sight(client.name, client.hello, None)
+                self._drop(client.name)
+            else:
+                if status is not None:
+                    found[client.name] = Sight(client.name, client.hello, status)
+                    self._owing.discard(client.name)
+            if time.monotonic() > deadline:
+                break
         return found
 
     def _status(self, client: GuestClient) -> Mapping[str, Any] | None:
@@ -254,6 +301,10 @@ class Watch:
                 found = facts(said)
             elif "revision" in said:
                 self._hear(client, said)
+            if client.says_too_much:
+                break
+        if found is None and client.says_too_much:
+            raise HostError(f"{client.name} says too much")
         return found
 
     def _hear(self, client: GuestClient, event: Mapping[str, Any]) -> None:
