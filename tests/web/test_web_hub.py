@@ -14,7 +14,7 @@ from commands import wait_until
 from simulated import TEXT, SimulatedSource
 
 from vlockstep.errors import HostError
-from vlockstep.web.hub import Hub, Tail
+from vlockstep.web.hub import Hub, Tail, event
 from vlockstep.web.model import Picture
 
 _T = TypeVar("_T")
@@ -75,6 +75,29 @@ def test_what_was_seen_stays_with_the_reason() -> None:
     assert (BLIND, "KeyError: 'kind'") in problems
     assert problems[-1][0] != BLIND
     wait_until(lambda: source.closed)
+
+
+def test_a_costly_look_puts_off_the_next_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vlockstep.web.hub._REST", 1e9)
+    monkeypatch.setattr("vlockstep.web.hub._MOST_REST", 0.05)
+    source = FailingSource(hosts=2, guests=2)
+
+    async def follow() -> None:
+        hub = Hub(source, 0.05)
+        hub.start()
+        async with asyncio.timeout(60):
+            async for _ in hub.messages(None):
+                if source.looks > 2:
+                    await hub.stop()
+
+    run(follow())
+    assert source.looks > 2
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("nan")])
+def test_what_is_told_is_json(number: float) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        event("view", {"lag": number})
 
 
 class StillSource(SimulatedSource):

@@ -22,7 +22,9 @@ from vlockstep.web.source import Source
 LOOK_SECONDS = 0.5
 _REST = 3
 """So many times what a look has cost of a processor it waits until the next: with many guests it
-looks less often, and never takes more than a quarter."""
+looks less often, and takes no more than a quarter, up to looks that cost a second and more."""
+_MOST_REST = 4.0
+"""Seconds. What is shown is never much older, whatever a look has cost."""
 LOOP_SECONDS = 1.0
 """After which it is asked again whether all ends, while the loop has not taken a picture. There is
 never more than one that waits."""
@@ -121,7 +123,7 @@ class Hub:
             while not self._ended.is_set():
                 before = time.thread_time()
                 picture = self._look()
-                rest = _REST * (time.thread_time() - before)
+                rest = min(_REST * (time.thread_time() - before), _MOST_REST)
                 self._show(picture, loop)
                 due = max(due + self._seconds, time.monotonic() + rest)
                 self._ended.wait(due - time.monotonic())
@@ -172,4 +174,4 @@ class Hub:
 def event(name: str, data: object, revision: int | None = None) -> bytes:
     """A server-sent event."""
     number = "" if revision is None else f"id: {revision}\n"
-    return f"{number}event: {name}\ndata: {json.dumps(data)}\n\n".encode()
+    return f"{number}event: {name}\ndata: {json.dumps(data, allow_nan=False)}\n\n".encode()
