@@ -182,3 +182,16 @@ def _migrate(page: Page, endpoint: str) -> None:
 def _next(line: str) -> str:
     """What a ledger's line some time later begins with."""
     return f"ledger {int(line.split()[1]) + 15:06}"
+
+
+def test_a_page_that_cannot_read_what_it_is_told_says_so(address: str, visit: Opens) -> None:
+    page = visit(acting(address)).page
+    expect(page.locator(".row").first).to_be_visible()
+    told = 'id: 7\nevent: change\ndata: {"revision": 7, "set": [[["lag"], Infinity]]}\n\n'
+    page.route("**/api/stream*", lambda route: route.fulfill(body=told))
+    page.goto(f"{address}#/guests/ledger-02")  # which follows its console: the stream begins anew
+    lost = page.locator(".link-state.lost")
+    expect(lost).to_contain_text("what the server tells cannot be read: tried again in 1.0 s")
+    page.unroute("**/api/stream*")
+    expect(page.locator(".link-state:not(.lost)")).to_have_text("live")
+    expect(page.locator(".guest-head h1")).to_contain_text("ledger-02")

@@ -72,7 +72,8 @@ class App {
   #linked(link) {
     if (link.refused) return this.#gate();
     this.store.link = link;
-    const text = link.live ? "live" : `connection lost: tried again in ${(link.wait / 1000).toFixed(1)} s`;
+    const lost = link.unreadable ? "what the server tells cannot be read" : "connection lost";
+    const text = link.live ? "live" : `${lost}: tried again in ${(link.wait / 1000).toFixed(1)} s`;
     this.link.className = link.live ? "link-state" : "link-state lost";
     this.link.replaceChildren(icon(link.live ? "dot" : "warn"), text);
     return null;

@@ -5,13 +5,18 @@ import { ask } from "./api.js";
 const SILENCE = 20000;
 const LONGEST = 5000;
 
-/** Tells `heard(kind, data)` of each event and `changed({ live, wait, refused })` of the connection. */
+/** What the server tells is no JSON. */
+class Unreadable extends Error {}
+
+/** Tells `heard(kind, data)` of each event and `changed({ live, wait, refused, unreadable })` of the connection. */
 export class Stream {
   #last = null;
   #console = null;
   #abort = null;
   #restart = false;
   #ended = false;
+  /** Until something can be read again. */
+  #unreadable = false;
 
   constructor(heard, changed) {
     this.heard = heard;
@@ -45,13 +50,18 @@ export class Stream {
     while (!this.#ended) {
       this.#restart = false;
       try {
-        await this.#read(() => (wait = 250));
+        await this.#read(() => {
+          wait = 250;
+          this.changed({ live: true });
+        });
       } catch (error) {
         if (error.status === 401) return this.changed({ live: false, refused: true });
+        this.#unreadable = error instanceof Unreadable;
+        if (this.#unreadable) this.#last = null;
       }
       if (this.#ended) return null;
       if (this.#restart) continue;
-      this.changed({ live: false, wait });
+      this.changed({ live: false, wait, unreadable: this.#unreadable });
       await Promise.race([
         new Promise((done) => setTimeout(done, wait)),
         new Promise((done) => addEventListener("online", done, { once: true })),
@@ -74,8 +84,7 @@ export class Stream {
     try {
       const response = await ask(`stream?${query}`, { headers, signal: abort.signal });
       if (!response.ok) throw Object.assign(new Error("refused"), { status: response.status });
-      begun();
-      this.changed({ live: true });
+      if (!this.#unreadable) begun();
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       let rest = "";
       for (;;) {
@@ -85,13 +94,19 @@ export class Stream {
         alarm = setTimeout(() => abort.abort(), SILENCE);
         const blocks = (rest + value).replaceAll("\r\n", "\n").split("\n\n");
         rest = blocks.pop();
-        blocks.forEach((block) => this.#take(block));
+        for (const block of blocks) {
+          if (!this.#take(block) || !this.#unreadable) continue;
+          this.#unreadable = false;
+          begun();
+        }
       }
     } finally {
       clearTimeout(alarm);
+      abort.abort(); // what cannot be read is not taken any more
     }
   }
 
+  /** Whether it has told anything. */
   #take(block) {
     let [kind, data] = ["message", ""];
     for (const line of block.split("\n")) {
@@ -100,9 +115,18 @@ export class Stream {
       else if (name === "data") data += value;
       else if (name === "id") this.#last = value;
     }
-    if (!data) return;
-    const told = JSON.parse(data);
+    if (!data) return false;
+    const told = parsed(data);
     if (kind === "console" && this.#console?.guest === told.guest) this.#console.from = told.next;
     this.heard(kind, told);
+    return true;
+  }
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Unreadable();
   }
 }
