@@ -144,6 +144,23 @@ def test_takeovers_are_counted_by_reason_and_apart_from_those_that_were_asked_fo
     assert (bounds["0.05"], bounds["0.1"], bounds["0.5"], bounds["2"]) == (0, 1, 2, 3)
 
 
+def test_what_a_person_asked_for_is_no_restart() -> None:
+    def event(kind: str, **details: Any) -> dict[str, Any]:
+        return {"kind": kind, "details": details}
+
+    found = counted(
+        events=[
+            event("replica-started", restart=False),
+            event("replica-started", restart=True),
+            event("replica-not-started", restart=False),
+            event("restart-given-up", restart=True),
+            event("replica-started"),
+        ]
+    )
+    told = {labels["result"]: n for labels, n in found["vlockstep_ha_restarts_total"]}
+    assert told == {"done": 1, "failed": 0, "given up": 1}
+
+
 def test_what_migrations_took_and_why_load_balancing_asked_for_them() -> None:
     took = {"role": "primary", "gap_ms": 12.0, "bytes": 300, "disk_bytes": 30, "rounds": 4}
     of_secondary = {**took, "role": "secondary"}

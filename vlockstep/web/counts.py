@@ -27,7 +27,7 @@ _RESTARTS = {
     "replica-not-started": "failed",
     "restart-given-up": "given up",
 }
-"""Of events of a cluster, what came of a restart."""
+"""Of events of a cluster whose details say that they are of a restart, what came of it."""
 
 
 class Counts:
@@ -72,7 +72,7 @@ class Counts:
                     self._silences.observe(silent / 1000)
             case "master-elected":
                 self._elections += 1
-            case kind if kind in _RESTARTS:
+            case kind if kind in _RESTARTS and details.get("restart") is True:
                 self._restarts[_RESTARTS[kind]] += 1
 
     def _ended(self, task: Mapping[str, Any]) -> None:
@@ -106,7 +106,7 @@ class Counts:
         about = "From the last word of a primary to when a secondary ruled in its place."
         told.histogram("vlockstep_failover_duration_seconds", about, self._silences)
         self._tell_migrations(told)
-        about = "Replicas that HA was to start, by what came of that."
+        about = "Replicas that had failed and that HA was to start again, by what came of that."
         for result, count in sorted(self._restarts.items()):
             told.counter("vlockstep_ha_restarts_total", about, count, result=result)
         about = "Elections of a master."

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 from support import some
 
+from vlockstep.cluster.plain import from_plain
+from vlockstep.cluster.records import EVENTS, ClusterEvent
 from vlockstep.cluster.sim import scenario
-from vlockstep.cluster.sim.commands import Command
+from vlockstep.cluster.sim.commands import Command, perform
+from vlockstep.cluster.sim.managed import ManagedCluster
+from vlockstep.cluster.store.values import decode
 from vlockstep.errors import UsageError
 
 FOLDER = Path(__file__).parents[1] / "scenarios"
@@ -30,6 +34,35 @@ def test_it_comes_as_expected(name: str) -> None:
     text = scenario.text(scenario.run(scenario.read(FOLDER / name)))
     assert "VIOLATION" not in text
     assert scenario.difference(FOLDER / name, text) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "restarts"),
+    [
+        ("failover-is-tested", []),
+        ("primary-dies", ["replica-started g1"]),
+        ("primary-moves", []),
+        ("secondary-cut-off", ["replica-started g1"]),
+        ("slave-loses-power", ["replica-started g1"]),
+        ("restart-never-succeeds", [*5 * ["replica-not-started g1"], "restart-given-up g1"]),
+    ],
+)
+def test_a_restart_is_told_from_a_start_that_a_person_asked_for(
+    name: str, restarts: list[str]
+) -> None:
+    """Guests are powered on, protected, moved, and tried out in all of them."""
+    given = scenario.read(FOLDER / name)
+    cluster = ManagedCluster(given.conditions)
+    perform(cluster, list(given.commands))
+    stored = cluster.content.entries
+    events = [
+        from_plain(ClusterEvent, decode(key, stored[key].text))
+        for key in sorted(stored)
+        if key.startswith(EVENTS)
+    ]
+    told = [f"{event.kind} {event.guest}" for event in events if event.details.get("restart")]
+    assert told == restarts
+    assert any(event.details.get("restart") is False for event in events)
 
 
 def test_each_scenario_is_in_the_table() -> None:

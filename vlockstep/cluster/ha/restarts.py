@@ -72,8 +72,10 @@ class Cause(StrEnum):
     HOST_FAILED = "its host failed"
     ISOLATED = "its host was isolated, and ended it"
     GUEST_FAILED = "the guest failed"
+    REPLICA_FAILED = "it ended, and nobody had asked it to"
     NEW = "the guest is to be protected"
-    """A secondary that has not been there before, or has become the primary."""
+    """A secondary that has not been there before, or has become the primary; or a person starts
+    the guest."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,10 @@ class Restarts:
     def given_up(self) -> frozenset[Replica]:
         return frozenset(r for r, wanted in self._wanted.items() if wanted.due == NEVER)
 
+    def cause(self, replica: Replica) -> Cause:
+        """Why it did not run when it was first found missing, or a user asked for it anew."""
+        return self._wanted[replica].cause
+
     def deadline(self) -> int:
         """When a pause ends next: update then at the latest."""
         return min((w.due for w in self._wanted.values() if w.due > self._now), default=NEVER)
@@ -185,7 +191,7 @@ class Restarts:
         """A user wants what was given up of `guest` to be tried anew."""
         for replica in self.given_up:
             if replica.guest == guest:
-                self._wanted[replica] = _Wanted(self._wanted[replica].cause, self._now)
+                self._wanted[replica] = _Wanted(Cause.NEW, self._now)
 
     def update(
         self, now: int, cluster: Cluster, missing: Mapping[Replica, Cause]

@@ -63,6 +63,14 @@ def _drilled(view: View, name: str, host: str) -> bool:
     return order is not None and order.record.end is End.DROP
 
 
+def _cause(seat: Seat) -> Cause:
+    """Why there is to be another replica than the one that was there."""
+    assert seat.order is not None
+    if seat.order.record.end is not None:
+        return Cause.NEW
+    return Cause.HOST_FAILED if seat.lost else Cause.REPLICA_FAILED
+
+
 def _of_last_start(ended: list[Seat]) -> list[Seat]:
     """What others say is of an earlier life of the guest."""
     starts = [seat.attempt for seat in ended if seat.order.record.begin is Begin.BOOT]  # type: ignore[union-attr]
@@ -144,7 +152,7 @@ class Guests:
                     self._view.adopt(seat, name, Begin.JOIN)
                 continue
             if seat.over or seat.lost:
-                cause = Cause.HOST_FAILED if seat.lost else Cause.NEW
+                cause = _cause(seat) if cause is Cause.NEW else cause
                 self._view.withdraw(seat)
             elif seat.report is not None and seat.report.role is Role.PRIMARY:
                 self._view.change_order(seat, end=End.KILL, reason="another replica rules")

@@ -30,10 +30,12 @@ _ALIVE = (Availability.MASTER, Availability.CONNECTED)
 
 @dataclass
 class _Attempt:
-    """An order to start a replica: its number, and until when it must have come to something."""
+    """An order to start a replica: its number, until when it must have come to something, and
+    whether the replica had run, and failed: nobody asked for this start."""
 
     number: int
     until: int
+    restart: bool
 
 
 @dataclass(frozen=True)
@@ -149,12 +151,14 @@ class Manager:
             elif seat.trusted and seat.begun:
                 self._restarts.started(replica, host)
                 text = f"{_name(replica)} runs on {host}{_resumed(seat)}"
-                view.event("replica-started", text, host, replica.guest)
+                restart = attempt.restart
+                view.event("replica-started", text, host, replica.guest, restart=restart)
             elif seat.trusted and seat.over:
                 problem = seat.report.problem if seat.report is not None else ""
                 actions += self._restarts.failed(now, replica, host, problem or "it ended at once")
                 text = f"{_name(replica)} did not start on {host}: {problem}"
-                view.event("replica-not-started", text, host, replica.guest)
+                restart = attempt.restart
+                view.event("replica-not-started", text, host, replica.guest, restart=restart)
             elif now > attempt.until:
                 view.change_order(seat, end=End.KILL, reason="it took too long to start")
         under_way = dict.fromkeys(self._restarts.under_way, Cause.NEW)
@@ -163,7 +167,8 @@ class Manager:
         for start in [action for action in actions if isinstance(action, Start)]:
             # The store may fail in the midst of the orders, and they are under way nevertheless.
             number = view.guests[start.replica.guest].record.attempt + 1
-            self._attempts[start.replica] = _Attempt(number, now + start.limit)
+            restart = self._restarts.cause(start.replica) is not Cause.NEW
+            self._attempts[start.replica] = _Attempt(number, now + start.limit, restart)
         for action in actions:
             match action:
                 case Start():
@@ -171,7 +176,9 @@ class Manager:
                 case Unplaced(replica):
                     view.event("replica-pending", str(action), guest=replica.guest)
                 case GaveUp(replica):
-                    view.event("restart-given-up", str(action), guest=replica.guest)
+                    restart = self._attempts[replica].restart
+                    text, guest = str(action), replica.guest
+                    view.event("restart-given-up", text, guest=guest, restart=restart)
         self._pending = {
             _name(replica): "; ".join(f"{h}: {', '.join(why)}" for h, why in reasons.items())
             for replica, reasons in self._restarts.pending.items()
