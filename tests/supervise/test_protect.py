@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from household import PATIENT, House
 from support import FAILING_SECTOR, failing_image, halt, make_image
 
 from vlockstep.debug.timeline import open_recording
+from vlockstep.supervise.client import GuestClient
 from vlockstep.testing.process import TIMEOUT
 
 
@@ -37,6 +39,16 @@ def test_a_guest_that_gets_a_secondary_survives_its_host(house: House) -> None:
     house.wait_event("heir", "live")
     house.check_that_it_goes_on("heir")
     assert secondary.wait(timeout=TIMEOUT) == 0
+
+
+def test_a_guest_that_never_was_protected_is_not_told_to_be_so_no_longer(house: House) -> None:
+    house.run_ledger()
+    assert house.protect().returncode == 0
+    house.join("heir")
+    with closing(GuestClient(house.run_directory, "books")) as client:
+        kinds = (event["event"] for event in client.events(0))
+        told = [*takewhile(lambda kind: kind != "protected", kinds)]
+    assert told.count("joined") == 1 and "unprotected" not in told, told
 
 
 def test_who_stops_the_guest_stops_all_its_replicas(house: House) -> None:

@@ -131,7 +131,7 @@ class Unprotected(Event):
 
 @dataclass(frozen=True)
 class Protected(Event):
-    """The other replica is back."""
+    """Another replica is there, or back."""
 
     name = "protected"
 

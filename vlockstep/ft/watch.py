@@ -27,7 +27,7 @@ class ProtectionWatch:
         if self._seen is State.ALONE and before is not State.ALONE:
             if before is State.CLAIMING:
                 self._observe(events.Alone(role.generation))
-            if self._began or before is State.WAITING:
+            if self._began:
                 self._observe(events.Unprotected())
             self._unprotected = True
         self._began = self._began or self._seen not in (State.WAITING, State.CLAIMING)

@@ -22,7 +22,7 @@ EVENTS = {
     "diverged": "{report}",
     "alone": "going on alone as generation {generation}",
     "unprotected": "the guest is no longer protected",
-    "protected": "the guest is protected again",
+    "protected": "the guest is protected",
     "holding": "the guest's outputs wait until another replica has joined",
     "holding_over": "the guest's outputs do not wait for another replica any more",
     "network_lost": "network lost",
