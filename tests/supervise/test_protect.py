@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import takewhile
@@ -159,6 +160,23 @@ def test_refusals(house: House, spoil: Callable[[House], object], problem: str) 
     assert problem in refused.stderr and "Traceback" not in refused.stderr
     house.check_that_it_goes_on("books")
     assert guest.wait(timeout=TIMEOUT) == 0
+
+
+def test_a_request_that_fails_leaves_no_arbiter_behind(house: House) -> None:
+    """Somebody listens there already. What was there before stays, and the next request does it."""
+    house.run_ledger()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        arbiter = house.directory / "arbiter"
+        words = ("protect", "books", "--listen", endpoint, "--arbiter")
+        refused = house.call(*words, arbiter)
+        assert refused.returncode == 1 and endpoint in refused.stderr, refused.stderr
+        assert not arbiter.exists()
+        arbiter.mkdir()
+        assert house.call(*words, arbiter).returncode == 1
+        assert [*arbiter.iterdir()] == []
+    assert house.protect().returncode == 0
+    house.check_that_it_goes_on("books")
 
 
 def test_a_guest_that_ends_before_it_asks_for_anything(house: House) -> None:

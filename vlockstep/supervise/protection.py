@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,31 +77,27 @@ class Protection:
         keys = parts.load_keys(spec)
         check_endpoint(spec.endpoint, keys is not None)
         register = DirectoryArbiter(spec.arbiter, f"primary-{uuid.uuid4().hex[:8]}", live.identity)
-        generation = register.start()
-        if register.guest() != live.identity:
-            raise UsageError(
-                f"the arbiter {spec.arbiter} serves another guest: give this one a new directory"
-            )
         last = None if spec.on_error is None else new_path(f"{live.name}-protected")
         setting = setting_of(spec, guest, live.console, live.identity)
         setting = replace(setting, last=last)
-        channels = channels_of(spec, keys)
-        self._process = Process(setting, channels, register, self._observed)
-        snapshots = FollowedSnapshots(live.name, live.files, guest.devices)
-        self._commands = ReplicaCommands(
-            self._process,
-            keys is not None,
-            guest.devices,
-            snapshots,
-            LiveRecordings(live.files, self._process.call),
-            spec.arbiter,
-        )
-        self.commands: dict[str, Command] = self._commands.by_name()
-        try:
+        with ExitStack() as undo:
+            # Before an arbiter is made: who cannot listen leaves none behind.
+            channels = channels_of(spec, keys)
+            undo.callback(channels.close)
+            generation = _generation(register, live)
+            self._process = Process(setting, channels, register, self._observed)
+            snapshots = FollowedSnapshots(live.name, live.files, guest.devices)
+            self._commands = ReplicaCommands(
+                self._process,
+                keys is not None,
+                guest.devices,
+                snapshots,
+                LiveRecordings(live.files, self._process.call),
+                spec.arbiter,
+            )
+            self.commands: dict[str, Command] = self._commands.by_name()
             self._process.adopt(guest.config, generation, live.machine, live.world)
-        except VlockstepError:
-            channels.close()
-            raise
+            undo.pop_all()
         self._thread = threading.Thread(target=self._run, name="replica", daemon=True)
         self._thread.start()
 
@@ -140,3 +137,13 @@ class Protection:
             self._result = HostError(f"this replica failed: {type(error).__name__}: {error}")
             self._ended(self._result)
             raise
+
+
+def _generation(register: DirectoryArbiter, live: LiveGuest) -> int:
+    """After which `live` may be ruled. Raises `UsageError` if the arbiter is another guest's."""
+    generation = register.start()
+    if register.guest() != live.identity:
+        raise UsageError(
+            f"the arbiter {register.path} serves another guest: give this one a new directory"
+        )
+    return generation
