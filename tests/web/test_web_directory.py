@@ -167,10 +167,16 @@ def test_a_guest_is_protected_without_a_cluster(tmp_path: Path) -> None:
             done = ended(source, task["number"])
             assert done["progress"] == f"replicas can join it at {house.endpoint}"
             command = done["result"]["secondary"]
+            wait_until(lambda: source.look() and source.details("books")["secondary"])
             assert source.details("books")["secondary"] == command
             house.start_by(command)
             wait_until(lambda: source.look().guests["books"]["protection"] == "protected")
             assert source.details("books")["actions"]["protect"].startswith("it is protected")
+            assert source.details("books")["secondary"] == ""
+            swap = source.act_on_guest("books", "switchover", {})["task"]
+            assert ended(source, swap["number"])["state"] == "done"
+            wait_until(lambda: source.look().guests["books"]["protection"] == "following")
+            assert source.details("books")["secondary"] == ""
 
 
 def ended(source: DirectorySource, number: int) -> dict[str, Any]:

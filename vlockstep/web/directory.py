@@ -188,9 +188,10 @@ class DirectorySource:
             line, history = self._line(guest), self._histories[guest]
             reigns, samples = self._reigns[self._group(guest)].copy(), history.samples
             arbiter = self._arbiters[guest]
-            secondary = self._secondaries.get(guest, "")
+            status = line.status or {}
+            waits = status.get("role") == "primary" and _lonely(status)
+            secondary = self._secondaries.get(guest, "") if waits else ""
         generations = reigns.all(reigns_of(Path(arbiter) if arbiter else None))
-        status = line.status or {}
         return {
             "name": guest,
             "generations": generations,

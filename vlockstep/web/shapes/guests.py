@@ -126,7 +126,8 @@ class GuestDetails(TypedDict):
     actions: dict[str, str]
     """By the last word of their path: why it is refused now, "" if it can be asked for."""
     secondary: str
-    """The command that starts a secondary of it, once it was protected here; "" elsewhere."""
+    """The command that starts a secondary of it, once it was protected here and
+    as long as it is a primary that is alone; "" elsewhere."""
     hosts: list[str]
     """Where it could be asked to migrate."""
 
