@@ -123,7 +123,10 @@ def test_files_of_an_arbiter_are_read_while_others_look(
 
 def test_what_cannot_be_asked(source: DirectorySource) -> None:
     assert source.details("solo")["actions"]["switchover"] == "nobody protects it"
+    with pytest.raises(UsageError, match="primary or secondary"):
+        source.compatibility("one", "there", "king")
     for guest, action, why in (
+        ("solo", "migrate", "nobody protects it: protect it first"),
         ("solo", "switchover", "nobody protects it"),
         ("solo", "protect", '"arbiter" is the path, from / on, of a new directory'),
         ("one", "protect", "it is protected, or lets replicas join already"),

@@ -39,7 +39,7 @@ from vlockstep.web.model import Picture
 from vlockstep.web.problems import problems_of_cluster, problems_of_records
 from vlockstep.web.records import Reader
 from vlockstep.web.reigns import Reigns
-from vlockstep.web.source import Absent
+from vlockstep.web.source import Absent, role_of
 from vlockstep.web.standings import Guests, Tasks
 
 WAIT_SECONDS = 0.05
@@ -133,7 +133,7 @@ class ClusterSource:
         return read_console(guest, self._console_of(record), after)
 
     def compatibility(self, guest: str, host: str, role: str) -> shapes.Compatibility:
-        facts, moved = self._facts(guest), _role(role)
+        facts, moved = self._facts(guest), role_of(role)
         record = self._seen.hosts().get(host)
         if record is None:
             raise Absent(f"there is no host {host!r}")
@@ -171,7 +171,7 @@ class ClusterSource:
         if action in ("migrate", "start") and host is not None:
             details["host"] = host
         if action == "migrate":
-            details["role"] = str(_role(given.get("role", "primary")))
+            details["role"] = str(role_of(given.get("role", "primary")))
         if action in ("protect", "unprotect"):
             self._asked.want_protection(guest, action == "protect")
         return {"task": to_plain(self._asked.submit(action, guest, **details))}
@@ -232,13 +232,6 @@ class ClusterSource:
             "test-failover": off or unprotected,
             "test-restart-secondary": off or unprotected,
         }
-
-
-def _role(told: object) -> Role:
-    """Raises `UsageError` for what is none."""
-    if told not in [*Role]:
-        raise UsageError('"role" is primary or secondary')
-    return Role(str(told))
 
 
 _SUITS = "datastores, networks, CPU, room and rules suit"

@@ -27,7 +27,7 @@ from vlockstep.web.model import Picture
 from vlockstep.web.problems import problems_of_guests
 from vlockstep.web.protecting import asked_to_protect
 from vlockstep.web.reigns import Reigns
-from vlockstep.web.source import Absent
+from vlockstep.web.source import Absent, role_of
 
 LOOK_SECONDS = 0.8
 """For all guests to answer."""
@@ -213,6 +213,7 @@ class DirectorySource:
         return read_console(guest, Path(path), after)
 
     def compatibility(self, guest: str, host: str, role: str) -> shapes.Compatibility:
+        role_of(role)
         with self._lock:
             problem = _actions(self._line(guest))["migrate"]
         checks = [("a replica of it may move", problem)]
@@ -321,7 +322,7 @@ def _actions(line: Line) -> dict[str, str]:
         "switchover": silent or unprotected or alone,
         "protect": silent or protect,
         "unprotect": silent or unprotected or "end the process of its secondary: that asks nobody",
-        "migrate": silent or unprotected,
+        "migrate": silent or (unprotected and f"{unprotected}: protect it first"),
         "start": "it runs",
         "stop": silent,
         "test-failover": _IN_A_CLUSTER,

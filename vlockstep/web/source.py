@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from vlockstep.cluster.model import Role
 from vlockstep.errors import UsageError
 from vlockstep.web import shapes
 from vlockstep.web.model import Picture
@@ -12,6 +13,13 @@ from vlockstep.web.model import Picture
 
 class Absent(UsageError):
     """There is no such guest, or host."""
+
+
+def role_of(told: object) -> Role:
+    """Raises `UsageError` for what is none."""
+    if told not in [*Role]:
+        raise UsageError('"role" is primary or secondary')
+    return Role(str(told))
 
 
 class Source(Protocol):
