@@ -28,10 +28,11 @@ def test_all_that_it_cannot_learn_from_its_primary_is_said() -> None:
         run_directory=Path("/run"),
     )
     here = Path.cwd()
-    assert secondary_words(spec) == [
+    assert secondary_words(spec, "kv-2") == [
         *("vlockstep", "secondary", f"{here}/kv.hvt", "--join", "tcp://127.0.0.1:7700"),
         *("--arbiter", "/pair", "--console", f"{here}/console.txt", "--keys", "/keys"),
-        *("--run-dir", "/run", "--block", f"disk={here}/a b.img", "--block", "own=/own.img,local"),
+        *("--run-dir", "/run", "--name", "kv-2"),
+        *("--block", f"disk={here}/a b.img", "--block", "own=/own.img,local"),
         *("--net", "net=switch:tcp://127.0.0.1:7710,group=front", "--misses", "40"),
     ]
 
@@ -48,10 +49,10 @@ def test_all_that_it_cannot_learn_from_its_primary_is_said() -> None:
 )
 def test_where_it_listens_is_told_as_others_reach_it(listens: str, joins: str) -> None:
     spec = ReplicaSpec("ledger", role="primary", arbiter=Path("/pair"), endpoint=listens)
-    words = secondary_words(spec)
+    words = secondary_words(spec, "ledger-2")
     assert words[words.index("--join") + 1] == joins
 
 
 def test_a_bundled_guest_is_named() -> None:
     spec = ReplicaSpec("ledger", role="primary", arbiter=Path("/pair"))
-    assert secondary_words(spec)[:3] == ["vlockstep", "secondary", "ledger"]
+    assert secondary_words(spec, "ledger-2")[:3] == ["vlockstep", "secondary", "ledger"]

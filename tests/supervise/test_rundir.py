@@ -67,6 +67,23 @@ def test_a_name_is_made_from_the_image(directory: RunDirectory) -> None:
         listener.close()
 
 
+@pytest.mark.parametrize(
+    ("name", "beside"),
+    [
+        ("books", "books-4"),
+        ("books-1", "books-4"),
+        ("books-3", "books-4"),
+        ("site-b", "site-b-2"),
+        ("1", "1-2"),
+    ],
+)
+def test_a_name_for_another_replica(directory: RunDirectory, name: str, beside: str) -> None:
+    sockets = [directory.claim(taken, "books")[1] for taken in ("books-2", "books-3")]
+    assert directory.name_beside(name) == beside
+    for each in sockets:
+        each.close()
+
+
 def test_two_of_one_name(directory: RunDirectory) -> None:
     first = claim_elsewhere(directory, "books")
     try:

@@ -176,6 +176,7 @@ def test_a_guest_is_protected_without_a_cluster(tmp_path: Path) -> None:
             wait_until(lambda: source.look().guests["books"]["protection"] == "protected")
             assert source.details("books")["actions"]["protect"].startswith("it is protected")
             assert source.details("books")["secondary"] == ""
+            assert source.look().guests["books"]["peers"] == ["books-2"]
             swap = source.act_on_guest("books", "switchover", {})["task"]
             assert ended(source, swap["number"])["state"] == "done"
             wait_until(lambda: source.look().guests["books"]["protection"] == "following")

@@ -15,10 +15,10 @@ from vlockstep.wire.endpoint import is_anywhere
 _IPC = "ipc://"
 
 
-def secondary_words(spec: ReplicaSpec) -> list[str]:
-    """Of the primary of `spec`, word by word. It can be given in any directory. On another host
-    files, a tap device or a switch may be called otherwise; memory, CPU and the guest's command
-    line come from the primary."""
+def secondary_words(spec: ReplicaSpec, name: str) -> list[str]:
+    """Of the primary of `spec`, word by word; the secondary is called `name`. It can be
+    given in any directory. On another host files, a tap device or a switch may be called otherwise;
+    memory, CPU and the guest's command line come from the primary."""
     is_file = "/" in spec.image or spec.image.endswith(".hvt")
     words = ["vlockstep", "secondary", _absolute(spec.image) if is_file else spec.image]
     words += ["--join", _reached(spec.endpoint)]
@@ -30,6 +30,7 @@ def secondary_words(spec: ReplicaSpec) -> list[str]:
     ):
         if path is not None:
             words += [option, _absolute(path)]
+    words += ["--name", name]
     for disk in spec.disks:
         words += ["--block", _disk(disk)]
     for nic in spec.nics:

@@ -17,6 +17,7 @@ import stat
 import struct
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 from vlockstep.errors import HostError, UsageError
@@ -29,6 +30,7 @@ _BACKLOG = 16
 _MOST = 10_000
 """Guests of one image that get a name by themselves."""
 _MAX_STEM = 40
+_NUMBERED = re.compile(r"(.+)-([1-9][0-9]{0,3})")
 _MAX_ADDRESS = 100
 """Bytes of a path that a socket's address takes on every system."""
 
@@ -83,6 +85,14 @@ class RunDirectory:
                 if not self._listens(name):
                     self.release(name)
         return living
+
+    def name_beside(self, name: str) -> str:
+        """For another replica of the guest that runs here by this `name`, one that is free now:
+        that of `books` is `books-2`, that of `books-2` is `books-3`."""
+        numbered = _NUMBERED.fullmatch(name)
+        stem, first = (numbered[1], int(numbered[2]) + 1) if numbered else (name, 2)
+        stem, taken = stem[:_MAX_STEM], self.names()
+        return next(f"{stem}-{n}" for n in count(first) if f"{stem}-{n}" not in taken)
 
     def connect(self, name: str, seconds: float = CONNECT_SECONDS) -> socket.socket:
         """To the guest of this name. Raises `UsageError` if there is none, and `HostError` if it

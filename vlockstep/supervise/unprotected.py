@@ -17,6 +17,7 @@ from vlockstep.machine.world import Outcome
 from vlockstep.supervise.control import Answer, Command, Told
 from vlockstep.supervise.diskmoves import MOVING, DiskMoves
 from vlockstep.supervise.origin import LiveGuest
+from vlockstep.supervise.rundir import RunDirectory
 from vlockstep.supervise.running import StatusCommand, reason_of
 from vlockstep.supervise.spec import ReplicaSpec
 
@@ -118,11 +119,12 @@ class UnprotectedCommands:
         else:
             try:
                 spec = primary_spec(self._spec, request)
+                name = RunDirectory(spec.run_directory).name_beside(self._live.name)
                 self._protection = Protection(self._live, spec, self._observe, self._raise)
             except VlockstepError as error:
                 answer({"error": str(error)})
             else:
-                answer({"endpoint": spec.endpoint, "secondary": secondary_words(spec)})
+                answer({"endpoint": spec.endpoint, "secondary": secondary_words(spec, name)})
 
     def status(self) -> Status:
         from vlockstep.ft.events import Status
