@@ -32,6 +32,8 @@ def well(schedule: Schedule) -> None:
         "1223; 18.361 freeze c; 18.385 unplug a; 20.62 thaw b",
         "40127; 4.873 migrate g1; 4.951 crash-at b 39; 9.25 resume-agent b; 9.372 freeze a",
         "1142; 5.121 crash-at a 38; 5.14 maintenance b; 9.921 maintenance a",
+        "416770306; 3.771 unplug-replicas c; 5.202 freeze b; 8.441 maintenance b; 8.483 thaw b; "
+        "10.226 crash-at a 9",
     ],
 )
 def test_what_went_wrong_once(schedule: str) -> None:

@@ -239,6 +239,8 @@ class View:
                 where = moving if Replica(name, role) in placed else placed
                 where.setdefault(Replica(name, role), seat.host)
             guests[name] = model
+        under_way = {replica: host for replica, host in moving.items() if replica in placed}
+        placed = {**moving, **placed}  # also where one is waited for that comes no more
         config = self.config.record
         return Cluster(
             {name: self.host(name) for name in sorted(self.beliefs.usable & {*self.hosts})},
@@ -250,7 +252,7 @@ class View:
             ),
             config.automation,
             config.baseline,
-            {replica: host for replica, host in moving.items() if replica in placed},
+            under_way,
         )
 
     def _comes(self, seat: Seat) -> bool:
