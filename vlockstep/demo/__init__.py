@@ -4,7 +4,7 @@ plan        Plan, make_plan: what is to happen
 stage       perform: lets it happen
 story       Story: what was heard of the two replicas
 screens     Terminal, Plain, Quiet: show it
-onpage      Told: tells it to a page
+onpage      Page, Told: tells it to a page
 proof       prove, Check: judges what came of it
 facts       Facts: sums it up
 guard       Guard: leaves no process behind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,43 +21,58 @@ _EMPTY = ("moments", "answers", "lines", "checks", "hosts", "spans")
 """At first."""
 
 
-class Told(Quiet):
-    """A screen that `tell`s the whole story whenever something of it is new, and lets another one
-    (`beside`) show it here."""
+Tell = Callable[[dict[str, Any]], None]
 
-    def __init__(self, tell: Callable[[dict[str, Any]], None], beside: Quiet) -> None:
+
+class Page:
+    """Is told by `tell` the whole story whenever something of it is new."""
+
+    def __init__(self, tell: Tell) -> None:
         self._tell = tell
-        self._beside = beside
         self._story: dict[str, Any] = {}
-        self._checks: list[dict[str, Any]] = []
+        self.checks: list[dict[str, Any]] = []
+
+    def begin(self, title: Sequence[str], deed: str) -> None:
+        self._story = dict.fromkeys(_UNKNOWN) | {key: [] for key in _EMPTY}
+        self.say(title=title, deed=deed, seconds=0.0, ahead="", over=False, players={})
+
+    def check(self, check: Check) -> None:
+        self.checks.append({"name": check.name, "ok": check.ok, "text": check.text})
+        self.say(checks=[*self.checks])
+
+    def say(self, **news: Any) -> None:
+        self._story = {**self._story, **news}
+        self._tell(self._story)
+
+
+class Told(Quiet):
+    """A screen that tells a page the story, and lets another one (`beside`) show it here."""
+
+    def __init__(self, tell: Tell, beside: Quiet) -> None:
+        self._page = Page(tell)
+        self._beside = beside
         self._growth = _Growth()
 
     def start(self, plan: Plan) -> None:
         self._beside.start(plan)
-        self._story = dict.fromkeys(_UNKNOWN) | {key: [] for key in _EMPTY}
-        self._say(title=title(plan), deed=plan.deed, seconds=0.0, ahead="", over=False, players={})
+        self._page.begin(title(plan), plan.deed)
 
     def update(self, story: Story, console: Path) -> None:
         self._beside.update(story, console)
         self._growth.see(console)
-        self._say(**self._of(story, console))
+        self._page.say(**self._of(story, console))
 
     def stop(self) -> None:
         self._beside.stop()
-        self._say(over=True)
+        self._page.say(over=True)
 
     def check(self, check: Check) -> None:
         self._beside.check(check)
-        self._checks.append({"name": check.name, "ok": check.ok, "text": check.text})
-        self._say(checks=[*self._checks])
+        self._page.check(check)
 
     def verdict(self, ok: bool, notes: list[str], text: str) -> None:
         self._beside.verdict(ok, notes, text)
-        self._say(verdict={"ok": ok, "text": text, "notes": notes})
-
-    def _say(self, **news: Any) -> None:
-        self._story = {**self._story, **news}
-        self._tell(self._story)
+        self._page.say(verdict={"ok": ok, "text": text, "notes": notes})
 
     def _of(self, story: Story, console: Path) -> dict[str, Any]:
         entries, milliseconds = story.lag or (None, None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from vlockstep.cluster.model import Role
@@ -11,58 +10,46 @@ from vlockstep.demo.hosts.plan import SERVER, HostsPlan
 from vlockstep.demo.hosts.screens import Quiet, title
 from vlockstep.demo.hosts.story import HostsStory
 from vlockstep.demo.network import Network
-from vlockstep.demo.onpage import KEPT
+from vlockstep.demo.onpage import KEPT, Page, Tell
 from vlockstep.demo.proof import Check
 
-_UNKNOWN = ("lag_entries", "lag_ms", "struck", "live", "failover_ms", "verdict")
-_EMPTY = ("moments", "answers", "lines", "checks", "hosts", "spans")
-"""At first."""
 _APART = 0.08
 """Seconds: forty of them are seen."""
 
 
 class Told(Quiet):
-    """A screen that `tell`s the whole story whenever something of it is new, and lets another one
-    (`beside`) show it here."""
+    """A screen that tells a page the story, and lets another one (`beside`) show it here."""
 
-    def __init__(self, tell: Callable[[dict[str, Any]], None], beside: Quiet) -> None:
-        self._tell = tell
+    def __init__(self, tell: Tell, beside: Quiet) -> None:
+        self._page = Page(tell)
         self._beside = beside
-        self._story: dict[str, Any] = {}
-        self._checks: list[dict[str, Any]] = []
         self._note = ""
 
     def start(self, plan: HostsPlan) -> None:
         self._beside.start(plan)
-        self._story = dict.fromkeys(_UNKNOWN) | {key: [] for key in _EMPTY}
-        self._say(title=title(plan), deed=plan.deed, seconds=0.0, ahead="", over=False, players={})
+        self._page.begin(title(plan), plan.deed)
 
     def note(self, text: str) -> None:
         self._beside.note(text)
         self._note = text
-        self._say(ahead=text)
+        self._page.say(ahead=text)
 
     def update(self, story: HostsStory, network: Network) -> None:
         self._beside.update(story, network)
-        self._say(**_Now(story).told(network, self._note))
+        self._page.say(**_Now(story).told(network, self._note))
 
     def stop(self) -> None:
         self._beside.stop()
-        self._say(over=True)
+        self._page.say(over=True)
 
     def check(self, check: Check) -> None:
         self._beside.check(check)
-        self._checks.append({"name": check.name, "ok": check.ok, "text": check.text})
-        self._say(checks=[*self._checks])
+        self._page.check(check)
 
     def verdict(self, text: str) -> None:
         self._beside.verdict(text)
-        ok = bool(self._checks) and all(check["ok"] for check in self._checks)
-        self._say(verdict={"ok": ok, "text": text, "notes": []})
-
-    def _say(self, **news: Any) -> None:
-        self._story = {**self._story, **news}
-        self._tell(self._story)
+        ok = bool(self._page.checks) and all(check["ok"] for check in self._page.checks)
+        self._page.say(verdict={"ok": ok, "text": text, "notes": []})
 
 
 def _thinned(times: list[float]) -> list[float]:
