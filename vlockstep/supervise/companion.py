@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 from vlockstep.host.attach import DiskSpec
+from vlockstep.machine.bundled import image_file
 from vlockstep.machine.engines import AUTO
 from vlockstep.net.attach import NicSpec
 from vlockstep.supervise.spec import ReplicaSpec, TimingSpec
@@ -19,8 +20,8 @@ def secondary_words(spec: ReplicaSpec, name: str) -> list[str]:
     """Of the primary of `spec`, word by word; the secondary is called `name`. It can be
     given in any directory. On another host files, a tap device or a switch may be called otherwise;
     memory, CPU and the guest's command line come from the primary."""
-    is_file = "/" in spec.image or spec.image.endswith(".hvt")
-    words = ["vlockstep", "secondary", _absolute(spec.image) if is_file else spec.image]
+    file = image_file(spec.image)
+    words = ["vlockstep", "secondary", spec.image if file is None else _absolute(file)]
     words += ["--join", _reached(spec.endpoint)]
     for option, path in (
         ("--arbiter", spec.arbiter),
