@@ -39,6 +39,7 @@ from vlockstep.cluster.records import (
 from vlockstep.cluster.store.interface import Entry
 from vlockstep.cluster.store.values import Unreadable
 from vlockstep.errors import VlockstepError
+from vlockstep.ft.events import Migrating
 from vlockstep.web.mirror import Mirror
 
 _T = TypeVar("_T")
@@ -147,7 +148,7 @@ def _read_report(name: str, entry: Entry, before: _Read | None) -> _Read:
         try:
             found = replicas[guest] = from_plain(ReplicaReport, replica)
             if found.migration:
-                from_plain(_Migrating, found.migration)
+                from_plain(Migrating, found.migration)
         except PlainError as error:
             broken.append((name, f"{guest}: {error}"))
             replicas.pop(guest, None)
@@ -196,20 +197,6 @@ class _Recommendation:
     risk: float
     prerequisites: tuple[str, ...]
     moves: tuple[_Move, ...]
-
-
-@dataclass(frozen=True)
-class _Migrating:
-    """What the view needs of how far a migration is."""
-
-    phase: str
-    text: str
-    bytes: int
-    rounds: int
-    lag_entries: int
-    throttle: int
-    pause_ms: float | None = None
-    left: int | None = None
 
 
 _KINDS: Mapping[str, type[Any]] = {
