@@ -58,23 +58,27 @@ export class Store {
     this.touch();
   }
 
+  /** What has changed, and all that holds it, are other objects then: who draws need not look into those that are the same. */
   #change({ revision, set = [], unset = [], events = [] }) {
-    this.view.revision = revision;
+    const mine = new Set();
+    this.view = { ...this.view, revision };
     for (const path of unset) {
-      const [holder, key] = this.#reach(path);
+      const [holder, key] = this.#reach(path, mine);
       if (holder) delete holder[key];
     }
     for (const [path, value] of set) {
-      const [holder, key] = this.#reach(path);
+      const [holder, key] = this.#reach(path, mine);
       if (holder) holder[key] = value;
     }
     if (events.length) this.view.events = [...this.view.events, ...events].slice(-EVENTS);
   }
 
-  #reach(path) {
+  /** What holds the end of the path, of which all are copies that are in `mine` then. */
+  #reach(path, mine) {
     let holder = this.view;
     for (const key of path.slice(0, -1)) {
       if (!Object.hasOwn(holder, key) || holder[key] === null) return [null, ""];
+      if (!mine.has(holder[key])) mine.add((holder[key] = { ...holder[key] }));
       holder = holder[key];
     }
     return [holder, path.at(-1)];
