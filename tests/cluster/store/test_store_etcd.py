@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import struct
 import subprocess
 import threading
 import urllib.request
@@ -388,7 +389,7 @@ def test_users_and_certificates(secured: Etcd, certificates: Path, tmp_path: Pat
 @pytest.mark.external("etcd", "openssl")
 def test_tls_where_there_is_none(one_etcd: Etcd, certificates: Path, tmp_path: Path) -> None:
     store = open_store(f"etcd://{one_etcd.endpoints}?ca={certificates}/ca.pem")
-    with pytest.raises(StoreError, match="speaks no TLS"):
+    with pytest.raises(StoreError, match=r"speaks no TLS|does it speak TLS"):
         store.get("k")
     (tmp_path / "password").write_text("p")
     named = open_store(f"etcd://{one_etcd.endpoints}?user=u&password-file={tmp_path}/password")
@@ -478,6 +479,29 @@ def test_what_is_no_etcd_is_told(answer: bytes) -> None:
         assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
     store.close()
     server.close()
+
+
+@pytest.mark.external("openssl")
+def test_who_breaks_off_before_tls_stands(certificates: Path) -> None:
+    """As one does that closes what it has not read all of."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    at_once = struct.pack("ii", 1, 0)
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+                    connection.recv(1)
+                    connection.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        port = listening.getsockname()[1]
+        store = open_store(f"etcd://127.0.0.1:{port}?ca={certificates}/ca.pem")
+        for ask in (lambda: store.get("k"), lambda: store.put("k", {}, 0)):
+            with pytest.raises(StoreError, match=f"{port} breaks off: does it speak TLS"):
+                ask()
+        store.close()
 
 
 def test_a_change_is_asked_once_if_it_may_have_been_made() -> None:

@@ -188,6 +188,8 @@ class Gateway:
                 raise _Failure(why, undone=True) from error
             except ssl.SSLError as error:
                 raise _Failure(f"speaks no TLS with us ({error.reason})", undone=True) from error
+            except (ConnectionResetError, BrokenPipeError) as error:  # by who had accepted
+                raise _Failure("breaks off: does it speak TLS?", undone=True) from error
             except TimeoutError as error:
                 raise _Failure("cannot be reached in time", undone=True) from error
             except OSError as error:
