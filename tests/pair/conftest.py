@@ -1,4 +1,4 @@
-"""Pairs as users of the plugin have them, but more patient: several of them share these CPUs."""
+"""Pairs as users of the plugin have them, on the engine that is asked for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import support
-from pair_checks import MISSES
 
 from vlockstep.testing import Pair
 from vlockstep.testing.plugin import MakePair, pytest_assertrepr_compare
@@ -19,7 +18,7 @@ __all__ = ["make_any_pair", "make_pair", "pytest_assertrepr_compare"]
 @pytest.fixture
 def make_pair(make_any_pair: MakePair) -> MakePair:
     def make(*arguments: Any, start: bool = True, **options: Any) -> Pair:
-        pair = make_any_pair(*arguments, start=False, **{"misses": MISSES} | options)
+        pair = make_any_pair(*arguments, start=False, **options)
         if support.on_kvm:
             pair.specs = {s: replace(spec, engine="kvm") for s, spec in pair.specs.items()}
         if start:

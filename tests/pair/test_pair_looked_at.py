@@ -57,9 +57,7 @@ def test_who_makes_no_entries_is_looked_at(
     path = tmp_path / f"{name}.hvt"
     path.write_bytes(image(GUESTS[name]))
     engine = options if options == ON_KVM else []
-    pair = make_pair(
-        str(path), primary_options=engine, secondary_options=options, misses=40, start=False
-    )
+    pair = make_pair(str(path), primary_options=engine, secondary_options=options, start=False)
     monkeypatch.chdir(pair.directory)
     pair.start()
     exits = {"counts": 3, "halts": 4}.get(name, 2)

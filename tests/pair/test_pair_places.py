@@ -76,7 +76,7 @@ def test_a_simulated_secondary_that_diverged_never_goes_live() -> None:
 
 def test_a_stop_shows_people_the_registers(tmp_path: Path) -> None:
     """And RAM, when asked."""
-    pair = Pair("hello", directory=tmp_path, stop_at=["exits:1"], misses=40)
+    pair = Pair("hello", directory=tmp_path, stop_at=["exits:1"])
     common = ["--arbiter", pair.arbiter, "--console", pair.console, "--misses", 40]
     endpoint = f"ipc://{tmp_path}/socket"
     asked = "memory 0x100000 20\nmemory\nwhat 1 2\nmemory -1 5\nmemory 0x10 999999999\n\n"

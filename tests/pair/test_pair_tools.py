@@ -48,7 +48,7 @@ def test_plugin_in_a_project(tmp_path: Path) -> None:
     (tmp_path / "test_mine.py").write_text(
         "from vlockstep.testing import Registers\n"
         "def test_status(make_pair):\n"
-        "    pair = make_pair('hello', ['--status=3'], misses=40)\n"
+        "    pair = make_pair('hello', ['--status=3'])\n"
         "    assert pair.wait_finished() == (3, 3)\n"
         "def test_difference():\n"
         "    rest = dict.fromkeys(('rip', 'rax'), 1)\n"

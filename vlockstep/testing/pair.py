@@ -55,7 +55,8 @@ class Pair:
     `local` each one its own copy. `memory` is in MiB, `delay` in seconds in each direction;
     without `logs` they keep no log files. A `reachable` secondary listens, too, so that others can
     join there once it is live. After `misses` times `heartbeat_ms` without a word a
-    replica counts as dead, one that was killed at once.
+    replica counts as dead, one that was killed at once; by default that takes 2 s, as a test shares
+    its CPUs with others.
     `crash_at` and `pause_at` are where the primary sends itself SIGKILL or SIGSTOP, `stop_at`
     where both guests wait for `go`, `diverge_at` where a bit of the secondary's RAM is flipped, to
     be found at the next digest of it (see `vlockstep primary --help`).
@@ -81,7 +82,7 @@ class Pair:
         keys: bool = False,
         reachable: bool = False,
         heartbeat_ms: int = 50,
-        misses: int = 5,
+        misses: int = 40,
         delay: float = 0.0,
         crash_at: str | None = None,
         pause_at: str | None = None,

@@ -26,7 +26,7 @@ from vlockstep.program.progress import Progress
 from vlockstep.sim.ledger import inspect_unfinished_ledger
 from vlockstep.sim.sides import SIDES, Side
 from vlockstep.testing.faults import Fault, deaths, run, silences
-from vlockstep.testing.faults.trial import RECONNECTING_MS
+from vlockstep.testing.faults.trial import MISSES, RECONNECTING_MS
 from vlockstep.testing.pair import Pair
 from vlockstep.testing.process import TIMEOUT
 from vlockstep.testing.usage import Usage
@@ -77,7 +77,12 @@ def swap_roles(directory: Path, seconds: float, warm_up: int) -> tuple[int, list
     progress = Progress()
     end = time.monotonic() + seconds
     with Pair(
-        "ledger", arguments, directory=directory, disks=disks, heartbeat_ms=RECONNECTING_MS
+        "ledger",
+        arguments,
+        directory=directory,
+        disks=disks,
+        heartbeat_ms=RECONNECTING_MS,
+        misses=MISSES,
     ) as pair:
         for swaps in itertools.count(1):
             generation = _swap(pair)

@@ -33,6 +33,7 @@ HELD = 50
 """Entry of a guest that is held there until a fault is injected."""
 HEARTBEAT_MS = 400
 """Trials share these CPUs with others, who shall not make a replica look dead."""
+MISSES = 5
 QUICK_MS = 100
 """Where a trial waits until somebody does."""
 RECONNECTING_MS = 2000
@@ -50,8 +51,8 @@ class Trial:
 
     def pair(self, arguments: Sequence[str] = LONG, *, start: bool = True, **options: Any) -> Pair:
         directory = self.directory / f"pair{len(self._pairs) + 1}"
-        defaults: dict[str, Any] = {"heartbeat_ms": HEARTBEAT_MS, "directory": directory}
-        pair = Pair("ledger", arguments, **defaults | options)
+        timing = {"heartbeat_ms": HEARTBEAT_MS, "misses": MISSES}
+        pair = Pair("ledger", arguments, directory=directory, **timing | options)
         self._pairs.append(pair)
         if start:
             pair.start()
