@@ -33,15 +33,15 @@ def test_a_switch_that_goes_and_comes_back(tmp_path: Path) -> None:
 
 def test_a_replica_that_nothing_wakes(tmp_path: Path) -> None:
     """It is alone, its guest is idle, and it tells no status."""
-    arbiter = ["--arbiter", tmp_path / "arbiter"]
+    shared = ["--arbiter", tmp_path / "arbiter", "--misses", 40]
     channel = f"ipc://{tmp_path}/channel"
     with ExitStack() as stack:
         with running() as switch:
             net = ["--net", f"net=switch:{switch.wait_endpoint()}"]
             guest = ["--", "--ipv4=10.0.0.2/24"]
-            primary = Watched("primary", "echo", "--listen", channel, *arbiter, *net, *guest)
+            primary = Watched("primary", "echo", "--listen", channel, *shared, *net, *guest)
             stack.callback(primary.close)
-            secondary = Watched("secondary", "echo", "--connect", channel, *arbiter, *net)
+            secondary = Watched("secondary", "echo", "--connect", channel, *shared, *net)
             stack.callback(secondary.close)
             primary.wait("the guest runs, protected")
             secondary.close()

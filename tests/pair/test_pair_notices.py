@@ -15,9 +15,9 @@ FOREVER = ["--walltime=1000000000", "--reads=1"]
 @contextmanager
 def pair(directory: Path, *arguments: str) -> Iterator[tuple[Watched, Watched]]:
     endpoint = f"ipc://{directory}/channel"
-    arbiter = ["--arbiter", directory / "arbiter"]
-    primary = Watched("primary", "clock", "--listen", endpoint, *arbiter, "--", *arguments)
-    secondary = Watched("secondary", "clock", "--connect", endpoint, *arbiter)
+    shared = ["clock", "--arbiter", directory / "arbiter", "--misses", 40]
+    primary = Watched("primary", *shared, "--listen", endpoint, "--", *arguments)
+    secondary = Watched("secondary", *shared, "--connect", endpoint)
     both = (primary, secondary)
     try:
         assert primary.read() == f"waiting for a secondary at {endpoint}"

@@ -297,7 +297,7 @@ def test_who_talks_without_end_delays_nobody(text: bytes, start: Start, tmp_path
 
 def test_top(start: Start, call: Call) -> None:
     start()
-    header, row = call("top", "--interval", 0.5).stdout.splitlines()
+    header, row = call("top", "--interval", 0.1).stdout.splitlines()
     assert header.split()[:3] == ["name", "role", "state"]
     assert row.split()[:3] == ["books", "unprotected", "unprotected"]
     told = lines_of(call("top", "--interval", 0.2, "--count", 2, "--json"))

@@ -54,7 +54,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     console, channel = ("--console", path / "pair.txt"), f"ipc://{path}/channel"
     own = ("--block", f"disk={path}/solo.img", "--name", "solo")
     primary = ("--name", "one", "--listen", channel, "--misses", 400)
-    secondary = ("--name", "two", "--connect", channel, "--run-dir", path / "run")
+    secondary = ("--name", "two", "--connect", channel, "--run-dir", path / "run", "--misses", 400)
     with (
         started("primary", "ledger", *pair, *console, *primary, *there, *ARGUMENTS),
         started("secondary", "ledger", *pair, *console, *secondary),

@@ -54,13 +54,13 @@ def top(
     rounds = count if count is not None or live else 1
     board = Board()
     with closing(Watch(run_directory(directory))) as watch:
-        board.see(watch.look(interval), time.monotonic())
+        board.see(watch.look(), time.monotonic())
         if live:
             _show(board, watch, interval, rounds)
             return
         for _ in range(rounds or 1):
             time.sleep(interval)
-            board.see(watch.look(interval), time.monotonic())
+            board.see(watch.look(), time.monotonic())
             if as_json:
                 for line in board.lines:
                     output.emit(line.to_dict(), flush=True)
@@ -75,7 +75,7 @@ def _show(board: Board, watch: Any, interval: float, rounds: int | None) -> None
         while rounds is None or rounds > 0:
             screen.update(_table(board), refresh=True)
             time.sleep(interval)
-            board.see(watch.look(interval), time.monotonic())
+            board.see(watch.look(), time.monotonic())
             rounds = None if rounds is None else rounds - 1
         screen.update(_table(board), refresh=True)
 

@@ -220,7 +220,7 @@ class Watch:
         self._silent: set[str] = set()
         """Those that did not answer, or accept, or were refused, at the last look."""
 
-    def look(self, seconds: float = 1.0) -> list[Sight]:
+    def look(self, seconds: float = 2.0) -> list[Sight]:
         """All there are, by name; those that take longer to answer have no status."""
         deadline = time.monotonic() + seconds
         names = self._directory.names()
