@@ -41,7 +41,8 @@ def client() -> Iterator[Client]:
 
 def address(endpoint: Endpoint) -> str:
     path = re.sub(r"\{(\w+)\}", lambda word: PATHS[word[1]], endpoint.path)
-    return path.replace("/hosts/guest-02", "/hosts/host-1") + QUERIES.get(endpoint.path, "")
+    query = QUERIES.get(endpoint.path, "") if endpoint.query else ""
+    return path.replace("/hosts/guest-02", "/hosts/host-1") + query
 
 
 def name_of(endpoint: Endpoint) -> str:
@@ -94,8 +95,8 @@ def test_the_comparison_with_shapes_finds_some() -> None:
 
 @pytest.mark.parametrize("endpoint", [*GETS, *POSTS], ids=name_of)
 def test_answers_have_their_shapes(client: Client, endpoint: Endpoint) -> None:
-    bodies = {"/api/recommendations/apply": {"keys": ["guest-02:host-8"]}}
-    given = bodies.get(endpoint.path, {"on": True})
+    bodies = {"on": {"on": True}, "keys": {"keys": ["guest-02:host-8"]}}
+    given = bodies.get(next(iter(endpoint.body), ""), {})
     path = address(endpoint)
     answer = client.get(path) if endpoint.method == "GET" else client.post(path, given)
     assert answer.headers["cache-control"] == "no-store"
@@ -189,6 +190,18 @@ def test_bodies(client: Client, body: bytes, headers: dict[str, str], status: in
 )
 def test_what_is_no_list_of_recommendations(client: Client, given: Any) -> None:
     assert client.post("/api/recommendations/apply", given).status == 400
+
+
+def test_what_cannot_be_given_is_not_ignored(client: Client) -> None:
+    """Or a word that is spelt wrongly lets a guest go where nobody wanted it."""
+    answer = client.post("/api/guests/guest-02/migrate", {"hots": "host-3"})
+    assert answer.status == 400
+    assert answer.json["error"] == "'hots' cannot be given here, but host, role, to"
+    assert (
+        client.post("/api/guests/guest-02/stop", {"x" * 9000: 1}).json["error"][-8:] == " nothing"
+    )
+    answer = client.get("/api/guests/guest-02/migrate?host=host-3&rule=secondary")
+    assert (answer.status, answer.json["error"][:6]) == (400, "'rule'")
 
 
 def test_a_refusal_has_its_reason(client: Client) -> None:

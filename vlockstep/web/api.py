@@ -4,7 +4,7 @@ made of it."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -83,6 +83,14 @@ class Endpoint:
     def words(self) -> list[str]:
         """In its path."""
         return _WORD.findall(self.path)
+
+    def check(self, query: Iterable[str], given: Iterable[str]) -> None:
+        """Raise `Refusal` if anything is named in them that may not be given."""
+        for names, known in ((query, self.query), (given, self.body)):
+            unknown = next((name for name in names if name not in known), None)
+            if unknown is not None:
+                may = ", ".join(known) or "nothing"
+                raise Refusal(400, f"{unknown[:80]!r} cannot be given here, but {may}")
 
 
 def _source(call: Callable[[Source, Asked], Any]) -> Call:

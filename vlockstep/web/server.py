@@ -128,6 +128,7 @@ class Service:
     async def _call(self, endpoint: Endpoint, request: Request) -> Any:
         assert endpoint.call is not None
         given = await _given(request) if endpoint.method == "POST" else {}
+        endpoint.check(request.query_params, given)
         asked = Asked(request.path_params, request.query_params, given)
         return await run_in_threadpool(endpoint.call, self._sight, asked)
 
