@@ -206,7 +206,9 @@ def test_a_real_guest_moves(tmp_path: Path, visit: Opens) -> None:
             pair.receive("there")
             _migrate(page, pair.endpoint_of("there"))
             expect(page.locator(".task:not([hidden])").first).to_contain_text("done")
-            page.goto(f"{address.partition('#')[0]}#/guests/there")
+            expect(page.locator(".guest-head .pill")).to_have_text("gone")
+            page.locator(".guest-head").get_by_role("link", name="there").click()
+            expect(page.locator(".guest-head h1")).to_have_text("there")
             expect(page.locator(".guest-head .pill")).to_have_text("protected")
             assert all("404" in fault for fault in opened.faults)  # what has moved away is asked
             opened.faults.clear()

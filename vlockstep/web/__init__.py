@@ -13,6 +13,7 @@ standings   Guests, Tasks: how a cluster's guests stand, worked out again where 
 levels      level_of_event: whether a person should look at it
 problems    problems_of_guests, problems_of_cluster, problems_of_records: what is wrong, and what
             to do
+endings     Endings: of guests of this computer that nobody stopped
 history     History, Rates: what a guest has done lately
 reigns      Reigns: who ruled a guest when, and why that changed
 arbiters    reigns_of: what its arbiter has kept of that

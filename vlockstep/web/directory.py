@@ -21,10 +21,11 @@ from vlockstep.supervise.texts import text_of
 from vlockstep.web import shapes
 from vlockstep.web.arbiters import reigns_of
 from vlockstep.web.consoles import read_console
+from vlockstep.web.endings import Endings
 from vlockstep.web.history import History
 from vlockstep.web.localtasks import Came, LocalTasks, Work
 from vlockstep.web.model import Picture
-from vlockstep.web.problems import problems_of_guests
+from vlockstep.web.problems import MOST, problems_of_guests
 from vlockstep.web.protecting import asked_to_protect
 from vlockstep.web.reigns import Reigns
 from vlockstep.web.source import Absent, role_of
@@ -69,6 +70,7 @@ class DirectorySource:
         """By guest, as far as they are known."""
         self._secondaries: dict[str, str] = {}
         """By guest that was protected here, the command that starts a secondary."""
+        self._endings = Endings()
         self._tasks = LocalTasks(self._ended)
 
     def look(self) -> Picture:
@@ -79,12 +81,13 @@ class DirectorySource:
             self._histories = {name: self._history(name) for name in lines}
             self._secondaries = {n: words for n, words in self._secondaries.items() if n in lines}
             self._arbiters = {name: self._arbiter(line) for name, line in lines.items()}
-            groups = {self._group(name) for name in lines}
-            self._reigns = {group: self._reigns.get(group) or Reigns() for group in groups}
+            groups = {name: self._group(name) for name in lines}
+            self._reigns = {g: self._reigns.get(g) or Reigns() for g in groups.values()}
+            self._endings.see(groups, time.time())
             guests = {name: self._guest(line) for name, line in lines.items()}
             events = sorted(self._events, key=lambda event: event["time"])
             self._events = []
-        problems = problems_of_guests(guests)
+        problems = [*self._endings.problems(), *problems_of_guests(guests)][:MOST]
         host = self._this_host(problems)
         tasks = self._tasks.all()
         return Picture(None, {self._host: host}, guests, tasks, {}, problems, events)
@@ -154,6 +157,7 @@ class DirectorySource:
         with self._lock:
             history = self._histories.setdefault(name, History())
             text, when = text_of(said, about.get("started_as")), float(said["time"])
+            self._endings.heard(name, said)
             if said["event"] == "migrating":
                 history.moves(when, said)
             elif said["event"] in _REIGNS:

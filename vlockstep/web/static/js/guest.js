@@ -36,7 +36,7 @@ export class GuestPage {
   #samples = [];
 
   constructor(app, name) {
-    Object.assign(this, { app, name, title: name, details: null, generations: [] });
+    Object.assign(this, { app, name, title: name, details: null, generations: [], peers: [] });
     app.main.classList.add("guest");
     this.head = h("div", { class: "guest-head" });
     this.actions = h("div", { class: "actions", role: "group", "aria-label": `Actions on ${name}` });
@@ -109,13 +109,15 @@ export class GuestPage {
     this.joining.hidden = !guest || !this.details?.secondary || guest.protection === "protected";
     say(this.secondary, this.details?.secondary ?? "");
     if (!guest) return;
+    this.peers = guest.peers;
     this.reigns.draw(this.generations, guest);
     this.#drawReplicas(guest);
   }
 
   #drawHead(guest) {
     const primary = guest ? primaryOf(guest) : null;
-    const key = JSON.stringify([guest?.protection, guest?.level, guest?.image, guest?.host, guest?.pending, primary?.state_text, primary?.generation, primary?.members]);
+    const others = guest ? [] : this.peers.filter((name) => name in this.app.view.guests);
+    const key = JSON.stringify([others, guest?.protection, guest?.level, guest?.image, guest?.host, guest?.pending, primary?.state_text, primary?.generation, primary?.members]);
     if (this.#shown !== key) {
       this.#shown = key;
       this.lagText = h("strong");
@@ -123,7 +125,8 @@ export class GuestPage {
       this.head.replaceChildren(h("h1", {}, this.name), guest ? pill(guest.level, guest.protection) : pill("plain", "gone"),
         ...(guest ? [fact("image", h("b", { text: guest.image })), guest.host ? fact("on", h("b", { text: guest.host })) : "",
           primary ? fact("generation", h("b", { text: String(primary.generation) })) : "", primary?.members ? fact("members", h("b", { text: String(primary.members) })) : "", fact("lag", this.lagText),
-          guest.pending ? h("span", { class: "bad", text: `waits: ${guest.pending}` }) : ""] : [h("span", { class: "soft", text: "It does not run here any more." })]));
+          guest.pending ? h("span", { class: "bad", text: `waits: ${guest.pending}` }) : ""] : [h("span", { class: "soft", text: "It does not run here any more." }),
+          ...others.map((name) => h("span", { class: "fact" }, h("span", { class: "soft", text: "another replica of it:" }), h("a", { href: `#/guests/${part(name)}`, text: name })))]));
     }
     say(this.lagText, primary && primary.members > 1 ? lag(primary) : "–");
   }
