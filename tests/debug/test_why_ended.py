@@ -9,10 +9,25 @@ from pathlib import Path
 
 import pytest
 from recordings import write_recording
-from support import ScriptedWorld
+from support import (
+    DATA,
+    LOAD_TABLES,
+    TEXT,
+    Console,
+    ScriptedWorld,
+    config_for,
+    halt,
+    hypercall,
+    machine_of,
+    make_image,
+    record_with_keyframes,
+    trap_tables,
+)
 
 from vlockstep.debug.commands import Commands
 from vlockstep.debug.timeline import open_recording
+from vlockstep.host.simulated import SimulatedWorld
+from vlockstep.machine.basis import basis
 from vlockstep.replay.entry import Kind
 from vlockstep.replay.logfile import LogReader, LogWriter
 
@@ -38,11 +53,37 @@ def test_the_instruction_at_fault_is_told_and_found(tmp_path: Path, kind: str) -
         assert commands.carry_out("why-ended") == told and timeline.mark == end
 
 
+@pytest.mark.parametrize(("reads", "shortly"), [(20, True), (80, False)])
+def test_an_exception_before_the_last_keyframe_is_found(
+    tmp_path: Path, reads: int, shortly: bool
+) -> None:
+    """The guest takes it, reads the time so often, and ends."""
+    trap = b"\x0f\x0b"  # ud2
+    code = LOAD_TABLES + trap + reads * (hypercall(1, DATA + 0x100) + b"\xeb\x00") + halt()
+    over = b"\x48\x83\x04\x24\x02\x48\xcf"  # add qword [rsp], 2; iretq
+    image = make_image({0: code, 0x1000: over}, trap_tables({6: TEXT + 0x1000}))
+    path = tmp_path / "made.vlog"
+    config = config_for(image)
+    with machine_of(image, config) as machine, LogWriter(path, config, basis=basis()) as log:
+        keyframes = record_with_keyframes(machine, SimulatedWorld(2, Console(), {}), log)
+    assert keyframes[0].position.exits < reads < keyframes[-1].position.exits + 8
+    with open_recording(path, image) as timeline:
+        timeline.to_end()
+        end, found = timeline.mark, timeline.exception(64)
+        assert timeline.mark == end
+        assert (found is not None) == shortly
+        if found is not None:
+            assert str(found[1]) == "invalid opcode (#6)"
+            timeline.seek(found[0])
+            assert timeline.registers().rip == TEXT + len(LOAD_TABLES)
+            assert timeline.exception(64) is None
+
+
 def test_an_interrupt_by_an_instruction_is_found_at_that(tmp_path: Path) -> None:
     path = write_recording(tmp_path / "fault.vlog", "fault", "--kind=bp")
     with open_recording(path) as timeline:
         timeline.to_end()
-        found = timeline.exception()
+        found = timeline.exception(64)
         assert found is not None
         timeline.seek(found[0])
         assert timeline.read(timeline.registers().rip, 1) == b"\xcc"

@@ -207,8 +207,8 @@ class Commands:
 
     def _last_exception(self) -> str:
         """That may be why it ended: one that was taken shortly before."""
-        timeline, found = self._timeline, self._timeline.exception()
-        if found is None or found[0].exits < timeline.exits - _SHORTLY:
+        timeline, found = self._timeline, self._timeline.exception(_SHORTLY)
+        if found is None:
             return ""
         mark, taken = found
         inside = timeline.image.symbol(taken.rip)

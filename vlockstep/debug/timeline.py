@@ -26,6 +26,8 @@ _NEAR = 0.5
 """Seconds of execution that are searched backwards in one piece, at most."""
 _NEAR_BLOCKS = 4
 """That are looked at one by one before the player is set up to run with stops."""
+_KEYFRAMES = 8
+"""So far back an exception is looked for: some seconds of execution."""
 _FRAME = struct.Struct("<Q16xQ")
 """RIP and RSP in what an interrupt pushes."""
 
@@ -100,15 +102,23 @@ class Timeline(View):
             self._player.go(self._player.last or Position(MAX_COUNT, 0))
             self._to_last_step()
 
-    def exception(self) -> tuple[Mark, Taken] | None:
-        """The last exception of the CPU that is known, and the mark before what raised it. Those
-        that were replayed are known: behind `to_end`, all from the last keyframe on."""
-        found, before = self._player.taken, self.mark
-        if found is None:
-            return None
-        boundary, taken = found
+    def exception(self, within: int) -> tuple[Mark, Taken] | None:
+        """The last exception of the CPU in so many exits before the mark, but not before the last
+        `_KEYFRAMES` keyframes, and the mark before what raised it. Raises `Interrupted`, and
+        stays."""
+        player, before = self._player, self.mark
+        keys = [k.position for k in player.recording.keyframes if k.position < before.boundary]
+        far = keys[-_KEYFRAMES] if len(keys) >= _KEYFRAMES else player.begin
+        first = max(Position(max(0, self.exits - within), 0), far)
         with self._seeking():
-            self._player.hold(boundary)
+            player.hold(first)
+            player.taken = None
+            player.run(before.boundary)
+            if player.taken is None:
+                self._seek_mark(before)
+                return None
+            boundary, taken = player.taken
+            player.hold(boundary)
             steps = self._walk().steps
             last = max((n for n, step in enumerate(steps) if step.boundary == boundary), default=0)
             mark = self._walked.mark(last)
