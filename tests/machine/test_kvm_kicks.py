@@ -16,9 +16,21 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from kvm_guests import Course, course_at, course_of, end_of, prepared, simulated
-from support import MIB, Console, ScriptedWorld, halt, hypercall, make_image, needs_kvm, sample
-from test_kvm import made
+from kvm_guests import Course, course_at, course_of, end_of, loop, prepared, simulated
+from support import (
+    LOAD_TABLES,
+    MIB,
+    TEXT,
+    Console,
+    ScriptedWorld,
+    halt,
+    hypercall,
+    make_image,
+    needs_kvm,
+    sample,
+    trap_tables,
+)
+from test_kvm import IRET, counting, made
 
 from vlockstep.errors import HostError
 from vlockstep.machine.image import Image
@@ -139,6 +151,33 @@ def test_a_storm_of_visits_finds_the_guest_and_never_what_is_below_it() -> None:
         for engine in ("kvm", "unicorn"):
             with closing(Machine.restore(image, config, state, engine=engine)) as machine:
                 assert end_of(machine, Counted()) == end
+
+
+@pytest.mark.parametrize("trap", [b"\xcc", b"\xcd\x03"], ids=["int3", "int 3"])
+def test_a_trap_that_is_to_be_delivered_yet_is_in_the_state(trap: bytes) -> None:
+    """A KVM in software keeps it from whoever looks, though RIP is behind it."""
+    code = LOAD_TABLES + loop(trap, 1000) + halt()
+    image = make_image({0: code, 0x400: counting(0) + IRET}, trap_tables({3: TEXT + 0x400}))
+    config, states = prepared(image), list[MachineState]()
+    behind = TEXT + code.index(trap, len(LOAD_TABLES)) + len(trap)
+    with closing(Machine(image, config, engine="kvm")) as machine:
+        over = threading.Event()
+
+        def take() -> None:
+            if machine.engine["rip"] == behind:
+                states.append(machine.capture())
+
+        def visit() -> None:
+            while not over.wait(0.0001):
+                machine.visit(take)
+
+        visitor = in_thread(visit)
+        end = end_of(machine, Counted())
+        over.set()
+        visitor.join()
+    for state in states[:: max(1, len(states) // 16)]:
+        with closing(Machine.restore(image, config, state, engine="kvm")) as machine:
+            assert end_of(machine, Counted()) == end
 
 
 class Counted(ScriptedWorld):

@@ -26,6 +26,7 @@ SET_USER_MEMORY_REGION = _write(0x46, 32)
 SET_SIGNAL_MASK = _write(0x8B, 4)
 SET_CPUID2 = _write(0x90, 8)
 GET_SREGS, SET_SREGS = _read(0x83, 312), _write(0x84, 312)
+GET_EVENTS, SET_EVENTS = _read(0x9F, 64), _write(0xA0, 64)
 GET_XSAVE, SET_XSAVE = _read(0xA4, 4096), _write(0xA5, 4096)
 
 CAP_XSAVE, CAP_SYNC_REGS, CAP_IMMEDIATE_EXIT = 55, 74, 136
@@ -47,6 +48,10 @@ GENERAL = (
     "r14", "r15", "rip", "rflags",
 )  # fmt: skip
 """kvm_regs, a word each."""
+EVENTS = 64
+"""Bytes of kvm_vcpu_events."""
+EVENT_VECTOR = 1
+"""Where it has that of the last exception, or of one that is to be delivered yet."""
 
 
 class Segment(ctypes.Structure):

@@ -104,9 +104,14 @@ def processor() -> str:
     return " ".join((found.get("vendor_id", "unknown"), *numbers))[:100]
 
 
+def in_software() -> bool:
+    """Whether this KVM does without the processor's help."""
+    return _SOFTWARE.exists()
+
+
 def hindrance() -> str:
     """What makes exits dear here; "" if nothing does."""
-    if _SOFTWARE.exists():
+    if in_software():
         return "this KVM is in software (kvm_pvm): an exit takes 30 µs and more"
     if "hypervisor" in _processor().get("flags", "").split():
         return "this host is a virtual machine itself: exits take longer than on a real one"

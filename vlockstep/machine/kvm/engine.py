@@ -5,7 +5,9 @@
 - Whether RIP is behind an OUT already when KVM tells of it differs between kernels; the first OUT
   of a process shows it.
 - A kick is a signal that is blocked but within KVM_RUN: it has no handler, and cannot be missed.
-  It may find the CPU in the shim, on its way from the guest or to it.
+  It may find the CPU in the shim, on its way from the guest or to it; and where a KVM in software
+  has seen INT3 and moved RIP behind it, but has not gone to the handler. That would only be known
+  to that KVM, which tells just the vector of its last exception.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from vlockstep.machine.engine import OK, EngineLimit, Exits, Words
 from vlockstep.machine.errata.vectors import ARITHMETIC_FLAGS
 from vlockstep.machine.kvm import abi, fpu
 from vlockstep.machine.kvm.cpuid import cpuid_table
-from vlockstep.machine.kvm.device import call, missing, open_device, processor
+from vlockstep.machine.kvm.device import call, in_software, missing, open_device, processor
 from vlockstep.machine.kvm.privileged import WITHOUT, Privileged, Raised
 from vlockstep.machine.kvm.shim import PLACE, SIZE, USER_DATA, Shim, user_data
 from vlockstep.machine.memory import Memory
@@ -51,6 +53,8 @@ _CARRY, _INTERRUPT = 1, 1 << 9
 _CR0_BOTH = 1 << 4 | 1 << 1  # ET, MP
 _TSD, _UMIP = 1 << 2, 1 << 11  # in CR4
 _BREAKPOINT, _OVERFLOW, _INVALID_OPCODE = 3, 4, 6
+_TRAPS = (_BREAKPOINT, _OVERFLOW)
+"""Of INT3 and INTO, behind which RIP is then."""
 _NOT_PRESENT, _GENERAL_PROTECTION, _PAGE_FAULT = 11, 13, 14
 _WITH_CODE = frozenset({8, 10, 11, 12, 13, 14, 17})
 _OF_SEGMENTS = (_NOT_PRESENT, _GENERAL_PROTECTION)
@@ -100,6 +104,9 @@ class KvmEngine:
         self._lengths: dict[int, int] = {}
         self._left_at: int | None = None
         self._raised = (0, False)
+        self._traps_wait = in_software()
+        """KVM may keep one that is to be delivered yet."""
+        self._events = bytearray(abi.EVENTS)
         self._lock = threading.Lock()
         self._thread: int | None = None
         """Who is to be kicked."""
@@ -215,11 +222,24 @@ class KvmEngine:
                 return
             general[_RIP], general[_RFLAGS], general[_RSP] = place
             self._in_shim = True
+        elif self._traps_wait:
+            self._take_over_trap()
         loop = self._loop_at(general[_RIP])
         if loop in self._spins:
             self._spins[loop](loop)
         if not self._stop and self._exits.boundary():
             self._stop = self.at_block_boundary = True
+
+    def _take_over_trap(self) -> None:
+        """Report what KVM has still to deliver, in its place."""
+        call(self._cpu, abi.GET_EVENTS, self._events)
+        vector = self._events[abi.EVENT_VECTOR]
+        if vector in _TRAPS:
+            self._forget_events()
+            self._report(vector, 0, software=True)
+
+    def _forget_events(self) -> None:
+        call(self._cpu, abi.SET_EVENTS, bytes(abi.EVENTS))
 
     def _loop_at(self, rip: int) -> int:
         """Where it begins, if there is one: before a PAUSE if the jump is behind it."""
@@ -330,6 +350,8 @@ class KvmEngine:
     def _taken(self) -> None:
         """The shim has taken an exception: do what is privileged, report the rest."""
         vector, code, rip, rflags, rsp = self._shim.taken(self._general[_RIP])
+        if self._traps_wait and vector in _TRAPS:
+            self._forget_events()  # so that its vector tells of another one from now on
         general = self._general
         general[_RIP], general[_RSP], general[_RFLAGS] = rip, rsp, rflags & ~RESUME
         self._in_shim = True
@@ -349,7 +371,7 @@ class KvmEngine:
             general[_RIP] += _INT_LENGTH
             self._report(interrupt, 0, software=True)
             return
-        self._report(vector, code, software=vector in (_BREAKPOINT, _OVERFLOW))
+        self._report(vector, code, software=vector in _TRAPS)
 
     def _interrupt_of(self, vector: int, code: int, rip: int) -> int | None:
         """The vector of an INT, which level 3 may not execute; a KVM in software may say #UD."""
