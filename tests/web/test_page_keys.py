@@ -104,6 +104,25 @@ def test_a_guest_is_migrated(page: Page) -> None:
     expect(task(page, f"migrate {PROTECTED}")).to_be_visible()
 
 
+def test_what_is_drawn_anew_keeps_the_focus(page: Page) -> None:
+    open_guest(page, PROTECTED)
+    last = page.locator(".reign.last")
+    go(page, last)
+    drawn = last.inner_text()
+    expect(last).not_to_have_text(drawn, use_inner_text=True)
+    expect(last).to_be_focused()
+
+
+def test_a_message_that_goes_leaves_the_focus_on_the_page(page: Page) -> None:
+    open_guest(page, PROTECTED)
+    press(page, "Switch over")
+    page.keyboard.press("Enter")
+    go(page, page.get_by_role("button", name="Dismiss"))
+    page.keyboard.press("Enter")
+    expect(page.locator(".toast")).to_have_count(0)
+    expect(page.locator("#main")).to_be_focused()
+
+
 def test_a_task_is_cancelled(page: Page) -> None:
     open_guest(page, PROTECTED)
     press(page, "Test restart of the secondary")

@@ -124,6 +124,7 @@ def test_of_a_cluster(tmp_path: Path) -> None:
             assert told["migration_downtime_seconds_count"] == 1
             assert told["migration_downtime_seconds_sum"] > 0
             assert told["migration_passes_count"] == 1
+            cluster.wait(lambda: cluster.members("books") == 2, "a secondary where it has come")
             cluster.kill(spare)
             died = seen.wait_event("guest-failed-over", 2)
             assert died["details"]["cause"] in ("lost", "silence")

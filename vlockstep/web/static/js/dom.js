@@ -85,13 +85,20 @@ export function giveBack({ dataset }) {
   (byAction(dataset.action ?? "") ?? document.getElementById("main")).focus();
 }
 
+/** Without it; the page has the focus if a control in it had. */
+function discard(node) {
+  const held = node.contains(document.activeElement);
+  node.remove();
+  if (held) document.getElementById("main").focus({ preventScroll: true });
+}
+
 export function toast(text, level = "plain") {
   const node = h("div", { class: "toast" }, icon(level), h("span", { text }));
-  node.append(h("button", { "aria-label": "Dismiss", on: { click: () => node.remove() } }, icon("close")));
   const shelf = document.getElementById("toasts");
+  node.append(h("button", { "aria-label": "Dismiss", on: { click: () => discard(node) } }, icon("close")));
   shelf.append(node);
-  while (shelf.children.length > 4) shelf.firstChild.remove();
-  setTimeout(() => node.remove(), level === "bad" ? 12000 : 5000);
+  while (shelf.children.length > 4) discard(shelf.firstChild);
+  setTimeout(() => discard(node), level === "bad" ? 12000 : 5000);
 }
 
 const colours = new Map();

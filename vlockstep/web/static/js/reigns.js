@@ -1,6 +1,6 @@
 // Who ruled a guest when: generations as bars on a line of time, and why each began.
 
-import { h, icon } from "./dom.js";
+import { h, icon, redraw } from "./dom.js";
 import { clock, span } from "./format.js";
 
 const LEAST = 4; // percent of the width: a short reign is seen, too
@@ -21,11 +21,11 @@ export class Reigns {
     const shown = generations.slice(-12);
     if (!shown.length) return void this.bars.replaceChildren(h("li", { class: "soft none", text: "Nobody has ruled it since this server looks." }));
     const rulers = [...new Set(generations.map((each) => each.ruler))];
-    this.bars.replaceChildren(...shown.map((each, index) => {
+    redraw(this.bars, shown.map((each, index) => {
       const end = shown[index + 1]?.since ?? now;
       const seconds = Math.max(0, end - each.since);
       const last = index === shown.length - 1;
-      const made = h("li", { class: `reign r${rulers.indexOf(each.ruler) % 4}${last ? " last" : ""}`, tabindex: "0" },
+      const made = h("li", { class: `reign r${rulers.indexOf(each.ruler) % 4}${last ? " last" : ""}`, tabindex: "0", "data-action": `generation ${each.generation}` },
         h("div", { class: "bar" }, h("b", { text: `${each.generation}` }), h("span", { text: each.ruler }), each.members > 1 ? h("span", { class: "members", title: `${each.members} members` }, "●".repeat(Math.min(4, each.members))) : h("span", { class: "members" }, icon("warn", "alone"))),
         h("div", { class: "why" }, h("time", { text: clock(each.since) }), ` ${each.reason}`, h("span", { class: "soft", text: last ? ` · for ${span(seconds)}` : ` · ${span(seconds)}` })));
       // Long reigns would hide the others: their widths grow as the root of their time.
