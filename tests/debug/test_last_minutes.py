@@ -122,6 +122,20 @@ def test_the_end_is_the_end_of_the_whole(logs: tuple[Path, Path]) -> None:
         assert theirs.mark == places[0]
 
 
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_exceptions_are_looked_for_from_its_begin_on(
+    logs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, more: int
+) -> None:
+    """Which is behind its first keyframe if that is exact only from the next exit on."""
+    with open_recording(logs[1]) as timeline:
+        count = max(1, len(timeline.recording.keyframes) + more)
+        monkeypatch.setattr("vlockstep.debug.timeline._KEYFRAMES", count)
+        timeline.to_end()
+        end = timeline.mark
+        assert timeline.exception(1 << 40) is None
+        assert timeline.mark == end
+
+
 def test_it_is_replayed_and_traced_from_there(logs: tuple[Path, Path]) -> None:
     _, part = logs
     recording = Recording(part)

@@ -30,7 +30,7 @@ from support import (
     sample,
     trap_tables,
 )
-from test_kvm import IRET, counting, made
+from test_kvm import IRET, counting, made, skipping
 
 from vlockstep.errors import HostError
 from vlockstep.machine.image import Image
@@ -178,6 +178,45 @@ def test_a_trap_that_is_to_be_delivered_yet_is_in_the_state(trap: bytes) -> None
     for state in states[:: max(1, len(states) // 16)]:
         with closing(Machine.restore(image, config, state, engine="kvm")) as machine:
             assert end_of(machine, Counted()) == end
+
+
+def test_who_finds_a_trap_that_is_to_be_delivered_yet_comes_in() -> None:
+    """Though the guest makes no exit, and nobody asks again."""
+    code = LOAD_TABLES + b"\xcc\xeb\xfd"  # int3; jmp to it
+    image = make_image({0: code, 0x400: counting(0) + IRET}, trap_tables({3: TEXT + 0x400}))
+    with closing(Machine(image, prepared(image), engine="kvm")) as machine:
+
+        def visit() -> None:
+            for _ in range(200):
+                come = threading.Event()
+                machine.visit(come.set)
+                assert come.wait(20)
+            machine.visit(machine.stop)
+
+        with ThreadPoolExecutor(1) as pool:
+            visits = pool.submit(visit)
+            visits.add_done_callback(lambda done: machine.visit(machine.stop))
+            assert machine.run(ScriptedWorld()) == Stop(BOOT, Cause.REQUEST)
+            visits.result()
+
+
+def test_a_loop_behind_a_trap_is_none_while_that_is_to_be_delivered_yet() -> None:
+    """The handler leads past it."""
+    body = b"\xcc\xeb\xfe"  # int3; jmp to itself
+    code = LOAD_TABLES + loop(body, 2000) + halt()
+    image = make_image({0: code, 0x400: skipping(2) + IRET}, trap_tables({3: TEXT + 0x400}))
+    with closing(Machine(image, prepared(image), engine="kvm")) as machine:
+        over = threading.Event()
+
+        def kick() -> None:
+            while not over.wait(0.0001):
+                machine.engine.kick()
+
+        kicker = in_thread(kick)
+        end = end_of(machine, ScriptedWorld())
+        over.set()
+        kicker.join()
+    assert isinstance(end, Outcome) and (end.status, end.reason) == (0, "")
 
 
 class Counted(ScriptedWorld):

@@ -200,6 +200,8 @@ def test_what_cannot_be_given_is_not_ignored(client: Client) -> None:
     assert (
         client.post("/api/guests/guest-02/stop", {"x" * 9000: 1}).json["error"][-8:] == " nothing"
     )
+    assert client.get("/api/view?fresh=1").status == 400
+    assert client.get("/metrics?scraper=1").status == 200
     answer = client.get("/api/guests/guest-02/migrate?host=host-3&rule=secondary")
     assert (answer.status, answer.json["error"][:6]) == (400, "'rule'")
 

@@ -193,6 +193,7 @@ def test_actions_are_tasks(cluster: Cluster, source: ClusterSource) -> None:
         ("idle", "switchover", {}, "idle is not protected: nobody could take over"),
         ("books", "migrate", {"host": 1}, "is the name of a host"),
         ("books", "migrate", {"role": "king"}, "is primary or secondary"),
+        ("books", "migrate", {"to": "c"}, "to cannot be given of a cluster's guest"),
     ],
 )
 def test_what_cannot_be_asked(

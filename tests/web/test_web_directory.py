@@ -137,6 +137,8 @@ def test_what_cannot_be_asked(source: DirectorySource) -> None:
     ):
         with pytest.raises(UsageError, match=why):
             source.act_on_guest(guest, action, {})
+    with pytest.raises(UsageError, match="host cannot be given of a guest that is in no cluster"):
+        source.act_on_guest("one", "migrate", {"host": "there"})
     assert source.look().tasks == {}
 
 

@@ -24,7 +24,7 @@ def ended(*said: dict[str, Any], **others: str) -> Endings:
     endings = Endings()
     endings.see({"books": "group", **others}, 0.0)
     for each in said:
-        endings.heard("books", each)
+        endings.heard("books", "process", each)
     endings.see(others, 1.0)
     return endings
 
@@ -43,7 +43,6 @@ def told(endings: Endings) -> list[str]:
         ([{"event": "diverged", "report": "a\nb"}], ["books has diverged"]),
         ([{"event": "diverged", "report": ""}, {"event": "stopped"}], ["books has diverged"]),
         ([], ["books is gone"]),
-        ([{"event": "left"}, {"event": "started"}], ["books is gone"]),
     ],
 )
 def test_what_was_not_wanted(said: list[dict[str, Any]], what: list[str]) -> None:
@@ -57,11 +56,45 @@ def test_it_goes_on_elsewhere() -> None:
     assert told(ended(diverged, twin="group")) == ["books has diverged"]
 
 
+def test_it_went_on_and_then_ended_as_it_was_to() -> None:
+    endings = ended(twin="group")
+    endings.heard("twin", "another", {"event": "left"})
+    endings.see({}, 2.0)
+    assert told(endings) == []
+    endings = ended()
+    assert told(endings) == ["books is gone"]
+    endings.see({"other": "group"}, 3.0)
+    endings.heard("other", "another", {"event": "finished", "status": 0})
+    endings.see({}, 4.0)
+    assert told(endings) == []
+    endings = Endings()
+    endings.see({"books": "group", "twin": "group"}, 0.0)
+    endings.heard("twin", "another", {"event": "left"})
+    endings.see({}, 1.0)
+    assert told(endings) == [], "both at one look"
+
+
+def test_words_are_those_of_one_process() -> None:
+    endings = Endings()
+    endings.see({"books": "group"}, 0.0)
+    endings.heard("books", "process", {"event": "left"})
+    endings.heard("books", "its successor", {"event": "started"})
+    endings.see({}, 1.0)
+    assert told(endings) == ["books is gone"]
+
+
+def test_long_words_are_cut() -> None:
+    (problem,) = ended({"event": "stopped", "reason": "x" * 9000 + "\ny"}).problems()
+    assert problem["cause"] == "x" * 200
+    (problem,) = ended({"event": "finished", "status": "odd"}).problems()
+    assert problem["what"] == "books has ended with status 1"
+
+
 def test_replicas_that_ended_alike_are_told_once() -> None:
     endings = ended(FAILED, twin="group")
-    endings.heard("twin", FAILED)
+    endings.heard("twin", "another", FAILED)
     endings.see({}, 2.0)
-    assert told(endings) == ["books has ended with status 3"]
+    assert told(endings) == ["twin has ended with status 3"]
 
 
 def test_until_it_runs_again_or_for_long() -> None:
@@ -70,7 +103,7 @@ def test_until_it_runs_again_or_for_long() -> None:
     assert told(endings)
     endings.see({"books": "group"}, KEPT_SECONDS)
     assert told(endings) == []
-    endings.heard("books", {"event": "left"})
+    endings.heard("books", "process", {"event": "left"})
     endings.see({}, KEPT_SECONDS + 1)
     assert told(endings) == []
     endings = ended(FAILED)
@@ -85,14 +118,20 @@ def test_the_newest_are_kept() -> None:
     assert len(endings.problems()) == MOST
 
 
+def executing(source: DirectorySource) -> set[str]:
+    statuses = {name: guest.get("status") for name, guest in source.look().guests.items()}
+    return {name for name, status in statuses.items() if status and status["exits"] > 0}
+
+
 def protections(source: DirectorySource) -> dict[str, str]:
     return {name: guest["protection"] for name, guest in source.look().guests.items()}
 
 
 def test_real_guests(tmp_path: Path) -> None:
-    """One finds its disk damaged, one is killed, and one is killed whose secondary goes on."""
+    """One finds its disk damaged, one is killed, one is asked to end, and one is killed whose
+    secondary goes on."""
     run, forever = tmp_path / "run", ["--lines=2000", "--pause=20"]
-    disks = {name: tmp_path / f"{name}.img" for name in ("fails", "dies")}
+    disks = {name: tmp_path / f"{name}.img" for name in ("fails", "dies", "ends")}
 
     def start(name: str) -> ReplicaProcess:
         disks[name].write_bytes(bytes(1 << 20))
@@ -109,8 +148,9 @@ def test_real_guests(tmp_path: Path) -> None:
     ):
         guests = [start(name) for name in disks]
         try:
-            wait_until(lambda: source.look().guests.keys() == {*disks, *pair.specs})
+            wait_until(lambda: executing(source) == {*disks, *pair.specs})
             guests[1].signal(signal.SIGKILL)
+            guests[2].signal(signal.SIGTERM)
             pair.crash("primary")
             wait_until(fails)
             left = {"secondary": "ALONE"}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from vlockstep.cli import options, output
-from vlockstep.errors import Left, UsageError
+from vlockstep.errors import Left, UsageError, VlockstepError
 
 if TYPE_CHECKING:
     from vlockstep.cli.execution import Ending
@@ -146,7 +146,13 @@ def run_guest(
             control.observe(Later("left", lambda told: told.Left(why)))
             raise
         except (KeyboardInterrupt, SystemExit):
-            commands.leave("this process was asked to end")
+            asked = "this process was asked to end"
+            commands.leave(asked)
+            control.observe(Later("left", lambda told: told.Left(asked)))
+            raise
+        except VlockstepError as error:
+            failure = str(error)
+            control.observe(Later("stopped", lambda told: told.Stopped(failure)))
             raise
         commands.finish(ending.error or machine.outcome)
         control.observe(Later("finished", partial(_finished, ending)))

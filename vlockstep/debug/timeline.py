@@ -109,7 +109,7 @@ class Timeline(View):
         player, before = self._player, self.mark
         keys = [k.position for k in player.recording.keyframes if k.position < before.boundary]
         far = keys[-_KEYFRAMES] if len(keys) >= _KEYFRAMES else player.begin
-        first = max(Position(max(0, self.exits - within), 0), far)
+        first = max(Position(max(0, self.exits - within), 0), player.begin, far)
         with self._seeking():
             player.hold(first)
             player.taken = None

@@ -39,7 +39,7 @@ from vlockstep.web.model import Picture
 from vlockstep.web.problems import problems_of_cluster, problems_of_records
 from vlockstep.web.records import Reader
 from vlockstep.web.reigns import Reigns
-from vlockstep.web.source import Absent, role_of
+from vlockstep.web.source import Absent, refuse_others, role_of
 from vlockstep.web.standings import Guests, Tasks
 
 WAIT_SECONDS = 0.05
@@ -163,6 +163,7 @@ class ClusterSource:
     def act_on_guest(self, guest: str, action: str, given: Mapping[str, Any]) -> shapes.Done:
         details: dict[str, Any] = {}
         self._asked.guest(guest)
+        refuse_others(given, ("host", "role"), "of a cluster's guest")
         if action == "switchover" and (problem := _no_switchover(self._facts(guest))):
             raise UsageError(problem)
         host = given.get("host")

@@ -26,9 +26,9 @@ from vlockstep.web.history import History
 from vlockstep.web.localtasks import Came, LocalTasks, Work
 from vlockstep.web.model import Picture
 from vlockstep.web.problems import MOST, problems_of_guests
-from vlockstep.web.protecting import asked_to_protect
+from vlockstep.web.protecting import PROTECTING, asked_to_protect
 from vlockstep.web.reigns import Reigns
-from vlockstep.web.source import Absent, role_of
+from vlockstep.web.source import Absent, refuse_others, role_of
 
 LOOK_SECONDS = 0.8
 """For all guests to answer."""
@@ -87,7 +87,7 @@ class DirectorySource:
             guests = {name: self._guest(line) for name, line in lines.items()}
             events = sorted(self._events, key=lambda event: event["time"])
             self._events = []
-        problems = [*self._endings.problems(), *problems_of_guests(guests)][:MOST]
+        problems = [*problems_of_guests(guests), *self._endings.problems()][:MOST]
         host = self._this_host(problems)
         tasks = self._tasks.all()
         return Picture(None, {self._host: host}, guests, tasks, {}, problems, events)
@@ -157,7 +157,7 @@ class DirectorySource:
         with self._lock:
             history = self._histories.setdefault(name, History())
             text, when = text_of(said, about.get("started_as")), float(said["time"])
-            self._endings.heard(name, said)
+            self._endings.heard(name, about.get("instance"), said)
             if said["event"] == "migrating":
                 history.moves(when, said)
             elif said["event"] in _REIGNS:
@@ -228,6 +228,7 @@ class DirectorySource:
             refused = _actions(self._line(guest)).get(action, "there is no such action")
         if refused:
             raise UsageError(refused)
+        refuse_others(given, ("to", *PROTECTING), "of a guest that is in no cluster")
         cancel: Callable[[], None] | None = None
         work: Work
         details: dict[str, Any] = {}

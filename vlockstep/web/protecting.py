@@ -9,6 +9,8 @@ from typing import Any
 from vlockstep.errors import UsageError
 from vlockstep.supervise.spec import DEFAULT_ENDPOINT, TimingSpec
 
+PROTECTING = ("arbiter", "listen", "heartbeat", "misses")
+"""What may be given."""
 _IPC = "ipc://"
 
 

@@ -95,6 +95,8 @@ class Service:
                 self._check(request, endpoint.right)
                 own = self.own.get(endpoint.path)
                 if own is not None:
+                    if endpoint.media != MEDIA:  # which scrapers ask for with words of their own
+                        endpoint.check(request.query_params, ())
                     return await own(request)
                 return _Json(await self._call(endpoint, request))
             except Refusal as refusal:

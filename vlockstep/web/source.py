@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 from vlockstep.cluster.model import Role
@@ -20,6 +20,13 @@ def role_of(told: object) -> Role:
     if told not in [*Role]:
         raise UsageError('"role" is primary or secondary')
     return Role(str(told))
+
+
+def refuse_others(given: Iterable[str], known: Collection[str], whose: str) -> None:
+    """Raises `UsageError` for what is given that is not `known` where other sources know it."""
+    others = ", ".join(name for name in given if name not in known)
+    if others:
+        raise UsageError(f"{others} cannot be given {whose}")
 
 
 class Source(Protocol):

@@ -189,7 +189,8 @@ class Gateway:
             except ssl.SSLError as error:
                 raise _Failure(f"speaks no TLS with us ({error.reason})", undone=True) from error
             except (ConnectionResetError, BrokenPipeError) as error:  # by who had accepted
-                raise _Failure("breaks off: does it speak TLS?", undone=True) from error
+                ask = "" if self._address.tls is None else ": does it speak TLS?"
+                raise _Failure(f"breaks off{ask}", undone=True) from error
             except TimeoutError as error:
                 raise _Failure("cannot be reached in time", undone=True) from error
             except OSError as error:

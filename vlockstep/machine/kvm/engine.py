@@ -222,21 +222,24 @@ class KvmEngine:
                 return
             general[_RIP], general[_RFLAGS], general[_RSP] = place
             self._in_shim = True
-        elif self._traps_wait:
-            self._take_over_trap()
+        elif self._traps_wait and self._take_over_trap():
+            signal.pthread_kill(threading.get_ident(), _KICK)
+            return
         loop = self._loop_at(general[_RIP])
         if loop in self._spins:
             self._spins[loop](loop)
         if not self._stop and self._exits.boundary():
             self._stop = self.at_block_boundary = True
 
-    def _take_over_trap(self) -> None:
-        """Report what KVM has still to deliver, in its place."""
+    def _take_over_trap(self) -> bool:
+        """Report what KVM has still to deliver, in its place; whether there was one."""
         call(self._cpu, abi.GET_EVENTS, self._events)
         vector = self._events[abi.EVENT_VECTOR]
-        if vector in _TRAPS:
-            self._forget_events()
-            self._report(vector, 0, software=True)
+        if vector not in _TRAPS:
+            return False
+        self._forget_events()
+        self._report(vector, 0, software=True)
+        return True
 
     def _forget_events(self) -> None:
         call(self._cpu, abi.SET_EVENTS, bytes(abi.EVENTS))
