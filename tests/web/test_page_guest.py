@@ -171,6 +171,13 @@ def test_real_replicas_swap_roles(tmp_path: Path, visit: Opens, pictures: Path |
             last = text.locator("div").nth(-2).inner_text()
             expect(text).not_to_contain_text(_next(last))
             expect(text).to_contain_text(_next(last))
+            peer = page.get_by_role("region", name="Replicas").get_by_role("link")
+            written = (
+                page.get_by_role("region", name="Disks, networks, arguments").locator("dd").first
+            )
+            peer.focus()
+            expect(written).not_to_have_text(written.inner_text())
+            expect(peer).to_be_focused()
             page.get_by_role("button", name="Switch over").click()
             page.get_by_role("dialog").get_by_role("button", name="Switch over").click()
             pair.wait_live("secondary")

@@ -165,9 +165,9 @@ export class GuestPage {
     const key = JSON.stringify([found.map(([host, each]) => [host, each.role, each.life, each.state_text, each.endpoint]), guest.peers, this.details?.disks, this.details?.nics, this.details?.arguments]);
     if (key !== this.replicas.key) {
       this.replicas.key = key;
-      this.replicas.replaceChildren(...found.map(([host, each]) => h("div", { class: "replica" }, h("span", { class: `block ${each.role ?? "none"}` }, h("b", { text: each.role ?? each.life })), h("b", { text: host }), h("span", { text: each.state_text }), h("code", { class: "soft", text: each.endpoint }))),
-        ...guest.peers.map((name) => h("div", { class: "replica" }, icon("swap"), h("a", { href: `#/guests/${part(name)}`, text: name }), h("span", { class: "soft", text: "another replica of it, here" }))),
-        ...(found.length ? [] : [h("p", { class: "soft", text: "None runs." })]));
+      redraw(this.replicas, found.map(([host, each]) => h("div", { class: "replica" }, h("span", { class: `block ${each.role ?? "none"}` }, h("b", { text: each.role ?? each.life })), h("b", { text: host }), h("span", { text: each.state_text }), h("code", { class: "soft", text: each.endpoint }))),
+        guest.peers.map((name) => h("div", { class: "replica" }, icon("swap"), h("a", { "data-action": `look at ${name}`, href: `#/guests/${part(name)}`, text: name }), h("span", { class: "soft", text: "another replica of it, here" }))),
+        found.length ? [] : h("p", { class: "soft", text: "None runs." }));
       this.parts.replaceChildren(...this.#facts());
     }
   }
