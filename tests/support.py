@@ -4,6 +4,7 @@ here, worlds with a script, and one call each to record and to replay."""
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -71,6 +72,24 @@ def record_with_keyframes(machine: Machine, world: World, log: LogWriter) -> lis
     maker = KeyframeMaker(machine, world, recorder)
     machine.run(recorder)
     return made
+
+
+@contextmanager
+def ticking(tick: Callable[[], object], seconds: float = 0.005) -> Iterator[None]:
+    """Again and again after so many seconds, in another thread."""
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.wait(seconds):
+            tick()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 @cache

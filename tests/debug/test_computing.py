@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support import computing_image, config_for
+from support import computing_image, config_for, ticking
 
 from vlockstep.cli import record
 from vlockstep.cli.record import LogInProgress
@@ -30,24 +28,6 @@ from vlockstep.replay.script import Script, new_machine
 
 FAILS = b"\x0f\x0b"
 IMAGE, FAILING = computing_image(rounds=60_000_000), computing_image(end=FAILS, rounds=60_000_000)
-
-
-@contextmanager
-def ticking(tick: Callable[[], None]) -> Iterator[None]:
-    """From time to time, in another thread."""
-    over = threading.Event()
-
-    def run() -> None:
-        while not over.wait(0.005):
-            tick()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ from support import (
     make_image,
     needs_kvm,
     sample,
+    ticking,
     trap_tables,
 )
 from test_kvm import IRET, counting, made, skipping
@@ -112,16 +113,8 @@ def test_a_storm_of_kicks_changes_nothing() -> None:
     expected = course_of(image, config, "unicorn")
     for _ in range(5):
         with closing(Machine(image, config, engine="kvm")) as machine:
-            over = threading.Event()
-
-            def storm(machine: Machine = machine, over: threading.Event = over) -> None:
-                while not over.is_set():
-                    machine.kick()
-
-            kicker = in_thread(storm)
-            end = end_of(machine, simulated(image, Console()))
-            over.set()
-            kicker.join()
+            with ticking(machine.kick, 0):
+                end = end_of(machine, simulated(image, Console()))
             assert course_at(end, machine, "") == expected
 
 
@@ -132,19 +125,12 @@ def test_a_storm_of_visits_finds_the_guest_and_never_what_is_below_it() -> None:
     expected = course_of(image, config, "unicorn")
     states: list[MachineState] = []
     with closing(Machine(image, config, engine="kvm")) as machine:
-        over = threading.Event()
 
         def take() -> None:
             states.append(machine.capture())
 
-        def storm() -> None:
-            while not over.is_set():
-                machine.visit(take)
-
-        visitor = in_thread(storm)
-        end = end_of(machine, Counted())
-        over.set()
-        visitor.join()
+        with ticking(lambda: machine.visit(take), 0):
+            end = end_of(machine, Counted())
     assert states and all(state.cpu.registers["rip"] < SHIM for state in states)  # type: ignore[union-attr]
     assert isinstance(end, Outcome) and end.position == expected.end.position
     for state in states[:: max(1, len(states) // 8)]:
@@ -161,20 +147,13 @@ def test_a_trap_that_is_to_be_delivered_yet_is_in_the_state(trap: bytes) -> None
     config, states = prepared(image), list[MachineState]()
     behind = TEXT + code.index(trap, len(LOAD_TABLES)) + len(trap)
     with closing(Machine(image, config, engine="kvm")) as machine:
-        over = threading.Event()
 
         def take() -> None:
             if machine.engine["rip"] == behind:
                 states.append(machine.capture())
 
-        def visit() -> None:
-            while not over.wait(0.0001):
-                machine.visit(take)
-
-        visitor = in_thread(visit)
-        end = end_of(machine, Counted())
-        over.set()
-        visitor.join()
+        with ticking(lambda: machine.visit(take), 0.0001):
+            end = end_of(machine, Counted())
     for state in states[:: max(1, len(states) // 16)]:
         with closing(Machine.restore(image, config, state, engine="kvm")) as machine:
             assert end_of(machine, Counted()) == end
@@ -205,17 +184,11 @@ def test_a_loop_behind_a_trap_is_none_while_that_is_to_be_delivered_yet() -> Non
     body = b"\xcc\xeb\xfe"  # int3; jmp to itself
     code = LOAD_TABLES + loop(body, 2000) + halt()
     image = make_image({0: code, 0x400: skipping(2) + IRET}, trap_tables({3: TEXT + 0x400}))
-    with closing(Machine(image, prepared(image), engine="kvm")) as machine:
-        over = threading.Event()
-
-        def kick() -> None:
-            while not over.wait(0.0001):
-                machine.engine.kick()
-
-        kicker = in_thread(kick)
+    with (
+        closing(Machine(image, prepared(image), engine="kvm")) as machine,
+        ticking(machine.engine.kick, 0.0001),
+    ):
         end = end_of(machine, ScriptedWorld())
-        over.set()
-        kicker.join()
     assert isinstance(end, Outcome) and (end.status, end.reason) == (0, "")
 
 

@@ -114,16 +114,16 @@ class Timeline(View):
             player.hold(first)
             player.taken = None
             player.run(before.boundary)
-            if player.taken is None:
-                self._seek_mark(before)
-                return None
-            boundary, taken = player.taken
-            player.hold(boundary)
-            steps = self._walk().steps
-            last = max((n for n, step in enumerate(steps) if step.boundary == boundary), default=0)
-            mark = self._walked.mark(last)
+            found = None if player.taken is None else self._raised_by(*player.taken)
         self._seek_mark(before)
-        return mark, taken
+        return found
+
+    def _raised_by(self, boundary: Position, taken: Taken) -> tuple[Mark, Taken]:
+        """The mark before what raised it, in the block at that boundary, and what it was."""
+        self._player.hold(boundary)
+        steps = self._walk().steps
+        last = max((n for n, step in enumerate(steps) if step.boundary == boundary), default=0)
+        return self._walked.mark(last), taken
 
     def run(self, stops: Iterable[Stop] = (), until: Mark | None = None) -> Run:
         """Forwards to the first stop, to before the instruction of a breakpoint behind the mark or

@@ -11,9 +11,9 @@ from vlockstep.web import shapes
 KEPT_SECONDS = 3600.0
 MOST = 50
 """Endings, of which the newest are kept."""
-_RECORD = "let it leave a recording on an error when it is started again, and debug that"
-_LAST = ("diverged", "finished", "stopped", "left")
 _MOST_TEXT = 200
+_LAST = ("diverged", "finished", "stopped", "left")
+_RECORD = "let it leave a recording on an error when it is started again, and debug that"
 _COMPARE = "let `vlockstep debug` find the instruction, with the report that is left"
 _START = "look for what has killed its process, and start it again"
 
@@ -65,8 +65,8 @@ class Endings:
             group = self._running[name]
             if ending.wanted:
                 over.add(group)
-            self._ended.pop(name, None)  # so that it is the newest
-            self._ended[name] = _Ended(ending, group, now)
+            else:
+                self._ended[name] = _Ended(ending, group, now)
         self._running = dict(running)
         kept = [
             (name, ended)
